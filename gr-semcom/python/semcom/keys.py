@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every PDU key, stream tag and message port, once.
+
+A PDU is ``cons(dict, vector)``. Blocks read and write the keys below; keys they do not know are kept
+and passed on. All values are PMT scalars (long, double, string, bool) or uniform vectors.
+"""
+
+# --- keys of a PDU's dictionary -------------------------------------------------------------------
+IMAGE_ID = "image_id"  # long, 0..65535: which picture (wraps)
+IMAGE_NAME = "image_name"  # string: where the picture came from (transmit side only)
+HEIGHT = "height"  # long, pixels
+WIDTH = "width"  # long, pixels
+MODEL = "model"  # string: name in the zoo
+MODEL_HASH = "model_hash"  # long, 22 bits of the model's sha256
+LATENT_COUNT = "latent_count"  # long: complex payload symbols of the whole picture (k)
+BURST_INDEX = "burst_index"  # long, 0..burst_count-1
+BURST_COUNT = "burst_count"  # long
+BURSTS_RECEIVED = "bursts_received"  # long: of BURST_COUNT, at the image decoder
+SNR_DB = "snr_db"  # double: SNR used or estimated, Es/N0 in dB
+SNR_STDERR_DB = "snr_stderr_db"  # double: standard error of SNR_DB
+CFO = "cfo"  # double: carrier offset, cycles per sample
+SAMPLE_OFFSET = "sample_offset"  # long: first sample of the burst's preamble in the stream
+SYNC_QUALITY = "sync_quality"  # double: normalised preamble correlation, 0..1
+NOISE_VAR = "noise_var"  # f32vector: noise variance of each equalised latent
+PILOTS_RX = "pilots_rx"  # c32vector: known symbols as received after synchronisation
+PILOTS_REF = "pilots_ref"  # c32vector: channel gain times known symbol, what PILOTS_RX would be without noise
+PILOT_DOF = "pilot_dof"  # double: parameters fitted from those pilots
+PAPR_DB = "papr_db"  # double: peak to average power of the burst
+AIRTIME_SAMPLES = "airtime_samples"  # long: samples the picture took on the air
+TIMESTAMP_S = "timestamp_s"  # double: time.monotonic() when a feedback message was made
+END = "end_of_stream"  # bool: nothing follows; everything held back is flushed
+
+# --- stream tags ----------------------------------------------------------------------------------
+TAG_END = "semcom_end"  # on the last sample after the last burst
+TAG_TX_SOB = "tx_sob"  # start of burst (UHD)
+TAG_TX_EOB = "tx_eob"  # end of burst (UHD)
+
+# --- message ports --------------------------------------------------------------------------------
+PORT_IN = "in"
+PORT_OUT = "out"
+PORT_SNR = "snr"  # SNR estimates, receiver to encoder
+PORT_DONE = "done"  # a picture has left the chain: image sink to image source
+PORT_COUNTERS = "counters"  # a block's counters in words
+PORT_CONSTELLATION = "constellation"  # c32vector to show
+PORT_HISTORY = "history"  # f32vector of the last estimates to show
