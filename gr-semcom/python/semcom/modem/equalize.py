@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Channel estimate, carrier and clock tracking, noise per subcarrier. Batched, differentiable.
+
+The channel is modelled as taps within the cyclic prefix (plus a few for fractional delays), fitted by least squares to
+every known subcarrier of the burst: long training, the header once decoded, and the pilots. Frequency,
+per-symbol phase and clock drift are taken out before the fit.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from semcom.modem.frame import BurstLayout
+
+_EARLY_TAPS = 6  # taps modelled before the window start and beyond the prefix: leakage of fractional delays
+_LATE_TAPS = 6
+_SMOOTH_ROWS = 3  # symbols on either side that share a phase estimate
+_SMOOTH_CARRIERS = 8  # carriers on either side that share a noise estimate
+_CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
+
+
+@dataclass(frozen=True)
+class Equalized:
+    """A burst after synchronisation, all tensors with a leading batch dimension.
+
+    payload: ``[B, S, data_per_symbol]`` equalised (zero-forced) symbols, channel and level removed.
+    noise_var: ``[B, S, data_per_symbol]`` their noise variance, real.
+    known, reference: ``[B, P]`` known symbols as received, and fitted channel times known symbol.
+    dof: parameters fitted to them.
+    frequency: ``[B]`` residual carrier offset found, cycles per sample.
+    clock: ``[B]`` sample clock offset found (1e-6 is one ppm).
+    """
+
+    payload: torch.Tensor
+    noise_var: torch.Tensor
+    known: torch.Tensor
+    reference: torch.Tensor
+    dof: float
+    frequency: torch.Tensor
+    clock: torch.Tensor
+
+
+class Equalizer:
+    """The receiver's inner loop for one burst layout."""
+
+    def __init__(self, layout: BurstLayout, long_training: torch.Tensor):
+        profile = layout.profile
+        self.layout, self.profile = layout, profile
+        self.lts = long_training
+        taps = torch.arange(-_EARLY_TAPS, profile.cp_samples + _LATE_TAPS + 1, device=long_training.device)
+        turns = layout.carrier_numbers[:, None].double() * taps / profile.fft_size
+        self._basis = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
+        active, head = profile.active_carriers, profile.header_symbols
+        visits = torch.zeros(active, dtype=torch.float64, device=long_training.device)
+        comb = layout.pilot_carriers[head:].flatten()
+        visits.index_add_(0, comb, torch.ones_like(comb, dtype=torch.float64))
+        full = visits.new_full((active,), float(profile.lts_repeats))
+        self._visits = (full + head + visits).to(layout.row_times)
+        self._fit_training = self._projection(full)
+        self._fit_header = self._projection(full + head)
+        self._fit_all = self._projection(full + head + visits)
+        rows = len(layout.row_times)
+        lag = (torch.arange(rows)[:, None] - torch.arange(rows)).abs()
+        self._smooth = (_SMOOTH_ROWS + 1 - lag).clamp_min(0).to(layout.pilots)
+        self._dof = float(len(taps) + rows / (2 * (_SMOOTH_ROWS + 1)) + 2)
+
+    def _projection(self, visits: torch.Tensor) -> torch.Tensor:
+        weighted = self._basis.conj().T * visits
+        gram = weighted @ self._basis + 0.5 * torch.eye(self._basis.shape[1], device=visits.device)
+        return (self._basis @ torch.linalg.solve(gram, self._basis.conj().T)).to(self.lts.dtype).T
+
+    # -- first look: the header ---------------------------------------------------------------------
+
+    def soft_header(self, training: torch.Tensor, header: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Matched-filter outputs of the header symbols and the residual carrier offset.
+
+        Args:
+            training: ``[B, lts_repeats, active]`` received long training.
+            header: ``[B, header_symbols, active]`` received header symbols.
+
+        Returns:
+            ``[B, header_symbols * data_per_symbol]`` soft symbols and ``[B]`` frequency in cycles per sample.
+        """
+        channel = (training * self.lts.conj()).sum(1) @ self._fit_training
+        repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
+        pilots = self.layout.take_pilots(header)
+        expected = self.layout.take_pilots((channel[:, None, :]).expand_as(header)) * self.layout.pilots[:rows]
+        phasors = torch.cat([
+            (training * (self.lts * channel[:, None]).conj()).sum(-1),
+            (pilots * expected.conj()).sum(-1),
+        ], dim=1)
+        times = self.layout.row_times[: repeats + rows]
+        frequency = _peak_frequency(phasors, times - times[:repeats].mean(), limit=2.4e-4)
+        turned = header * _phasor(-frequency[:, None] * (times[repeats:] - times[:repeats].mean()))[..., None]
+        return self.layout.take_data(turned * channel.conj()[:, None]).flatten(1), frequency
+
+    # -- the whole burst ----------------------------------------------------------------------------
+
+    def equalize(self, training, header, payload, header_known, frequency) -> Equalized:
+        """Tracks and equalises a burst whose header is known.
+
+        Args:
+            training, header: as in ``soft_header``; payload: ``[B, S, active]``.
+            header_known: ``[B, header_symbols, active]`` what was sent there.
+            frequency: ``[B]`` from ``soft_header``.
+        """
+        layout, profile = self.layout, self.profile
+        repeats, head = profile.lts_repeats, profile.header_symbols
+        times = layout.row_times
+        times = times - times[:repeats].mean()
+
+        coarse = _phasor(-frequency[:, None] * times)[..., None]
+        full = torch.cat([training, header], dim=1) * coarse[:, : repeats + head]
+        full_known = torch.cat([self.lts.expand(len(header), repeats, -1), header_known], dim=1)
+        comb = layout.take_pilots(payload, head) * coarse[:, repeats + head :]
+        comb_known = layout.pilots[head:]
+
+        # 1. a first channel from training and header; what is left of phase, row by row
+        matched = full * full_known.conj()
+        channel = matched.sum(1) @ self._fit_header
+        comb_channel = layout.take_pilots(channel[:, None].expand_as(payload), head)
+        full_dot = matched * channel.conj()[:, None]
+        comb_dot = comb * (comb_known * comb_channel).conj()
+        rows = torch.cat([full_dot.sum(-1), comb_dot.sum(-1)], dim=1)
+        fine = _peak_frequency(rows, times, limit=1e-4)
+        rows = rows * _phasor(-fine[:, None] * times)
+        phase = torch.angle(rows @ self._smooth) / (2 * torch.pi) + fine[:, None] * times
+        turn = _phasor(-phase)[..., None]
+
+        # 2. clock drift: the part of the phase that grows with time times frequency
+        noise = (training[:, 1] - training[:, 0] * _phasor(frequency * profile.fft_size)[:, None]).abs().square()
+        clock_turn, clock = self._clock(full_dot * turn[:, : repeats + head], comb_dot * turn[:, repeats + head :],
+                                        channel, comb_channel, times, noise.mean(-1) / 2)
+        turn = turn * clock_turn
+        full = full * turn[:, : repeats + head]
+        comb = comb * layout.take_pilots(turn[:, repeats + head :], head)
+
+        # 3. the channel from everything known, and what it leaves unexplained
+        sums = _scatter_rows((full * full_known.conj()).sum(1), comb * comb_known.conj(), layout.pilot_carriers[head:])
+        channel = sums @ self._fit_all
+        comb_reference = layout.take_pilots(channel[:, None].expand_as(payload), head) * comb_known
+        full_reference = full_known * channel[:, None]
+        energy = _scatter_rows((full - full_reference).abs().square().sum(1), (comb - comb_reference).abs().square(),
+                               layout.pilot_carriers[head:])
+        tiny = torch.finfo(energy.dtype).tiny
+        noise = self._smooth_noise(energy) + tiny
+
+        # 4. the payload, in one multiplication
+        gain = channel.abs().square() + tiny
+        weight = turn[:, repeats + head :] * coarse[:, repeats + head :] * (channel.conj() / gain)[:, None]
+        return Equalized(
+            payload=layout.take_data(payload * weight, head),
+            noise_var=layout.take_data((noise / gain)[:, None].expand(payload.shape), head),
+            known=torch.cat([full.flatten(1), comb.flatten(1)], dim=1),
+            reference=torch.cat([full_reference.flatten(1), comb_reference.flatten(1)], dim=1),
+            dof=self._dof,
+            frequency=frequency + fine,
+            clock=clock,
+        )
+
+    def _clock(self, full_dot, comb_dot, channel, comb_channel, times, noise):
+        """Ridge regression of the phase on time x carrier number: the rotation ``[B, rows, active]``, and ppm*1e-6."""
+        layout = self.layout
+        split = full_dot.shape[1]
+        k_full, k_comb = layout.carrier_numbers, layout.carrier_numbers[layout.pilot_carriers[-comb_dot.shape[1] :]]
+        power = channel.abs().square()[:, None]
+        weight = torch.cat([
+            (power * k_full.square()).sum(-1).expand(-1, split),
+            (comb_channel.abs().square() * k_comb.square()).sum(-1),
+        ], dim=1)
+        # the channel was fitted over training and header: measure time from their centre
+        centred = times - times[:split].mean()
+        tilt = torch.cat([(full_dot.imag * k_full).sum(-1), (comb_dot.imag * k_comb).sum(-1)], dim=1)
+        per_clock = 2 * torch.pi / self.profile.fft_size
+        ridge = noise / (2 * (per_clock * _CLOCK_PRIOR) ** 2)
+        slope = (tilt * centred).sum(-1) / ((weight * centred.square()).sum(-1) + ridge)
+        angle = slope[:, None] * centred / (2 * torch.pi)
+        return _phasor(-angle[..., None] * layout.carrier_numbers), slope / per_clock
+
+    def _smooth_noise(self, energy: torch.Tensor) -> torch.Tensor:
+        kernel = energy.new_ones(1, 1, 2 * _SMOOTH_CARRIERS + 1)
+        both = torch.cat([energy, self._visits[None]], dim=0)[:, None]
+        both = F.conv1d(both, kernel, padding=_SMOOTH_CARRIERS)[:, 0]
+        total = self._visits.sum()
+        return both[:-1] / both[-1] * (total / (total - self._dof))
+
+
+def _phasor(turns: torch.Tensor) -> torch.Tensor:
+    """exp(2 pi j turns)."""
+    return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+
+
+def _scatter_rows(full: torch.Tensor, comb: torch.Tensor, carriers: torch.Tensor) -> torch.Tensor:
+    """``full`` ``[B, active]`` plus the comb values ``[B, S, pilots]`` added at their carriers."""
+    return full.index_add(1, carriers.flatten(), comb.flatten(1))
+
+
+def _peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> torch.Tensor:
+    """Frequency (cycles per sample, within +-limit) at which the phasors ``[B, R]`` add up best.
+
+    A grid finer than the resolution, then a parabola through the peak: the maximum-likelihood estimate.
+    """
+    span = float(times[-1] - times[0])
+    steps = max(4, int(limit * span * 6) + 1)
+    grid = torch.linspace(-limit, limit, 2 * steps + 1, dtype=times.dtype, device=times.device)
+    power = (phasors @ _phasor(-times[:, None] * grid)).abs().square()
+    peak = power.argmax(-1, keepdim=True).clamp(1, 2 * steps - 1)
+    left, mid, right = (power.gather(-1, peak + d).squeeze(-1) for d in (-1, 0, 1))
+    bend = left - 2 * mid + right
+    shift = torch.where(bend < 0, 0.5 * (left - right) / bend.clamp_max(-torch.finfo(bend.dtype).tiny), 0)
+    return grid[peak.squeeze(-1)] + shift.clamp(-1, 1) * (grid[1] - grid[0])

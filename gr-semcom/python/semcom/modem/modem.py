@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modem: latents to bursts of samples, and back. One implementation for flight, training and replay."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from semcom.errors import HeaderError
+from semcom.modem import frame, header as header_code, ofdm, sequences
+from semcom.modem.equalize import Equalized, Equalizer
+from semcom.modem.frame import BurstLayout
+from semcom.modem.header import BurstHeader
+from semcom.modem.profile import FramePlan, ModemProfile
+from semcom.modem.sync import DetectedBurst, Detection, Detector
+
+
+@dataclass(frozen=True)
+class DemodulatedBurst:
+    """What the modem got out of one burst.
+
+    header is None when there was none to read, and ``error`` then says why in words. ``latents`` ``[m]`` complex are
+    equalised, of unit scale, in burst order (``ImageAssembler`` puts them in their places); ``noise_var`` ``[m]``.
+    ``pilots_rx``, ``pilots_ref`` ``[p]`` and ``pilot_dof`` are what ``snr.estimate_snr`` wants.
+    """
+
+    header: BurstHeader | None
+    error: str | None
+    cfo: float
+    latents: torch.Tensor
+    noise_var: torch.Tensor
+    pilots_rx: torch.Tensor
+    pilots_ref: torch.Tensor
+    pilot_dof: float = 0.0
+
+
+class Modem:
+    """Modulates and demodulates batches of bursts.
+
+    Power: latents have mean power 1 a picture, all transforms are unitary; the samples' mean power is
+    active_carriers / fft_size and noise of power N0 a sample gives Es/N0 = 1/N0 after the FFT.
+
+    Args:
+        profile: sizes of the air interface.
+        device: where tensors live.
+        dtype: torch.complex64, or complex128 to check gradients.
+    """
+
+    def __init__(self, profile: ModemProfile | None = None, device="cpu", dtype=torch.complex64):
+        self.profile = profile or ModemProfile()
+        self.device, self.dtype = torch.device(device), dtype
+        p = self.profile
+        lts = torch.as_tensor(sequences.long_training(p.active_carriers)).to(self.device, dtype)
+        sts = torch.as_tensor(sequences.short_training(p.sts_period)).to(self.device, dtype)
+        symbol = ofdm.modulate(lts[None], p.fft_size, 0)
+        self._lts = lts
+        self.preamble = torch.cat([
+            sts.repeat(p.sts_repeats), symbol[p.fft_size - p.lts_cp_samples :], symbol.repeat(p.lts_repeats)])
+        self.detector = Detector(p, self.preamble)
+        self._equalizer = lru_cache(maxsize=64)(self._make_equalizer)
+
+    def _make_equalizer(self, payload_symbols: int) -> Equalizer:
+        return Equalizer(BurstLayout(self.profile, payload_symbols, self.device, self.dtype), self._lts)
+
+    def plan(self, latent_count: int) -> FramePlan:
+        """How many bursts, of what size, a picture of ``latent_count`` latents takes; see ``ModemProfile.plan``."""
+        return self.profile.plan(latent_count)
+
+    # -- transmit -----------------------------------------------------------------------------------
+
+    def modulate(self, latents: torch.Tensor, *, image_id, size: tuple[int, int], model_hash: int) -> torch.Tensor:
+        """Latents of pictures of one size to bursts.
+
+        Args:
+            latents: ``[B, k]`` complex, mean power 1 a row.
+            image_id: ``B`` whole numbers 0..65535.
+            size: (height, width) in pixels. model_hash: 22 bits naming the codec.
+
+        Returns:
+            ``[B, burst_count, burst_samples]`` complex samples.
+
+        Raises:
+            HeaderError: a field that the header cannot hold.
+        """
+        plan = self.plan(latents.shape[1])
+        headers = [
+            BurstHeader(int(image), index, plan.burst_count, size[0], size[1], plan.latent_count, model_hash)
+            for image in image_id for index in range(plan.burst_count)
+        ]
+        return self.modulate_bursts(self.pack_latents(latents), headers).unflatten(0, (len(latents), plan.burst_count))
+
+    def pack_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end)."""
+        plan = self.plan(latents.shape[1])
+        scrambled = frame.scramble(latents.to(self.device, self.dtype))
+        room = plan.burst_count * plan.latents_per_burst
+        padded = torch.nn.functional.pad(scrambled, (0, room - plan.latent_count))
+        return padded.reshape(-1, plan.latents_per_burst)
+
+    def modulate_bursts(self, payload: torch.Tensor, headers: list[BurstHeader]) -> torch.Tensor:
+        """Payload ``[N, m]`` with one header a row to samples ``[N, burst_samples]``."""
+        p = self.profile
+        rows = -(-payload.shape[1] // p.data_per_symbol)
+        layout = self._equalizer(rows).layout
+        fill = torch.as_tensor(sequences.qpsk(rows * p.data_per_symbol - payload.shape[1], sequences.SEED_FILL).copy())
+        data = torch.cat([
+            self._header_symbols(header_code.pack(headers)),
+            payload, fill.to(payload).expand(len(payload), -1)], dim=1)
+        grid = layout.fill_grid(data.unflatten(1, (-1, p.data_per_symbol)))
+        body = ofdm.modulate(grid, p.fft_size, p.cp_samples)
+        return torch.cat([self.preamble.expand(len(body), -1), body], dim=1)
+
+    def _header_symbols(self, bits: np.ndarray) -> torch.Tensor:
+        p = self.profile
+        coded = header_code.encode(bits, p.header_symbols * p.data_per_symbol)
+        return torch.as_tensor(coded).to(self.device, self.dtype)
+
+    # -- receive ------------------------------------------------------------------------------------
+
+    def detect(self, samples: torch.Tensor) -> list[Detection]:
+        """All bursts in ``samples`` ``[n]``; for a stream use ``StreamDetector``."""
+        padded = torch.nn.functional.pad(samples.to(self.device, self.dtype), (0, self.detector.lookahead))
+        return self.detector.find(padded, limit=len(samples))
+
+    def demodulate(self, bursts: list[DetectedBurst]) -> list[DemodulatedBurst]:
+        """Bursts to latents: headers of all bursts at once, then payloads of one size at once.
+
+        Never raises for what is in the samples: a burst that cannot be read comes back with ``error`` set.
+        """
+        results: list[DemodulatedBurst | None] = [None] * len(bursts)
+        head = self.profile.preamble_samples + self.profile.header_samples
+        whole = [i for i, burst in enumerate(bursts) if len(burst.samples) >= head]
+        for i in set(range(len(bursts))) - set(whole):
+            results[i] = self._failed(bursts[i], "burst cut short before its header")
+        if whole:
+            self._demodulate_whole(bursts, whole, results)
+        return results
+
+    def _demodulate_whole(self, bursts, whole, results) -> None:
+        p = self.profile
+        head = p.preamble_samples + p.header_samples
+        samples = torch.stack([bursts[i].samples[:head] for i in whole]).to(self.device, self.dtype)
+        cfo = torch.tensor([bursts[i].cfo for i in whole], dtype=torch.float64, device=self.device)
+        training, symbols = self._open(samples, cfo)
+        soft, frequency = self._equalizer(1).soft_header(training, symbols)
+        headers, bits = header_code.decode(soft)
+        sent = self._header_symbols(bits.cpu().numpy())
+
+        groups: dict[int, list[int]] = {}
+        for at, i in enumerate(whole):
+            plan, error = self._plan_of(headers[at])
+            if plan and len(bursts[i].samples) < plan.burst_samples:
+                error = "burst cut short before its end"
+            if error:
+                results[i] = self._failed(bursts[i], error)
+            else:
+                groups.setdefault(plan.latents_per_burst, []).append(at)
+        for latents, ats in groups.items():
+            rows = -(-latents // p.data_per_symbol)
+            tail = torch.stack([bursts[whole[at]].samples[head : p.burst_samples(rows)] for at in ats])
+            payload = self._turn(tail.to(self.device, self.dtype), cfo[ats], p.lts_repeats * p.fft_size + p.header_samples)
+            payload = ofdm.demodulate(payload, p.active_carriers, p.fft_size, p.cp_samples)
+            equalizer = self._equalizer(rows)
+            known = self._header_grid(equalizer.layout, sent[ats])
+            out = equalizer.equalize(training[ats], symbols[ats], payload, known, frequency[ats])
+            values, noise = out.payload.flatten(1)[:, :latents], out.noise_var.flatten(1)[:, :latents]
+            offsets = (cfo[ats] + out.frequency.double()).tolist()
+            for row, at in enumerate(ats):
+                results[whole[at]] = DemodulatedBurst(
+                    headers[at], None, offsets[row], values[row], noise[row], out.known[row], out.reference[row], out.dof)
+
+    def receive_aligned(self, samples: torch.Tensor, headers: list[BurstHeader], cfo=None) -> Equalized:
+        """Demodulation with timing and header given: the receiver of training. Differentiable in ``samples``.
+
+        Args:
+            samples: ``[N, n]`` bursts of one size, aligned to their first preamble sample.
+            headers: what was sent, one a row. cfo: ``[N]`` coarse offset in cycles per sample; None: zero.
+        """
+        p = self.profile
+        plan = self.plan(headers[0].latent_count)
+        cfo = torch.zeros(len(samples), dtype=torch.float64, device=self.device) if cfo is None else cfo
+        head = p.preamble_samples + p.header_samples
+        training, symbols = self._open(samples[:, :head], cfo)
+        tail = self._turn(samples[:, head : plan.burst_samples], cfo, p.lts_repeats * p.fft_size + p.header_samples)
+        payload = ofdm.demodulate(tail, p.active_carriers, p.fft_size, p.cp_samples)
+        equalizer = self._equalizer(plan.payload_symbols)
+        _, frequency = equalizer.soft_header(training, symbols)
+        known = self._header_grid(equalizer.layout, self._header_symbols(header_code.pack(headers)))
+        out = equalizer.equalize(training, symbols, payload, known, frequency)
+        count = plan.latents_per_burst
+        return replace(out, payload=out.payload.flatten(1)[:, :count], noise_var=out.noise_var.flatten(1)[:, :count])
+
+    def _open(self, samples: torch.Tensor, cfo: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Preamble and header samples to training ``[N, lts_repeats, active]`` and header symbols, offset removed."""
+        p = self.profile
+        start = p.sts_samples + p.lts_cp_samples
+        turned = self._turn(samples[:, start:], cfo, 0)
+        training = ofdm.demodulate(turned[:, : p.lts_repeats * p.fft_size], p.active_carriers, p.fft_size, 0)
+        return training, ofdm.demodulate(
+            turned[:, p.lts_repeats * p.fft_size :], p.active_carriers, p.fft_size, p.cp_samples)
+
+    def _turn(self, samples: torch.Tensor, cfo: torch.Tensor, at: int) -> torch.Tensor:
+        """Removes a carrier offset from ``[N, n]``; ``at`` is the time of the first sample. Exact for long bursts:
+        the phase is an outer product of whole blocks and samples within a block, the former in double precision."""
+        block = 64
+        blocks = -(-samples.shape[1] // block)
+        coarse = torch.frac(-cfo[:, None] * (at + block * torch.arange(blocks, device=cfo.device)))
+        within = torch.frac(-cfo[:, None] * torch.arange(block, device=cfo.device))
+        unit = torch.ones((), dtype=torch.float64, device=cfo.device)
+        coarse = torch.polar(unit.expand_as(coarse), 2 * torch.pi * coarse).to(samples.dtype)
+        within = torch.polar(unit.expand_as(within), 2 * torch.pi * within).to(samples.dtype)
+        turn = (coarse[:, :, None] * within[:, None, :]).flatten(1)
+        return samples * turn[:, : samples.shape[1]]
+
+    def _header_grid(self, layout: BurstLayout, symbols: torch.Tensor) -> torch.Tensor:
+        """Known header symbols ``[N, header_symbols * data_per_symbol]`` with their pilots, on the carriers."""
+        p = self.profile
+        data = symbols.unflatten(1, (p.header_symbols, p.data_per_symbol))
+        pilots = layout.pilots[: p.header_symbols].expand(len(data), -1, -1)
+        order = layout.order[: p.header_symbols].expand(len(data), -1, -1)
+        return torch.cat([pilots, data], dim=-1).gather(-1, order)
+
+    def _plan_of(self, header: BurstHeader | None) -> tuple[FramePlan | None, str | None]:
+        if header is None:
+            return None, "header failed its CRC"
+        try:
+            header.check(self.profile.max_latents_per_burst)
+        except HeaderError as error:
+            return None, str(error)
+        return self.plan(header.latent_count), None
+
+    def _failed(self, burst: DetectedBurst, error: str) -> DemodulatedBurst:
+        empty = torch.empty(0, dtype=self.dtype, device=self.device)
+        return DemodulatedBurst(None, error, burst.cfo, empty, empty.real, empty, empty)

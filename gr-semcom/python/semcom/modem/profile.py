@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The numerology of the air interface; every size follows from it."""
+
+import math
+from dataclasses import dataclass, fields
+
+from semcom.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ModemProfile:
+    """Sizes of a burst, in samples, subcarriers and OFDM symbols.
+
+    A burst on the air is::
+
+        | short training: sts_repeats x sts_period | CP | long training x lts_repeats | header | payload |
+
+    Header and payload symbols carry ``pilots_per_symbol`` pilots on a comb that moves from symbol to symbol, so
+    that the pilots of a burst visit every subcarrier.
+
+    Raises:
+        ConfigError: a size that is impossible, with the reason.
+    """
+
+    fft_size: int = 256
+    cp_samples: int = 32
+    active_carriers: int = 240
+    pilots_per_symbol: int = 24
+    max_payload_symbols: int = 40
+    header_symbols: int = 6
+    sts_period: int = 16
+    sts_repeats: int = 70
+    lts_cp_samples: int = 64
+    lts_repeats: int = 2
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"modem profile: {field.name} must be a positive whole number, not {value!r}")
+        if self.active_carriers >= self.fft_size or self.active_carriers % 2:
+            raise ConfigError(f"modem profile: active_carriers must be even and below fft_size {self.fft_size}")
+        if self.active_carriers % self.pilots_per_symbol:
+            raise ConfigError(f"modem profile: pilots_per_symbol must divide active_carriers {self.active_carriers}")
+        if self.cp_samples > self.fft_size or self.lts_cp_samples < self.cp_samples:
+            raise ConfigError("modem profile: cp_samples must be <= fft_size and <= lts_cp_samples")
+        if self.fft_size % self.sts_period:
+            raise ConfigError("modem profile: sts_period must divide fft_size")
+        if self.lts_repeats < 2:
+            raise ConfigError("modem profile: lts_repeats must be at least 2")
+
+    @property
+    def symbol_samples(self) -> int:
+        """Samples of one header or payload symbol, with its cyclic prefix."""
+        return self.fft_size + self.cp_samples
+
+    @property
+    def data_per_symbol(self) -> int:
+        """Subcarriers of a symbol that carry header chips or latents."""
+        return self.active_carriers - self.pilots_per_symbol
+
+    @property
+    def sts_samples(self) -> int:
+        return self.sts_period * self.sts_repeats
+
+    @property
+    def preamble_samples(self) -> int:
+        return self.sts_samples + self.lts_cp_samples + self.lts_repeats * self.fft_size
+
+    @property
+    def header_samples(self) -> int:
+        return self.header_symbols * self.symbol_samples
+
+    @property
+    def min_burst_samples(self) -> int:
+        return self.burst_samples(1)
+
+    @property
+    def max_burst_samples(self) -> int:
+        return self.burst_samples(self.max_payload_symbols)
+
+    @property
+    def max_latents_per_burst(self) -> int:
+        return self.max_payload_symbols * self.data_per_symbol
+
+    def burst_samples(self, payload_symbols: int) -> int:
+        """Samples of a burst with that many payload symbols."""
+        return self.preamble_samples + self.header_samples + payload_symbols * self.symbol_samples
+
+    def plan(self, latent_count: int) -> "FramePlan":
+        """Splits a picture's latents into equal bursts.
+
+        Raises:
+            ConfigError: no latents, or more than the header can number.
+        """
+        if not 1 <= latent_count < 2**22:
+            raise ConfigError(f"a picture of {latent_count} latents does not fit a frame (1 to {2**22 - 1})")
+        bursts = math.ceil(latent_count / self.max_latents_per_burst)
+        per_burst = math.ceil(latent_count / bursts)
+        symbols = math.ceil(per_burst / self.data_per_symbol)
+        return FramePlan(latent_count, bursts, per_burst, symbols, self.burst_samples(symbols))
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """How a picture of ``latent_count`` complex latents is laid into bursts of one size."""
+
+    latent_count: int
+    burst_count: int
+    latents_per_burst: int
+    payload_symbols: int
+    burst_samples: int
+
+    @property
+    def airtime_samples(self) -> int:
+        """Samples of all bursts together, gaps between bursts not counted."""
+        return self.burst_count * self.burst_samples
+
+    @property
+    def overhead(self) -> float:
+        """Share of the airtime that carries no latent: preamble, header, pilots, guard carriers, prefix, fill."""
+        return 1 - self.latent_count / self.airtime_samples
