@@ -89,10 +89,13 @@ class Detector:
         tidy = samples[: blocks * period].view(blocks, 1, period)
         # batched inner products: block b with block b + 1, and each block's energy
         lag = torch.matmul(tidy[1:], tidy[:-1].conj().transpose(1, 2)).view(-1)
-        energy = torch.view_as_real(tidy).square().sum(dim=(1, 2, 3))
-        rows = torch.stack([lag.real, lag.imag, energy[:-1], energy[1:]])[:, None]
-        rows = torch.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0)
-        real, imag, first, second = F.avg_pool1d(rows, window, stride=1)[:, 0] * window
+        flat = torch.view_as_real(tidy).view(blocks, 1, 2 * period)
+        energy = torch.matmul(flat, flat.transpose(1, 2)).view(-1)
+        rows = torch.stack([lag.real, lag.imag, energy[:-1], energy[1:]]).double()
+        # running sums in double precision: exact enough for 60 dB of level change between bursts
+        sums = F.pad(torch.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0).cumsum(-1), (1, 0))
+        real, imag, first, second = (sums[:, window:] - sums[:, :-window]).to(lag.real.dtype)
+        first, second = first.clamp_min(0), second.clamp_min(0)
         correlation = torch.complex(real, imag)
         return correlation.abs() / ((first * second).sqrt() + torch.finfo(real.dtype).tiny), correlation
 
@@ -123,12 +126,11 @@ class Detector:
         quality = power / (energy + torch.finfo(power.dtype).tiny)
         noise = quality.median(-1, keepdim=True).values / 0.69
         strong = torch.where(quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0)
-        # score[n]: path power held by FFT windows that start at n, for n = -cp .. 2*_SEARCH
+        # FFT windows that start at n hold the paths n .. n + cp, n = -cp .. 2 * _SEARCH
         cp = profile.cp_samples
-        score = F.conv1d(F.pad(strong, (cp, cp))[:, None], self._delay_weights(strong))[:, 0]
+        score = F.pad(strong, (cp, cp)).unfold(-1, cp + 1, 1) @ self._delay_weights(strong)
         best = score.argmax(-1)
-        held = F.conv1d(F.pad(quality, (cp, cp))[:, None], torch.ones(1, 1, cp + 1).to(quality))[:, 0]
-        held = held.gather(1, best[:, None])[:, 0]
+        held = (F.pad(quality, (cp, cp)).unfold(-1, cp + 1, 1)[torch.arange(len(best)), best]).sum(-1)
         starts = first + best - cp - profile.sts_samples
         for start, offset, value in zip(starts.tolist(), cfo.tolist(), held.tolist(), strict=True):
             if value < QUALITY_THRESHOLD or start < 0 or start >= limit or start <= taken:
@@ -142,7 +144,7 @@ class Detector:
         cp = self.profile.cp_samples
         delay = torch.arange(cp + 1, dtype=like.dtype, device=like.device)
         edge = torch.minimum(delay, cp - delay).clamp_max(4) / 4
-        return ((1 - _EARLIEST) + _EARLIEST * edge - _TILT * delay / cp)[None, None]
+        return (1 - _EARLIEST) + _EARLIEST * edge - _TILT * delay / cp
 
     def _long_training_response(self, block: torch.Tensor):
         """|<template, block shifted by tau>|^2 / |template|^2 and the energy under the template, tau = 0..2*_SEARCH."""

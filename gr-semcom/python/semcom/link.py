@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pictures across the simulated air without GNU Radio: the same library calls the blocks make, in one loop.
+
+``simulate`` is the reference that the flowgraph is held against, and what runs on a machine without GNU Radio.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from semcom import quality
+from semcom.channel import fading, frontend
+from semcom.channel.awgn import awgn
+from semcom.channel.symbols import SYMBOL_CHANNELS
+from semcom.codec import equivalent_snr_db, zoo
+from semcom.errors import ConfigError
+from semcom.modem import AssembledImage, ImageAssembler, Modem, StreamDetector, estimate_snr
+from semcom.pictures import Picture
+
+CHANNELS = tuple(SYMBOL_CHANNELS)
+GAP_SAMPLES = 600  # silence between bursts
+MULTIPATH_DELAY_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class LinkConfig:
+    """One run over the air: a model, an SNR, a channel and its offsets.
+
+    snr_db: Es/N0 of the channel, also what the encoder is told. drop: probability that a burst is lost.
+    """
+
+    model: str
+    snr_db: float
+    channel: str = "awgn"
+    cfo_hz: float = 0.0
+    sro_ppm: float = 0.0
+    drop: float = 0.0
+    seed: int = 0
+    sample_rate_hz: float = 1e6
+
+    def __post_init__(self):
+        if self.channel not in CHANNELS:
+            raise ConfigError(f"channel {self.channel!r} is unknown; choose one of {', '.join(CHANNELS)}")
+        if not 0 <= self.drop <= 1:
+            raise ConfigError(f"drop is a probability, 0 to 1, not {self.drop}")
+        if not self.sample_rate_hz > 0:
+            raise ConfigError(f"the sample rate must be above 0 Hz, not {self.sample_rate_hz}")
+        if abs(self.cfo_hz) > 0.031 * self.sample_rate_hz:
+            raise ConfigError(f"a carrier offset of {self.cfo_hz} Hz is beyond 3.1 % of the sample rate: nothing would "
+                              "be found; tune closer or raise the sample rate")
+
+
+@dataclass(frozen=True)
+class LinkResult:
+    """One picture at one SNR. ``picture`` is what came out, uint8 ``[H, W, 3]``, or None if no burst arrived.
+
+    snr_est_db: mean of the receiver's estimates; overhead: share of airtime that carries no latent;
+    real_time_factor: airtime over processing time.
+    """
+
+    image: str
+    snr_db: float
+    snr_est_db: float | None
+    psnr_db: float | None
+    ms_ssim: float | None
+    bursts_sent: int
+    bursts_found: int
+    bursts_lost: int
+    rho: float
+    overhead: float
+    papr_db: float
+    real_time_factor: float
+    picture: np.ndarray | None = None
+
+
+def papr_db(samples: torch.Tensor) -> float:
+    """Peak over mean power of samples ``[...]``, in dB."""
+    power = samples.abs().square()
+    return float(10 * torch.log10(power.max() / power.mean()))
+
+
+def multipath_taps(seed: int) -> torch.Tensor:
+    """The FIR channel of ``channel="multipath"``: Rayleigh taps, exponential profile, unit energy. ``[17]``."""
+    profile = fading.exponential_profile(MULTIPATH_DELAY_SAMPLES)
+    return fading.unit_energy(fading.rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[0]
+
+
+def score(original: np.ndarray, received: np.ndarray | None) -> tuple[float | None, float | None]:
+    """PSNR in dB and MS-SSIM of one received picture; (None, None) if nothing was received."""
+    if received is None:
+        return None, None
+    return float(quality.psnr(original, received)), quality.ms_ssim(original, received)
+
+
+def decode_assembled(model: zoo.LoadedModel, image: AssembledImage) -> np.ndarray:
+    """An assembled picture's latents to uint8 ``[H, W, 3]``, with the SNR its decoder should be told."""
+    noise_var = image.noise_var[None]
+    return model.decode_image(image.latents[None], equivalent_snr_db(noise_var), image.size, noise_var)
+
+
+def simulate(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], None] | None = None,
+             device: str = "cpu") -> list[LinkResult]:
+    """Sends pictures through codec, modem and a simulated channel, one after the other.
+
+    Args:
+        pictures: what to send. progress: called after each picture.
+
+    Returns:
+        One result a picture, in order.
+    """
+    model = zoo.load(config.model, device=device)
+    modem = Modem(device=device)
+    air = _Air(config)
+    results = []
+    with torch.inference_mode():
+        for number, picture in enumerate(pictures):
+            results.append(_one(number, picture, config, model, modem, air))
+            if progress:
+                progress()
+    return results
+
+
+def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem, air: "_Air") -> LinkResult:
+    began = time.perf_counter()
+    size = picture.pixels.shape[:2]
+    latents = model.encode_image(picture.pixels, config.snr_db)
+    bursts = modem.modulate(latents, image_id=[number % 65536], size=size, model_hash=model.model_hash)[0]
+    plan = modem.plan(latents.shape[1])
+
+    detector = StreamDetector(modem)
+    found = detector.push(air.carry(bursts)) + detector.flush()
+    demodulated = [burst for burst in modem.demodulate(found) if burst.header is not None]
+    assembler = ImageAssembler(modem.profile, model.model_hash, model.codec.latent_count)
+    assembled: list[AssembledImage] = []
+    for burst in demodulated:
+        snr = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
+        assembled += assembler.add(burst.header, burst.latents, burst.noise_var, float(snr.snr_db))
+    assembled += assembler.flush()
+    image = assembled[0] if assembled else None
+    received = decode_assembled(model, image) if image else None
+    seconds = time.perf_counter() - began
+
+    psnr_db, ms_ssim = score(picture.pixels, received)
+    return LinkResult(
+        image=picture.name, snr_db=config.snr_db, snr_est_db=image.snr_db if image else None, psnr_db=psnr_db,
+        ms_ssim=ms_ssim, bursts_sent=plan.burst_count, bursts_found=image.bursts_received if image else 0,
+        bursts_lost=plan.burst_count - (image.bursts_received if image else 0), rho=latents.shape[1] / (3 * size[0] * size[1]),
+        overhead=plan.overhead, papr_db=papr_db(bursts),
+        real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds, picture=received)
+
+
+class _Air:
+    """Drops bursts, lays the rest on a time line with silence between, and does what the channel does."""
+
+    def __init__(self, config: LinkConfig):
+        self._config = config
+        self._generator = torch.Generator().manual_seed(config.seed)
+        self._taps = multipath_taps(config.seed)
+
+    def carry(self, bursts: torch.Tensor) -> torch.Tensor:
+        """Bursts ``[N, n]`` to received samples ``[m]``."""
+        config = self._config
+        alive = torch.rand(len(bursts), 1, generator=self._generator) >= config.drop
+        gap = torch.zeros(len(bursts), GAP_SAMPLES, dtype=bursts.dtype)
+        line = torch.cat([gap, bursts.cpu() * alive], dim=1).flatten()
+        line = torch.nn.functional.pad(line, (0, GAP_SAMPLES))[None]
+        if config.channel == "rayleigh":
+            line = line * fading.rayleigh_taps(torch.ones(1), 1, self._generator)
+        if config.channel == "multipath":
+            line = fading.multipath(line, self._taps)
+        line = frontend.sample_clock_offset(line, config.sro_ppm)
+        line = frontend.carrier_offset(line, config.cfo_hz / config.sample_rate_hz)
+        if config.channel != "ideal":
+            line = awgn(line, config.snr_db, self._generator)
+        return line[0]
