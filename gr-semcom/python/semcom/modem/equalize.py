@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Channel estimate, carrier and clock tracking, noise per subcarrier. Batched, differentiable.
 
-The channel is modelled as taps within the cyclic prefix (plus a few for fractional delays), fitted by least squares to
+The channel is modelled as taps within the cyclic prefix (plus a few for fractional delays), fitted by linear MMSE to
 every known subcarrier of the burst: long training, the header once decoded, and the pilots. Frequency,
 per-symbol phase and clock drift are taken out before the fit.
 """
@@ -17,6 +17,8 @@ _EARLY_TAPS = 6  # taps modelled before the window start and beyond the prefix: 
 _LATE_TAPS = 6
 _SMOOTH_ROWS = 3  # symbols on either side that share a phase estimate
 _SMOOTH_CARRIERS = 8  # carriers on either side that share a noise estimate
+_SMOOTH_TAPS = 2  # taps on either side that share a delay profile
+_TAP_FLOOR = 0.1  # power believed of a tap that shows none, in units of its noise
 _CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
 
 
@@ -27,7 +29,7 @@ class Equalized:
     payload: ``[B, S, data_per_symbol]`` equalised (zero-forced) symbols, channel and level removed.
     noise_var: ``[B, S, data_per_symbol]`` their noise variance, real.
     known, reference: ``[B, P]`` known symbols as received, and fitted channel times known symbol.
-    dof: parameters fitted to them.
+    dof: ``[B]`` parameters fitted to them.
     frequency: ``[B]`` residual carrier offset found, cycles per sample.
     clock: ``[B]`` sample clock offset found (1e-6 is one ppm).
     """
@@ -36,7 +38,7 @@ class Equalized:
     noise_var: torch.Tensor
     known: torch.Tensor
     reference: torch.Tensor
-    dof: float
+    dof: torch.Tensor
     frequency: torch.Tensor
     clock: torch.Tensor
 
@@ -57,18 +59,38 @@ class Equalizer:
         visits.index_add_(0, comb, torch.ones_like(comb, dtype=torch.float64))
         full = visits.new_full((active,), float(profile.lts_repeats))
         self._visits = (full + head + visits).to(layout.row_times)
-        self._fit_training = self._projection(full)
-        self._fit_header = self._projection(full + head)
-        self._fit_all = self._projection(full + head + visits)
+        delay = (taps[:, None] - taps).abs()
+        near = (delay <= _SMOOTH_TAPS).double()
+        blur = 0.5 * near / near.sum(0) + 0.5 * torch.eye(len(taps), device=taps.device)
+        self._profile_blur = blur.to(layout.row_times)
+        self._fit_training = self._gram(full)
+        self._fit_header = self._gram(full + head)
+        self._fit_all = self._gram(full + head + visits)
+        self._basis = self._basis.to(long_training.dtype)
         rows = len(layout.row_times)
         lag = (torch.arange(rows)[:, None] - torch.arange(rows)).abs()
         self._smooth = (_SMOOTH_ROWS + 1 - lag).clamp_min(0).to(layout.pilots)
-        self._dof = float(len(taps) + rows / (2 * (_SMOOTH_ROWS + 1)) + 2)
+        self._phase_dof = rows / (2 * (_SMOOTH_ROWS + 1)) + 2
 
-    def _projection(self, visits: torch.Tensor) -> torch.Tensor:
-        weighted = self._basis.conj().T * visits
-        gram = weighted @ self._basis + 0.5 * torch.eye(self._basis.shape[1], device=visits.device)
-        return (self._basis @ torch.linalg.solve(gram, self._basis.conj().T)).to(self.lts.dtype).T
+    def _gram(self, visits: torch.Tensor) -> tuple[float, torch.Tensor]:
+        gram = (self._basis.conj().T * visits) @ self._basis
+        return float(visits.sum()), gram.to(self.lts.dtype)
+
+    def _channel(self, sums: torch.Tensor, visits, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Channel ``[B, active]`` from matched sums over ``visits`` known symbols a carrier, and its parameters ``[B]``.
+
+        Linear MMSE over the taps, with a delay profile read off the taps themselves: a flat channel costs few
+        parameters, a dispersive one keeps taps that are each below the noise.
+        """
+        count, gram = visits
+        matched = sums @ self._basis.conj()
+        taps_noise = noise[:, None] / count
+        power = (matched / count).abs().square()
+        profile = (power @ self._profile_blur - taps_noise).clamp_min(0) + _TAP_FLOOR * taps_noise
+        ridge = torch.diag_embed(noise[:, None] / (profile + torch.finfo(noise.dtype).tiny)).to(gram.dtype)
+        inverse = torch.linalg.inv(gram + ridge)
+        taps = (inverse @ matched[..., None])[..., 0]
+        return taps @ self._basis.T, (inverse * gram.T).sum((1, 2)).real
 
     # -- first look: the header ---------------------------------------------------------------------
 
@@ -82,7 +104,8 @@ class Equalizer:
         Returns:
             ``[B, header_symbols * data_per_symbol]`` soft symbols and ``[B]`` frequency in cycles per sample.
         """
-        channel = (training * self.lts.conj()).sum(1) @ self._fit_training
+        noise = self._training_noise(training)
+        channel, _ = self._channel((training * self.lts.conj()).sum(1), self._fit_training, noise)
         repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
         pilots = self.layout.take_pilots(header)
         expected = self.layout.take_pilots((channel[:, None, :]).expand_as(header)) * self.layout.pilots[:rows]
@@ -118,7 +141,8 @@ class Equalizer:
 
         # 1. a first channel from training and header; what is left of phase, row by row
         matched = full * full_known.conj()
-        channel = matched.sum(1) @ self._fit_header
+        noise = self._training_noise(coarse[:, :repeats] * training)
+        channel, _ = self._channel(matched.sum(1), self._fit_header, noise)
         comb_channel = layout.take_pilots(channel[:, None].expand_as(payload), head)
         full_dot = matched * channel.conj()[:, None]
         comb_dot = comb * (comb_known * comb_channel).conj()
@@ -129,22 +153,22 @@ class Equalizer:
         turn = _phasor(-phase)[..., None]
 
         # 2. clock drift: the part of the phase that grows with time times frequency
-        noise = (training[:, 1] - training[:, 0] * _phasor(frequency * profile.fft_size)[:, None]).abs().square()
         clock_turn, clock = self._clock(full_dot * turn[:, : repeats + head], comb_dot * turn[:, repeats + head :],
-                                        channel, comb_channel, times, noise.mean(-1) / 2)
+                                        channel, comb_channel, times, noise)
         turn = turn * clock_turn
         full = full * turn[:, : repeats + head]
         comb = comb * layout.take_pilots(turn[:, repeats + head :], head)
 
         # 3. the channel from everything known, and what it leaves unexplained
         sums = _scatter_rows((full * full_known.conj()).sum(1), comb * comb_known.conj(), layout.pilot_carriers[head:])
-        channel = sums @ self._fit_all
+        channel, taps = self._channel(sums, self._fit_all, noise)
+        dof = taps + self._phase_dof
         comb_reference = layout.take_pilots(channel[:, None].expand_as(payload), head) * comb_known
         full_reference = full_known * channel[:, None]
         energy = _scatter_rows((full - full_reference).abs().square().sum(1), (comb - comb_reference).abs().square(),
                                layout.pilot_carriers[head:])
         tiny = torch.finfo(energy.dtype).tiny
-        noise = self._smooth_noise(energy) + tiny
+        noise = self._smooth_noise(energy, dof) + tiny
 
         # 4. the payload, in one multiplication
         gain = channel.abs().square() + tiny
@@ -154,7 +178,7 @@ class Equalizer:
             noise_var=layout.take_data((noise / gain)[:, None].expand(payload.shape), head),
             known=torch.cat([full.flatten(1), comb.flatten(1)], dim=1),
             reference=torch.cat([full_reference.flatten(1), comb_reference.flatten(1)], dim=1),
-            dof=self._dof,
+            dof=dof,
             frequency=frequency + fine,
             clock=clock,
         )
@@ -178,12 +202,17 @@ class Equalizer:
         angle = slope[:, None] * centred / (2 * torch.pi)
         return _phasor(-angle[..., None] * layout.carrier_numbers), slope / per_clock
 
-    def _smooth_noise(self, energy: torch.Tensor) -> torch.Tensor:
+    def _training_noise(self, training: torch.Tensor) -> torch.Tensor:
+        """Noise power ``[B]`` from what differs between the first two long training symbols."""
+        return (training[:, 1] - training[:, 0]).abs().square().mean(-1) / 2
+
+    def _smooth_noise(self, energy: torch.Tensor, dof: torch.Tensor) -> torch.Tensor:
+        """Noise power per carrier ``[B, active]`` from residual energies, shared among neighbours."""
         kernel = energy.new_ones(1, 1, 2 * _SMOOTH_CARRIERS + 1)
         both = torch.cat([energy, self._visits[None]], dim=0)[:, None]
         both = F.conv1d(both, kernel, padding=_SMOOTH_CARRIERS)[:, 0]
         total = self._visits.sum()
-        return both[:-1] / both[-1] * (total / (total - self._dof))
+        return both[:-1] / both[-1] * (total / (total - dof))[:, None]
 
 
 def _phasor(turns: torch.Tensor) -> torch.Tensor:

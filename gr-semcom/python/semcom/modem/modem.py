@@ -168,7 +168,7 @@ class Modem:
             offsets = (cfo[ats] + out.frequency.double()).tolist()
             for row, at in enumerate(ats):
                 results[whole[at]] = DemodulatedBurst(
-                    headers[at], None, offsets[row], values[row], noise[row], out.known[row], out.reference[row], out.dof)
+                    headers[at], None, offsets[row], values[row], noise[row], out.known[row], out.reference[row], float(out.dof[row]))
 
     def receive_aligned(self, samples: torch.Tensor, headers: list[BurstHeader], cfo=None) -> Equalized:
         """Demodulation with timing and header given: the receiver of training. Differentiable in ``samples``.

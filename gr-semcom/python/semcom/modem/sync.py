@@ -2,8 +2,8 @@
 """Finding bursts in a stream: when they start and how far off the carrier is.
 
 1. The short training repeats every 16 samples: the correlation of the stream with itself 16 samples later, summed over
-   1,024 products, stands out at -5 dB (DESIGN: mean 0.24 against a false-alarm tail exp(-1024 t^2)). Evaluated once a
-   period, for every 16th sample. The offset range is +-1/32 of the sample rate.
+   1,024 products, stands out at -5 dB: its squared magnitude is then 59 times its variance on noise. Evaluated once a
+   period. The offset range is +-1/32 of the sample rate.
 2. Longer lags sharpen the carrier offset.
 3. The long training, correlated coherently, gives the timing and confirms the burst: interference that merely
    repeats (a carrier, DC) is rejected here.
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from semcom.modem.profile import ModemProfile
 
-METRIC_THRESHOLD = 0.14
+SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
 QUALITY_THRESHOLD = 0.13
 _SEARCH = 320  # samples around the coarse start in which the long training is looked for
 _REFINE_LAGS = (128, 512)
@@ -68,20 +68,27 @@ class Detector:
         Returns:
             Detections with non-negative starts, one a burst.
         """
-        metric, correlation = self._metric(samples)
-        if metric is None:
+        score, correlation = self._metric(samples)
+        if score is None:
             return []
-        # among silence the normalised metric is flat: the peak is that of the correlation itself
-        score = torch.where(metric > METRIC_THRESHOLD, correlation.abs(), 0)
         peaks = F.max_pool1d(score[None, None], 2 * self.nms + 1, stride=1, padding=self.nms)[0, 0]
-        where = torch.nonzero((score == peaks) & (score > 0)).flatten()
+        where = torch.nonzero((score == peaks) & (score > SCORE_THRESHOLD)).flatten()
         if not len(where):
             return []
         cfo = torch.angle(correlation[where]).double() / (2 * torch.pi * self.profile.sts_period)
+        # near the edge of the range noise may have wrapped the angle: the long training tells which it is
+        wrap = 1.0 / self.profile.sts_period
+        doubtful = cfo.abs() > 0.4 * wrap
+        where = torch.cat([where, where[doubtful]])
+        cfo = torch.cat([cfo, cfo[doubtful] - wrap * cfo[doubtful].sign()])
         return self._refine(samples, where, cfo, len(samples) if limit is None else limit)
 
     def _metric(self, samples: torch.Tensor):
-        """Normalised lag-16 autocorrelation, one value a period, and the correlation itself; None if too short."""
+        """The score of every 16th position and the lag-16 correlation there; (None, None) if too short.
+
+        The score is |P|^2 / var(P) for noise of the energies found, exponential with mean 1 on noise of any level,
+        also where the level jumps within the window.
+        """
         period, window = self.profile.sts_period, self.window
         blocks = len(samples) // period
         if blocks < window + 2:
@@ -90,14 +97,14 @@ class Detector:
         # batched inner products: block b with block b + 1, and each block's energy
         lag = torch.matmul(tidy[1:], tidy[:-1].conj().transpose(1, 2)).view(-1)
         flat = torch.view_as_real(tidy).view(blocks, 1, 2 * period)
-        energy = torch.matmul(flat, flat.transpose(1, 2)).view(-1)
-        rows = torch.stack([lag.real, lag.imag, energy[:-1], energy[1:]]).double()
+        energy = torch.matmul(flat, flat.transpose(1, 2)).view(-1).double()
+        rows = torch.stack([lag.real.double(), lag.imag.double(), energy[:-1] * energy[1:]])
         # running sums in double precision: exact enough for 60 dB of level change between bursts
-        sums = F.pad(torch.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0).cumsum(-1), (1, 0))
-        real, imag, first, second = (sums[:, window:] - sums[:, :-window]).to(lag.real.dtype)
-        first, second = first.clamp_min(0), second.clamp_min(0)
-        correlation = torch.complex(real, imag)
-        return correlation.abs() / ((first * second).sqrt() + torch.finfo(real.dtype).tiny), correlation
+        sums = F.pad(rows.cumsum(-1), (1, 0))
+        real, imag, variance = sums[:, window:] - sums[:, :-window]
+        floor = 1e-12 * variance.amax() + torch.finfo(torch.float64).tiny
+        score = period * (real.square() + imag.square()) / variance.clamp_min(floor)
+        return score.to(lag.real.dtype), torch.complex(real, imag)
 
     def _refine(self, samples, where, cfo, limit) -> list[Detection]:
         profile = self.profile
@@ -122,7 +129,6 @@ class Detector:
         block = block * torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(block.dtype)
         power, energy = self._long_training_response(block)
 
-        detections, taken = [], -1
         quality = power / (energy + torch.finfo(power.dtype).tiny)
         noise = quality.median(-1, keepdim=True).values / 0.69
         strong = torch.where(quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0)
@@ -132,12 +138,13 @@ class Detector:
         best = score.argmax(-1)
         held = (F.pad(quality, (cp, cp)).unfold(-1, cp + 1, 1)[torch.arange(len(best)), best]).sum(-1)
         starts = first + best - cp - profile.sts_samples
-        for start, offset, value in zip(starts.tolist(), cfo.tolist(), held.tolist(), strict=True):
-            if value < QUALITY_THRESHOLD or start < 0 or start >= limit or start <= taken:
-                continue
-            taken = start + profile.preamble_samples
-            detections.append(Detection(start, offset, min(value, 1.0)))
-        return detections
+        rows = sorted(zip(starts.tolist(), cfo.tolist(), held.tolist(), strict=True), key=lambda row: -row[2])
+        kept: list[Detection] = []
+        for start, offset, value in rows:  # a handful: the best of those that overlap stays
+            clash = any(abs(start - other.start) < profile.preamble_samples for other in kept)
+            if value >= QUALITY_THRESHOLD and 0 <= start < limit and not clash:
+                kept.append(Detection(start, offset, min(value, 1.0)))
+        return sorted(kept, key=lambda detection: detection.start)
 
     def _delay_weights(self, like: torch.Tensor) -> torch.Tensor:
         """Worth of a path by its delay within the prefix: a little less at the edges, and ties go to early paths."""
