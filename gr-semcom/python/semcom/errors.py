@@ -28,3 +28,11 @@ class PduError(SemcomError):
 
 class ConfigError(SemcomError):
     """A profile, recipe or argument with an unknown key or an impossible value."""
+
+
+class OutputError(SemcomError):
+    """A file or folder that cannot be written."""
+
+
+class MissingError(SemcomError):
+    """A program or package that the command needs and this machine lacks."""

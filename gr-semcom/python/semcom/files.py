@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files written whole or not at all, and outputs that are known to be writable before a run starts."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+from semcom.errors import OutputError
+
+
+def write_bytes(path: str | Path, data: bytes) -> Path:
+    """Writes a file atomically: a reader sees the old file or the new one, never a part. Makes its folder.
+
+    Raises:
+        OutputError: if the file or its folder cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}. Choose another place.") from error
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Writes UTF-8 text atomically. Raises OutputError like ``write_bytes``."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value) -> Path:
+    """Writes strict JSON atomically: NaN and infinities become null. Raises OutputError like ``write_bytes``."""
+    return write_text(path, json.dumps(finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def finite(value):
+    """The same nested value with every number that JSON cannot hold (NaN, infinity) replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # numpy and torch scalars
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Makes the folder if need be and tries a write in it, so that a long run does not fail at its end.
+
+    Raises:
+        OutputError: if it is a file, or cannot be made or written.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file, but a folder is needed for the output. Choose another name.")
+    trial = path / f".semcom.{os.getpid()}.trial"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OutputError(f"the folder {path} cannot be written: {_reason(error)}. Choose another place.") from error
+    return path
+
+
+def writable_file(path: str | Path) -> Path:
+    """Checks that a file can be written here; makes its folder and leaves an existing file as it is.
+
+    Raises:
+        OutputError: if the path is a folder or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
+    writable_folder(path.parent)
+    return path
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
