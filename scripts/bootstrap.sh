@@ -19,8 +19,8 @@ say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
 stop() { printf '\033[1;31m%s\033[0m\n' "$*" >&2; exit 1; }
 
 # --- interpreters -------------------------------------------------------------------------------------
-# -s: what lies in ~/.local must not decide
-has_radio() { "$1" -s -c 'import pmt; from gnuradio import gr, blocks; pmt.intern' >/dev/null 2>&1; }
+imports_radio() { "$@" -c 'import pmt; from gnuradio import gr, blocks; pmt.intern' >/dev/null 2>&1; }
+has_radio() { imports_radio "$1" -s; } # -s: what lies in ~/.local must not decide
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; }
 can_make_venv() { "$1" -c 'import venv, ensurepip' >/dev/null 2>&1; }
 candidates() {
@@ -126,7 +126,7 @@ if ! imports torch; then
 fi
 say "installing gr-semcom ..."
 pip install -q -c "$constraints" -e '.[test]' || stop "gr-semcom could not be installed (is the network there?)."
-if [ $radio = radio ] && ! has_radio $venv/bin/python; then
+if [ $radio = radio ] && ! imports_radio $venv/bin/python; then
   stop "GNU Radio cannot be imported in $venv. Run '$venv/bin/semcom doctor', which says why."
 fi
 { echo "$radio"; fingerprint; } >$stamp
