@@ -87,10 +87,11 @@ class Equalizer:
         taps_noise = noise[:, None] / count
         power = (matched / count).abs().square()
         profile = (power @ self._profile_blur - taps_noise).clamp_min(0) + _TAP_FLOOR * taps_noise
-        ridge = torch.diag_embed(noise[:, None] / (profile + torch.finfo(noise.dtype).tiny)).to(gram.dtype)
-        inverse = torch.linalg.inv(gram + ridge)
-        taps = (inverse @ matched[..., None])[..., 0]
-        return taps @ self._basis.T, (inverse * gram.T).sum((1, 2)).real
+        tiny = torch.finfo(noise.dtype).tiny
+        ridge = torch.diag_embed(noise[:, None] / (profile + tiny) + 1e-6 * count).to(gram.dtype)
+        factor, _ = torch.linalg.cholesky_ex(gram + ridge)
+        taps = torch.cholesky_solve(matched[..., None], factor)[..., 0]
+        return taps @ self._basis.T, (profile / (profile + taps_noise + tiny)).sum(-1)
 
     # -- first look: the header ---------------------------------------------------------------------
 
