@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every block shares: one guard, one bounded queue, one worker thread that takes waiting PDUs as a batch.
+
+GNU Radio's own message queues have no bound, an exception in a message handler kills the block silently and one in
+``work()`` makes ``top_block.wait()`` hang. So a handler here only converts and enqueues; the worker does the rest:
+
+    message --parse--> Pdu --> queue --prepare, one by one--> items --process, one batch--> (port, Pdu) --> publish
+
+What goes wrong is counted under a reason in words (``counters``), logged sparingly, and the flowgraph goes on.
+"""
+
+import itertools
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pmt
+import torch
+from gnuradio import gr
+
+from semcom import keys
+from semcom.blocks import pdu as bridge
+from semcom.blocks.pdu import Pdu, Pmt
+from semcom.errors import ConfigError, PduError, SemcomError
+
+MAX_BATCH_PIXELS = 2**21  # of one batch through a network
+_MAX_REASONS = 64  # distinct reasons kept; the rest are counted together
+_LOG_FIRST, _LOG_EVERY_S = 3, 5.0
+
+
+def check(block: str, **rules: tuple[Any, bool, str]) -> None:
+    """Validates constructor arguments: ``name=(value, is_good, "what it must be")``.
+
+    Raises:
+        ConfigError: naming the block, the argument, what it must be and what it was.
+    """
+    for name, (value, good, wanted) in rules.items():
+        if not good:
+            raise ConfigError(f"{block}: {name} must be {wanted}, not {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """A finite real number."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def is_count(value: Any, at_least: int = 1) -> bool:
+    """A whole number of at least ``at_least``."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= at_least
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in words that are worth counting."""
+    if isinstance(error, SemcomError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+
+
+class Guarded:
+    """Mixin: counters in words and a log that does not flood."""
+
+    def init_guard(self, name: str) -> None:
+        self.counters: Counter[str] = Counter()
+        self.error: BaseException | None = None  # the last failure, for tests and debuggers
+        self._guard_lock = threading.Lock()
+        self._log = gr.logger(f"semcom.{name}")
+        self._logged: dict[str, tuple[int, float]] = {}
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Adds to a counter; use for what is ordinary."""
+        with self._guard_lock:
+            if what not in self.counters and len(self.counters) >= _MAX_REASONS:
+                what = "other reasons"
+            self.counters[what] += number
+
+    def set_counts(self, counts: dict[str, int]) -> None:
+        """Takes over the counters of a library object, as they stand."""
+        with self._guard_lock:
+            for what, number in counts.items():
+                self.counters[what] = number
+
+    def fail(self, reason: str, error: BaseException | None = None) -> None:
+        """Counts and logs something that went wrong: the first times, then at most every few seconds."""
+        self.count(reason)
+        self.error = error or self.error
+        with self._guard_lock:
+            times, last = self._logged.get(reason, (0, 0.0))
+            now = time.monotonic()
+            if times < _LOG_FIRST or now - last > _LOG_EVERY_S:
+                if len(self._logged) < 2 * _MAX_REASONS or reason in self._logged:
+                    self._logged[reason] = (times + 1, now)
+                    self._log.warn(f"{reason} ({self.counters.get(reason, 0)} so far)")
+
+    def guarded_work(self, work, fallback: int) -> int:
+        """Runs a stream block's ``work``; an exception is counted and ``fallback`` returned instead."""
+        try:
+            with torch.inference_mode():
+                return work()
+        except Exception as error:
+            self.fail(reason_of(error), error)
+            return fallback
+
+
+class PduWorker(Guarded):
+    """Mixin of blocks that take PDUs: bounded queue, worker thread, batches.
+
+    A block implements ``prepare`` and ``process``, and ``finish`` if it holds anything back. Messages with
+    ``keys.END`` travel in order: everything before them is processed, ``finish`` is asked for the rest, and they are
+    passed on.
+    """
+
+    def init_pdus(self, name: str, *, outputs=(keys.PORT_OUT,), max_queue: int = 256, batch: int = 16,
+                  threads: int = 1, has_input: bool = True) -> None:
+        check(name, max_queue=(max_queue, is_count(max_queue), "a whole number of PDUs, 1 or more"),
+              batch=(batch, is_count(batch), "a whole number of PDUs, 1 or more"),
+              threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"))
+        self.init_guard(name)
+        self.max_queue, self.batch, self.threads = int(max_queue), int(batch), int(threads)
+        self._queue: deque[Pdu] = deque()
+        self._arrived = threading.Condition()
+        self._stopping = threading.Event()
+        self._worker: threading.Thread | None = None
+        self._outputs = tuple(outputs)
+        if has_input:
+            self.message_port_register_in(pmt.intern(keys.PORT_IN))
+            self.set_msg_handler(pmt.intern(keys.PORT_IN), self.on_message)
+        for port in self._outputs:
+            self.message_port_register_out(pmt.intern(port))
+
+    # -- what a block implements --------------------------------------------------------------------
+
+    def prepare(self, pdu: Pdu) -> list[Any]:
+        """One PDU to items for ``process``. Refuses a bad one with a SemcomError; called exactly once a PDU."""
+        return [pdu]
+
+    def process(self, items: list[Any]) -> list[tuple[str, Pdu]]:
+        """A batch of items to messages. Must be safe to repeat: after an exception each item is tried alone."""
+        raise NotImplementedError
+
+    def finish(self) -> list[Any]:
+        """At the end of the stream: the items that were held back."""
+        return []
+
+    def warm_up(self) -> None:
+        """Called by the worker before the first PDU."""
+
+    # -- the machinery ------------------------------------------------------------------------------
+
+    def on_message(self, message: Pmt) -> None:
+        """Handler of the input port, in the block's own thread: converts and enqueues, nothing else."""
+        try:
+            pdu = bridge.from_message(message)
+        except Exception as error:
+            self.fail(reason_of(error), error)
+            return
+        self.enqueue(pdu)
+
+    def enqueue(self, pdu: Pdu) -> None:
+        with self._arrived:
+            dropped = len(self._queue) >= self.max_queue and not pdu.is_end
+            if dropped:
+                oldest = next((i for i, waiting in enumerate(self._queue) if not waiting.is_end), None)
+                if oldest is not None:
+                    del self._queue[oldest]
+            self._queue.append(pdu)
+            self._arrived.notify_all()
+        if dropped:
+            self.fail(f"PDUs dropped, oldest first: more than {self.max_queue} waiting")
+
+    def start(self) -> bool:
+        self._stopping.clear()
+        self._worker = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
+        self._worker.start()
+        return True
+
+    def stop(self) -> bool:
+        self._stopping.set()
+        with self._arrived:
+            self._arrived.notify_all()
+        if self._worker is not None and self._worker is not threading.current_thread():
+            self._worker.join(timeout=10)
+            if self._worker.is_alive():
+                self.fail("worker still busy 10 s after stop")
+        return True
+
+    def _run(self) -> None:
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            try:
+                self.warm_up()
+            except Exception as error:
+                self.fail(f"warm-up failed: {reason_of(error)}", error)
+            while True:
+                batch = self._take()
+                if batch is None:
+                    return
+                try:
+                    self._serve(batch)
+                except Exception as error:  # publishing itself failed; nothing may end this thread
+                    self.fail(reason_of(error), error)
+
+    def _take(self) -> list[Pdu] | None:
+        """All that waits, up to ``batch``; an END comes alone. None: the block is stopping."""
+        with self._arrived:
+            while not self._queue and not self._stopping.is_set():
+                self._arrived.wait()
+            if self._stopping.is_set():
+                return None
+            taken = [self._queue.popleft()]
+            while self._queue and len(taken) < self.batch and not (taken[0].is_end or self._queue[0].is_end):
+                taken.append(self._queue.popleft())
+            return taken
+
+    def _serve(self, pdus: list[Pdu]) -> None:
+        items, end = [], pdus[0] if pdus[0].is_end else None
+        if end is not None:
+            items = self._attempt(self.finish)
+        for pdu in pdus if end is None else []:
+            items += self._attempt(self.prepare, pdu)
+        for start in range(0, len(items), self.batch):
+            self._process_guarded(items[start : start + self.batch])
+        if end is not None:
+            self.on_end(end)
+
+    def _process_guarded(self, items: list[Any]) -> None:
+        try:
+            outputs = self.process(items)
+        except Exception as error:
+            if len(items) == 1:
+                self.fail(reason_of(error), error)
+                return
+            for item in items:  # one bad PDU must not take the others with it
+                self._process_guarded([item])
+            return
+        for port, pdu in outputs:
+            self.publish(port, pdu)
+
+    def _attempt(self, call, *args) -> list[Any]:
+        try:
+            return list(call(*args))
+        except Exception as error:
+            self.fail(reason_of(error), error)
+            return []
+
+    def on_end(self, end: Pdu) -> None:
+        """Passes the end of the stream on, after everything before it."""
+        if keys.PORT_OUT in self._outputs:
+            self.publish(keys.PORT_OUT, end)
+
+    def publish(self, port: str, pdu: Pdu) -> None:
+        self.message_port_pub(pmt.intern(port), bridge.to_message(pdu))
+        self.count(f"sent to '{port}'")
+
+
+class PduBlock(PduWorker, gr.basic_block):
+    """A block with message ports only. Arguments are those of ``PduWorker.init_pdus``."""
+
+    def __init__(self, name: str, **options):
+        gr.basic_block.__init__(self, name=name, in_sig=None, out_sig=None)
+        self.init_pdus(name, **options)
+
+
+def runs(items: list, key: Callable[[Any], Any]) -> list[list]:
+    """Neighbours with the same key together, order kept: what can go through the library as one batch."""
+    return [list(group) for _, group in itertools.groupby(items, key)]
+
+
+def runs_of_pictures(items: list, size: Callable[[Any], tuple[int, int]]) -> list[list]:
+    """As ``runs``, by (height, width), and no more pictures together than memory bears."""
+    out = []
+    for group in runs(items, size):
+        height, width = size(group[0])
+        room = max(1, MAX_BATCH_PIXELS // (height * width))
+        out += [group[start : start + room] for start in range(0, len(group), room)]
+    return out
+
+
+def meta_of(message: Pmt) -> dict[str, Any]:
+    """The dictionary of a control message: a plain dictionary, or a PDU's.
+
+    Raises:
+        PduError: neither.
+    """
+    if not pmt.is_dict(message) and pmt.is_pair(message):
+        message = pmt.car(message)
+    if not pmt.is_dict(message):
+        raise PduError("control message that is neither a dictionary nor a PDU")
+    return bridge.from_dict(message)

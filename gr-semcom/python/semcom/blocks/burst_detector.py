@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stream of samples to bursts."""
+
+import numpy as np
+import pmt
+import torch
+from gnuradio import gr
+
+from semcom import keys
+from semcom.blocks import pdu as bridge
+from semcom.blocks.base import Guarded, check, is_count
+from semcom.blocks.pdu import Pdu
+from semcom.modem import Modem, StreamDetector
+
+
+class burst_detector(Guarded, gr.sync_block):
+    """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and the
+    samples from the burst's first preamble sample on (c32vector).
+
+    Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU with
+    ``end_of_stream``.
+
+    Args:
+        chunk_samples: new samples gathered for one search; smaller is sooner, larger is cheaper.
+        threads: CPU threads of torch.
+    """
+
+    def __init__(self, chunk_samples: int = 32768, threads: int = 1):
+        check("burst_detector", chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
+              threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"))
+        gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
+        self.init_guard("burst_detector")
+        self.threads = int(threads)
+        self._detector = StreamDetector(Modem(), chunk_samples=int(chunk_samples))
+        self._end = pmt.intern(keys.TAG_END)
+        self._ready = False
+        self.message_port_register_out(pmt.intern(keys.PORT_OUT))
+
+    def work(self, input_items, output_items) -> int:
+        if not self._ready:
+            torch.set_num_threads(self.threads)
+            self._ready = True
+        return self.guarded_work(lambda: self._take(input_items[0]), fallback=len(input_items[0]))
+
+    def _take(self, samples: np.ndarray) -> int:
+        start = self.nitems_read(0)
+        at = 0
+        for tag in self.get_tags_in_window(0, 0, len(samples), self._end):
+            upto = tag.offset - start + 1
+            self._publish(self._detector.push(samples[at:upto].copy()) + self._detector.flush())
+            self._send(Pdu.end())
+            at = upto
+        self._publish(self._detector.push(samples[at:].copy()))  # the buffer is the scheduler's: keep a copy
+        return len(samples)
+
+    def _publish(self, bursts) -> None:
+        self.set_counts(self._detector.counters)
+        for burst in bursts:
+            self._send(Pdu({keys.SAMPLE_OFFSET: burst.sample_offset, keys.CFO: burst.cfo,
+                            keys.SYNC_QUALITY: burst.quality}, burst.samples))
+
+    def _send(self, pdu: Pdu) -> None:
+        self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))
+        self.count(f"sent to '{keys.PORT_OUT}'")

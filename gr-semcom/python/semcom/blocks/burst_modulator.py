@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Latents to a stream of bursts."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pmt
+import torch
+from gnuradio import gr
+
+from semcom import keys
+from semcom.blocks.base import PduWorker, check, is_count, is_number, runs
+from semcom.blocks.pdu import Pdu
+from semcom.errors import PduError
+from semcom.link import papr_db
+from semcom.modem import Modem
+
+_TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
+_FLUSH_SLACK_SAMPLES = 40000  # what a detector holds back at most, beside a burst and its look-ahead
+_PATIENCE_S = 0.002
+_MAX_BURSTS_READY = 256
+
+
+class burst_modulator(PduWorker, gr.sync_block):
+    """Latents of a picture to one or more bursts of complex samples, mean power about 1 within a burst.
+
+    When there is nothing to send: ``idle="wait"`` (simulation) sends silence until the receiver has surely got the
+    last burst and then nothing, so that simulated time stands still; ``idle="zeros"`` (a radio, a throttled graph)
+    sends silence for ever.
+
+    Ports: ``in`` PDUs of latents (c32vector; image_id, height, width, model_hash); stream out.
+
+    Args:
+        gap_samples: silence after each burst.
+        idle: "wait" or "zeros".
+        amplitude: scale of the samples; a radio wants its peaks below 1.
+        tx_tags: tag each burst with tx_sob and tx_eob (UHD), the gap included.
+        drop: probability that a burst is replaced by silence, to try what loss does. seed: of those draws.
+        device: where the modem computes. threads, batch, max_queue: as in every block.
+        on_sent: called with a dictionary a picture: image_id, latent_count, burst_count, papr_db,
+            airtime_samples.
+    """
+
+    def __init__(self, gap_samples: int = 600, idle: str = "wait", amplitude: float = 1.0, tx_tags: bool = False,
+                 drop: float = 0.0, seed: int = 0, device: str = "cpu", threads: int = 1, batch: int = 16,
+                 max_queue: int = 256, on_sent: Callable[[dict[str, Any]], None] | None = None):
+        check("burst_modulator", gap_samples=(gap_samples, is_count(gap_samples, 0), "a whole number of samples, 0 or more"),
+              idle=(idle, idle in ("wait", "zeros"), "'wait' or 'zeros'"),
+              drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"),
+              seed=(seed, is_count(seed, 0), "a whole number, 0 or more"))
+        self._check_amplitude(amplitude)
+        gr.sync_block.__init__(self, name="burst_modulator", in_sig=None, out_sig=[np.complex64])
+        self.init_pdus("burst_modulator", outputs=(), max_queue=max_queue, batch=batch, threads=threads)
+        self.gap_samples, self.idle, self.amplitude, self.tx_tags = int(gap_samples), idle, float(amplitude), bool(tx_tags)
+        self.drop, self._random = float(drop), np.random.default_rng(seed)
+        self._modem = Modem(device=device)
+        self._on_sent = on_sent
+        self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
+        self._room = threading.Condition()
+        self._current: tuple[np.ndarray, list] | None = None
+        self._at = 0
+        self._silence_left = 0
+        self._begun = False
+        self._flush_samples = (
+            self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES)
+        self.bursts_sent = self.bursts_dropped = 0
+
+    @staticmethod
+    def _check_amplitude(amplitude: float) -> None:
+        check("burst_modulator", amplitude=(amplitude, is_number(amplitude) and amplitude > 0, "above 0"))
+
+    def set_amplitude(self, amplitude: float) -> None:
+        self._check_amplitude(amplitude)
+        self.amplitude = float(amplitude)
+
+    def set_drop(self, drop: float) -> None:
+        check("burst_modulator", drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"))
+        self.drop = float(drop)
+
+    # -- PDUs in: the worker ------------------------------------------------------------------------
+
+    def prepare(self, pdu: Pdu) -> list:
+        latents = pdu.vector(np.complex64)
+        for key in (keys.IMAGE_ID, keys.HEIGHT, keys.WIDTH, keys.MODEL_HASH):
+            pdu.integer(key)
+        if pdu.integer(keys.LATENT_COUNT, len(latents)) != len(latents):
+            raise PduError("PDU of latents whose vector is not latent_count long")
+        return [(pdu, torch.from_numpy(latents))]
+
+    def process(self, items: list) -> list[tuple[str, Pdu]]:
+        made = []
+        for group in runs(items, _same_bursts):
+            pdus = [pdu for pdu, _ in group]
+            bursts = self._modem.modulate(
+                torch.stack([latents for _, latents in group]), image_id=[pdu.integer(keys.IMAGE_ID) for pdu in pdus],
+                size=(pdus[0].integer(keys.HEIGHT), pdus[0].integer(keys.WIDTH)),
+                model_hash=pdus[0].integer(keys.MODEL_HASH))
+            made += zip(pdus, bursts.cpu(), strict=True)
+        for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice
+            self._send(pdu, bursts)
+        return []
+
+    def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
+        if self._on_sent:
+            self._on_sent({keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID), keys.LATENT_COUNT: len(pdu.data),
+                           keys.BURST_COUNT: len(bursts), keys.PAPR_DB: papr_db(bursts),
+                           keys.AIRTIME_SAMPLES: bursts.numel()})
+        gap = np.zeros(self.gap_samples, np.complex64)
+        for burst in bursts.numpy():
+            dropped = self.drop > 0 and self._random.random() < self.drop
+            samples = np.concatenate([np.zeros_like(burst) if dropped else burst, gap])
+            tags = [(0, keys.TAG_TX_SOB), (len(samples) - 1, keys.TAG_TX_EOB)] if self.tx_tags else []
+            self._queue_samples(samples, tags)
+            self.bursts_dropped += dropped
+            self.bursts_sent += 1
+            self.count("bursts dropped on purpose" if dropped else "bursts sent")
+
+    def on_end(self, end: Pdu) -> None:
+        samples = np.zeros(self.gap_samples + 1 + _TAIL_SAMPLES, np.complex64)
+        tags = [(0, keys.TAG_TX_SOB), (len(samples) - 1, keys.TAG_TX_EOB)] if self.tx_tags else []
+        self._queue_samples(samples, [*tags, (self.gap_samples, keys.TAG_END)])
+
+    def _queue_samples(self, samples: np.ndarray, tags: list) -> None:
+        with self._room:
+            while len(self._ready) >= _MAX_BURSTS_READY and not self._stopping.is_set():
+                self._room.wait(0.5)
+            if not self._begun:  # the first preamble does not start on the stream's very first sample
+                self._begun = True
+                self._ready.append((np.zeros(self.gap_samples, np.complex64), []))
+            self._ready.append((samples, tags))
+            self._room.notify_all()
+
+    # -- samples out: the scheduler's thread --------------------------------------------------------
+
+    def work(self, input_items, output_items) -> int:
+        return self.guarded_work(lambda: self._fill(output_items[0]), fallback=-1)
+
+    def _fill(self, out: np.ndarray) -> int:
+        done = 0
+        while done < len(out):
+            if self._current is None and not self._next(wait=done == 0):
+                break
+            samples, tags = self._current
+            count = min(len(out) - done, len(samples) - self._at)
+            np.multiply(samples[self._at : self._at + count], np.float32(self.amplitude), out=out[done : done + count])
+            for position, key in tags:
+                if self._at <= position < self._at + count:
+                    at = self.nitems_written(0) + done + position - self._at
+                    self.add_item_tag(0, at, pmt.intern(key), pmt.PMT_T)
+            done, self._at = done + count, self._at + count
+            if self._at == len(samples):
+                self._current, self._silence_left = None, self._flush_samples
+        return done or self._silence(out)
+
+    def _next(self, wait: bool) -> bool:
+        with self._room:
+            if not self._ready and wait:
+                self._room.wait(_PATIENCE_S)
+            if not self._ready:
+                return False
+            self._current, self._at = self._ready.popleft(), 0
+            self._room.notify_all()
+        return True
+
+    def _silence(self, out: np.ndarray) -> int:
+        """Nothing to send: silence, as long as it serves; in between, the thread is free for messages."""
+        count = len(out) if self.idle == "zeros" else min(len(out), self._silence_left)
+        out[:count] = 0
+        self._silence_left = max(0, self._silence_left - count)
+        return count
+
+
+def _same_bursts(item: tuple[Pdu, torch.Tensor]) -> tuple:
+    """What pictures must share to be modulated in one call."""
+    pdu, latents = item
+    return len(latents), *(pdu.integer(key) for key in (keys.HEIGHT, keys.WIDTH, keys.MODEL_HASH))

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pictures into the chain: from files, a folder, the packaged samples or any iterable."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pmt
+
+from semcom import keys, pictures
+from semcom.blocks.base import PduBlock, check, is_count, is_number, meta_of, reason_of
+from semcom.blocks.pdu import Pdu, Pmt
+from semcom.errors import ImageError, SemcomError
+
+IDS = 65536  # picture numbers wrap here
+
+
+class image_source(PduBlock):
+    """Emits pictures as PDUs: image_id, image_name, height, width and a u8vector ``[H * W * 3]`` of RGB bytes.
+
+    After the last picture comes a PDU with ``end_of_stream``. Files are read when their turn comes; one that cannot
+    be read is counted under the reason and passed over.
+
+    Ports: ``out`` PDUs; ``done`` takes the image sink's acknowledgements and opens the window again.
+
+    Args:
+        path: a file, a folder (its images in order of their names), or "" for the packaged sample pictures.
+        repeat: start again after the last, for ever.
+        rate: pictures a second; 0: as fast as the window lets through.
+        max_in_flight: pictures sent and not yet acknowledged at ``done``; 0: no window (a radio never waits).
+        timeout_s: when nothing is acknowledged for so long, the oldest picture is presumed lost and counted.
+        pictures_in: an iterable of ``semcom.pictures.Picture`` to use instead of ``path``.
+        on_sent: called with (image_id, Picture) before each is sent.
+    """
+
+    def __init__(self, path: str = "", repeat: bool = False, rate: float = 0.0, max_in_flight: int = 8,
+                 timeout_s: float = 30.0, pictures_in: Iterable | None = None,
+                 on_sent: Callable[[int, "pictures.Picture"], None] | None = None):
+        check("image_source", rate=(rate, is_number(rate) and rate >= 0, "0 or more pictures a second"),
+              max_in_flight=(max_in_flight, is_count(max_in_flight, 0), "a whole number, 0 or more"),
+              timeout_s=(timeout_s, is_number(timeout_s) and timeout_s > 0, "above 0 s"))
+        super().__init__("image_source", has_input=False)
+        self.repeat, self.rate = bool(repeat), float(rate)
+        self.max_in_flight, self.timeout_s = int(max_in_flight), float(timeout_s)
+        self._given, self._on_sent = pictures_in, on_sent
+        self._readers = None if pictures_in is not None else _readers(path)
+        self._in_flight: OrderedDict[int, float] = OrderedDict()
+        self._window = threading.Condition()
+        self.message_port_register_in(pmt.intern(keys.PORT_DONE))
+        self.set_msg_handler(pmt.intern(keys.PORT_DONE), self.on_done)
+
+    def set_rate(self, rate: float) -> None:
+        check("image_source", rate=(rate, is_number(rate) and rate >= 0, "0 or more pictures a second"))
+        self.rate = float(rate)
+
+    def on_done(self, message: Pmt) -> None:
+        """An acknowledgement: that picture is through, and whatever was sent long before it never will be."""
+        try:
+            image_id = meta_of(message).get(keys.IMAGE_ID)
+        except SemcomError as error:
+            self.fail(reason_of(error), error)
+            return
+        with self._window:
+            if image_id in self._in_flight:
+                overtaken = list(self._in_flight).index(image_id) - max(self.max_in_flight // 2, 1)
+                for _ in range(max(overtaken, 0)):
+                    self._in_flight.popitem(last=False)
+                    self.count("pictures presumed lost: overtaken")
+                del self._in_flight[image_id]
+            self._window.notify_all()
+
+    def stop(self) -> bool:
+        self._stopping.set()
+        with self._window:
+            self._window.notify_all()
+        return super().stop()
+
+    # the worker of this block does not wait for PDUs: it makes them
+    def _run(self) -> None:
+        try:
+            self._send_all()
+        except Exception as error:
+            self.fail(reason_of(error), error)
+        if not self._stopping.is_set():
+            self.on_end(Pdu.end())
+
+    def _send_all(self) -> None:
+        number, due = 0, time.monotonic()
+        while not self._stopping.is_set():
+            sent = number
+            for read in self._turn():
+                picture = self._read(read)
+                if picture is None:
+                    continue
+                if self.rate > 0:
+                    due = max(due, time.monotonic() - 1 / self.rate)
+                    self._stopping.wait(max(0.0, due - time.monotonic()))
+                    due += 1 / self.rate
+                if not self._wait_for_window():
+                    return
+                self._send(number % IDS, picture)
+                number += 1
+            if not self.repeat or number == sent:
+                if number == sent:
+                    self.fail("no picture could be read")
+                return
+
+    def _turn(self) -> Iterable:
+        if self._readers is not None:
+            return self._readers
+        return (lambda picture=picture: picture for picture in self._given)
+
+    def _read(self, read: Callable):
+        try:
+            return read()
+        except Exception as error:
+            self.fail(reason_of(error), error)
+            return None
+
+    def _wait_for_window(self) -> bool:
+        with self._window:
+            while self.max_in_flight and len(self._in_flight) >= self.max_in_flight and not self._stopping.is_set():
+                if not self._window.wait(self.timeout_s) and not self._stopping.is_set():
+                    self._in_flight.popitem(last=False)
+                    self.fail(f"pictures presumed lost: nothing acknowledged for {self.timeout_s:g} s")
+        return not self._stopping.is_set()
+
+    def _send(self, image_id: int, picture) -> None:
+        height, width = picture.pixels.shape[:2]
+        if self._on_sent:
+            self._on_sent(image_id, picture)
+        if self.max_in_flight:
+            with self._window:
+                self._in_flight[image_id] = time.monotonic()
+        meta = {keys.IMAGE_ID: image_id, keys.IMAGE_NAME: picture.name, keys.HEIGHT: height, keys.WIDTH: width}
+        self.publish(keys.PORT_OUT, Pdu(meta, picture.pixels.reshape(-1)))
+
+
+def _readers(path: str) -> list[Callable]:
+    """One function a picture that reads it.
+
+    Raises:
+        ImageError: no such path, or a folder without images.
+    """
+    if not str(path):
+        return [lambda picture=picture: picture for picture in pictures.samples()]
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise ImageError(f"image source: there is no file or folder {path!r}; give an existing one, or nothing at all "
+                         "for the packaged samples")
+    files = pictures.list_pictures(place) if place.is_dir() else [place]
+    return [lambda file=file: pictures.read_picture(file) for file in files]
