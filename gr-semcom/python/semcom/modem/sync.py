@@ -129,7 +129,8 @@ class Detector:
         block = block * torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(block.dtype)
         power, energy = self._long_training_response(block)
 
-        quality = power / (energy + torch.finfo(power.dtype).tiny)
+        # a burst fills the whole block: silence in it must not be divided by
+        quality = power / (energy + 0.01 * energy.amax(-1, keepdim=True) + torch.finfo(power.dtype).tiny)
         noise = quality.median(-1, keepdim=True).values / 0.69
         strong = torch.where(quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0)
         # FFT windows that start at n hold the paths n .. n + cp, n = -cp .. 2 * _SEARCH
@@ -181,8 +182,9 @@ class StreamDetector:
         self._chunk = int(chunk_samples)
         self._pieces: list[torch.Tensor] = []
         self._pending = 0
-        self._buffer = torch.empty(0, dtype=self._dtype)
-        self._origin = 0  # stream index of the buffer's first sample
+        # FFT windows open a little before the first path: a burst on the stream's first sample needs that little
+        self._buffer = torch.zeros(self._profile.cp_samples, dtype=self._dtype)
+        self._origin = -len(self._buffer)  # stream index of the buffer's first sample
         self.counters = {"samples searched": 0, "bursts found": 0, "samples that were not numbers": 0}
 
     def push(self, samples) -> list[DetectedBurst]:
