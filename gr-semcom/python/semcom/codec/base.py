@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every codec shares: padding, power, and the way between real planes and complex latents."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from semcom.errors import ConfigError, ImageError
+
+EQUIVALENT_SNR_RANGE_DB = (-20.0, 60.0)
+
+
+def latent_weights(noise_var: torch.Tensor) -> torch.Tensor:
+    """MMSE weight of each latent, w = 1 / (1 + noise variance), 0 for an erased one (``inf``). Any shape."""
+    return 1 / (1 + noise_var)
+
+
+def equivalent_snr_db(noise_var: torch.Tensor) -> torch.Tensor:
+    """SNR of the uniform AWGN channel whose mean MMSE error equals that of these latents.
+
+    With w = 1 / (1 + noise variance) and m the mean of 1 - w, the equivalent SNR is (1 - m) / m: on a uniform
+    channel it is the SNR itself; an erased latent (``inf``) counts with its full error, m = 1.
+
+    Args:
+        noise_var: ``[B, k]`` noise variance of each latent of mean power 1, ``inf`` for an erasure.
+
+    Returns:
+        ``[B]`` in dB, bounded to -20..60 so that it stays finite when all or nothing is lost.
+    """
+    w = latent_weights(noise_var).mean(dim=-1).clamp(1e-9, 1 - 1e-9)
+    return (10 * torch.log10(w / (1 - w))).clamp(*EQUIVALENT_SNR_RANGE_DB)
+
+
+def normalise_power(latents: torch.Tensor) -> torch.Tensor:
+    """Scales each row of complex latents ``[B, k]`` to mean power 1 (per image, never per batch).
+
+    An all-zero row stays zero.
+    """
+    power = torch.view_as_real(latents).square().sum(dim=-1).mean(dim=-1, keepdim=True)
+    return latents * torch.rsqrt(power + 1e-12)
+
+
+def planes_to_latents(planes: torch.Tensor) -> torch.Tensor:
+    """Real planes ``[B, C, h, w]`` to complex latents ``[B, C/2 * h * w]``: first half I, second half Q."""
+    i, q = planes.flatten(1).float().chunk(2, dim=1)
+    return torch.complex(i.contiguous(), q.contiguous())
+
+
+def latents_to_planes(latents: torch.Tensor, channels: int, grid: tuple[int, int]) -> torch.Tensor:
+    """The inverse of :func:`planes_to_latents`: ``[B, k]`` complex to ``[B, C, h, w]`` real."""
+    return torch.cat([latents.real, latents.imag], dim=1).reshape(-1, channels, *grid)
+
+
+class Codec(nn.Module):
+    """Base of every DeepJSCC architecture: images to complex latents of mean power 1, and back.
+
+    A subclass sets ``channels`` (even number of real planes sent) and ``stride`` (pixels per grid cell side) and
+    implements :meth:`encode_planes` and :meth:`decode_planes`. Images of any size are padded at the right and
+    bottom, by repeating the last row and column, to a multiple of the stride; decoding crops them back.
+    """
+
+    name = "codec"  # the architecture's name in model cards
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__()
+        if channels < 2 or channels % 2:
+            raise ConfigError(f"channels = {channels}: must be even and positive, half of the planes are I, half Q.")
+        self.channels = channels
+        self.stride = stride
+
+    @property
+    def rho(self) -> float:
+        """Bandwidth ratio: complex symbols per source value (3 H W), for sizes that need no padding."""
+        return self.channels / (2 * 3 * self.stride**2)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the latent grid of an image, after padding."""
+        return -(-height // self.stride), -(-width // self.stride)
+
+    def latent_count(self, height: int, width: int) -> int:
+        """Complex latents k that an image of this size becomes."""
+        rows, columns = self.grid(height, width)
+        return self.channels // 2 * rows * columns
+
+    def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
+        """Images ``[B, 3, H, W]`` (float, 0..1) to complex latents ``[B, k]`` with mean power 1 per image.
+
+        Args:
+            snr_db: the Es/N0 in dB that the transmitter expects, a number or ``[B]``.
+
+        Raises:
+            ImageError: the images are not ``[B, 3, H, W]`` or are empty.
+        """
+        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
+            raise ImageError(f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1.")
+        height, width = images.shape[-2:]
+        rows, columns = self.grid(height, width)
+        pad = (0, columns * self.stride - width, 0, rows * self.stride - height)
+        if any(pad):
+            images = F.pad(images, pad, mode="replicate")
+        planes = self.encode_planes(images, self._per_image(snr_db, images))
+        return normalise_power(planes_to_latents(planes))
+
+    def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
+        """Received latents ``[B, k]`` (complex) to images ``[B, 3, H, W]``, float 0..1.
+
+        Args:
+            snr_db: equivalent SNR in dB of the received latents, a number or ``[B]`` (:func:`equivalent_snr_db`).
+            size: (H, W) of the images.
+            noise_var: ``[B, k]`` noise variance of each latent; ``inf`` marks one that was never received, whose
+                value is ignored. ``None``: 10^(-SNR/10) everywhere.
+
+        In training mode the result is not clipped to 0..1, so that gradients survive.
+
+        Raises:
+            ImageError: the number of latents does not fit the size.
+        """
+        expected = self.latent_count(*size)
+        if latents.dim() != 2 or latents.shape[1] != expected:
+            raise ImageError(
+                f"{list(latents.shape)} latents do not fit an image of {size[0]}x{size[1]} pixels: "
+                f"this codec sends {expected} a picture."
+            )
+        grid = self.grid(*size)
+        snr = self._per_image(snr_db, latents)
+        if noise_var is None:
+            noise_var = (10 ** (-snr / 10))[:, None].expand(latents.shape)
+        noise_var = noise_var.to(latents.real.dtype)
+        latents = torch.where(torch.isinf(noise_var), torch.zeros_like(latents), latents)
+        planes = latents_to_planes(latents, self.channels, grid)
+        weights = latent_weights(noise_var).reshape(-1, self.channels // 2, *grid)
+        images = self.decode_planes(planes, weights, snr)[..., : size[0], : size[1]].float()
+        return images if self.training else images.clamp(0, 1)
+
+    def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes ``[B, channels, h, w]``."""
+        raise NotImplementedError
+
+    def decode_planes(self, planes: torch.Tensor, weights: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """Planes ``[B, channels, h, w]`` (0 where erased), MMSE weights ``[B, channels/2, h, w]`` and SNR ``[B]``
+        dB to images ``[B, 3, h*stride, w*stride]``."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _per_image(snr_db, like: torch.Tensor) -> torch.Tensor:
+        snr = torch.as_tensor(snr_db, dtype=like.real.dtype if like.is_complex() else like.dtype, device=like.device)
+        return snr.expand(like.shape[0])

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model card: what a file of weights is, checked before anything of it is used."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from semcom.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One trained codec in words and numbers; ``card.schema.json`` is its contract."""
+
+    name: str
+    architecture: str  # name in codec.registry
+    arguments: dict  # of the architecture
+    rho: float  # complex payload symbols per source value
+    snr_range_db: list  # [lowest, highest] trained for
+    weights_file: str  # beside the card
+    weights_sha256: str
+    weights_dtype: str  # as stored; the codec computes in float32
+    parameters: int
+    training_data: list
+    recipe: dict  # the whole recipe
+    seed: int
+    budget: dict  # steps, minutes, hardware
+    measured: list  # tables of PSNR against SNR: evaluation_set, images, channel, snr_db, psnr_db
+    licence: str
+    description: str = ""
+    schema_version: int = field(default=1)
+
+    def to_dict(self) -> dict:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def write(self, path) -> None:
+        """Writes the card as JSON.
+
+        Raises:
+            ModelError: the card does not fit its schema.
+        """
+        check_card(self.to_dict(), str(path))
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def check_card(values, source: str) -> None:
+    """Raises ModelError naming the field that does not fit the schema; ``source`` says whose card it is."""
+    error = next(iter(sorted(_validator().iter_errors(values), key=lambda e: list(map(str, e.path)))), None)
+    if error is not None:
+        place = ".".join(map(str, error.path)) or "the card"
+        raise ModelError(f"model card {source} does not fit its schema at '{place}': {error.message}.")
+
+
+def read_card(path) -> ModelCard:
+    """Reads and checks a card.
+
+    Raises:
+        ModelError: the file is absent, is not JSON, or does not fit the schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"there is no model card {path}.")
+    try:
+        values = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"model card {path} is not JSON: {error}.") from error
+    check_card(values, str(path))
+    return ModelCard(**values)
+
+
+@cache
+def _validator():
+    import jsonschema  # here, not above: loading it takes longer than reading a card
+
+    return jsonschema.Draft202012Validator(json.loads(Path(__file__).with_name("card.schema.json").read_text()))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training pictures: CIFAR-10 in its two forms, or folders of photos, as uint8 in memory."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from semcom.errors import ConfigError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def data_root(data=None) -> Path:
+    """The data folder: the argument, else the environment variable SEMCOM_DATA.
+
+    Raises:
+        ConfigError: neither is given, or the folder does not exist.
+    """
+    folder = data or os.environ.get("SEMCOM_DATA")
+    if not folder:
+        raise ConfigError("no data folder: give one, or set the environment variable SEMCOM_DATA.")
+    if not Path(folder).is_dir():
+        raise ConfigError(f"the data folder {folder} does not exist.")
+    return Path(folder)
+
+
+def load_cifar10(folder, split: str = "train") -> np.ndarray:
+    """CIFAR-10 images ``[N, 32, 32, 3]`` uint8 in the official order.
+
+    The folder holds the public python batches (``data_batch_1`` ..., ``test_batch``) or lossless WebP sheets of 40
+    rows of 25 images (``train_00.webp`` ...).
+
+    Raises:
+        ConfigError: the folder holds neither.
+    """
+    folder = Path(folder)
+    sheets = sorted(folder.glob(f"{split}_[0-9][0-9].webp"))
+    batches = sorted(folder.rglob("data_batch_[1-5]" if split == "train" else "test_batch"))
+    if sheets:
+        return np.concatenate([_read_sheet(path) for path in sheets])
+    if batches:
+        return np.concatenate([_read_batch(path) for path in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    raise ConfigError(
+        f"no CIFAR-10 {split} images in {folder}: it must hold the python batches (cifar-10-batches-py) or "
+        f"{split}_NN.webp sheets."
+    )
+
+
+def _read_sheet(path: Path) -> np.ndarray:
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    return pixels.reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """The public batches are pickles: only plain containers and numpy arrays are let through."""
+
+    def find_class(self, module, name):
+        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
+
+
+def _read_batch(path: Path) -> np.ndarray:
+    with open(path, "rb") as file:
+        return _ArrayUnpickler(file, encoding="bytes").load()[b"data"]
+
+
+def image_files(folder, exclude=()) -> list[Path]:
+    """Picture files below a folder, sorted by name, without those whose name starts with an ``exclude`` prefix."""
+    files = (p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
+    return sorted((p for p in files if not p.name.startswith(tuple(exclude))), key=lambda p: (p.name, str(p)))
+
+
+class Pictures:
+    """Training pictures in memory; :meth:`batch` draws flipped crops, :attr:`held_out` is never drawn.
+
+    Args:
+        root: the data folder.
+        folders: folders below it; one named ``cifar10`` is read as CIFAR-10's training split.
+        crop: side of the random crops in pixels; 0 takes pictures whole (all must have one size).
+
+    Raises:
+        ConfigError: a folder is absent, or holds too few pictures of at least the crop's size.
+    """
+
+    def __init__(self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1):
+        self.crop = crop
+        images = []
+        for name in folders:
+            folder = Path(root) / name
+            if not folder.is_dir():
+                raise ConfigError(f"the recipe trains on '{name}', but {folder} does not exist.")
+            if folder.name == "cifar10":
+                images += list(torch.from_numpy(load_cifar10(folder).transpose(0, 3, 1, 2).copy()))
+            else:
+                images += [_read(path) for path in image_files(folder, exclude)]
+        images = [image for image in images if min(image.shape[1:]) >= max(crop, 1)]
+        if len(images) <= held_out:
+            raise ConfigError(f"{len(images)} pictures in {', '.join(folders)} are too few: {held_out} are held out.")
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
+        self.held_out = [images[n] for n in sorted(order[:held_out])]
+        self.images = [images[n] for n in sorted(order[held_out:])]
+
+    def batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time."""
+        picks = torch.randint(len(self.images), (size,), generator=generator).tolist()
+        places = torch.rand(size, 3, generator=generator).tolist()
+        out = []
+        for pick, (row, column, flip) in zip(picks, places):
+            image = self.images[pick]
+            if self.crop:
+                top = int(row * (image.shape[1] - self.crop + 1))
+                left = int(column * (image.shape[2] - self.crop + 1))
+                image = image[:, top : top + self.crop, left : left + self.crop]
+            out.append(image.flip(2) if flip < 0.5 else image)
+        return torch.stack(out)
+
+
+def _read(path: Path) -> torch.Tensor:
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image.convert("RGB")).transpose(2, 0, 1).copy())

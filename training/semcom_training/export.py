@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From trained weights to a zoo entry: float16 safetensors, a card, a measured table.
+
+    python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
+"""
+
+import copy
+import dataclasses
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from semcom.codec import build, zoo
+from semcom.codec.card import ModelCard
+from semcom.codec.evaluate import evaluate, summarise
+from semcom.errors import ConfigError
+from semcom_training.data import _read, data_root, image_files, load_cifar10
+from semcom_training.recipe import Recipe, make_recipe
+
+CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
+
+
+def evaluation_images(recipe: Recipe, root, count: int = 0):
+    """The set a model is measured on, never trained on: CIFAR-10's test split, or Kodak. (name, images), or ``None``
+    if it is not below ``root``."""
+    name = "cifar10" if "cifar10" in recipe.data else "kodak"
+    folder = Path(root) / name
+    if not folder.is_dir():
+        return None
+    if name == "cifar10":
+        images = [(f"test-{n}", pixels) for n, pixels in enumerate(load_cifar10(folder, "test"))]
+        title = "CIFAR-10 test"
+    else:
+        images = [(path.name, _read(path).permute(1, 2, 0).numpy()) for path in image_files(folder)]
+        title = "Kodak"
+    return title, images[:count] if count else images
+
+
+def export_model(recipe: Recipe, codec, folder, steps: int, seconds: float, root=None, measure: bool = True) -> Path:
+    """Writes ``<name>.safetensors`` (float16) and ``<name>.json`` into ``folder`` and measures them there.
+
+    Args:
+        codec: the averaged weights.
+        steps, seconds: spent in training.
+        root: data folder with the evaluation set; without it the card's table is empty.
+
+    Returns:
+        The card's path.
+    """
+    folder = Path(folder)
+    codec = copy.deepcopy(codec).eval().cpu()
+    sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
+    device = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else _processor()
+    card = ModelCard(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        arguments=recipe.arguments,
+        rho=codec.rho,
+        snr_range_db=[max(recipe.snr_low_db, 0.0), min(recipe.snr_high_db, 20.0)],
+        weights_file=f"{recipe.name}.safetensors",
+        weights_sha256=sha256,
+        weights_dtype="float16",
+        parameters=sum(p.numel() for p in codec.parameters()),
+        training_data=list(recipe.data),
+        recipe=dataclasses.asdict(recipe),
+        seed=recipe.seed,
+        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": device},
+        measured=[],
+        licence=recipe.licence,
+    )
+    path = folder / f"{recipe.name}.json"
+    card.write(path)
+    found = evaluation_images(recipe, root) if measure and root else None
+    if found:
+        dataclasses.replace(card, measured=[measure_table(zoo.load(path), *found, codec)]).write(path)
+    return path
+
+
+def measure_table(model, title: str, images, full_precision=None) -> dict:
+    """The card's table over ideal AWGN; with the float32 codec also what float16 storage costs at 10 dB."""
+    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0))
+    table = {
+        "evaluation_set": title,
+        "images": len(images),
+        "channel": "awgn",
+        "snr_db": [row["snr_db"] for row in rows],
+        "psnr_db": [round(row["psnr_db"], 3) for row in rows],
+        "ms_ssim": [row["ms_ssim"] and round(row["ms_ssim"], 4) for row in rows],
+    }
+    if full_precision is not None:
+        some = images[:500]
+        exact = dataclasses.replace(model, codec=full_precision)
+        psnr = [summarise(evaluate(m, some, 10, "awgn", 0, False))[0]["psnr_db"] for m in (exact, model)]
+        table["float16_loss_db"] = round(psnr[0] - psnr[1], 4)
+    return table
+
+
+def export_checkpoint(checkpoint, out, data=None, measure: bool = True) -> Path:
+    """Exports the averaged weights of a ``checkpoint.pt``, also in the middle of a training.
+
+    Raises:
+        ConfigError: no such checkpoint.
+    """
+    if not Path(checkpoint).is_file():
+        raise ConfigError(f"there is no checkpoint {checkpoint}.")
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    recipe = make_recipe(dict(state["recipe"]), str(checkpoint))
+    recipe = dataclasses.replace(recipe, steps=max(state["step"], 1))
+    codec = build(recipe.architecture, recipe.arguments)
+    codec.load_state_dict(state["average"])
+    Path(out).mkdir(parents=True, exist_ok=True)
+    return export_model(recipe, codec, out, state["step"], state["seconds"], data_root(data) if measure else None)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    import typer
+
+    def main(checkpoint: str, out: str, data: str = None, measure: bool = True, threads: int = 1):
+        torch.set_num_threads(threads)
+        print(export_checkpoint(checkpoint, out, data, measure))
+
+    typer.run(main)

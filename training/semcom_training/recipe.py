@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A training recipe: one YAML file, one dataclass."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from semcom.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, but the data's place and the machine.
+
+    ``steps``, ``max_minutes``, ``decay_fraction`` and the two intervals may be changed when a training is resumed
+    (to end it earlier or later); the rest may not.
+    """
+
+    name: str  # of the model in the zoo
+    architecture: str  # codec.registry name
+    arguments: dict  # of that architecture
+    data: list  # folders below the data folder
+    licence: str = "GPL-3.0-or-later"
+    exclude: list = dataclasses.field(default_factory=list)  # file name prefixes that are not trained on
+    crop: int = 0  # pixels a side of random crops; 0: whole images (CIFAR)
+    held_out: int = 64  # images of the training data kept for validation
+    batch: int = 64
+    steps: int = 10_000
+    max_minutes: float = 0.0  # 0: only steps count; else the schedule follows whichever is further on
+    optimiser: str = "muon"  # muon | adamw
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 200
+    decay_fraction: float = 0.35  # last part of the schedule, where the rate falls to zero
+    clip: float = 1.0  # largest gradient norm
+    ema: float = 0.999  # decay of the averaged weights, which are the ones exported
+    loss: str = "log-mse"  # log-mse (mean PSNR) | mse
+    loss_floor: float = 3e-5  # error below which log-mse stops caring
+    snr_low_db: float = -1.0
+    snr_high_db: float = 21.0
+    uneven_fraction: float = 0.25  # of the images see uneven noise: faded or erased latents
+    stale_fraction: float = 0.1  # of the images are encoded for an SNR that is a few dB off
+    seed: int = 1
+    init_from: str = ""  # card of a model whose fitting tensors are the start
+    checkpoint_minutes: float = 3.0
+    log_every: int = 100
+
+    FREE = ("steps", "max_minutes", "decay_fraction", "checkpoint_minutes", "log_every")
+
+    def fixed(self) -> dict:
+        """The fields that must not change between the parts of one training."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in self.FREE}
+
+
+def load_recipe(path) -> Recipe:
+    """Reads a YAML recipe; a bare name such as ``cifar-1-6`` means one that ships.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key (the nearest is suggested), a missing or wrong value.
+    """
+    file = Path(path)
+    if not file.exists() and file.suffix == "" and (RECIPES / f"{file.name}.yaml").exists():
+        file = RECIPES / f"{file.name}.yaml"
+    if not file.is_file():
+        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"there is no recipe '{path}': give a .yaml file or one of {shipped}.")
+    try:
+        values = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {file} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"recipe {file} must be a list of 'key: value' lines.")
+    return make_recipe(values, f"recipe {file}")
+
+
+def make_recipe(values: dict, source: str = "recipe") -> Recipe:
+    """Checks ``values`` and builds the :class:`Recipe`; see :func:`load_recipe`."""
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{source}: unknown key '{key}': did you mean '{near}'?")
+    for key, field in fields.items():
+        if key not in values:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise ConfigError(f"{source}: '{key}' is missing.")
+            continue
+        value = values[key]
+        if field.type in (float, "float") and isinstance(value, int) and not isinstance(value, bool):
+            value = values[key] = float(value)
+        if isinstance(value, bool) or not isinstance(value, field.type):
+            raise ConfigError(f"{source}: '{key}' is {value!r}, but must be of type {field.type.__name__}.")
+    recipe = Recipe(**values)
+    checks = {
+        "steps": recipe.steps >= 1,
+        "batch": recipe.batch >= 1,
+        "loss_floor": recipe.loss_floor > 0,
+        "learning_rate": recipe.learning_rate > 0,
+        "decay_fraction": 0 <= recipe.decay_fraction <= 1,
+        "ema": 0 <= recipe.ema < 1,
+        "loss": recipe.loss in ("log-mse", "mse"),
+        "optimiser": recipe.optimiser in ("muon", "adamw"),
+        "snr_high_db": recipe.snr_high_db >= recipe.snr_low_db,
+        "uneven_fraction": 0 <= recipe.uneven_fraction <= 1,
+        "stale_fraction": 0 <= recipe.stale_fraction <= 1,
+    }
+    for key, fine in checks.items():
+        if not fine:
+            raise ConfigError(f"{source}: '{key}' = {getattr(recipe, key)!r} is outside what it can be.")
+    return recipe
