@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the commands say: results on the standard output, progress and complaints on the standard error."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+def out() -> Console:
+    """The console for results."""
+    return Console()
+
+
+def err() -> Console:
+    """The console for progress and complaints."""
+    return Console(stderr=True)
+
+
+def complain(error: Exception) -> None:
+    """Prints an error's sentences in red, without a traceback."""
+    err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+def mention(text: str) -> None:
+    """Prints a sentence that the user should know but that stops nothing."""
+    err().print(f"[yellow]Note:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    """A bar with a count and the time it took so far."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=err())
+
+
+def number(value: float | None, digits: int, unit: str = "") -> str:
+    """A figure for a table; a dash where there is none."""
+    return "-" if value is None or value != value else f"{value:.{digits}f}{unit}"
+
+
+def mean(values) -> float | None:
+    """The mean of the values that are there; None if none is."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def results_table(results, by_snr: bool) -> Table:
+    """A table of ``LinkResult``-like objects: one row each, or one row an SNR (means and sums over its pictures)."""
+    table = Table(title=None, header_style="bold")
+    table.add_column("pictures" if by_snr else "picture")
+    for head in ("SNR asked", "SNR estimated", "PSNR", "MS-SSIM", "bursts sent", "found", "lost", "real-time factor"):
+        table.add_column(head, justify="right")
+    groups = [[result] for result in results]
+    if by_snr:
+        groups = [[r for r in results if r.snr_db == snr] for snr in dict.fromkeys(r.snr_db for r in results)]
+    for group in groups:
+        got = sum(r.psnr_db is not None for r in group)
+        table.add_row(
+            f"{got} of {len(group)}" if by_snr else escape(group[0].image),
+            f"{group[0].snr_db:g} dB",
+            number(mean(r.snr_est_db for r in group), 1, " dB"),
+            number(mean(r.psnr_db for r in group), 2, " dB"),
+            number(mean(r.ms_ssim for r in group), 4),
+            *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
+            _total(r.bursts_lost for r in group),
+            number(mean(r.real_time_factor for r in group), 3),
+        )
+    return table
+
+
+def _total(values) -> str:
+    there = [value for value in values if value is not None]
+    return str(sum(there)) if there else "-"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom demo``: the first thing to run."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli import options
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("demo"),
+    model: options.Model = None,
+    snr_db: options.SnrDb = [0.0, 5.0, 10.0, 15.0, 20.0],  # noqa: B006
+    channel: options.ChannelName = options.Channel.awgn,
+    drop: options.Drop = 0.0,
+    seed: options.Seed = 0,
+    json: options.Json = None,
+    no_radio: options.NoRadio = False,
+    show: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Open the report. [default: if there is a desktop]")
+    ] = None,
+) -> None:
+    """Send the four packaged photographs over a simulated air and write a report to look at."""
+    from semcom.cli.console import mention, out as console, results_table
+    from semcom.cli.output import as_rows, check_json, give_json
+    from semcom.cli.send import default_model, send, sender
+    from semcom.errors import MissingError
+    from semcom.files import writable_folder
+
+    writable_folder(out)
+    check_json(json)
+    try:
+        run = sender(radio=not no_radio)
+    except MissingError as error:
+        mention(f"{error} This demo goes on without it: the same modem, no flowgraph.")
+        no_radio, run = True, sender(radio=False)
+
+    from semcom.codec import zoo
+    from semcom.link import LinkConfig
+    from semcom.pictures import samples
+    from semcom.report import write_report
+
+    model = model or default_model()
+    card = zoo.card(model)
+    pictures = samples()
+    configs = [
+        LinkConfig(model=model, snr_db=snr, channel=channel.value, drop=drop, seed=seed)
+        for snr in dict.fromkeys(snr_db)
+    ]
+    results = send(pictures, configs, run)
+    settings = {
+        "model": f"{model}, rho = {card.rho:.4f}",
+        "channel": channel.value + (f", {100 * drop:g} % of bursts dropped" if drop else ""),
+        "way": "modem without GNU Radio" if no_radio else f"GNU Radio {_gnuradio_version()} flowgraph",
+        "computer": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    report = write_report(out, pictures, results, settings)
+    give_json(json, as_rows(results), results_table(results, by_snr=True))
+    if str(json) != "-":
+        console().print(f"Report: {report}\n        {report.with_suffix('.png')}", highlight=False, soft_wrap=True)
+    if show or (show is None and _has_desktop()):
+        typer.launch(str(report.resolve()))
+
+
+def _gnuradio_version() -> str:
+    from gnuradio import gr
+
+    return gr.version()
+
+
+def _has_desktop() -> bool:
+    desktop = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    return bool(desktop) and sys.stdout.isatty()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom evaluate``: a codec alone, over the differentiable channel."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import typer
+
+from semcom.cli import options
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", help="Folder of pictures, or of CIFAR-10 (its test images).")],
+    model: options.Model = None,
+    snr_db: options.SnrDb = [10.0],  # noqa: B006
+    channel: options.ChannelName = options.Channel.awgn,
+    seed: options.Seed = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    json: options.Json = None,
+) -> None:
+    """Measure a codec over the symbol channel, without a modem: what the modem is held against."""
+    from semcom.cli.console import mean, number, out, progress_bar
+    from semcom.cli.output import KEYS, check_json, give_json
+    from semcom.cli.send import default_model
+
+    images = _read(data, limit)
+    check_json(json)
+    from rich.table import Table
+
+    from semcom.codec import zoo
+    from semcom.codec.evaluate import evaluate as measure
+
+    loaded = zoo.load(model or default_model())
+    snrs = list(dict.fromkeys(snr_db))
+    with progress_bar() as bar:
+        task = bar.add_task("measuring", total=len(images) * len(snrs))
+        rows = measure(loaded, _Counted(images, lambda: bar.advance(task)), snrs, channel.value, seed)
+    rows = [dict.fromkeys(KEYS) | row for row in rows]
+    table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel.value}, means over the images")
+    for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM"):
+        table.add_column(head, justify="right")
+    for snr in snrs:
+        here = [SimpleNamespace(**row) for row in rows if row["snr_db"] == snr]
+        table.add_row(
+            *(str(len(here)), f"{snr:g} dB", number(mean(r.snr_est_db for r in here), 1, " dB")),
+            *(number(mean(r.psnr_db for r in here), 2, " dB"), number(mean(r.ms_ssim for r in here), 4)),
+        )
+    give_json(json, rows, table)
+
+
+class _Counted:
+    """Images that report each time one is taken, as often as they are gone through."""
+
+    def __init__(self, images, on_taken):
+        self._images, self._on_taken = images, on_taken
+
+    def __iter__(self):
+        for image in self._images:
+            yield image
+            self._on_taken()
+
+
+def _read(folder: Path, limit: int | None) -> list:
+    """(name, uint8 ``[H, W, 3]``) of the folder's pictures; of CIFAR-10 its test images in their order."""
+    if any((folder / name).exists() for name in ("test_00.webp", "test_batch", "cifar-10-batches-py")):
+        from semcom_training.data import load_cifar10
+
+        return [(f"test_{number:05d}", pixels) for number, pixels in enumerate(load_cifar10(folder, "test")[:limit])]
+    from semcom.pictures import list_pictures, read_picture
+
+    pictures = [read_picture(path) for path in list_pictures(folder)[:limit]]
+    return [(picture.name, picture.pixels) for picture in pictures]

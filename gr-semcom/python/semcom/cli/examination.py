@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says in words what is wrong with the machine, and the cure. Every examination ends in a :class:`Finding`."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from semcom.cli.grc_paths import grc_blocks_path
+from semcom.errors import SemcomError
+
+FINE, NOTICE, WRONG = "fine", "notice", "wrong"
+APT_LINE = "sudo apt-get install gnuradio python3-gi python3-gi-cairo gir1.2-gtk-3.0"
+REBUILD = "rebuild the environment: make clean setup"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. state: ``fine``, ``notice`` (works, but know this) or ``wrong`` (cure it)."""
+
+    subject: str
+    state: str
+    found: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a small program said, run in a process of its own because a broken extension can end the process."""
+
+    status: int
+    out: str
+    err: str
+
+
+def examine(radio: bool = True) -> list[Finding]:
+    """Looks at everything. ``radio=False`` leaves GNU Radio and its Companion out (a machine that only trains)."""
+    subjects: list[Callable[[], list[Finding]]] = [python, packages, numpy, torch, gpu, models]
+    if radio:
+        subjects[3:3] = [gnuradio, companion]
+    return [finding for subject in subjects for finding in subject()]
+
+
+def probe(program: str, python: str = sys.executable, environment: dict[str, str] | None = None) -> Probe:
+    """Runs a few lines of Python in a fresh process, at most a minute."""
+    try:
+        done = subprocess.run(
+            [python, "-c", program], env=environment, capture_output=True, text=True, timeout=60, errors="replace"
+        )
+        return Probe(done.returncode, done.stdout, done.stderr)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Probe(-1, "", str(error))
+
+
+# --- one function a subject ---------------------------------------------------------------------------
+def python() -> list[Finding]:
+    """The interpreter: its version, and whether it is an environment's."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    found = f"{version}, {sys.executable}"
+    if sys.version_info < (3, 10):
+        return [Finding("Python", WRONG, found, "use Python 3.10 or newer (SEMCOM_PYTHON=... make clean setup)")]
+    if sys.prefix == sys.base_prefix and not os.environ.get("CONDA_PREFIX"):
+        return [Finding("Python", NOTICE, f"{found}, not in a virtual environment", "use the .venv that `make setup` makes")]
+    return [Finding("Python", FINE, found)]
+
+
+def packages() -> list[Finding]:
+    """The Python packages that pip installs, at the versions asked for."""
+    missing = []
+    for name in ("torch", "safetensors", "pillow", "pyyaml", "jsonschema", "torchmetrics", "matplotlib", "rich"):
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        cure = f"{sys.executable} -m pip install {' '.join(missing)}"
+        return [Finding("packages", WRONG, f"missing: {', '.join(missing)}", cure)]
+    return [Finding("packages", FINE, "all there")]
+
+
+def numpy() -> list[Finding]:
+    """Whether numpy itself can be imported; whether it fits GNU Radio is found out with GNU Radio."""
+    seen = probe("import numpy; print(numpy.__version__, numpy.__file__)")
+    if seen.status:
+        return [Finding("numpy", WRONG, _last_line(seen.err), f'{sys.executable} -m pip install "numpy<2"')]
+    return [Finding("numpy", FINE, seen.out.split()[0])]
+
+
+_RADIO_PROGRAM = """
+import json, numpy, pmt
+from gnuradio import gr, blocks, digital, channels
+print(json.dumps({"version": gr.version(), "prefix": gr.prefix(), "pmt": hasattr(pmt, "intern")}))
+"""
+
+
+def gnuradio() -> list[Finding]:
+    """Whether GNU Radio can be imported, and if not, which of the usual reasons it is."""
+    return [judge_radio(probe(_RADIO_PROGRAM), find_other_radio)]
+
+
+def judge_radio(seen: Probe, other_radio: Callable[[], str | None]) -> Finding:
+    """Turns what the import of GNU Radio said into words.
+
+    Args:
+        seen: of the program that imports it. other_radio: finds another interpreter that has GNU Radio.
+    """
+    if seen.status == 0:
+        said = json.loads(seen.out.strip().splitlines()[-1])
+        if not said["pmt"]:
+            return _foreign_pmt()
+        if not said["version"].startswith(("3.10", "3.11", "v3.1", "4.")):
+            return Finding("GNU Radio", WRONG, f"version {said['version']}", "GNU Radio 3.10 or newer is needed")
+        return Finding("GNU Radio", FINE, f"{said['version']} in {said['prefix']}")
+    text = seen.err
+    if "_ARRAY_API not found" in text or "multiarray failed to import" in text or "compiled using NumPy 1" in text:
+        return Finding(
+            "GNU Radio",
+            WRONG,
+            "was built for numpy 1, but numpy 2 is installed in this environment, so it cannot be imported",
+            f'{sys.executable} -m pip install "numpy<2"',
+        )
+    if "No module named 'pmt'" in text or "No module named 'gnuradio'" in text:
+        elsewhere = other_radio()
+        if elsewhere:
+            return Finding(
+                "GNU Radio",
+                WRONG,
+                f"is installed for {elsewhere}, which this environment was not made from",
+                f"SEMCOM_PYTHON={elsewhere} make clean setup",
+            )
+        return Finding("GNU Radio", WRONG, "is not installed", f"{APT_LINE} && make clean setup")
+    if "'pmt'" in text and "attribute" in text:
+        return _foreign_pmt()
+    if seen.status < 0:
+        return Finding("GNU Radio", WRONG, f"its import ended the process ({_last_line(text) or seen.status})", APT_LINE)
+    return Finding("GNU Radio", WRONG, f"cannot be imported: {_last_line(text)}", f"{APT_LINE}, or {REBUILD}")
+
+
+def _foreign_pmt() -> Finding:
+    return Finding(
+        "GNU Radio",
+        WRONG,
+        "is hidden by an unrelated package from PyPI that is also called pmt",
+        f"{sys.executable} -m pip uninstall pmt",
+    )
+
+
+def find_other_radio() -> str | None:
+    """Another interpreter on this machine that can import GNU Radio."""
+    conda = os.environ.get("CONDA_PREFIX")
+    for candidate in ([f"{conda}/bin/python"] if conda else []) + ["/usr/bin/python3", shutil.which("python3")]:
+        if candidate and os.path.exists(candidate) and probe("from gnuradio import gr", candidate).status == 0:
+            return candidate
+    return None
+
+
+_BLOCKS_PROGRAM = """
+import json, logging
+logging.disable(logging.CRITICAL)
+from gnuradio import gr
+from gnuradio.grc.core.platform import Platform
+p = Platform(name="", prefs=gr.prefs(), version=gr.version(),
+             version_parts=(gr.major_version(), gr.api_version(), gr.minor_version()))
+p.build_library()
+print(json.dumps([[b, str(getattr(c, "loaded_from", ""))] for b, c in p.blocks.items() if b.startswith("semcom_")]))
+"""
+
+
+def companion() -> list[Finding]:
+    """GNU Radio Companion: the program, its window toolkit, and whether it sees our blocks."""
+    return [_companion_program(), judge_blocks(grc_blocks_path(), _blocks_seen)]
+
+
+def _companion_program() -> Finding:
+    here = os.pathsep.join([f"{sys.base_prefix}/bin", os.environ.get("PATH", "")])
+    path = shutil.which("gnuradio-companion", path=here)
+    if path is None:
+        return Finding("Companion", NOTICE, "gnuradio-companion is not installed; flowgraphs run without it", APT_LINE)
+    seen = probe('import gi, cairo; gi.require_version("Gtk", "3.0"); gi.require_version("PangoCairo", "1.0")')
+    if seen.status:
+        cure = "sudo apt-get install python3-gi python3-gi-cairo gir1.2-gtk-3.0"
+        return Finding("Companion", NOTICE, f"{path} lacks its window toolkit ({_last_line(seen.err)})", cure)
+    return Finding("Companion", FINE, f"{path}; start it with `semcom grc`")
+
+
+def _blocks_seen(folder) -> Probe:
+    return probe(_BLOCKS_PROGRAM, environment=os.environ | {"GRC_BLOCKS_PATH": str(folder)})
+
+
+def judge_blocks(folder, seen_by_companion: Callable[[object], Probe]) -> Finding:
+    """Whether the Companion sees every block description of ``folder``, and none from elsewhere in its place."""
+    if folder is None:
+        return Finding("GRC blocks", WRONG, "no block description (.block.yml) of semcom is installed", REBUILD)
+    wanted = {path.name.removesuffix(".block.yml") for path in folder.glob("semcom_*.block.yml")}
+    seen = seen_by_companion(folder)
+    if seen.status:
+        return Finding("GRC blocks", WRONG, f"GRC could not look for them: {_last_line(seen.err)}", "cure GNU Radio first")
+    found = dict(json.loads(seen.out.strip().splitlines()[-1]))
+    unseen = sorted(wanted - set(found))
+    if unseen:
+        cure = f"export GRC_BLOCKS_PATH={folder}; delete ~/.cache/grc_gnuradio if that does not help"
+        return Finding("GRC blocks", WRONG, f"not seen by GRC: {', '.join(unseen)}", cure)
+    foreign = sorted(path for path in found.values() if path and os.path.dirname(path) != str(folder))
+    if foreign:
+        return Finding("GRC blocks", WRONG, f"another copy takes their place: {foreign[0]}", f"remove {foreign[0]}")
+    return Finding("GRC blocks", FINE, f"{len(wanted)} seen by GRC in {folder}")
+
+
+def torch() -> list[Finding]:
+    """PyTorch: imports, and exchanges arrays with numpy."""
+    seen = probe("import torch; torch.zeros(2).numpy(); print(torch.__version__, torch.get_num_threads())")
+    if seen.status:
+        cure = f"{sys.executable} -m pip install torch"
+        if "Numpy is not available" in seen.err:
+            cure = f'{sys.executable} -m pip install --upgrade torch "numpy<2"'
+        return [Finding("PyTorch", WRONG, _last_line(seen.err), cure)]
+    version, threads = seen.out.split()
+    if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < (2, 4):
+        return [Finding("PyTorch", WRONG, version, f'{sys.executable} -m pip install --upgrade "torch>=2.4"')]
+    return [Finding("PyTorch", FINE, f"{version}, {threads} threads")]
+
+
+def gpu() -> list[Finding]:
+    """Whether PyTorch sees a GPU, and if not although there is one, why."""
+    seen = probe(
+        "import torch; c = torch.cuda; ok = c.is_available(); print(c.get_device_name() if ok else torch.version.cuda)"
+        "; print(ok); ok and torch.ones(8, device='cuda').sum().item()"
+    )
+    driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
+    lines = seen.out.split("\n")
+    if seen.status == 0 and "True" in lines:
+        return [Finding("GPU", FINE, lines[0])]
+    if not driver:
+        return [Finding("GPU", FINE, "none; the models that ship run on the CPU")]
+    if lines[0] == "None":
+        cure = f"{sys.executable} -m pip install --force-reinstall torch (from PyPI, which has CUDA)"
+        return [Finding("GPU", NOTICE, "there is an NVIDIA driver, but this PyTorch was built without CUDA", cure)]
+    reason = _last_line(seen.err) or "torch.cuda.is_available() is false"
+    return [Finding("GPU", NOTICE, f"cannot be used: {reason}", "run nvidia-smi; renew the driver")]
+
+
+def models() -> list[Finding]:
+    """Every trained model that ships: card, weights, checksum, and that they fit one another."""
+    try:
+        from semcom.codec import zoo
+    except Exception as error:  # torch or numpy is broken, which has its own finding
+        return [Finding("models", WRONG, f"cannot be looked at: {error}", "cure what is above first")]
+    names = zoo.names()
+    if not names:
+        return [Finding("models", WRONG, "none is installed", "fetch the repository anew, or train one: semcom train")]
+    findings = []
+    for name in names:
+        try:
+            loaded = zoo.load(name)
+            findings.append(Finding(f"model {name}", FINE, f"intact, sha256 {loaded.sha256[:12]}"))
+        except SemcomError as error:
+            findings.append(Finding(f"model {name}", WRONG, str(error), "git checkout -- gr-semcom/python/semcom/codec/weights"))
+    return findings
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""

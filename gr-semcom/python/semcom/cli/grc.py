@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom grc``: GNU Radio Companion that sees our blocks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli.grc_paths import gnuradio_program, grc_environment
+from semcom.errors import ConfigError, MissingError
+
+
+def grc(
+    file: Annotated[Path | None, typer.Argument(help="A .grc flowgraph.")] = None,
+    compile_only: Annotated[bool, typer.Option("--compile", help="Generate the Python program, open nothing.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the generated program.")] = Path("."),
+) -> None:
+    """Open a flowgraph in GNU Radio Companion, with this environment's Python and blocks."""
+    if file is not None and not file.is_file():
+        raise ConfigError(f"{file} does not exist.")
+    if compile_only and file is None:
+        raise ConfigError("--compile needs a .grc file.")
+    program = gnuradio_program("grcc" if compile_only else "gnuradio-companion")
+    environment = grc_environment()
+    if compile_only:
+        _compile(program, file, output, environment)
+        return
+    if not environment.get("DISPLAY") and not environment.get("WAYLAND_DISPLAY"):
+        raise MissingError("there is no display to open GNU Radio Companion on. Use --compile to generate the program.")
+    command = [sys.executable, program, *([str(file)] if file else [])]
+    os.execve(sys.executable, command, environment)
+
+
+def _compile(program: str, file: Path, output: Path, environment: dict[str, str]) -> None:
+    from semcom.files import writable_folder
+
+    writable_folder(output)
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*.py")}
+    done = subprocess.run(
+        [sys.executable, program, "-o", str(output), str(file)], env=environment, text=True, capture_output=True
+    )
+    made = [path for path in sorted(output.glob("*.py")) if before.get(path) != path.stat().st_mtime_ns]
+    if done.returncode or not made:
+        raise ConfigError(f"{file} does not compile:\n{done.stdout}{done.stderr}")
+    for path in made:
+        typer.echo(path)

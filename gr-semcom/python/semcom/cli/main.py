@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ``semcom`` command."""
+
+import typer
+from typer.core import TyperGroup
+
+import semcom
+from semcom.cli.bench import bench
+from semcom.cli.console import complain
+from semcom.cli.demo import demo
+from semcom.cli.doctor import doctor
+from semcom.cli.evaluate import evaluate
+from semcom.cli.grc import grc
+from semcom.cli.loopback import loopback
+from semcom.cli.models import models
+from semcom.cli.train import train
+from semcom.errors import SemcomError
+
+
+class Commands(TyperGroup):
+    """Prints what a user can cure in words, with exit status 2; anything else keeps its traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except SemcomError as error:
+            complain(error)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Pictures on the air: DeepJSCC codecs, an OFDM modem and GNU Radio.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, loopback, evaluate, train, models, bench, grc, doctor):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"semcom {semcom.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass

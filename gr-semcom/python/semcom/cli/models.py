@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom models``: what there is to send with."""
+
+from semcom.cli.console import mention, number, out
+
+
+def models() -> None:
+    """List the trained models with their PSNR over the ideal AWGN channel."""
+    from rich.table import Table
+
+    from semcom.codec import zoo
+
+    cards = {name: zoo.card(name) for name in zoo.names()}
+    if not cards:
+        mention("no trained model is installed.")
+        return
+    wanted = (1, 4, 7, 10, 13, 20)
+    table = Table(header_style="bold", caption="PSNR in dB, AWGN, mean over the images; megabytes of the weights file")
+    for head in ("model", "architecture", "rho", "measured on"):
+        table.add_column(head, overflow="fold")
+    for snr in wanted:
+        table.add_column(f"{snr} dB", justify="right")
+    table.add_column("MB", justify="right")
+    table.add_column("sha256")
+    for name, card in cards.items():
+        size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
+        tables = [m for m in card.measured if m["channel"] == "awgn"] or [{"evaluation_set": "-"}]
+        for line, measured in enumerate(tables):
+            psnr = dict(zip(measured.get("snr_db", []), measured.get("psnr_db", [])))
+            own = (name, card.architecture, f"{card.rho:.4f}") if line == 0 else ("", "", "")
+            size_sha = (f"{size:.1f}", card.weights_sha256[:10]) if line == 0 else ("", "")
+            table.add_row(*own, measured["evaluation_set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha)
+    out().print(table)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several commands share, range-checked once."""
+
+import enum
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Channel(str, enum.Enum):
+    """What the air does."""
+
+    ideal = "ideal"
+    awgn = "awgn"
+    rayleigh = "rayleigh"
+    multipath = "multipath"
+
+
+def _finite(value):
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        if item is not None and not math.isfinite(item):
+            raise typer.BadParameter(f"{item} is not a number.")
+    return value
+
+
+def _positive(value):
+    if value <= 0 or not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not above 0.")
+    return value
+
+
+Model = Annotated[
+    str | None, typer.Option("--model", help="Name of a trained model; see `semcom models`. [default: the photo model]")
+]
+SnrDb = Annotated[
+    list[float],
+    typer.Option("--snr-db", min=-20, max=60, callback=_finite, help="Es/N0 in dB; give it several times."),
+]
+ChannelName = Annotated[Channel, typer.Option("--channel", help="What the air does.")]
+CfoHz = Annotated[float, typer.Option("--cfo-hz", callback=_finite, help="Carrier frequency offset in Hz.")]
+SroPpm = Annotated[
+    float,
+    typer.Option("--sro-ppm", min=-200, max=200, callback=_finite, help="Sample clock offset in parts per million."),
+]
+Drop = Annotated[
+    float, typer.Option("--drop", min=0, max=1, callback=_finite, help="Probability that a burst is lost.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Same seed, same numbers.")]
+SampleRate = Annotated[
+    float, typer.Option("--sample-rate", callback=_positive, help="Sample rate in Hz; scales offsets and airtime.")
+]
+NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output.")
+]

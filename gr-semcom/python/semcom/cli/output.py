@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where results go: a table on the screen, a JSON file, or JSON on the standard output."""
+
+import dataclasses
+import json as json_module
+from pathlib import Path
+
+from semcom.cli.console import out
+from semcom.files import finite, writable_file, write_json
+
+KEYS = (
+    "image snr_db snr_est_db psnr_db ms_ssim bursts_sent bursts_found bursts_lost rho overhead papr_db real_time_factor"
+).split()
+
+
+def check_json(path: Path | None) -> None:
+    """Raises OutputError if the file named by ``--json`` cannot be written; nothing is done for ``-``."""
+    if path is not None and str(path) != "-":
+        writable_file(path)
+
+
+def give_json(path: Path | None, value, table) -> None:
+    """Shows ``table``, and writes ``value`` to ``path``; with ``-`` the JSON is shown and the table is not."""
+    if path is not None and str(path) == "-":
+        print(json_module.dumps(finite(value), indent=2, allow_nan=False))
+        return
+    if path is not None:
+        write_json(path, value)
+    out().print(table)
+
+
+def as_rows(results) -> list[dict]:
+    """Dataclass results to plain dicts, without the picture."""
+    return [
+        {field.name: getattr(result, field.name) for field in dataclasses.fields(result) if field.name != "picture"}
+        for result in results
+    ]

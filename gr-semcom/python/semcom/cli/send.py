@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``loopback`` and ``demo`` share: reading the inputs, choosing the way, sending with a progress bar."""
+
+from pathlib import Path
+
+from semcom.cli.console import mention, progress_bar
+from semcom.errors import ImageError, MissingError
+
+
+def read_inputs(paths: list[Path], skip_bad: bool = False):
+    """Reads every picture named, folders opened, before anything is sent.
+
+    Raises:
+        ImageError: naming every bad file, unless ``skip_bad`` and at least one is good.
+    """
+    from semcom.pictures import list_pictures, read_picture
+
+    pictures, complaints = [], []
+    for path in paths:
+        try:
+            found = list_pictures(path) if path.is_dir() else [path]
+        except ImageError as error:
+            complaints.append(str(error))
+            continue
+        for file in found:
+            try:
+                pictures.append(read_picture(file))
+            except ImageError as error:
+                complaints.append(str(error))
+    if complaints and not (skip_bad and pictures):
+        cure = "" if skip_bad or not pictures else "\nNothing was sent; --skip-bad sends the others."
+        raise ImageError("\n".join(complaints) + cure)
+    for complaint in complaints:
+        mention(f"skipped: {complaint}")
+    for picture in pictures:
+        if picture.note:
+            mention(picture.note)
+    return pictures
+
+
+def sender(radio: bool):
+    """The function that sends pictures: through a flowgraph, or the same modem without GNU Radio.
+
+    Raises:
+        MissingError: if the flowgraph is asked for and GNU Radio cannot be imported.
+    """
+    if not radio:
+        from semcom.link import simulate
+
+        return simulate
+    try:
+        import gnuradio.gr  # noqa: F401
+    except Exception as error:  # a numpy that does not fit raises more than ImportError
+        raise MissingError(
+            f"GNU Radio cannot be imported ({error}). Run `semcom doctor`, or use --no-radio for the same modem without it."
+        ) from error
+    from semcom.blocks.loopback import run
+
+    return run
+
+
+def send(pictures, configs, run) -> list:
+    """Sends the pictures with every config; a bar shows how far it is. Results in the order of the configs."""
+    results = []
+    with progress_bar() as bar:
+        task = bar.add_task("sending", total=len(pictures) * len(configs))
+        for config in configs:
+            bar.update(task, description=f"sending at {config.snr_db:g} dB")
+            results += run(pictures, config, progress=lambda: bar.advance(task))
+    return results
+
+
+def default_model() -> str:
+    """The model that is used when none is named: the first for photographs."""
+    from semcom.codec import zoo
+
+    names = zoo.names()
+    if not names:
+        raise MissingError("no trained model is installed.")
+    return next((name for name in names if name.startswith("photo")), names[0])

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom train``: a recipe to a trained model."""
+
+import dataclasses
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli.console import out
+from semcom.errors import ConfigError
+from semcom.files import writable_folder
+
+
+class Device(str, enum.Enum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's .yaml file, or the name of one that ships.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that holds the recipe's data. [default: $SEMCOM_DATA]")
+    ] = None,
+    out_folder: Annotated[Path, typer.Option("--out", help="Checkpoint, log and model go to OUT/NAME.")] = Path("runs"),
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads. [default: torch's own]")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from a checkpoint.")] = True,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="End after this many minutes of training, all sessions together.")
+    ] = None,
+) -> None:
+    """Train a codec by a recipe; a training that was stopped goes on where it was."""
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"the data folder {data} does not exist.")
+    import torch
+
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch sees no GPU here. `semcom doctor` says why; or use --device cpu.")
+    from semcom_training.recipe import load_recipe
+    from semcom_training.train import run
+
+    chosen = load_recipe(recipe)
+    if max_minutes is not None:
+        chosen = dataclasses.replace(chosen, max_minutes=max_minutes)
+    writable_folder(out_folder)
+    folder = run(chosen, data=data, out=out_folder, device=device.value, threads=threads, resume=resume)
+    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True)
