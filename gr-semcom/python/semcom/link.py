@@ -97,8 +97,8 @@ def score(original: np.ndarray, received: np.ndarray | None) -> tuple[float | No
 
 def decode_assembled(model: zoo.LoadedModel, image: AssembledImage) -> np.ndarray:
     """An assembled picture's latents to uint8 ``[H, W, 3]``, with the SNR its decoder should be told."""
-    noise_var = image.noise_var[None]
-    return model.decode_image(image.latents[None], equivalent_snr_db(noise_var), image.size, noise_var)
+    snr_db = float(equivalent_snr_db(image.noise_var[None]))
+    return model.decode_image(image.latents, snr_db, image.size, image.noise_var)
 
 
 def simulate(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], None] | None = None,
@@ -126,7 +126,7 @@ def simulate(pictures: Iterable[Picture], config: LinkConfig, progress: Callable
 def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem, air: "_Air") -> LinkResult:
     began = time.perf_counter()
     size = picture.pixels.shape[:2]
-    latents = model.encode_image(picture.pixels, config.snr_db)
+    latents = model.encode_image(picture.pixels, config.snr_db)[None]
     bursts = modem.modulate(latents, image_id=[number % 65536], size=size, model_hash=model.model_hash)[0]
     plan = modem.plan(latents.shape[1])
 
