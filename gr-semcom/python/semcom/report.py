@@ -134,6 +134,8 @@ def _draw_curve(axes, rows) -> None:
         axes.plot(*zip(*complete), "-", linewidth=2.8, color=INK, label="mean")
     axes.set_xlabel("SNR of the channel, Es/N0 in dB", color=INK)
     axes.set_ylabel("PSNR of the received picture in dB", color=INK)
+    if 1 < len(by_snr) <= 12:
+        axes.set_xticks(sorted(by_snr), [f"{snr:g}" for snr in sorted(by_snr)])
     axes.grid(color="#e3e8ec", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK)
@@ -195,13 +197,14 @@ dl {{ display: flex; flex-wrap: wrap; gap: 8px 28px; margin: 16px 0; padding: 12
 dt {{ font-size: 12px; color: #5b6875; }}
 dd {{ margin: 0; font-weight: 600; }}
 .wide {{ overflow-x: auto; }}
-.gallery {{ border-spacing: 8px; border-collapse: separate; margin: 0 -8px; }}
-.gallery th {{ text-align: left; font-weight: 600; white-space: nowrap; }}
+.gallery {{ border-spacing: 8px; border-collapse: separate; margin: 0 -8px; table-layout: fixed; width: calc(100% + 16px);
+           min-width: 760px; }}
+.gallery th {{ text-align: left; font-weight: 600; }}
 .gallery td {{ vertical-align: top; }}
-.gallery img {{ display: block; width: auto; height: 176px; border-radius: 3px; }}
+.gallery img {{ display: block; width: 100%; height: auto; border-radius: 3px; }}
 .gallery b {{ display: block; font-size: 13px; font-weight: 600; margin-top: 3px; }}
 .gallery small {{ color: #5b6875; }}
-.lost {{ height: 176px; width: 176px; display: grid; place-items: center; background: #f4f6f8; color: #5b6875; }}
+.lost {{ aspect-ratio: 1; display: grid; place-items: center; background: #f4f6f8; color: #5b6875; }}
 svg {{ max-width: 860px; width: 100%; height: auto; }}
 .numbers {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }}
 .numbers th, .numbers td {{ padding: 4px 10px; border-bottom: 1px solid #e3e8ec; text-align: right; }}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the commands say: results on the standard output, progress and complaints on the standard error."""
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -46,10 +47,13 @@ def mean(values) -> float | None:
 
 def results_table(results, by_snr: bool) -> Table:
     """A table of ``LinkResult``-like objects: one row each, or one row an SNR (means and sums over its pictures)."""
-    table = Table(title=None, header_style="bold")
-    table.add_column("pictures" if by_snr else "picture")
-    for head in ("SNR asked", "SNR estimated", "PSNR", "MS-SSIM", "bursts sent", "found", "lost", "real-time factor"):
-        table.add_column(head, justify="right")
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("pictures\nreceived" if by_snr else "\npicture", overflow="fold", min_width=12)
+    for head in (
+        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM"),
+        *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
+    ):
+        table.add_column(head, justify="right", no_wrap=True)
     groups = [[result] for result in results]
     if by_snr:
         groups = [[r for r in results if r.snr_db == snr] for snr in dict.fromkeys(r.snr_db for r in results)]
@@ -57,9 +61,9 @@ def results_table(results, by_snr: bool) -> Table:
         got = sum(r.psnr_db is not None for r in group)
         table.add_row(
             f"{got} of {len(group)}" if by_snr else escape(group[0].image),
-            f"{group[0].snr_db:g} dB",
-            number(mean(r.snr_est_db for r in group), 1, " dB"),
-            number(mean(r.psnr_db for r in group), 2, " dB"),
+            f"{group[0].snr_db:g}",
+            number(mean(r.snr_est_db for r in group), 1),
+            number(mean(r.psnr_db for r in group), 2),
             number(mean(r.ms_ssim for r in group), 4),
             *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
             _total(r.bursts_lost for r in group),

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests of every room share."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+HAS_RADIO = importlib.util.find_spec("gnuradio") is not None
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "radio: needs GNU Radio; skipped where it is absent")
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    if not HAS_RADIO:
+        for item in items:
+            if "radio" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="GNU Radio is not installed for this Python"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """Path of the card of a small untrained codec at rho 1/12: enough for everything but the picture's quality."""
+    from semcom.codec import build, zoo
+    from semcom.codec.card import ModelCard
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    arguments = {"channels": 8, "widths": [8], "encoder_blocks": [1], "decoder_blocks": [1]}
+    codec = build("linres", arguments)
+    sha256 = zoo.save_weights(codec, folder / "tiny.safetensors")
+    card = ModelCard(
+        name="tiny", architecture="linres", arguments=arguments, rho=codec.rho, snr_range_db=[0, 20],
+        weights_file="tiny.safetensors", weights_sha256=sha256, weights_dtype="float16",
+        parameters=sum(p.numel() for p in codec.parameters()), training_data=["none"], recipe={}, seed=0,
+        budget={"steps": 0, "minutes": 0.0, "hardware": "none"}, measured=[], licence="GPL-3.0-or-later",
+    )
+    card.write(folder / "tiny.json")
+    return folder / "tiny.json"
+
+
+@pytest.fixture
+def picture_file(tmp_path):
+    """A small PNG with a smooth colour pattern, 48 x 32 pixels."""
+    y, x = np.mgrid[0:32, 0:48]
+    pixels = np.stack([x * 5, y * 7, (x + y) * 3], axis=-1).astype(np.uint8)
+    path = tmp_path / "pattern.png"
+    Image.fromarray(pixels).save(path)
+    return path
