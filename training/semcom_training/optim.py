@@ -51,8 +51,12 @@ def orthogonalise(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     return x.T if tall else x
 
 
-def make_optimisers(model: torch.nn.Module, kind: str, lr: float, weight_decay: float) -> list:
-    """``[AdamW]`` or ``[AdamW, Muon]``: Muon takes the convolutions of at least 16 channels in and out, in blocks."""
+def make_optimisers(model: torch.nn.Module, kind: str, lr: float, weight_decay: float, outer_rate: float = 1.0) -> list:
+    """``[AdamW]`` or ``[AdamW, Muon]``: Muon takes the convolutions of at least 16 channels in and out, in blocks.
+
+    Each parameter group carries ``rate_scale``, what the schedule's rate is multiplied by: ``outer_rate`` for AdamW
+    beside Muon, for the first and last layers write pixels and symbols directly and want smaller steps.
+    """
 
     def inner(name, parameter):
         return kind == "muon" and parameter.dim() == 4 and min(parameter.shape[:2]) >= 16 and "block" in name
@@ -60,5 +64,8 @@ def make_optimisers(model: torch.nn.Module, kind: str, lr: float, weight_decay: 
     named = list(model.named_parameters())
     hidden = [p for n, p in named if inner(n, p)]
     rest = [p for n, p in named if not inner(n, p)]
-    optimisers = [torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)]
-    return optimisers + ([Muon(hidden, lr=lr, weight_decay=weight_decay)] if hidden else [])
+    outer = {"params": rest, "rate_scale": outer_rate if hidden else 1.0}
+    optimisers = [torch.optim.AdamW([outer], lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)]
+    if hidden:
+        optimisers.append(Muon([{"params": hidden, "rate_scale": 1.0}], lr=lr, weight_decay=weight_decay))
+    return optimisers

@@ -34,9 +34,10 @@ class Recipe:
     max_minutes: float = 0.0  # 0: only steps count; else the schedule follows whichever is further on
     optimiser: str = "muon"  # muon | adamw
     learning_rate: float = 1e-3
+    outer_rate: float = 0.3  # AdamW's rate beside Muon's
     weight_decay: float = 0.0
     warmup_steps: int = 200
-    decay_fraction: float = 0.35  # last part of the schedule, where the rate falls to zero
+    decay_fraction: float = 0.9  # last part of the schedule, where the rate falls to zero
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.999  # decay of the averaged weights, which are the ones exported
     loss: str = "log-mse"  # log-mse (mean PSNR) | mse

@@ -64,7 +64,7 @@ def run(recipe, data=None, out="runs", device="auto", threads=None, resume=True,
     if device.type == "cpu":
         model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimisers = make_optimisers(model, recipe.optimiser, recipe.learning_rate, recipe.weight_decay)
+    optimisers = make_optimisers(model, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate)
     parameters = list(model.parameters())
     step, seconds = 0, 0.0
     if resume and (folder / "checkpoint.pt").exists():
@@ -79,7 +79,7 @@ def run(recipe, data=None, out="runs", device="auto", threads=None, resume=True,
         rate = learning_rate(recipe, step, done)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["rate_scale"]
 
         # every step draws from its own seed, so that a resumed training repeats an unbroken one
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)

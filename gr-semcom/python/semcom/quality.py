@@ -6,7 +6,7 @@ import torch
 
 from semcom.errors import ImageError
 
-MS_SSIM_MIN_SIDE = 161
+MS_SSIM_MIN_SIDE = 176
 
 
 def psnr(image, reference) -> float | torch.Tensor:
@@ -35,8 +35,8 @@ def ms_ssim(image, reference) -> float | None:
     """Multi-scale structural similarity of one image ``[H, W, 3]`` (uint8 or float 0..1), 0..1.
 
     Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", 2003: five scales, each
-    half of the last, compared in windows of 11 pixels. The coarsest must still hold a window, so both sides must be
-    over 160 pixels; for a smaller picture the measure does not exist and the result is ``None``.
+    half of the last, compared in windows of 11 pixels. The coarsest, at 1/16, must still hold a whole window:
+    torchmetrics asks for side // 16 > 10, so from 176 pixels on; for a smaller picture the result is ``None``.
 
     Raises:
         ImageError: shapes differ.

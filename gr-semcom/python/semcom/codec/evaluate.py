@@ -24,7 +24,7 @@ def evaluate(model: LoadedModel, images, snr_db, channel="awgn", seed: int = 0, 
         channel: name in ``semcom.channel.symbols`` or a function
             ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
         seed: of the noise; the same seed gives the same numbers on the same machine.
-        with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 161 pixels a side).
+        with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
 
     Returns:
         One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation), psnr_db

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every architecture keeps the contract: sizes, power, erasures, the SNR convention."""
+
+import math
+
+import pytest
+import torch
+
+from semcom.channel.awgn import awgn
+from semcom.codec import ARCHITECTURES, build, equivalent_snr_db
+from semcom.codec.base import latents_to_planes, normalise_power, planes_to_latents
+from semcom.errors import ConfigError, ImageError, ModelError
+
+SMALL = {
+    "linres": {"channels": 8, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]},
+    "adjscc": {"channels": 8, "filters": 16},
+    "bdjscc": {"channels": 8, "filters": 16},
+}
+DEEP = {"channels": 32, "widths": [16, 24], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]}
+
+
+@pytest.fixture(params=[*SMALL.items(), ("linres", DEEP)], ids=[*SMALL, "linres-stride-8"])
+def codec(request):
+    torch.manual_seed(0)
+    return build(request.param[0], request.param[1]).eval()
+
+
+def test_every_architecture_is_tried():
+    assert set(SMALL) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (8, 8), (32, 32), (67, 45), (33, 64)])
+def test_any_size_is_restored(codec, size):
+    images = torch.rand(2, 3, *size)
+    latents = codec.encode(images, torch.tensor([3.0, 12.0]))
+    assert latents.dtype == torch.complex64 and latents.shape == (2, codec.latent_count(*size))
+    decoded = codec.decode(latents, 10.0, size)
+    assert decoded.shape == images.shape and decoded.isfinite().all()
+    assert decoded.min() >= 0 and decoded.max() <= 1
+
+
+def test_rho_counts_complex_symbols_per_source_value(codec):
+    height = width = 4 * codec.stride
+    assert codec.latent_count(height, width) / (3 * height * width) == pytest.approx(codec.rho)
+    assert codec.rho == pytest.approx(1 / 12)
+
+
+def test_padding_repeats_the_edge(codec):
+    """A picture whose missing rows and columns are repeats of its last ones has the same latents padded by hand."""
+    side = codec.stride
+    whole = torch.rand(1, 3, side, side)
+    whole[..., -1] = whole[..., -2]
+    whole[..., -1, :] = whole[..., -2, :]
+    cut = whole[..., :-1, :-1]
+    with torch.no_grad():
+        torch.testing.assert_close(codec.encode(cut, 10.0), codec.encode(whole, 10.0))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_power_is_one_per_image_whatever_the_batch(codec, batch):
+    images = torch.rand(batch, 3, 32, 32) * torch.linspace(0.05, 1, batch)[:, None, None, None]
+    latents = codec.encode(images, 10.0)
+    power = latents.abs().square().mean(dim=1)
+    torch.testing.assert_close(power, torch.ones(batch), atol=1e-4, rtol=0)
+    alone = torch.cat([codec.encode(image[None], 10.0) for image in images])
+    torch.testing.assert_close(latents, alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0, 20.0])
+def test_snr_through_normalise_and_awgn_is_the_one_asked_for(batch, snr_db):
+    generator = torch.Generator().manual_seed(1)
+    scale = 10 ** torch.linspace(-2, 2, batch)[:, None]
+    latents = scale * torch.randn(batch, 400_000, dtype=torch.complex64, generator=generator)
+    sent = normalise_power(latents)
+    received = awgn(sent, torch.full((batch,), snr_db), generator)
+    measured = sent.abs().square().mean(1) / (received - sent).abs().square().mean(1)
+    torch.testing.assert_close(10 * measured.log10(), torch.full((batch,), snr_db), atol=0.05, rtol=0)
+
+
+def test_normalise_leaves_silence_alone():
+    assert not normalise_power(torch.zeros(1, 9, dtype=torch.complex64)).abs().any()
+
+
+def test_first_half_of_the_planes_is_i():
+    planes = torch.arange(24.0).reshape(1, 4, 2, 3)
+    latents = planes_to_latents(planes)
+    assert latents[0, 0] == 0 + 12j and latents.shape == (1, 12)
+    torch.testing.assert_close(latents_to_planes(latents, 4, (2, 3)), planes)
+
+
+def test_erasures_do_no_harm_beyond_their_own(codec):
+    images = torch.rand(2, 3, 40, 24)
+    with torch.no_grad():
+        latents = codec.encode(images, 10.0)
+        noise_var = torch.full(latents.shape, 0.1)
+        lost = torch.rand(latents.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+        noise_var[lost] = math.inf
+        garbage = torch.where(lost, torch.tensor(complex("nan"), dtype=latents.dtype), latents)
+        snr = equivalent_snr_db(noise_var)
+        decoded = codec.decode(garbage, snr, (40, 24), noise_var)
+        assert decoded.isfinite().all()
+        zeroed = torch.where(lost, torch.zeros_like(latents), latents)
+        torch.testing.assert_close(decoded, codec.decode(zeroed, snr, (40, 24), noise_var))
+        everything = torch.full(latents.shape, math.inf)
+        assert codec.decode(latents, equivalent_snr_db(everything), (40, 24), everything).isfinite().all()
+
+
+def test_gradients_reach_every_parameter_through_channel_and_erasures(codec):
+    codec.train()
+    for parameter in codec.parameters():  # residual branches start at zero: stir them
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    latents = codec.encode(torch.rand(2, 3, 16, 16), 10.0)
+    noise_var = torch.full(latents.shape, 0.1)
+    noise_var[:, ::3] = math.inf
+    decoded = codec.decode(awgn(latents, 10.0), equivalent_snr_db(noise_var), (16, 16), noise_var)
+    decoded.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in codec.parameters())
+
+
+def test_equivalent_snr():
+    uniform = 10 ** (-torch.tensor([[-3.0], [0.0], [10.0], [25.0]]) / 10) * torch.ones(4, 11)
+    torch.testing.assert_close(equivalent_snr_db(uniform), torch.tensor([-3.0, 0.0, 10.0, 25.0]), atol=1e-3, rtol=0)
+    half = torch.tensor([[0.0, math.inf]])  # half perfect, half lost: m = 1/2
+    torch.testing.assert_close(equivalent_snr_db(half), torch.tensor([0.0]), atol=1e-3, rtol=0)
+    assert equivalent_snr_db(torch.full((1, 4), math.inf)) == -20
+    assert equivalent_snr_db(torch.zeros(1, 4)) == 60
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 0, 8), (0, 3, 8, 8)])
+def test_what_is_no_image_is_refused(codec, shape):
+    with pytest.raises(ImageError, match="shape"):
+        codec.encode(torch.rand(shape), 10.0)
+
+
+def test_wrong_number_of_latents_is_refused(codec):
+    with pytest.raises(ImageError, match="do not fit an image of 32x32"):
+        codec.decode(torch.zeros(1, 5, dtype=torch.complex64), 10.0, (32, 32))
+
+
+def test_unknown_architecture_and_arguments():
+    with pytest.raises(ModelError, match="did you mean 'adjscc'"):
+        build("adjsc", {})
+    with pytest.raises(ModelError, match="does not take these arguments"):
+        build("linres", {"chanels": 8})
+    with pytest.raises(ConfigError, match="must be even"):
+        build("adjscc", {"channels": 7})
+    with pytest.raises(ConfigError, match="one or two widths"):
+        build("linres", {"channels": 8, "widths": [8, 8], "encoder_blocks": [1], "decoder_blocks": [1]})

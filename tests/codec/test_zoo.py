@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The zoo checks what it loads; what ships does what its card says."""
+
+import dataclasses
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semcom.channel.symbols import awgn_channel
+from semcom.codec import build, zoo
+from semcom.codec.card import ModelCard, read_card
+from semcom.codec.evaluate import evaluate, summarise
+from semcom.errors import ImageError, ModelError
+
+ARGUMENTS = {"channels": 8, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]}
+
+
+def write_model(folder, **changes):
+    torch.manual_seed(0)
+    codec = build("linres", ARGUMENTS)
+    sha256 = zoo.save_weights(codec, folder / "mine.safetensors")
+    card = ModelCard(
+        name="mine", architecture="linres", arguments=ARGUMENTS, rho=1 / 12, snr_range_db=[0, 20],
+        weights_file="mine.safetensors", weights_sha256=sha256, weights_dtype="float16",
+        parameters=sum(p.numel() for p in codec.parameters()), training_data=["none"], recipe={}, seed=0,
+        budget={"steps": 0, "minutes": 0.0, "hardware": "none"}, measured=[], licence="GPL-3.0-or-later",
+    )  # fmt: skip
+    (folder / "mine.json").write_text(json.dumps(dataclasses.replace(card).to_dict() | changes))
+    return folder / "mine.json"
+
+
+def test_own_model_by_card_and_by_folder(tmp_path):
+    card = write_model(tmp_path)
+    model = zoo.load(card)
+    assert zoo.load(tmp_path).sha256 == model.sha256 == zoo.card(card).weights_sha256
+    assert model.model_hash == int(bin(int(model.sha256, 16))[2:].zfill(256)[:22], 2) < 2**22
+    assert not model.codec.training and not any(p.requires_grad for p in model.codec.parameters())
+    assert all(p.dtype == torch.float32 for p in model.codec.parameters())
+
+
+def test_convenience_encode_and_decode(tmp_path):
+    model = zoo.load(write_model(tmp_path))
+    image = np.random.default_rng(0).integers(0, 255, (37, 50, 3), dtype=np.uint8)
+    latents = model.encode_image(image, 10)
+    assert latents.shape == (model.codec.latent_count(37, 50),)
+    lost = np.where(np.arange(len(latents)) % 3 == 0, np.inf, 0.1)
+    for noise_var in (None, lost):
+        decoded = model.decode_image(latents.numpy(), 10, (37, 50), noise_var)
+        assert decoded.dtype == np.uint8 and decoded.shape == image.shape
+    with pytest.raises(ImageError, match="uint8"):
+        model.encode_image(image / 255, 10)
+
+
+def test_altered_weights(tmp_path):
+    card = write_model(tmp_path)
+    blob = bytearray((tmp_path / "mine.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (tmp_path / "mine.safetensors").write_bytes(blob)
+    with pytest.raises(ModelError, match="altered or cut short"):
+        zoo.load(card)
+    (tmp_path / "mine.safetensors").unlink()
+    with pytest.raises(ModelError, match="missing"):
+        zoo.load(card)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rho": "a lot"}, "'rho'"),
+        ({"seed": None}, "'seed'"),
+        ({"weights_sha256": "abc"}, "'weights_sha256'"),
+        ({"weights_file": "../elsewhere.safetensors"}, "'weights_file'"),
+        ({"surprise": 1}, "surprise"),
+        ({"budget": {"steps": 1, "minutes": 1}}, "hardware"),
+        ({"architecture": "linrez"}, "did you mean 'linres'"),
+        ({"arguments": {"depth": 3}}, "does not take"),
+        ({"arguments": ARGUMENTS | {"widths": [32]}}, "should be"),
+        ({"arguments": ARGUMENTS | {"decoder_blocks": [2]}}, "absent"),
+        ({"rho": 0.5}, "rho"),
+    ],
+)
+def test_wrong_cards(tmp_path, change, message):
+    with pytest.raises(ModelError, match=message):
+        zoo.load(write_model(tmp_path, **change))
+
+
+def test_cards_that_are_no_cards(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ModelError, match="not JSON"):
+        zoo.load(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("[]")
+    with pytest.raises(ModelError, match="the card"):
+        read_card(tmp_path / "b.json")
+    with pytest.raises(ModelError, match="holds 2"):
+        zoo.load(tmp_path)
+    (tmp_path / "weights.pt").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match="no model card"):
+        zoo.load(tmp_path / "weights.pt")
+
+
+def test_what_is_not_safetensors_is_not_read(tmp_path):
+    blob = pickle.dumps({"a": 1})
+    card = write_model(tmp_path, weights_sha256=hashlib.sha256(blob).hexdigest())
+    (tmp_path / "mine.safetensors").write_bytes(blob)
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        zoo.load(card)
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ModelError, match="did you mean 'photo-1-12'"):
+        zoo.load("photo-112")
+    with pytest.raises(ModelError, match="did you mean 'cifar"):
+        zoo.card("cifar")
+
+
+# --- what ships ----------------------------------------------------------------------------------------
+
+GOLDEN = Path(__file__).with_name("golden_psnr.json")
+SHIPPED = {"cifar-1-12": 1 / 12, "cifar-1-6": 1 / 6, "photo-1-12": 1 / 12}
+
+
+def pictures():
+    """Generated: smooth colour, edges and texture, so that the test needs no data."""
+    y, x = np.mgrid[0:128, 0:192] / 64
+    rng = np.random.default_rng(7)
+    base = np.stack([np.sin(2 * x + y), np.cos(x - 1.5 * y), np.sin(x * y)], -1) * 70 + 120
+    base[((x - 1.5) ** 2 + (y - 1) ** 2) < 0.25] = (200, 60, 40)
+    base += 18 * np.sin(25 * x)[..., None] * (y > 1.2)[..., None] + rng.normal(0, 2, base.shape)
+    scene = base.clip(0, 255).astype(np.uint8)
+    return [("scene", scene)] + [(f"tile-{n}", scene[32 * (n % 4) :][:32, 32 * n :][:, :32]) for n in range(6)]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_model_loads_and_its_card_is_whole(name):
+    model = zoo.load(name)
+    assert model.card.name == name and model.codec.rho == pytest.approx(SHIPPED[name])
+    assert sum(p.numel() for p in model.codec.parameters()) == model.card.parameters
+    table = model.card.measured[0]
+    assert table["snr_db"] == [0, 1, 4, 7, 10, 13, 16, 20]
+    assert table["psnr_db"] == sorted(table["psnr_db"])
+    assert abs(table["float16_loss_db"]) < 0.02
+    assert "val_" in model.card.recipe["exclude"] or name.startswith("cifar")
+
+
+def test_shipped_weights_are_small():
+    assert sum(path.stat().st_size for path in zoo.WEIGHTS.iterdir()) <= 20e6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_model_sends_generated_pictures(name):
+    images = pictures()[:1] if name.startswith("photo") else pictures()[1:]
+    rows = summarise(evaluate(zoo.load(name), images, [1, 10, 20], seed=1, with_ms_ssim=False))
+    found = [row["psnr_db"] for row in rows]
+    golden = json.loads(GOLDEN.read_text())[name]
+    assert found == pytest.approx(golden, abs=0.3), f"generated pictures: {found}"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_loss_of_latents_degrades_gracefully(name):
+    images = pictures()[:1] if name.startswith("photo") else pictures()[1:]
+    model = zoo.load(name)
+
+    def erase(share):
+        def channel(latents, snr_db, generator):
+            received, noise_var = awgn_channel(latents, snr_db, generator)
+            lost = torch.rand(noise_var.shape, generator=generator) < share
+            return received, torch.where(lost, torch.inf, noise_var)
+
+        return summarise(evaluate(model, images, 10, erase, seed=2, with_ms_ssim=False))[0]["psnr_db"]
+
+    whole, some, half = erase(0.0), erase(0.1), erase(0.5)
+    assert whole > some > half > 12
+    assert whole - some < 6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_same_seed_gives_the_same_numbers(name):
+    images = pictures()[-2:]
+    model = zoo.load(name)
+    first, second = (evaluate(model, images, [0, 10], "multipath", seed=5) for _ in range(2))
+    assert first == second
+    assert {"image", "snr_db", "snr_est_db", "psnr_db", "ms_ssim", "rho"} <= set(first[0])
+    assert first[0]["ms_ssim"] is None
+
+
+def test_copy_of_a_shipped_model_is_the_same_model(tmp_path):
+    for suffix in ("json", "safetensors"):
+        shutil.copy(zoo.WEIGHTS / f"cifar-1-12.{suffix}", tmp_path)
+    assert zoo.load(tmp_path).model_hash == zoo.load("cifar-1-12").model_hash

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semcom.errors import ConfigError
+from semcom_training.data import Pictures, data_root, load_cifar10
+
+
+def test_both_forms_of_cifar_give_the_same_images(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (1000, 32, 32, 3), dtype=np.uint8)
+    (tmp_path / "sheets").mkdir()
+    sheet = images.reshape(40, 25, 32, 32, 3).transpose(0, 2, 1, 3, 4).reshape(1280, 800, 3)
+    Image.fromarray(sheet).save(tmp_path / "sheets" / "train_00.webp", lossless=True)
+    (tmp_path / "batches").mkdir()
+    batch = {b"data": images.transpose(0, 3, 1, 2).reshape(1000, -1), b"labels": [0] * 1000}
+    (tmp_path / "batches" / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=2))
+    for form in ("sheets", "batches"):
+        assert np.array_equal(load_cifar10(tmp_path / form), images)
+    with pytest.raises(ConfigError, match="no CIFAR-10 test images"):
+        load_cifar10(tmp_path / "sheets", "test")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never be printed",))
+
+
+def test_a_batch_that_is_code_is_not_run(tmp_path, capsys):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({b"data": Evil()}))
+    with pytest.raises(pickle.UnpicklingError, match="no place in a CIFAR-10 batch"):
+        load_cifar10(tmp_path)
+    assert "never" not in capsys.readouterr().out
+
+
+def test_crops_are_seeded_and_never_of_held_out_pictures(generated):
+    pictures = Pictures(generated, ["pictures"], crop=24, held_out=5)
+    assert len(pictures.held_out) == 5 and len(pictures.images) == 35
+    assert not any(torch.equal(a, b) for a in pictures.held_out for b in pictures.images)
+    draw = [pictures.batch(8, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert draw[0].shape == (8, 3, 24, 24) and draw[0].dtype == torch.uint8
+    assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
+
+
+def test_excluded_prefixes_and_absent_folders(generated, tmp_path):
+    assert len(Pictures(generated, ["pictures"], ["0"], crop=24, held_out=5).images) == 25
+    with pytest.raises(ConfigError, match="trains on 'elsewhere'"):
+        Pictures(generated, ["elsewhere"])
+    with pytest.raises(ConfigError, match="are too few"):
+        Pictures(generated, ["pictures"], crop=100, held_out=5)
+    with pytest.raises(ConfigError, match="does not exist"):
+        data_root(tmp_path / "no")
+
+
+def test_no_data_folder_is_said(monkeypatch):
+    monkeypatch.delenv("SEMCOM_DATA", raising=False)
+    with pytest.raises(ConfigError, match="SEMCOM_DATA"):
+        data_root()
+
+
+def test_the_real_cifar_is_whole(data_folder):
+    if not (data_folder / "cifar10").is_dir():
+        pytest.skip("the data folder holds no cifar10")
+    images = load_cifar10(data_folder / "cifar10", "test")
+    assert images.shape == (10_000, 32, 32, 3)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+
+from semcom.codec import build
+from semcom.errors import ConfigError
+from semcom_training.recipe import RECIPES, load_recipe, make_recipe
+
+SMALLEST = {"name": "x", "architecture": "linres", "arguments": {"channels": 8}, "data": ["pictures"]}
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid_and_build(path):
+    recipe = load_recipe(path)
+    build(recipe.architecture, recipe.arguments)
+    assert "kodak" not in recipe.data and "photos_valid" not in str(recipe.data)
+    assert not any("bsds500" in folder for folder in recipe.data) or "val_" in recipe.exclude
+
+
+def test_a_shipped_recipe_is_found_by_name():
+    assert load_recipe("photo-1-12").name == "photo-1-12"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rat": 1e-3}, "unknown key 'learning_rat': did you mean 'learning_rate'"),
+        ({"steps": "many"}, "'steps' is 'many', but must be of type int"),
+        ({"steps": 0}, "'steps' = 0"),
+        ({"batch": True}, "'batch'"),
+        ({"loss": "ssim"}, "'loss'"),
+        ({"optimiser": "sgd"}, "'optimiser'"),
+        ({"snr_low_db": 30}, "'snr_high_db'"),
+        ({"data": "cifar10"}, "'data'"),
+    ],
+)
+def test_wrong_values_are_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        make_recipe(SMALLEST | change)
+
+
+def test_missing_and_unreadable(tmp_path):
+    with pytest.raises(ConfigError, match="'data' is missing"):
+        make_recipe({key: value for key, value in SMALLEST.items() if key != "data"})
+    with pytest.raises(ConfigError, match="there is no recipe 'nope'.*photo-1-12"):
+        load_recipe("nope")
+    (tmp_path / "a.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_recipe(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("just words")
+    with pytest.raises(ConfigError, match="key: value"):
+        load_recipe(tmp_path / "a.yaml")
+
+
+def test_whole_numbers_serve_as_floats():
+    assert make_recipe(SMALLEST | {"clip": 1}).clip == 1.0

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop trains, stops and resumes as it says."""
+
+import csv
+import dataclasses
+
+import pytest
+import torch
+
+from semcom.codec import build, zoo
+from semcom_training import train
+from semcom_training.export import export_checkpoint
+from semcom_training.optim import make_optimisers, orthogonalise
+from semcom_training.recipe import make_recipe
+
+TINY = {
+    "name": "tiny",
+    "architecture": "linres",
+    "arguments": {"channels": 16, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]},
+    "data": ["pictures"],
+    "crop": 24,
+    "held_out": 4,
+    "batch": 4,
+    "steps": 12,
+    "warmup_steps": 4,
+    "log_every": 4,
+    "checkpoint_minutes": 0.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(generated, out, resume=True, **changes):
+    folder = train.run(make_recipe(TINY | changes), data=generated, out=out, progress=False, resume=resume, device="cpu")
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_and_resumed_equals_unbroken(generated, tmp_path, monkeypatch):
+    unbroken = run(generated, tmp_path / "a")
+    original, calls = train.training_loss, []
+
+    def dies(*arguments):
+        calls.append(1)
+        if len(calls) == 8:
+            raise Killed
+        return original(*arguments)
+
+    monkeypatch.setattr(train, "training_loss", dies)
+    with pytest.raises(Killed):
+        run(generated, tmp_path / "b")
+    monkeypatch.setattr(train, "training_loss", original)
+    assert torch.load(tmp_path / "b/tiny/checkpoint.pt", weights_only=True)["step"] == 7
+    resumed = run(generated, tmp_path / "b")
+    for part in ("model", "average"):
+        for key, tensor in unbroken[part].items():
+            assert torch.equal(tensor, resumed[part][key]), key
+    steps = [row["step"] for row in csv.DictReader(open(tmp_path / "b/tiny/log.csv"))]
+    assert steps == ["4", "8", "12"]
+    assert not list((tmp_path / "b").rglob("*.tmp"))
+
+
+def test_the_seed_decides(generated, tmp_path):
+    same = [run(generated, tmp_path / name, steps=3)["model"]["encoder_in.weight"] for name in "ab"]
+    other = run(generated, tmp_path / "c", steps=3, seed=2)["model"]["encoder_in.weight"]
+    assert torch.equal(*same) and not torch.equal(same[0], other)
+
+
+def test_nan_stops_with_the_step_and_keeps_the_checkpoint(generated, tmp_path, monkeypatch):
+    run(generated, tmp_path, steps=5)
+    monkeypatch.setattr(train, "training_loss", lambda model, *_: next(model.parameters()).sum() * float("nan"))
+    with pytest.raises(train.TrainingError, match="nan at step 5.*checkpoint"):
+        run(generated, tmp_path, steps=9)
+    assert torch.load(tmp_path / "tiny/checkpoint.pt", weights_only=True)["step"] == 5
+
+
+def test_another_recipe_does_not_resume(generated, tmp_path):
+    run(generated, tmp_path, steps=2)
+    with pytest.raises(train.TrainingError, match="learning_rate"):
+        run(generated, tmp_path, steps=4, learning_rate=1e-4)
+    assert run(generated, tmp_path, steps=4)["step"] == 4  # a longer schedule does
+    assert run(generated, tmp_path, resume=False, steps=3, learning_rate=1e-4)["step"] == 3
+
+
+def test_it_learns(generated, tmp_path):
+    """Short and small, yet far past the block DCT it starts from."""
+    recipe = make_recipe(TINY | {"steps": 150, "log_every": 150, "batch": 8, "learning_rate": 2e-3})
+    torch.manual_seed(0)
+    model = build(recipe.architecture, recipe.arguments)
+    pictures = train.Pictures(generated, recipe.data, crop=recipe.crop, held_out=recipe.held_out)
+    before = train.validate(model, pictures.held_out, recipe.crop)
+    run(generated, tmp_path, steps=150, log_every=150, batch=8, learning_rate=2e-3, checkpoint_minutes=9.0)
+    after = list(csv.DictReader(open(tmp_path / "tiny/log.csv")))[-1]
+    assert float(after["psnr_10_db"]) > max(24, before["psnr_10_db"] + 5)
+    assert float(after["psnr_20_db"]) > float(after["psnr_10_db"]) > float(after["psnr_1_db"])
+
+
+def test_the_result_is_a_zoo_entry(generated, tmp_path):
+    run(generated, tmp_path, steps=2)
+    model = zoo.load(tmp_path / "tiny" / "tiny.json")
+    assert model.card.recipe["crop"] == 24 and model.card.budget["steps"] == 2
+    card = export_checkpoint(tmp_path / "tiny/checkpoint.pt", tmp_path / "again", measure=False)
+    assert zoo.load(card).sha256 == model.sha256
+
+
+def test_a_training_starts_from_another_model(generated, tmp_path, capsys):
+    run(generated, tmp_path, steps=2)
+    arguments = TINY["arguments"] | {"channels": 8}
+    start = str(tmp_path / "tiny" / "tiny.json")
+    run(generated, tmp_path, name="next", steps=1, arguments=arguments, init_from=start)
+    assert "tensors fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("architecture", ["adjscc", "bdjscc"])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_the_baselines_train_with_the_same_loop(generated, tmp_path, architecture, optimiser):
+    run(generated, tmp_path, architecture=architecture, arguments={"channels": 8, "filters": 16}, steps=2, optimiser=optimiser)
+
+
+def test_schedule_warms_up_stays_and_falls():
+    recipe = make_recipe(TINY | {"steps": 100, "warmup_steps": 10, "decay_fraction": 0.5, "learning_rate": 1.0})
+    rate = [train.learning_rate(recipe, step, train.schedule_position(recipe, step, 0)) for step in range(100)]
+    assert rate[0] == pytest.approx(0.1) and rate[10:50] == [1.0] * 40
+    assert rate[75] == pytest.approx(0.5) and rate[99] == pytest.approx(0.02)
+    timed = dataclasses.replace(recipe, max_minutes=1.0)
+    assert train.schedule_position(timed, 10, 45.0) == 0.75
+
+
+def test_orthogonalise():
+    for shape in ((16, 144), (144, 16), (24, 24)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
+        assert values.min() > 0.3 and values.max() < 1.3
+    assert orthogonalise(torch.zeros(4, 8)).isfinite().all()
+
+
+def test_every_parameter_has_one_optimiser():
+    model = build("linres", TINY["arguments"])
+    optimisers = make_optimisers(model, "muon", 1e-3, 0.0)
+    held = [id(p) for o in optimisers for g in o.param_groups for p in g["params"]]
+    assert sorted(held) == sorted(map(id, model.parameters()))
+    assert all(p.dim() == 4 for g in optimisers[1].param_groups for p in g["params"])
