@@ -141,7 +141,7 @@ class burst_modulator(PduWorker, gr.sync_block):
     def _fill(self, out: np.ndarray) -> int:
         done = 0
         while done < len(out):
-            if self._current is None and not self._next(wait=done == 0):
+            if self._current is None and not self._next(wait=done == 0 and self.idle == "wait"):
                 break
             samples, tags = self._current
             count = min(len(out) - done, len(samples) - self._at)

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-import pmt
-from gnuradio import channels, filter as gr_filter, gr
+import torch
+from gnuradio import channels, gr
+from gnuradio import filter as gr_filter
 from gnuradio.filter import firdes
 
 from semcom import blocks, keys
+from semcom.channel import fading
 from semcom.errors import SemcomError
 from semcom.link import LinkConfig, LinkResult, multipath_taps, score
 from semcom.pictures import Picture
@@ -147,6 +149,12 @@ def run(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], 
     ledger.arrived = len(ledger.entries)
     tick()
     return ledger.results(seconds)
+
+
+def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
+    """Taps of unit energy with an exponential profile over ``delay_samples``, for ``channel_model``; 0: no multipath."""
+    profile = fading.exponential_profile(delay_samples)
+    return fading.unit_energy(fading.rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[0].tolist()
 
 
 class _Ledger:
