@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor names each known fault and its cure; the faults are simulated."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from semcom.cli import examination
+from semcom.cli.examination import FINE, NOTICE, WRONG, Finding, Probe, judge_blocks, judge_radio
+from semcom.cli.main import app
+
+GOOD_RADIO = '{"version": "3.10.5.1", "prefix": "/usr", "pmt": true}'
+
+
+def nowhere():
+    return None
+
+
+class TestRadio:
+    def test_fine(self):
+        finding = judge_radio(Probe(0, f"chatter\n{GOOD_RADIO}\n", ""), nowhere)
+        assert finding.state == FINE and "3.10.5.1" in finding.found
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "AttributeError: _ARRAY_API not found",
+            "ImportError: numpy.core.multiarray failed to import",
+            "A module that was compiled using NumPy 1.x cannot be run in NumPy 2.1",
+        ],
+    )
+    def test_numpy_2(self, said):
+        finding = judge_radio(Probe(1, "", said), nowhere)
+        assert finding.state == WRONG and "numpy 2" in finding.found and '"numpy<2"' in finding.cure
+
+    def test_not_installed(self):
+        finding = judge_radio(Probe(1, "", "ModuleNotFoundError: No module named 'gnuradio'"), nowhere)
+        assert finding.state == WRONG and "apt-get install gnuradio" in finding.cure
+
+    def test_installed_for_another_interpreter(self):
+        said = Probe(1, "", "ModuleNotFoundError: No module named 'pmt'")
+        finding = judge_radio(said, lambda: "/opt/other/python")
+        assert finding.state == WRONG and "SEMCOM_PYTHON=/opt/other/python" in finding.cure
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            Probe(0, GOOD_RADIO.replace("true", "false"), ""),
+            Probe(1, "", "AttributeError: module 'pmt' has no attribute 'intern'"),
+        ],
+    )
+    def test_the_other_pmt(self, seen):
+        finding = judge_radio(seen, nowhere)
+        assert finding.state == WRONG and "uninstall pmt" in finding.cure
+
+    def test_too_old(self):
+        finding = judge_radio(Probe(0, GOOD_RADIO.replace("3.10.5.1", "3.8.1.0"), ""), nowhere)
+        assert finding.state == WRONG and "3.10" in finding.cure
+
+    def test_crash_and_anything_else(self):
+        assert judge_radio(Probe(-11, "", ""), nowhere).state == WRONG
+        finding = judge_radio(Probe(1, "", "x\nImportError: libboost.so.1: cannot open"), nowhere)
+        assert finding.state == WRONG and "libboost" in finding.found and finding.cure
+
+
+class TestBlocks:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        (tmp_path / "semcom_one.block.yml").touch()
+        (tmp_path / "semcom_two.block.yml").touch()
+        return tmp_path
+
+    def seen(self, **where):
+        return lambda folder: Probe(0, json.dumps(list(where.items())), "")
+
+    def test_all_seen(self, folder):
+        where = {name: f"{folder}/{name}.block.yml" for name in ("semcom_one", "semcom_two")}
+        assert judge_blocks(folder, self.seen(**where)).state == FINE
+
+    def test_one_unseen(self, folder):
+        finding = judge_blocks(folder, self.seen(semcom_one=""))
+        assert finding.state == WRONG and "semcom_two" in finding.found and "GRC_BLOCKS_PATH" in finding.cure
+
+    def test_another_copy_wins(self, folder):
+        where = {"semcom_one": "/usr/share/semcom_one.block.yml", "semcom_two": f"{folder}/semcom_two.block.yml"}
+        finding = judge_blocks(folder, self.seen(**where))
+        assert finding.state == WRONG and "/usr/share/semcom_one.block.yml" in finding.cure
+
+    def test_none_installed(self):
+        assert judge_blocks(None, self.seen()).state == WRONG
+
+
+class TestOthers:
+    def test_torch_without_numpy(self, monkeypatch):
+        monkeypatch.setattr(examination, "probe", lambda *_: Probe(1, "", "RuntimeError: Numpy is not available"))
+        (finding,) = examination.torch()
+        assert finding.state == WRONG and "numpy<2" in finding.cure
+
+    def test_old_torch(self, monkeypatch):
+        monkeypatch.setattr(examination, "probe", lambda *_: Probe(0, "1.13.1+cu117 2\n", ""))
+        assert examination.torch()[0].state == WRONG
+
+    def test_gpu_without_cuda_build(self, monkeypatch):
+        monkeypatch.setattr(examination, "probe", lambda *_: Probe(0, "None\nFalse\n", ""))
+        monkeypatch.setattr(examination.shutil, "which", lambda name, **_: "/usr/bin/nvidia-smi")
+        (finding,) = examination.gpu()
+        assert finding.state == NOTICE and "without CUDA" in finding.found
+
+    def test_gpu_works(self, monkeypatch):
+        monkeypatch.setattr(examination, "probe", lambda *_: Probe(0, "Some GPU\nTrue\n", ""))
+        assert examination.gpu() == [Finding("GPU", FINE, "Some GPU")]
+
+    def test_altered_weights(self, monkeypatch, tiny_model, tmp_path):
+        from semcom.codec import zoo
+
+        for file in tiny_model.parent.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+        assert [f.state for f in examination.models()] == [FINE]
+        with (tmp_path / "tiny.safetensors").open("ab") as file:
+            file.write(b"x")
+        (finding,) = examination.models()
+        assert finding.state == WRONG and "sha256" in finding.found and finding.cure
+
+    def test_missing_package(self, monkeypatch):
+        import importlib.metadata
+
+        real = importlib.metadata.version
+
+        def version(name):
+            if name == "torchmetrics":
+                raise importlib.metadata.PackageNotFoundError(name)
+            return real(name)
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
+        (finding,) = examination.packages()
+        assert finding.state == WRONG and "torchmetrics" in finding.cure
+
+    def test_a_probe_of_a_program_that_is_not_there(self):
+        assert examination.probe("pass", "/no/such/python").status != 0
+
+
+def test_exit_status_and_json(monkeypatch):
+    findings = [Finding("Python", FINE, "3.11"), Finding("numpy", WRONG, "2.0", "pip install 'numpy<2'")]
+    monkeypatch.setattr(examination, "examine", lambda radio: findings)
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 1 and "cure: pip install" in done.stdout
+    done = CliRunner().invoke(app, ["doctor", "--json"])
+    assert done.exit_code == 1 and json.loads(done.stdout)[1]["state"] == "wrong"
+    monkeypatch.setattr(examination, "examine", lambda radio: findings[:1])
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 0 and "All is well" in done.stdout
+
+
+@pytest.mark.radio
+def test_this_machine_has_a_radio_that_works():
+    assert examination.gnuradio()[0].state == FINE
+    assert examination.python()[0].found.startswith(".".join(map(str, sys.version_info[:3])))
+
+
+@pytest.mark.radio
+def test_companion_sees_the_blocks_of_this_repository():
+    assert examination.companion()[-1].state == FINE, examination.companion()[-1]
