@@ -53,7 +53,7 @@ class image_sink(PduBlock):
     def _keep(self, pdu: Pdu, pixels: np.ndarray) -> list:
         self.pictures.append((pdu.meta, pixels))
         if self._folder is not None:
-            pictures.write_png(self._folder / f"{pdu.integer(keys.IMAGE_ID, 0):05d}.png")
+            pictures.write_png(self._folder / f"{pdu.integer(keys.IMAGE_ID, 0):05d}.png", pixels)
         if self._callback:
             self._callback(pdu.meta, pixels)
         return []

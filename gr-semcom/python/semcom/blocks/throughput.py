@@ -73,10 +73,10 @@ def semcom_receiver(bursts: int = 400) -> float:
     return len(samples) / seconds
 
 
-def gnuradio_ofdm_receiver(packets: int = 400, payload_symbols: int = 16) -> float:
+def gnuradio_ofdm_receiver(packets: int = 400, payload_symbols: int = 10) -> float:
     """Samples per second through GNU Radio's ``digital.ofdm_rx`` with our FFT size, prefix and carriers, at 20 dB.
 
-    16 symbols a packet: more than 17 do not fit half of the 8,192 items GNU Radio's tagged streams can hold.
+    10 symbols a packet, since GNU Radio's tagged streams want a packet within half a buffer.
 
     Raises:
         SemcomError: fewer than 95 % of the packets were decoded.
