@@ -197,9 +197,9 @@ dl {{ display: flex; flex-wrap: wrap; gap: 8px 28px; margin: 16px 0; padding: 12
 dt {{ font-size: 12px; color: #5b6875; }}
 dd {{ margin: 0; font-weight: 600; }}
 .wide {{ overflow-x: auto; }}
-.gallery {{ border-spacing: 8px; border-collapse: separate; margin: 0 -8px; table-layout: fixed; width: calc(100% + 16px);
-           min-width: 760px; }}
+.gallery {{ border-collapse: collapse; table-layout: fixed; width: 100%; min-width: 760px; }}
 .gallery th {{ text-align: left; font-weight: 600; }}
+.gallery th, .gallery td {{ padding: 0 8px 10px 0; }}
 .gallery td {{ vertical-align: top; }}
 .gallery img {{ display: block; width: 100%; height: auto; border-radius: 3px; }}
 .gallery b {{ display: block; font-size: 13px; font-weight: 600; margin-top: 3px; }}

@@ -6,6 +6,7 @@ from semcom.cli.console import mention, number, out
 
 def models() -> None:
     """List the trained models with their PSNR over the ideal AWGN channel."""
+    from rich import box
     from rich.table import Table
 
     from semcom.codec import zoo
@@ -15,19 +16,23 @@ def models() -> None:
         mention("no trained model is installed.")
         return
     wanted = (1, 4, 7, 10, 13, 20)
-    table = Table(header_style="bold", caption="PSNR in dB, AWGN, mean over the images; megabytes of the weights file")
-    for head in ("model", "architecture", "rho", "measured on"):
-        table.add_column(head, overflow="fold")
+    table = Table(
+        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
+        caption="PSNR in dB over AWGN of 1 to 20 dB SNR, mean over the images",
+    )
+    table.add_column("model", no_wrap=True)
+    table.add_column("rho", no_wrap=True)
+    table.add_column("measured on", overflow="fold")
     for snr in wanted:
-        table.add_column(f"{snr} dB", justify="right")
-    table.add_column("MB", justify="right")
-    table.add_column("sha256")
+        table.add_column(f"{snr} dB", justify="right", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    table.add_column("sha256", no_wrap=True)
     for name, card in cards.items():
         size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
         tables = [m for m in card.measured if m["channel"] == "awgn"] or [{"evaluation_set": "-"}]
         for line, measured in enumerate(tables):
             psnr = dict(zip(measured.get("snr_db", []), measured.get("psnr_db", [])))
-            own = (name, card.architecture, f"{card.rho:.4f}") if line == 0 else ("", "", "")
-            size_sha = (f"{size:.1f}", card.weights_sha256[:10]) if line == 0 else ("", "")
+            own = (name, f"{card.rho:.4f}") if line == 0 else ("", "")
+            size_sha = (f"{size:.1f}", card.weights_sha256[:8]) if line == 0 else ("", "")
             table.add_row(*own, measured["evaluation_set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha)
     out().print(table)
