@@ -18,13 +18,13 @@ def models() -> None:
     wanted = (1, 4, 7, 10, 13, 20)
     table = Table(
         header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
-        caption="PSNR in dB over AWGN of 1 to 20 dB SNR, mean over the images",
+        caption="PSNR in dB at an SNR of 1 to 20 dB over AWGN, mean over the images",
     )
     table.add_column("model", no_wrap=True)
     table.add_column("rho", no_wrap=True)
-    table.add_column("measured on", overflow="fold")
+    table.add_column("measured on", overflow="fold", min_width=11)
     for snr in wanted:
-        table.add_column(f"{snr} dB", justify="right", no_wrap=True)
+        table.add_column(str(snr), justify="right", no_wrap=True, min_width=5)
     table.add_column("MB", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
     for name, card in cards.items():
