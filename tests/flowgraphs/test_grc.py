@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every .block.yml through GRC's own loader, every .grc compiled by grcc, and the loopback run without a screen."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+GRC = ROOT / "gr-semcom" / "grc"
+BLOCK_FILES = sorted(GRC.glob("*.block.yml"))
+FLOWGRAPHS = sorted((ROOT / "flowgraphs").rglob("*.grc"))
+GRCC = Path("/usr/bin/grcc")
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def environment(tmp_path, **more) -> dict:
+    clean = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
+    return {**clean, "HOME": str(tmp_path), "GRC_BLOCKS_PATH": str(GRC), "QT_QPA_PLATFORM": "offscreen", **more}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    """GRC's library with our blocks, in a home of its own."""
+    from gnuradio import gr
+    from gnuradio.grc.core.platform import Platform
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GRC_BLOCKS_PATH", str(GRC))
+        platform = Platform(name="test", prefs=gr.prefs(), version=gr.version(),
+                            version_parts=(gr.major_version(), gr.api_version(), gr.minor_version()))
+        platform.build_library()
+        yield platform
+
+
+def test_there_is_a_description_of_every_block():
+    from semcom import blocks
+
+    assert {path.name for path in BLOCK_FILES} == {f"semcom_{name}.block.yml" for name in blocks.__all__}
+
+
+@pytest.mark.parametrize("path", BLOCK_FILES, ids=lambda p: p.name)
+def test_block_description(path, platform, caplog):
+    from gnuradio.grc.core.schema_checker import BLOCK_SCHEME, Validator
+
+    data = yaml.safe_load(path.read_text())
+    checker = Validator(BLOCK_SCHEME)
+    assert checker.run(data), checker.messages
+    assert not checker.messages
+    assert data["id"] in platform.blocks, "GRC's loader refused it"
+    assert data["category"] == "[semcom]" and data["file_format"] == 1 and data["flags"] == ["python"]
+    assert "Input:" in data["documentation"] or "Output:" in data["documentation"]
+    numeric = [p["id"] for p in data["parameters"] if p["dtype"] in ("real", "int")]
+    for name in numeric:
+        assert any(re.search(rf"\b{name}\b", rule) for rule in data.get("asserts", [])), f"no assert on {name}"
+        assert not any(p["label"] == name for p in data["parameters"])
+
+
+@pytest.mark.parametrize("path", BLOCK_FILES, ids=lambda p: p.name)
+def test_description_fits_the_class(path, platform):
+    from semcom import blocks
+
+    data = yaml.safe_load(path.read_text())
+    if data["id"] == "semcom_image_view":
+        pytest.importorskip("PyQt5")
+    cls = getattr(blocks, data["id"].removeprefix("semcom_"))
+    arguments = inspect.signature(cls.__init__).parameters
+    for parameter in data["parameters"]:
+        if parameter["id"] == "gui_hint":
+            continue
+        assert parameter["id"] in arguments, f"{cls.__name__} has no argument {parameter['id']}"
+        default = arguments[parameter["id"]].default
+        told = str(parameter["default"])
+        assert str(default) == told or float(default) == float(told), f"{parameter['id']}: {default} is not {told}"
+    for callback in data["templates"].get("callbacks", []):
+        assert callable(getattr(cls, callback.split("(")[0]))
+    if data["id"] != "semcom_image_view":
+        block = cls()
+        for side, ports in (("inputs", block.message_ports_in()), ("outputs", block.message_ports_out())):
+            import pmt
+
+            have = set(pmt.to_python(ports)) - {"system"}
+            assert have == {p["id"] for p in data.get(side, []) if p["domain"] == "message"}
+
+
+@pytest.mark.parametrize("path", FLOWGRAPHS, ids=lambda p: p.name)
+def test_flowgraph_is_valid(path, platform):
+    flowgraph = platform.make_flow_graph()
+    flowgraph.import_data(platform.parse_flow_graph(str(path)))
+    flowgraph.rewrite()
+    flowgraph.validate()
+    assert flowgraph.is_valid(), [f"{element}: {message}" for element, message in flowgraph.iter_error_messages()]
+    assert any(block.key == "import" for block in flowgraph.blocks), "an import block makes grcc fail without semcom"
+    boxes = [(b.states["coordinate"], b.name) for b in flowgraph.blocks]
+    assert len({tuple(at) for at, _ in boxes}) == len(boxes), "blocks lie on one another"
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Compiles a flowgraph with grcc; returns the path of the Python file."""
+    made = {}
+
+    def compile_it(path: Path) -> Path:
+        if path not in made:
+            if not GRCC.exists():
+                pytest.skip(f"{GRCC} is not installed: GNU Radio Companion's compiler comes with the gnuradio package")
+            out = tmp_path_factory.mktemp("compiled")
+            result = subprocess.run([sys.executable, str(GRCC), "-o", str(out), str(path)], env=environment(out),
+                                    capture_output=True, text=True, timeout=120)
+            assert result.returncode == 0, result.stdout + result.stderr
+            made[path] = out / f"{path.stem}.py"
+        return made[path]
+
+    return compile_it
+
+
+@pytest.mark.parametrize("path", FLOWGRAPHS, ids=lambda p: p.name)
+def test_flowgraph_compiles(path, compiled):
+    assert compiled(path).exists()
+
+
+RUN_LOOPBACK = """
+import importlib.util, json, sys, time
+from PyQt5 import Qt, QtCore
+
+spec = importlib.util.spec_from_file_location("loopback", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+app = Qt.QApplication(sys.argv)
+tb = module.loopback()
+tb.start()
+tb.show()
+began = time.monotonic()
+
+def look():
+    shown = tb.view.counters["pictures shown"]
+    if shown == 2 and tb.snr_db == 10:
+        tb.set_snr_db(16.0)
+        tb.set_cfo_hz(9000.0)
+        tb.set_delay_samples(8)
+    if shown >= 8 or time.monotonic() - began > 60:
+        pixels = tb.grab()
+        chain = (tb.image_source, tb.encoder, tb.modulator, tb.detector, tb.demodulator, tb.estimator, tb.decoder, tb.view)
+        print("FIGURES", json.dumps({
+            "shown": shown, "size": [pixels.width(), pixels.height()], "cfo_hz": tb.cfo_hz,
+            "encoder_snr_db": tb.encoder.snr_now(), "rate": tb.detector.nitems_read(0) / (time.monotonic() - began),
+            "counters": {block.name(): dict(block.counters) for block in chain}}))
+        tb.stop()
+        tb.wait()
+        app.quit()
+
+timer = QtCore.QTimer()
+timer.timeout.connect(look)
+timer.start(100)
+app.exec_()
+"""
+
+
+def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
+    pytest.importorskip("PyQt5")
+    script = compiled(ROOT / "flowgraphs" / "loopback.grc")
+    result = subprocess.run([sys.executable, "-c", RUN_LOOPBACK, str(script)], env=environment(tmp_path),
+                            capture_output=True, text=True, timeout=150)
+    line = next((line for line in result.stdout.splitlines() if line.startswith("FIGURES ")), None)
+    assert line, result.stdout + result.stderr
+    figures = json.loads(line.removeprefix("FIGURES "))
+    print(figures)
+    assert figures["shown"] >= 8 and min(figures["size"]) > 300
+    assert figures["counters"]["pilot_snr_estimator"]["sent to 'history'"] > 0
+    assert figures["counters"]["burst_demodulator"]["sent to 'constellation'"] > 0
+    assert abs(figures["encoder_snr_db"] - 16) < 4, "the encoder does not hear the receiver"
