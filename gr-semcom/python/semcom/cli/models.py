@@ -17,7 +17,7 @@ def models() -> None:
         return
     wanted = (1, 4, 7, 10, 13, 20)
     table = Table(
-        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
+        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0,
         caption="PSNR in dB at an SNR of 1 to 20 dB over AWGN, mean over the images",
     )
     table.add_column("model", no_wrap=True)
