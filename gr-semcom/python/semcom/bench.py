@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speed, measured: the modem on one core, the receive chain in a flowgraph, the codecs.
+
+Library calls are timed in CPU seconds of one thread, which on an idle core are seconds; flowgraphs in seconds of the
+clock, ours and GNU Radio's in turn within one run, so that their ratio holds on a busy machine too.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from semcom.channel.awgn import awgn
+from semcom.codec import build, zoo
+from semcom.modem import Modem, StreamDetector
+
+PICTURE_SIZES = ((32, 32), (256, 256), (512, 768))
+ADJSCC = {"filters": 256, "channels": 8}
+
+
+def run(progress: Callable[[str], None] | None = None) -> list[dict]:
+    """All benchmarks.
+
+    Args:
+        progress: called with the name of each measurement before it is made.
+
+    Returns:
+        Rows ``{"name", "value", "unit", "note"}``; a value of None means it could not be measured, and note says why.
+    """
+    say = progress or (lambda name: None)
+    torch.set_num_threads(1)
+    rows: list[dict] = []
+    with torch.inference_mode():
+        say("modem")
+        rows += modem_rows()
+        say("receive chain in a flowgraph")
+        rows += flowgraph_rows()
+        for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
+            say(f"codecs on {device}")
+            rows += codec_rows(device)
+    return rows
+
+
+def modem_rows() -> list[dict]:
+    """Millions of samples per CPU second: modulate, detect (bursts, and noise alone), demodulate."""
+    modem = Modem()
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 98304, dtype=torch.complex64, generator=generator)  # a 768x512 picture at rho 1/12
+
+    def modulate():
+        return modem.modulate(latents, image_id=[1], size=(512, 768), model_hash=1)
+
+    bursts = modulate()[0]
+    line = torch.nn.functional.pad(bursts, (600, 0)).flatten()
+    line = awgn(line[None], 10.0, generator)[0]
+    noise = torch.randn(2**20, dtype=torch.complex64, generator=generator)
+
+    def detect(samples):
+        detector = StreamDetector(modem, chunk_samples=65536)
+        found = [burst for piece in samples.split(8192) for burst in detector.push(piece)]
+        return found + detector.flush()
+
+    found = detect(line)
+    if len(found) != len(bursts):
+        raise RuntimeError(f"benchmark: {len(found)} of {len(bursts)} bursts detected")
+    samples = bursts.numel()
+    note = f"{len(bursts)} bursts of {bursts.shape[1]} samples at a time"
+    return [
+        _row("modulate", samples / _cpu_seconds(modulate) / 1e6, "Msample/s", note),
+        _row("detect", len(line) / _cpu_seconds(lambda: detect(line)) / 1e6, "Msample/s", "bursts back to back, 10 dB"),
+        _row("detect, noise alone", len(noise) / _cpu_seconds(lambda: detect(noise)) / 1e6, "Msample/s", ""),
+        _row("demodulate", samples / _cpu_seconds(lambda: modem.demodulate(found)) / 1e6, "Msample/s", note),
+        _row("demodulate, one burst", bursts.shape[1] / _cpu_seconds(lambda: modem.demodulate(found[:1])) / 1e6,
+             "Msample/s", "a burst alone: latency, not throughput"),
+    ]
+
+
+def flowgraph_rows(rounds: int = 3) -> list[dict]:
+    """Detector, demodulator and SNR estimator as blocks, and GNU Radio's ``ofdm_rx``, in turn."""
+    try:
+        from semcom.blocks import throughput
+    except ImportError as error:
+        return [_row("receive chain in a flowgraph", None, "Msample/s", f"GNU Radio is not importable: {error}")]
+    ours, theirs = [], []
+    for _ in range(rounds):
+        theirs.append(throughput.gnuradio_ofdm_receiver() / 1e6)
+        ours.append(throughput.semcom_receiver() / 1e6)
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    return [
+        _row("receive chain in a flowgraph", statistics.median(ours), "Msample/s", f"median of {rounds}"),
+        _row("GNU Radio digital.ofdm_rx, FFT 256", statistics.median(theirs), "Msample/s", f"median of {rounds}"),
+        _row("ratio to GNU Radio", ratio, "x", "median of the ratios, run by run"),
+    ]
+
+
+def codec_rows(device: str = "cpu") -> list[dict]:
+    """Milliseconds per picture to encode and to decode, every shipped model beside ADJSCC."""
+    models = {name: zoo.load(name, device=device).codec for name in zoo.names()}
+    models["ADJSCC (256 filters, rho 1/12)"] = build("adjscc", ADJSCC).to(device).eval()
+    rows = []
+    for height, width in PICTURE_SIZES:
+        image = torch.rand(1, 3, height, width, device=device)
+        for name, codec in models.items():
+            latents = codec.encode(image, 10.0)
+            # one run of the slowest is enough to tell a second from a millisecond
+            repeats = 1 if "ADJSCC" in name and device == "cpu" and height * width > 2**16 else 5
+            for verb, call in (("encode", lambda codec=codec, image=image: codec.encode(image, 10.0)),
+                               ("decode", lambda codec=codec, latents=latents, size=(height, width):
+                                codec.decode(latents, 10.0, size))):
+                seconds = _cpu_seconds(call, repeats) if device == "cpu" else _gpu_seconds(call)
+                rows.append(_row(f"{verb} {width}x{height}, {name}", 1e3 * seconds, "ms", device))
+    return rows
+
+
+def _row(name: str, value: float | None, unit: str, note: str) -> dict:
+    return {"name": name, "value": value, "unit": unit, "note": note}
+
+
+def _cpu_seconds(call: Callable[[], object], repeats: int = 7) -> float:
+    """Median CPU seconds of this thread, after one call to warm up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        began = time.thread_time()
+        call()
+        times.append(time.thread_time() - began)
+    return statistics.median(times)
+
+
+def _gpu_seconds(call: Callable[[], object], repeats: int = 20) -> float:
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - began) / repeats
