@@ -67,6 +67,8 @@ class Codec(nn.Module):
             raise ConfigError(f"channels = {channels}: must be even and positive, half of the planes are I, half Q.")
         self.channels = channels
         self.stride = stride
+        #: what the AF modules are told is kept within this range; the zoo sets it to the one trained for
+        self.snr_range_db = EQUIVALENT_SNR_RANGE_DB
 
     @property
     def rho(self) -> float:
@@ -98,7 +100,7 @@ class Codec(nn.Module):
         pad = (0, columns * self.stride - width, 0, rows * self.stride - height)
         if any(pad):
             images = F.pad(images, pad, mode="replicate")
-        planes = self.encode_planes(images, self._per_image(snr_db, images))
+        planes = self.encode_planes(images, self._told(self._per_image(snr_db, images)))
         return normalise_power(planes_to_latents(planes))
 
     def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
@@ -129,7 +131,7 @@ class Codec(nn.Module):
         latents = torch.where(torch.isinf(noise_var), torch.zeros_like(latents), latents)
         planes = latents_to_planes(latents, self.channels, grid)
         weights = latent_weights(noise_var).reshape(-1, self.channels // 2, *grid)
-        images = self.decode_planes(planes, weights, snr)[..., : size[0], : size[1]].float()
+        images = self.decode_planes(planes, weights, self._told(snr))[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
 
     def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
@@ -140,6 +142,9 @@ class Codec(nn.Module):
         """Planes ``[B, channels, h, w]`` (0 where erased), MMSE weights ``[B, channels/2, h, w]`` and SNR ``[B]``
         dB to images ``[B, 3, h*stride, w*stride]``."""
         raise NotImplementedError
+
+    def _told(self, snr_db: torch.Tensor) -> torch.Tensor:
+        return snr_db.clamp(*self.snr_range_db)
 
     @staticmethod
     def _per_image(snr_db, like: torch.Tensor) -> torch.Tensor:

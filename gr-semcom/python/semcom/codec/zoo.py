@@ -106,6 +106,7 @@ def load(name, device="cpu") -> LoadedModel:
     codec = build(model_card.architecture, dict(model_card.arguments))
     _check_fit(codec, tensors, model_card)
     codec.load_state_dict(tensors)
+    codec.snr_range_db = tuple(model_card.snr_range_db)
     return LoadedModel(codec.requires_grad_(False).eval().to(device), model_card, sha256)
 
 
