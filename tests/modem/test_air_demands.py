@@ -3,10 +3,10 @@
 
 import pytest
 import torch
-from conftest import fly
 
 from semcom.channel import fading, frontend
 from semcom.modem import Modem, StreamDetector
+from semcom.modem.trials import fly
 
 
 def exponential(trials, spread, seed=1):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 import torch
-from conftest import fly
 
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError, HeaderError
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, StreamDetector
+from semcom.modem.trials import fly
 
 
 def one_burst(modem, k=700, seed=0, **fields):
