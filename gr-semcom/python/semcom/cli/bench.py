@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom bench``: how fast every room is on this machine."""
 
-from semcom.cli.console import err, out
+from semcom.cli.console import err
 from semcom.cli.options import Json
 
 
 def bench(json: Json = None) -> None:
     """Measure the speed of the modem, the codecs and the flowgraph."""
+    from rich.markup import escape
     from rich.table import Table
 
     from semcom import bench as library
@@ -14,11 +15,11 @@ def bench(json: Json = None) -> None:
 
     check_json(json)
     with err().status("measuring ...") as status:
-        rows = library.run(progress=lambda text="": status.update(f"measuring {text} ..."))
+        rows = library.run(progress=lambda name: status.update(f"measuring: {name} ..."))
     table = Table(header_style="bold")
     for head, side in (("what", "left"), ("value", "right"), ("unit", "left"), ("note", "left")):
         table.add_column(head, justify=side)
     for row in rows:
-        value = row["value"]
-        table.add_row(row["name"], f"{value:.4g}" if isinstance(value, float) else str(value), row["unit"], row["note"])
+        value = "-" if row["value"] is None else f"{row['value']:.4g}"
+        table.add_row(*(escape(str(cell)) for cell in (row["name"], value, row["unit"], row["note"])))
     give_json(json, rows, table)
