@@ -46,7 +46,8 @@ def test_rho_counts_complex_symbols_per_source_value(codec):
 
 
 def test_padding_repeats_the_edge(codec):
-    """A picture whose missing rows and columns are repeats of its last ones has the same latents padded by hand."""
+    """A picture whose missing rows and columns are repeats of its last ones has the same latents padded by
+    hand."""
     side = codec.stride
     whole = torch.rand(1, 3, side, side)
     whole[..., -1] = whole[..., -2]
@@ -120,7 +121,9 @@ def test_gradients_reach_every_parameter_through_channel_and_erasures(codec):
 
 def test_equivalent_snr():
     uniform = 10 ** (-torch.tensor([[-3.0], [0.0], [10.0], [25.0]]) / 10) * torch.ones(4, 11)
-    torch.testing.assert_close(equivalent_snr_db(uniform), torch.tensor([-3.0, 0.0, 10.0, 25.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        equivalent_snr_db(uniform), torch.tensor([-3.0, 0.0, 10.0, 25.0]), atol=1e-3, rtol=0
+    )
     half = torch.tensor([[0.0, math.inf]])  # half perfect, half lost: m = 1/2
     torch.testing.assert_close(equivalent_snr_db(half), torch.tensor([0.0]), atol=1e-3, rtol=0)
     assert equivalent_snr_db(torch.full((1, 4), math.inf)) == -20

@@ -133,7 +133,9 @@ def pictures():
     base[((x - 1.5) ** 2 + (y - 1) ** 2) < 0.25] = (200, 60, 40)
     base += 18 * np.sin(25 * x)[..., None] * (y > 1.2)[..., None] + rng.normal(0, 2, base.shape)
     scene = base.clip(0, 255).astype(np.uint8)
-    return [("scene", scene)] + [(f"tile-{n}", scene[32 * (n % 4) :][:32, 32 * n :][:, :32]) for n in range(6)]
+    return [("scene", scene)] + [
+        (f"tile-{n}", scene[32 * (n % 4) :][:32, 32 * n :][:, :32]) for n in range(6)
+    ]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -172,7 +174,7 @@ def test_loss_of_latents_degrades_gracefully(name):
             lost = torch.rand(noise_var.shape, generator=generator) < share
             return received, torch.where(lost, torch.inf, noise_var)
 
-        return summarise(evaluate(model, images, 10, erase, seed=2, with_ms_ssim=False))[0]["psnr_db"]
+        return summarise(evaluate(model, images, 10, channel, seed=2, with_ms_ssim=False))[0]["psnr_db"]
 
     whole, some, half = erase(0.0), erase(0.1), erase(0.5)
     assert whole > some > half > 12

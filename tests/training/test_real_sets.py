@@ -8,7 +8,11 @@ from semcom.codec.evaluate import evaluate, summarise
 from semcom_training.export import evaluation_images
 from semcom_training.recipe import make_recipe
 
-FLOORS_DB = {"cifar-1-12": (21.0, 26.5), "cifar-1-6": (23.0, 28.5), "photo-1-12": (25.2, 28.5)}  # at 1 and 10 dB
+FLOORS_DB = {
+    "cifar-1-12": (21.0, 26.5),
+    "cifar-1-6": (23.0, 28.5),
+    "photo-1-12": (25.2, 28.5),
+}  # at 1 and 10 dB
 
 
 @pytest.mark.parametrize("name", FLOORS_DB)

@@ -37,7 +37,9 @@ def one_thread():
 
 
 def run(generated, out, resume=True, **changes):
-    folder = train.run(make_recipe(TINY | changes), data=generated, out=out, progress=False, resume=resume, device="cpu")
+    folder = train.run(
+        make_recipe(TINY | changes), data=generated, out=out, progress=False, resume=resume, device="cpu"
+    )
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 
@@ -77,7 +79,9 @@ def test_the_seed_decides(generated, tmp_path):
 
 def test_nan_stops_with_the_step_and_keeps_the_checkpoint(generated, tmp_path, monkeypatch):
     run(generated, tmp_path, steps=5)
-    monkeypatch.setattr(train, "training_loss", lambda model, *_: next(model.parameters()).sum() * float("nan"))
+    monkeypatch.setattr(
+        train, "training_loss", lambda model, *_: next(model.parameters()).sum() * float("nan")
+    )
     with pytest.raises(train.TrainingError, match="nan at step 5.*checkpoint"):
         run(generated, tmp_path, steps=9)
     assert torch.load(tmp_path / "tiny/checkpoint.pt", weights_only=True)["step"] == 5
@@ -93,15 +97,16 @@ def test_another_recipe_does_not_resume(generated, tmp_path):
 
 def test_it_learns(generated, tmp_path):
     """Short and small, yet far past the block DCT it starts from."""
-    recipe = make_recipe(TINY | {"steps": 150, "log_every": 150, "batch": 8, "learning_rate": 2e-3})
-    torch.manual_seed(0)
+    changes = {"steps": 200, "log_every": 200, "batch": 8, "outer_rate": 1.0, "checkpoint_minutes": 9.0}
+    recipe = make_recipe(TINY | changes)
+    torch.manual_seed(recipe.seed)
     model = build(recipe.architecture, recipe.arguments)
     pictures = train.Pictures(generated, recipe.data, crop=recipe.crop, held_out=recipe.held_out)
     before = train.validate(model, pictures.held_out, recipe.crop)
-    run(generated, tmp_path, steps=150, log_every=150, batch=8, learning_rate=2e-3, checkpoint_minutes=9.0)
+    run(generated, tmp_path, **changes)
     after = list(csv.DictReader(open(tmp_path / "tiny/log.csv")))[-1]
-    assert float(after["psnr_10_db"]) > max(24, before["psnr_10_db"] + 5)
-    assert float(after["psnr_20_db"]) > float(after["psnr_10_db"]) > float(after["psnr_1_db"])
+    assert all(float(after[f"psnr_{snr}_db"]) > before[f"psnr_{snr}_db"] + 3 for snr in (1, 10))
+    assert float(after["train_psnr_db"]) > 22
 
 
 def test_the_result_is_a_zoo_entry(generated, tmp_path):
@@ -123,12 +128,23 @@ def test_a_training_starts_from_another_model(generated, tmp_path, capsys):
 @pytest.mark.parametrize("architecture", ["adjscc", "bdjscc"])
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_the_baselines_train_with_the_same_loop(generated, tmp_path, architecture, optimiser):
-    run(generated, tmp_path, architecture=architecture, arguments={"channels": 8, "filters": 16}, steps=2, optimiser=optimiser)
+    run(
+        generated,
+        tmp_path,
+        architecture=architecture,
+        arguments={"channels": 8, "filters": 16},
+        steps=2,
+        optimiser=optimiser,
+    )
 
 
 def test_schedule_warms_up_stays_and_falls():
-    recipe = make_recipe(TINY | {"steps": 100, "warmup_steps": 10, "decay_fraction": 0.5, "learning_rate": 1.0})
-    rate = [train.learning_rate(recipe, step, train.schedule_position(recipe, step, 0)) for step in range(100)]
+    recipe = make_recipe(
+        TINY | {"steps": 100, "warmup_steps": 10, "decay_fraction": 0.5, "learning_rate": 1.0}
+    )
+    rate = [
+        train.learning_rate(recipe, step, train.schedule_position(recipe, step, 0)) for step in range(100)
+    ]
     assert rate[0] == pytest.approx(0.1) and rate[10:50] == [1.0] * 40
     assert rate[75] == pytest.approx(0.5) and rate[99] == pytest.approx(0.02)
     timed = dataclasses.replace(recipe, max_minutes=1.0)
@@ -137,7 +153,9 @@ def test_schedule_warms_up_stays_and_falls():
 
 def test_orthogonalise():
     for shape in ((16, 144), (144, 16), (24, 24)):
-        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
+        values = torch.linalg.svdvals(
+            orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        )
         assert values.min() > 0.3 and values.max() < 1.3
     assert orthogonalise(torch.zeros(4, 8)).isfinite().all()
 

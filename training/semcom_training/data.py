@@ -31,8 +31,8 @@ def data_root(data=None) -> Path:
 def load_cifar10(folder, split: str = "train") -> np.ndarray:
     """CIFAR-10 images ``[N, 32, 32, 3]`` uint8 in the official order.
 
-    The folder holds the public python batches (``data_batch_1`` ..., ``test_batch``) or lossless WebP sheets of 40
-    rows of 25 images (``train_00.webp`` ...).
+    The folder holds the public python batches (``data_batch_1`` ..., ``test_batch``) or lossless WebP sheets
+    of 40 rows of 25 images (``train_00.webp`` ...).
 
     Raises:
         ConfigError: the folder holds neither.
@@ -43,7 +43,11 @@ def load_cifar10(folder, split: str = "train") -> np.ndarray:
     if sheets:
         return np.concatenate([_read_sheet(path) for path in sheets])
     if batches:
-        return np.concatenate([_read_batch(path) for path in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return (
+            np.concatenate([_read_batch(path) for path in batches])
+            .reshape(-1, 3, 32, 32)
+            .transpose(0, 2, 3, 1)
+        )
     raise ConfigError(
         f"no CIFAR-10 {split} images in {folder}: it must hold the python batches (cifar-10-batches-py) or "
         f"{split}_NN.webp sheets."
@@ -60,18 +64,23 @@ class _ArrayUnpickler(pickle.Unpickler):
     """The public batches are pickles: only plain containers and numpy arrays are let through."""
 
     def find_class(self, module, name):
-        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
+        array = module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype")
+        if array or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
 
 
 def _read_batch(path: Path) -> np.ndarray:
-    with open(path, "rb") as file:
-        return _ArrayUnpickler(file, encoding="bytes").load()[b"data"]
+    try:
+        with open(path, "rb") as file:
+            return _ArrayUnpickler(file, encoding="bytes").load()[b"data"]
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not one of CIFAR-10's python batches: {error}.") from error
 
 
 def image_files(folder, exclude=()) -> list[Path]:
-    """Picture files below a folder, sorted by name, without those whose name starts with an ``exclude`` prefix."""
+    """Picture files below a folder, sorted by name, without those whose name starts with an ``exclude``
+    prefix."""
     files = (p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
     return sorted((p for p in files if not p.name.startswith(tuple(exclude))), key=lambda p: (p.name, str(p)))
 
@@ -101,13 +110,16 @@ class Pictures:
                 images += [_read(path) for path in image_files(folder, exclude)]
         images = [image for image in images if min(image.shape[1:]) >= max(crop, 1)]
         if len(images) <= held_out:
-            raise ConfigError(f"{len(images)} pictures in {', '.join(folders)} are too few: {held_out} are held out.")
+            raise ConfigError(
+                f"{len(images)} pictures in {', '.join(folders)} are too few: {held_out} are held out."
+            )
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
         self.held_out = [images[n] for n in sorted(order[:held_out])]
         self.images = [images[n] for n in sorted(order[held_out:])]
 
     def batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
-        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time."""
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time.
+        """
         picks = torch.randint(len(self.images), (size,), generator=generator).tolist()
         places = torch.rand(size, 3, generator=generator).tolist()
         out = []

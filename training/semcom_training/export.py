@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From trained weights to a zoo entry: float16 safetensors, a card, a measured table.
 
-    python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
+python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 """
 
 import copy
@@ -23,8 +23,8 @@ CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 
 
 def evaluation_images(recipe: Recipe, root, count: int = 0):
-    """The set a model is measured on, never trained on: CIFAR-10's test split, or Kodak. (name, images), or ``None``
-    if it is not below ``root``."""
+    """The set a model is measured on, never trained on: CIFAR-10's test split, or Kodak. (name, images), or
+    ``None`` if it is not below ``root``."""
     name = "cifar10" if "cifar10" in recipe.data else "kodak"
     folder = Path(root) / name
     if not folder.is_dir():
@@ -38,7 +38,9 @@ def evaluation_images(recipe: Recipe, root, count: int = 0):
     return title, images[:count] if count else images
 
 
-def export_model(recipe: Recipe, codec, folder, steps: int, seconds: float, root=None, measure: bool = True) -> Path:
+def export_model(
+    recipe: Recipe, codec, folder, steps: int, seconds: float, root=None, measure: bool = True
+) -> Path:
     """Writes ``<name>.safetensors`` (float16) and ``<name>.json`` into ``folder`` and measures them there.
 
     Args:
@@ -111,7 +113,9 @@ def export_checkpoint(checkpoint, out, data=None, measure: bool = True) -> Path:
     codec = build(recipe.architecture, recipe.arguments)
     codec.load_state_dict(state["average"])
     Path(out).mkdir(parents=True, exist_ok=True)
-    return export_model(recipe, codec, out, state["step"], state["seconds"], data_root(data) if measure else None)
+    return export_model(
+        recipe, codec, out, state["step"], state["seconds"], data_root(data) if measure else None
+    )
 
 
 def _processor() -> str:

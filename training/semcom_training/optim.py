@@ -7,9 +7,10 @@ import torch
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised: every singular value of a weight's update is about 1.
 
-    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (the Newton-Schulz coefficients);
-    the update is scaled to the rms of AdamW's, so one learning rate serves both (Liu et al., arXiv:2502.16982).
-    A convolution's weight ``[out, in, kh, kw]`` is treated as the matrix ``[out, in*kh*kw]``.
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (the Newton-Schulz
+    coefficients); the update is scaled to the rms of AdamW's, so one learning rate serves both (Liu et al.,
+    arXiv:2502.16982). A convolution's weight ``[out, in, kh, kw]`` is treated as the matrix ``[out,
+    in*kh*kw]``.
     """
 
     def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -34,8 +35,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     """The nearest (semi-)orthogonal matrix, roughly: five Newton-Schulz steps of degree five.
 
-    Each step multiplies from the left by a polynomial of the Gram matrix, so all but the first and the last product
-    are done on the short side.
+    Each step multiplies from the left by a polynomial of the Gram matrix, so all but the first and the last
+    product are done on the short side.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
@@ -51,11 +52,14 @@ def orthogonalise(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     return x.T if tall else x
 
 
-def make_optimisers(model: torch.nn.Module, kind: str, lr: float, weight_decay: float, outer_rate: float = 1.0) -> list:
-    """``[AdamW]`` or ``[AdamW, Muon]``: Muon takes the convolutions of at least 16 channels in and out, in blocks.
+def make_optimisers(
+    model: torch.nn.Module, kind: str, lr: float, weight_decay: float, outer_rate: float = 1.0
+) -> list:
+    """``[AdamW]`` or ``[AdamW, Muon]``: Muon takes the convolutions of at least 16 channels in and out, in
+    blocks.
 
-    Each parameter group carries ``rate_scale``, what the schedule's rate is multiplied by: ``outer_rate`` for AdamW
-    beside Muon, for the first and last layers write pixels and symbols directly and want smaller steps.
+    Each parameter group carries ``rate_scale``, what the schedule's rate is multiplied by: ``outer_rate`` for
+    AdamW beside Muon, for the first and last layers write pixels and symbols directly and want smaller steps.
     """
 
     def inner(name, parameter):

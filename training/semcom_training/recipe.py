@@ -17,8 +17,8 @@ RECIPES = Path(__file__).parent / "recipes"
 class Recipe:
     """Everything that decides the weights, but the data's place and the machine.
 
-    ``steps``, ``max_minutes``, ``decay_fraction`` and the two intervals may be changed when a training is resumed
-    (to end it earlier or later); the rest may not.
+    ``steps``, ``max_minutes``, ``decay_fraction`` and the two intervals may be changed when a training is
+    resumed (to end it earlier or later); the rest may not.
     """
 
     name: str  # of the model in the zoo
@@ -62,7 +62,8 @@ def load_recipe(path) -> Recipe:
     """Reads a YAML recipe; a bare name such as ``cifar-1-6`` means one that ships.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key (the nearest is suggested), a missing or wrong value.
+        ConfigError: no such file, not YAML, an unknown key (the nearest is suggested), a missing or wrong
+            value.
     """
     file = Path(path)
     if not file.exists() and file.suffix == "" and (RECIPES / f"{file.name}.yaml").exists():

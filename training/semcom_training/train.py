@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One training, readable from top to bottom: data, codec, loop, checkpoint, export.
 
-    python -m semcom_training.train RECIPE --data FOLDER --out FOLDER
+python -m semcom_training.train RECIPE --data FOLDER --out FOLDER
 """
 
 import copy
@@ -15,19 +15,22 @@ import torch
 
 from semcom.channel.awgn import awgn, noise_power
 from semcom.codec import build, equivalent_snr_db
-from semcom.errors import ConfigError, SemcomError
+from semcom.errors import SemcomError
 from semcom_training.data import Pictures, data_root
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe
 
-LOG_FIELDS = ["step", "minutes", "images_per_s", "learning_rate", "train_psnr_db", "psnr_1_db", "psnr_10_db", "psnr_20_db"]
+LOG_FIELDS = ["step", "minutes", "images_per_s", "learning_rate", "train_psnr_db"]
+LOG_FIELDS += ["psnr_1_db", "psnr_10_db", "psnr_20_db"]  # held-out images
 
 
 class TrainingError(SemcomError):
     """The training cannot go on: the loss is not a number, or the checkpoint is another recipe's."""
 
 
-def run(recipe, data=None, out="runs", device="auto", threads=None, resume=True, progress=True, export=True) -> Path:
+def run(
+    recipe, data=None, out="runs", device="auto", threads=None, resume=True, progress=True, export=True
+) -> Path:
     """Trains a codec by a recipe and exports it.
 
     Args:
@@ -64,7 +67,9 @@ def run(recipe, data=None, out="runs", device="auto", threads=None, resume=True,
     if device.type == "cpu":
         model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimisers = make_optimisers(model, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate)
+    optimisers = make_optimisers(
+        model, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate
+    )
     parameters = list(model.parameters())
     step, seconds = 0, 0.0
     if resume and (folder / "checkpoint.pt").exists():
@@ -90,8 +95,8 @@ def run(recipe, data=None, out="runs", device="auto", threads=None, resume=True,
             loss = training_loss(model, images, recipe, generator)
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss.item()} at step {step}: the training stops. The last good checkpoint is in "
-                f"{folder}; lower learning_rate (now {recipe.learning_rate}) and start again."
+                f"the loss is {loss.item()} at step {step}: the training stops. The last good checkpoint "
+                f"is in {folder}; lower learning_rate (now {recipe.learning_rate}) and start again."
             )
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -111,7 +116,10 @@ def run(recipe, data=None, out="runs", device="auto", threads=None, resume=True,
         if step % recipe.log_every == 0 or done >= 1:
             speed = (step - last_step) * recipe.batch / (now - last_log)
             row = {"step": step, "minutes": seconds / 60, "images_per_s": speed, "learning_rate": rate}
-            row["train_psnr_db"] = -10 / math.log(10) * torch.stack(losses).mean().item()
+            mean = torch.stack(losses).mean().item()
+            row["train_psnr_db"] = (
+                -10 / math.log(10) * (mean if recipe.loss == "log-mse" else math.log(max(mean, 1e-9)))
+            )
             row |= validate(average, pictures.held_out, recipe.crop)
             log.write(row)
             bar.show(done, seconds, row)
@@ -174,11 +182,11 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
 
 @torch.no_grad()
 def validate(model, images, crop: int) -> dict:
-    """Mean per-image PSNR of the held-out images at 1, 10 and 20 dB (centre crops for photos), same noise always."""
+    """Mean per-image PSNR of the held-out images at 1, 10 and 20 dB (centre crops for photos), same noise
+    always."""
     side = crop or min(images[0].shape[1:])
     device = next(model.parameters()).device
-    crops = [i[:, (t := (i.shape[1] - side) // 2) : t + side, (l := (i.shape[2] - side) // 2) : l + side] for i in images]
-    x = torch.stack(crops).to(device).float() / 255
+    x = torch.stack([centre_crop(image, side) for image in images]).to(device).float() / 255
     model.eval()
     row = {}
     for snr in (1, 10, 20):
@@ -189,6 +197,12 @@ def validate(model, images, crop: int) -> dict:
         row[f"psnr_{snr}_db"] = -10 * mse.log10().mean().item()
     model.train()
     return row
+
+
+def centre_crop(image, side: int):
+    """The middle ``side`` x ``side`` pixels of ``[3, H, W]``."""
+    top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
+    return image[:, top : top + side, left : left + side]
 
 
 def start_from(model, card_path: str) -> None:
@@ -223,8 +237,8 @@ def load_checkpoint(path: Path, recipe, model, average, optimisers) -> tuple[int
     changed = [k for k, v in recipe.fixed().items() if state["recipe"].get(k) != v]
     if changed:
         raise TrainingError(
-            f"{path} was trained with other values of {', '.join(changed)}: use another output folder, or start anew "
-            f"without resuming."
+            f"{path} was trained with other values of {', '.join(changed)}: use another output "
+            f"folder, or start anew without resuming."
         )
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
@@ -248,7 +262,10 @@ class Log:
             writer.writerows(rows)
 
     def write(self, row: dict):
-        row = {k: v if isinstance(v, int) else f"{v:.4g}" if k == "learning_rate" else f"{v:.3f}" for k, v in row.items()}
+        row = {
+            k: v if isinstance(v, int) else f"{v:.4g}" if k == "learning_rate" else f"{v:.3f}"
+            for k, v in row.items()
+        }
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, LOG_FIELDS).writerow(row)
 
@@ -269,9 +286,10 @@ class Bar:
 
     def show(self, done: float, seconds: float, row: dict):
         left = seconds * (1 - done) / max(done, 1e-9) / 60
+        held_out = " / ".join(f"{row[f'psnr_{snr}_db']:.2f}" for snr in (1, 10, 20))
         text = (
-            f"step {row['step']}  {row['images_per_s']:.0f} images/s  {left:.0f} min left  train {row['train_psnr_db']:.2f} dB  "
-            f"held out {row['psnr_1_db']:.2f} / {row['psnr_10_db']:.2f} / {row['psnr_20_db']:.2f} dB at 1 / 10 / 20 dB"
+            f"step {row['step']}  {row['images_per_s']:.0f} images/s  {left:.0f} min left  "
+            f"train {row['train_psnr_db']:.2f} dB  held out {held_out} dB at 1 / 10 / 20 dB"
         )
         self.progress.update(self.task, completed=done, text=text)
         if self.plain:
@@ -285,7 +303,12 @@ if __name__ == "__main__":
     import typer
 
     def main(
-        recipe: str, data: str = None, out: str = "runs", device: str = "auto", threads: int = None, resume: bool = True
+        recipe: str,
+        data: str = None,
+        out: str = "runs",
+        device: str = "auto",
+        threads: int = None,
+        resume: bool = True,
     ):
         try:
             run(recipe, data, out, device, threads, resume)

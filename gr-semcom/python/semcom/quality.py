@@ -13,12 +13,12 @@ def psnr(image, reference) -> float | torch.Tensor:
     """Peak signal-to-noise ratio in dB of each image against its reference, 10 log10(1 / mean squared error).
 
     Args:
-        image, reference: two arrays or tensors of one shape, uint8 (0..255) or float (0..1). ``[H, W, 3]`` and
-            ``[3, H, W]`` are one image; with four dimensions the first counts the images.
+        image, reference: two arrays or tensors of one shape, uint8 (0..255) or float (0..1). ``[H, W, 3]``
+            and ``[3, H, W]`` are one image; with four dimensions the first counts the images.
 
     Returns:
-        A float for one image, a tensor ``[B]`` for several; ``inf`` where the two are equal. The PSNR of a set is
-        the mean of these, not the PSNR of the mean error.
+        A float for one image, a tensor ``[B]`` for several; ``inf`` where the two are equal. The PSNR of a
+        set is the mean of these, not the PSNR of the mean error.
 
     Raises:
         ImageError: shapes differ, or there are not three or four dimensions.
@@ -34,16 +34,19 @@ def psnr(image, reference) -> float | torch.Tensor:
 def ms_ssim(image, reference) -> float | None:
     """Multi-scale structural similarity of one image ``[H, W, 3]`` (uint8 or float 0..1), 0..1.
 
-    Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", 2003: five scales, each
-    half of the last, compared in windows of 11 pixels. The coarsest, at 1/16, must still hold a whole window:
-    torchmetrics asks for side // 16 > 10, so from 176 pixels on; for a smaller picture the result is ``None``.
+    Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", 2003: five
+    scales, each half of the last, compared in windows of 11 pixels. The coarsest, at 1/16, must still hold a
+    whole window: torchmetrics asks for side // 16 > 10, so from 176 pixels on; for a smaller picture the
+    result is ``None``.
 
     Raises:
         ImageError: shapes differ.
     """
     a, b = _unit(image), _unit(reference)
     if a.shape != b.shape or a.dim() != 3:
-        raise ImageError(f"MS-SSIM needs two pictures [H, W, 3] of one shape, not {list(a.shape)} and {list(b.shape)}.")
+        raise ImageError(
+            f"MS-SSIM needs two pictures [H, W, 3] of one shape, not {list(a.shape)} and {list(b.shape)}."
+        )
     if min(a.shape[:2]) < MS_SSIM_MIN_SIDE:
         return None
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # 2 s to import

@@ -39,8 +39,8 @@ class ADJSCC(Codec):
     """Xu et al., "Wireless Image Transmission Using Deep Source Channel Coding With Attention Modules", IEEE
     TCSVT 2022 (arXiv:2012.00533), figure 3 and the authors' code (alexxu1988/ADJSCC).
 
-    Five convolutions 9/5/5/5/5 (the first two with stride 2), GDN after every one, PReLU and AF after the first
-    four; the decoder mirrors them with IGDN and ends with a sigmoid. At rho = 1/6 (16 channels) it has
+    Five convolutions 9/5/5/5/5 (the first two with stride 2), GDN after every one, PReLU and AF after the
+    first four; the decoder mirrors them with IGDN and ends with a sigmoid. At rho = 1/6 (16 channels) it has
     10,758,191 parameters.
 
     Args:
@@ -79,7 +79,8 @@ class ADJSCC(Codec):
 
 
 class BDJSCC(ADJSCC):
-    """The paper's basic model: ADJSCC without the AF modules, blind to the SNR. 10,690,351 parameters at 1/6."""
+    """The paper's basic model: ADJSCC without the AF modules, blind to the SNR. 10,690,351 parameters at 1/6.
+    """
 
     name = "bdjscc"
     attention = False

@@ -9,8 +9,9 @@ class AttentionFeature(nn.Module):
     """Scales each channel by a factor in 0..1 computed from the features and the SNR.
 
     Xu, Ai, Chen, Yang, Sun, Rodrigues, "Wireless Image Transmission Using Deep Source Channel Coding With
-    Attention Modules", IEEE TCSVT 2022 (arXiv:2012.00533), section III-B: global average pooling, the SNR in dB
-    concatenated as it is, a dense layer to c/16 with ReLU, a dense layer to c with sigmoid, multiplication.
+    Attention Modules", IEEE TCSVT 2022 (arXiv:2012.00533), section III-B: global average pooling, the SNR in
+    dB concatenated as it is, a dense layer to c/16 with ReLU, a dense layer to c with sigmoid,
+    multiplication.
     """
 
     def __init__(self, channels: int):

@@ -54,9 +54,9 @@ def latents_to_planes(latents: torch.Tensor, channels: int, grid: tuple[int, int
 class Codec(nn.Module):
     """Base of every DeepJSCC architecture: images to complex latents of mean power 1, and back.
 
-    A subclass sets ``channels`` (even number of real planes sent) and ``stride`` (pixels per grid cell side) and
-    implements :meth:`encode_planes` and :meth:`decode_planes`. Images of any size are padded at the right and
-    bottom, by repeating the last row and column, to a multiple of the stride; decoding crops them back.
+    A subclass sets ``channels`` (even number of real planes sent) and ``stride`` (pixels per grid cell side)
+    and implements :meth:`encode_planes` and :meth:`decode_planes`. Images of any size are padded at the right
+    and bottom, by repeating the last row and column, to a multiple of the stride; decoding crops them back.
     """
 
     name = "codec"  # the architecture's name in model cards
@@ -64,7 +64,9 @@ class Codec(nn.Module):
     def __init__(self, channels: int, stride: int):
         super().__init__()
         if channels < 2 or channels % 2:
-            raise ConfigError(f"channels = {channels}: must be even and positive, half of the planes are I, half Q.")
+            raise ConfigError(
+                f"channels = {channels}: must be even and positive, half of the planes are I, half Q."
+            )
         self.channels = channels
         self.stride = stride
         #: what the AF modules are told is kept within this range; the zoo sets it to the one trained for
@@ -94,7 +96,9 @@ class Codec(nn.Module):
             ImageError: the images are not ``[B, 3, H, W]`` or are empty.
         """
         if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1.")
+            raise ImageError(
+                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
+            )
         height, width = images.shape[-2:]
         rows, columns = self.grid(height, width)
         pad = (0, columns * self.stride - width, 0, rows * self.stride - height)
@@ -107,10 +111,11 @@ class Codec(nn.Module):
         """Received latents ``[B, k]`` (complex) to images ``[B, 3, H, W]``, float 0..1.
 
         Args:
-            snr_db: equivalent SNR in dB of the received latents, a number or ``[B]`` (:func:`equivalent_snr_db`).
+            snr_db: equivalent SNR in dB of the received latents, a number or ``[B]``
+                (:func:`equivalent_snr_db`).
             size: (H, W) of the images.
-            noise_var: ``[B, k]`` noise variance of each latent; ``inf`` marks one that was never received, whose
-                value is ignored. ``None``: 10^(-SNR/10) everywhere.
+            noise_var: ``[B, k]`` noise variance of each latent; ``inf`` marks one that was never received,
+                whose value is ignored. ``None``: 10^(-SNR/10) everywhere.
 
         In training mode the result is not clipped to 0..1, so that gradients survive.
 
@@ -135,12 +140,16 @@ class Codec(nn.Module):
         return images if self.training else images.clamp(0, 1)
 
     def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes ``[B, channels, h, w]``."""
+        """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes.
+
+        ``[B, channels, h, w]``, not yet normalised."""
         raise NotImplementedError
 
-    def decode_planes(self, planes: torch.Tensor, weights: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        """Planes ``[B, channels, h, w]`` (0 where erased), MMSE weights ``[B, channels/2, h, w]`` and SNR ``[B]``
-        dB to images ``[B, 3, h*stride, w*stride]``."""
+    def decode_planes(
+        self, planes: torch.Tensor, weights: torch.Tensor, snr_db: torch.Tensor
+    ) -> torch.Tensor:
+        """Planes ``[B, channels, h, w]`` (0 where erased), MMSE weights ``[B, channels/2, h, w]`` and SNR
+        ``[B]`` dB to images ``[B, 3, h*stride, w*stride]``."""
         raise NotImplementedError
 
     def _told(self, snr_db: torch.Tensor) -> torch.Tensor:
@@ -148,5 +157,7 @@ class Codec(nn.Module):
 
     @staticmethod
     def _per_image(snr_db, like: torch.Tensor) -> torch.Tensor:
-        snr = torch.as_tensor(snr_db, dtype=like.real.dtype if like.is_complex() else like.dtype, device=like.device)
+        snr = torch.as_tensor(
+            snr_db, dtype=like.real.dtype if like.is_complex() else like.dtype, device=like.device
+        )
         return snr.expand(like.shape[0])

@@ -75,4 +75,6 @@ def read_card(path) -> ModelCard:
 def _validator():
     import jsonschema  # here, not above: loading it takes longer than reading a card
 
-    return jsonschema.Draft202012Validator(json.loads(Path(__file__).with_name("card.schema.json").read_text()))
+    return jsonschema.Draft202012Validator(
+        json.loads(Path(__file__).with_name("card.schema.json").read_text())
+    )

@@ -13,23 +13,25 @@ BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this ma
 
 
 @torch.inference_mode()
-def evaluate(model: LoadedModel, images, snr_db, channel="awgn", seed: int = 0, with_ms_ssim: bool = True) -> list[dict]:
+def evaluate(
+    model: LoadedModel, images, snr_db, channel="awgn", seed: int = 0, with_ms_ssim: bool = True
+) -> list[dict]:
     """Encodes, passes the channel and decodes every image at every SNR.
 
     Args:
         model: from ``zoo.load``.
         images: (name, uint8 ``[H, W, 3]``) pairs.
-        snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of the
-            latents as received (perfect channel knowledge).
+        snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of
+            the latents as received (perfect channel knowledge).
         channel: name in ``semcom.channel.symbols`` or a function
             ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
         seed: of the noise; the same seed gives the same numbers on the same machine.
         with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
 
     Returns:
-        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation), psnr_db
-        (of the picture clipped and rounded to uint8), ms_ssim, rho (complex symbols per source value, padding
-        counted), latents, height, width.
+        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation),
+        psnr_db (of the picture clipped and rounded to uint8), ms_ssim, rho (complex symbols per source value,
+        padding counted), latents, height, width.
     """
     send = symbol_channel(channel) if isinstance(channel, str) else channel
     generator = torch.Generator(model.device).manual_seed(seed)

@@ -13,8 +13,8 @@ from semcom.errors import ConfigError
 
 
 class ResidualBlock(nn.Module):
-    """x + AF(conv(act(conv(x)))) with two dense 3x3 convolutions; the second starts at zero, so the block starts
-    as the identity and deep chains train from the first step."""
+    """x + AF(conv(act(conv(x)))) with two dense 3x3 convolutions; the second starts at zero, so the block
+    starts as the identity and deep chains train from the first step."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -29,30 +29,10 @@ class ResidualBlock(nn.Module):
         return x + self.attention(branch, snr_db)
 
 
-class SeparableBlock(nn.Module):
-    """x + AF(narrow(act(widen(depthwise(x))))): a 5x5 depthwise and two 1x1 convolutions; the last starts at zero."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.widen = nn.Conv2d(width, 2 * width, 1)
-        self.narrow = nn.Conv2d(2 * width, width, 1)
-        self.attention = AttentionFeature(width)
-        nn.init.zeros_(self.narrow.weight)
-        nn.init.zeros_(self.narrow.bias)
-
-    def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        branch = self.narrow(F.leaky_relu(self.widen(self.depthwise(x)), 0.1))
-        return x + self.attention(branch, snr_db)
-
-
-BLOCKS = {"dense": ResidualBlock, "separable": SeparableBlock}
-
-
 class _Blocks(nn.Module):
-    def __init__(self, width: int, count: int, kind: str):
+    def __init__(self, width: int, count: int):
         super().__init__()
-        self.blocks = nn.ModuleList(BLOCKS[kind](width) for _ in range(count))
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(count))
 
     def forward(self, x, snr_db):
         for block in self.blocks:
@@ -63,14 +43,15 @@ class _Blocks(nn.Module):
 class LinRes(Codec):
     """Linear transform plus residual correction, fully convolutional, SNR-adaptive by AF modules.
 
-    Encoder and decoder are each the sum of a linear path (one 3x3 convolution between blocks of stride x stride
-    pixels and the latents; the encoder's starts as a block DCT) and a residual network, whose output starts at
-    zero. So training starts as a linear analog transmission and spends its time on what that cannot do. All
-    convolutions are 3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the resolution
-    (``widths[1]``), where dense convolutions run near a CPU's peak; nothing is computed at full resolution.
+    Encoder and decoder are each the sum of a linear path (one 3x3 convolution between blocks of stride x
+    stride pixels and the latents; the encoder's starts as a block DCT) and a residual network, whose output
+    starts at zero. So training starts as a linear analog transmission and spends its time on what that cannot
+    do. All convolutions are 3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the
+    resolution (``widths[1]``), where dense convolutions run near a CPU's peak; nothing is computed at full
+    resolution.
 
-    The decoder sees each latent times its MMSE weight, and the weights themselves, so the noise of each latent
-    and erasures are known to it, not only the mean SNR.
+    The decoder sees each latent times its MMSE weight, and the weights themselves, so the noise of each
+    latent and erasures are known to it, not only the mean SNR.
 
     Args:
         channels: real planes sent (8 for rho = 1/12 at stride 4; 32 at stride 8).
@@ -80,10 +61,12 @@ class LinRes(Codec):
 
     name = "linres"
 
-    def __init__(self, channels: int, widths=(96,), encoder_blocks=(4,), decoder_blocks=(6,), block="dense"):
+    def __init__(self, channels: int, widths=(96,), encoder_blocks=(4,), decoder_blocks=(6,)):
         widths, encoder_blocks, decoder_blocks = tuple(widths), tuple(encoder_blocks), tuple(decoder_blocks)
         if not len(widths) == len(encoder_blocks) == len(decoder_blocks) or len(widths) not in (1, 2):
-            raise ConfigError("linres takes one or two widths, and as many encoder_blocks and decoder_blocks.")
+            raise ConfigError(
+                "linres takes one or two widths, and as many encoder_blocks and decoder_blocks."
+            )
         super().__init__(channels, stride=4 * 2 ** (len(widths) - 1))
         pixels = 3 * self.stride**2
         inner = widths[-1]
@@ -91,13 +74,13 @@ class LinRes(Codec):
 
         self.linear_encoder = nn.Conv2d(pixels, channels, 3, padding=1)
         self.encoder_in = nn.Conv2d(48, widths[0], 3, padding=1)
-        self.encoder_stages = nn.ModuleList(_Blocks(w, n, block) for w, n in zip(widths, encoder_blocks))
+        self.encoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths, encoder_blocks))
         self.encoder_down = nn.Conv2d(4 * widths[0], inner, 1) if len(widths) == 2 else None
         self.encoder_out = nn.Conv2d(inner, channels, 3, padding=1)
 
         self.linear_decoder = nn.Conv2d(channels, pixels, 3, padding=1)
         self.decoder_in = nn.Conv2d(seen, inner, 3, padding=1)
-        self.decoder_stages = nn.ModuleList(_Blocks(w, n, block) for w, n in zip(widths[::-1], decoder_blocks[::-1]))
+        self.decoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths[::-1], decoder_blocks[::-1]))
         self.decoder_up = nn.Conv2d(inner, 4 * widths[0], 1) if len(widths) == 2 else None
         self.decoder_out = nn.Conv2d(widths[0], 48, 3, padding=1)
         self._start_linear()
@@ -130,11 +113,13 @@ class LinRes(Codec):
 
 
 def block_dct(channels: int, stride: int) -> torch.Tensor:
-    """The ``channels`` DCT vectors of a ``stride`` x ``stride`` colour block that matter most: ``[C, 3*stride^2]``.
+    """The ``channels`` DCT vectors of a ``stride`` x ``stride`` colour block that matter most.
 
-    Frequencies are ranked by the variance lambda of a 1/f^2 spectrum, with chrominance 12 dB below luminance, and
-    scaled by lambda^(-1/4), the best power allocation of linear analog transmission (Lee and Petersen, 1976).
-    Columns are in the order of ``pixel_unshuffle``: colour, row, column.
+    ``[channels, 3*stride^2]``
+
+    Frequencies are ranked by the variance lambda of a 1/f^2 spectrum, with chrominance 12 dB below luminance,
+    and scaled by lambda^(-1/4), the best power allocation of linear analog transmission (Lee and Petersen,
+    1976). Columns are in the order of ``pixel_unshuffle``: colour, row, column.
     """
     n = torch.arange(stride)
     dct = torch.cos(math.pi * (n[None, :] + 0.5) * n[:, None] / stride)

@@ -20,9 +20,12 @@ def build(architecture: str, arguments: dict) -> Codec:
     if architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(str(architecture), ARCHITECTURES, n=1, cutoff=0.0)[0]
         raise ModelError(
-            f"unknown architecture '{architecture}': did you mean '{near}'? There are {', '.join(ARCHITECTURES)}."
+            f"unknown architecture '{architecture}': did you mean '{near}'? "
+            f"There are {', '.join(ARCHITECTURES)}."
         )
     try:
         return ARCHITECTURES[architecture](**arguments)
     except TypeError as error:
-        raise ModelError(f"architecture '{architecture}' does not take these arguments {arguments}: {error}.") from error
+        raise ModelError(
+            f"architecture '{architecture}' does not take these arguments {arguments}: {error}."
+        ) from error

@@ -53,7 +53,8 @@ class LoadedModel:
 
     @torch.inference_mode()
     def decode_image(self, latents, snr_db: float, size: tuple[int, int], noise_var=None) -> np.ndarray:
-        """Received latents ``[k]`` (and their noise variances ``[k]``, ``inf`` where lost) to uint8 ``[H, W, 3]``."""
+        """Received latents ``[k]`` to uint8 ``[H, W, 3]``; ``noise_var`` ``[k]`` is ``inf`` where lost.
+        """
         latents = torch.as_tensor(latents, dtype=torch.complex64, device=self.device)[None]
         if noise_var is not None:
             noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=self.device)[None]
@@ -84,8 +85,8 @@ def load(name, device="cpu") -> LoadedModel:
     """Loads a model by name, card path or folder.
 
     Raises:
-        ModelError: no such model; a card that does not fit its schema; weights that are absent, altered (sha256),
-            unreadable, or do not fit the architecture that the card names.
+        ModelError: no such model; a card that does not fit its schema; weights that are absent, altered
+            (sha256), unreadable, or do not fit the architecture that the card names.
     """
     path = _card_path(name)
     model_card = read_card(path)
@@ -96,13 +97,16 @@ def load(name, device="cpu") -> LoadedModel:
     sha256 = hashlib.sha256(blob).hexdigest()
     if sha256 != model_card.weights_sha256:
         raise ModelError(
-            f"model '{model_card.name}': {file.name} is not the file that its card describes (sha256 {sha256[:12]}..., "
-            f"the card says {model_card.weights_sha256[:12]}...). It was altered or cut short: fetch it again."
+            f"model '{model_card.name}': {file.name} is not the file that its card describes (sha256 "
+            f"{sha256[:12]}..., the card says {model_card.weights_sha256[:12]}...). It was altered or cut "
+            f"short: fetch it again."
         )
     try:
         tensors = {key: tensor.float() for key, tensor in load_safetensors(blob).items()}
     except SafetensorError as error:
-        raise ModelError(f"model '{model_card.name}': {file.name} is not a safetensors file: {error}.") from error
+        raise ModelError(
+            f"model '{model_card.name}': {file.name} is not a safetensors file: {error}."
+        ) from error
     codec = build(model_card.architecture, dict(model_card.arguments))
     _check_fit(codec, tensors, model_card)
     codec.load_state_dict(tensors)
@@ -124,11 +128,14 @@ def _check_fit(codec: Codec, tensors: dict, model_card: ModelCard) -> None:
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise ModelError(
-                f"model '{model_card.name}': its weights do not fit {model_card.architecture}{model_card.arguments}: "
-                f"'{key}' should be {wanted.get(key, 'absent')} but is {found.get(key, 'absent')}."
+                f"model '{model_card.name}': its weights do not fit {model_card.architecture}"
+                f"{model_card.arguments}: '{key}' should be {wanted.get(key, 'absent')} but "
+                f"is {found.get(key, 'absent')}."
             )
     if abs(codec.rho - model_card.rho) > 1e-6:
-        raise ModelError(f"model '{model_card.name}': the card says rho = {model_card.rho}, the codec has {codec.rho}.")
+        raise ModelError(
+            f"model '{model_card.name}': the card says rho = {model_card.rho}, the codec has {codec.rho}."
+        )
 
 
 def _card_path(name) -> Path:
@@ -146,5 +153,7 @@ def _card_path(name) -> Path:
         raise ModelError(f"folder {path} holds {len(cards)} .json files: name the model card itself.")
     shipped = names()
     near = difflib.get_close_matches(str(name), shipped, n=1, cutoff=0.0)
-    hint = f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
+    hint = (
+        f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
+    )
     raise ModelError(f"there is no model '{name}':{hint} A path of your own model card works too.")
