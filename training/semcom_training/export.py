@@ -68,7 +68,8 @@ def export_model(
         training_data=list(recipe.data),
         recipe=dataclasses.asdict(recipe),
         seed=recipe.seed,
-        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": device},
+        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": device}
+        | ({"started_from": recipe.init_from} if recipe.init_from else {}),
         measured=[],
         licence=recipe.licence,
     )

@@ -45,7 +45,8 @@ class LinRes(Codec):
 
     Encoder and decoder are each the sum of a linear path (one 3x3 convolution between blocks of stride x
     stride pixels and the latents; the encoder's starts as a block DCT) and a residual network, whose output
-    starts at zero. So training starts as a linear analog transmission and spends its time on what that cannot
+    starts at zero. AF modules on the linear path (twice their output, so 1 at the start) give each latent plane
+    its gain for the SNR, as the best power allocation of a linear transmission depends on it. So training starts as a linear analog transmission and spends its time on what that cannot
     do. All convolutions are 3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the
     resolution (``widths[1]``), where dense convolutions run near a CPU's peak; nothing is computed at full
     resolution.
@@ -83,12 +84,15 @@ class LinRes(Codec):
         self.decoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths[::-1], decoder_blocks[::-1]))
         self.decoder_up = nn.Conv2d(inner, 4 * widths[0], 1) if len(widths) == 2 else None
         self.decoder_out = nn.Conv2d(widths[0], 48, 3, padding=1)
+        self.encoder_gains = AttentionFeature(channels)
+        self.decoder_gains = AttentionFeature(channels)
         self._start_linear()
 
     def _start_linear(self):
         basis = block_dct(self.channels, self.stride)
         with torch.no_grad():
-            for layer in (self.linear_encoder, self.linear_decoder, self.encoder_out, self.decoder_out):
+            gains = (self.encoder_gains.excite, self.decoder_gains.excite)
+            for layer in (self.linear_encoder, self.linear_decoder, self.encoder_out, self.decoder_out, *gains):
                 layer.weight.zero_()
                 layer.bias.zero_()
             self.linear_encoder.weight[:, :, 1, 1] = basis
@@ -97,7 +101,7 @@ class LinRes(Codec):
 
     def encode_planes(self, images, snr_db):
         x = images - 0.5
-        planes = self.linear_encoder(F.pixel_unshuffle(x, self.stride))
+        planes = 2 * self.encoder_gains(self.linear_encoder(F.pixel_unshuffle(x, self.stride)), snr_db)
         x = self.encoder_stages[0](self.encoder_in(F.pixel_unshuffle(x, 4)), snr_db)
         if self.encoder_down is not None:
             x = self.encoder_stages[1](self.encoder_down(F.pixel_unshuffle(x, 2)), snr_db)
@@ -105,7 +109,7 @@ class LinRes(Codec):
 
     def decode_planes(self, planes, weights, snr_db):
         seen = planes * torch.cat([weights, weights], dim=1)
-        image = F.pixel_shuffle(self.linear_decoder(seen), self.stride)
+        image = F.pixel_shuffle(self.linear_decoder(2 * self.decoder_gains(seen, snr_db)), self.stride)
         x = self.decoder_stages[0](self.decoder_in(torch.cat([seen, weights], dim=1)), snr_db)
         if self.decoder_up is not None:
             x = self.decoder_stages[1](F.pixel_shuffle(self.decoder_up(x), 2), snr_db)
