@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """Path of the card of a small untrained codec at rho 1/12: enough for everything but the picture's quality."""
+    """Path of the card of a small untrained codec: enough for everything but the picture's quality."""
     from semcom.codec import build, zoo
     from semcom.codec.card import ModelCard
 
@@ -35,10 +35,21 @@ def tiny_model(tmp_path_factory):
     codec = build("linres", arguments)
     sha256 = zoo.save_weights(codec, folder / "tiny.safetensors")
     card = ModelCard(
-        name="tiny", architecture="linres", arguments=arguments, rho=codec.rho, snr_range_db=[0, 20],
-        weights_file="tiny.safetensors", weights_sha256=sha256, weights_dtype="float16",
-        parameters=sum(p.numel() for p in codec.parameters()), training_data=["none"], recipe={}, seed=0,
-        budget={"steps": 0, "minutes": 0.0, "hardware": "none"}, measured=[], licence="GPL-3.0-or-later",
+        name="tiny",
+        architecture="linres",
+        arguments=arguments,
+        rho=codec.rho,
+        snr_range_db=[0, 20],
+        weights_file="tiny.safetensors",
+        weights_sha256=sha256,
+        weights_dtype="float16",
+        parameters=sum(p.numel() for p in codec.parameters()),
+        training_data=["none"],
+        recipe={},
+        seed=0,
+        budget={"steps": 0, "minutes": 0.0, "hardware": "none"},
+        measured=[],
+        licence="GPL-3.0-or-later",
     )
     card.write(folder / "tiny.json")
     return folder / "tiny.json"

@@ -9,7 +9,12 @@ from semcom.errors import OutputError
 
 
 def test_json_is_strict(tmp_path):
-    value = {"a": float("nan"), "b": [1.5, float("inf"), None, True, "x"], "c": np.float32("nan"), "d": np.int64(3)}
+    value = {
+        "a": float("nan"),
+        "b": [1.5, float("inf"), None, True, "x"],
+        "c": np.float32("nan"),
+        "d": np.int64(3),
+    }
     text = files.write_json(tmp_path / "deep" / "a.json", value).read_text()
     assert json.loads(text) == {"a": None, "b": [1.5, None, None, True, "x"], "c": None, "d": 3}
     assert "NaN" not in text and "Infinity" not in text

@@ -52,7 +52,9 @@ class TestGood:
             assert read_picture(path).pixels[0, :, 0].tolist() == [0, 1, 128, 255]
 
     def test_transparency_lies_over_white(self, tmp_path):
-        path = save(tmp_path / "rgba.png", np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [0, 0, 0, 128]]], np.uint8))
+        path = save(
+            tmp_path / "rgba.png", np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
+        )
         assert read_picture(path).pixels.tolist() == [[[200, 0, 0], [255, 255, 255], [127, 127, 127]]]
 
     def test_transparent_palette_colour(self, tmp_path):
@@ -121,12 +123,18 @@ class TestBad:
         self.refuse(path)
 
     def test_damaged_inside(self, tmp_path):
-        data = bytearray(save(tmp_path / "a.png", np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)).read_bytes())
+        data = bytearray(
+            save(
+                tmp_path / "a.png", np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+            ).read_bytes()
+        )
         data[200:260] = bytes(60)
         (tmp_path / "b.png").write_bytes(data)
         self.refuse(tmp_path / "b.png", "damaged")
 
-    @pytest.mark.parametrize("width, height", [(20_000, 20_000), (60_000, 60_000), (MAX_SIDE + 1, 1), (5000, 5000)])
+    @pytest.mark.parametrize(
+        "width, height", [(20_000, 20_000), (60_000, 60_000), (MAX_SIDE + 1, 1), (5000, 5000)]
+    )
     def test_too_large_is_known_from_the_header(self, tmp_path, width, height):
         assert max(width, height) > MAX_SIDE or width * height > MAX_PIXELS
         self.refuse(png_that_claims(tmp_path / "bomb.png", width, height), str(MAX_SIDE))

@@ -18,7 +18,9 @@ SPDX = "SPDX-License-Identifier: GPL-3.0-or-later"
 def tracked() -> list[Path]:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
@@ -35,7 +37,8 @@ def text_files() -> list[tuple[str, str]]:
 def test_every_source_file_names_its_licence():
     extra = ("Makefile", ".ci/run")
     lacking = [
-        name for name, text in text_files()
+        name
+        for name, text in text_files()
         if (name.endswith(SOURCES) or name in extra) and not name.endswith(".grc") and SPDX not in text[:200]
     ]
     assert lacking == []
@@ -83,7 +86,9 @@ for package in (semcom, semcom_training):
 def test_the_library_is_importable_without_gnuradio():
     done = subprocess.run([sys.executable, "-c", _BLOCKER], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert {"semcom.link", "semcom.modem", "semcom.codec.zoo", "semcom_training.train"} <= set(done.stdout.split())
+    assert {"semcom.link", "semcom.modem", "semcom.codec.zoo", "semcom_training.train"} <= set(
+        done.stdout.split()
+    )
 
 
 def test_every_package_is_installed():
@@ -120,7 +125,11 @@ class TestBootstrap:
     def run(self, clone, **environment):
         keep = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         return subprocess.run(
-            [clone / "scripts" / "bootstrap.sh"], env=keep | environment, capture_output=True, text=True, timeout=60
+            [clone / "scripts" / "bootstrap.sh"],
+            env=keep | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     def test_a_program_that_is_not_there(self, clone):

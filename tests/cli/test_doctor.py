@@ -84,7 +84,10 @@ class TestBlocks:
         assert finding.state == WRONG and "semcom_two" in finding.found and "GRC_BLOCKS_PATH" in finding.cure
 
     def test_another_copy_wins(self, folder):
-        where = {"semcom_one": "/usr/share/semcom_one.block.yml", "semcom_two": f"{folder}/semcom_two.block.yml"}
+        where = {
+            "semcom_one": "/usr/share/semcom_one.block.yml",
+            "semcom_two": f"{folder}/semcom_two.block.yml",
+        }
         finding = judge_blocks(folder, self.seen(**where))
         assert finding.state == WRONG and "/usr/share/semcom_one.block.yml" in finding.cure
 
@@ -94,7 +97,9 @@ class TestBlocks:
 
 class TestOthers:
     def test_torch_without_numpy(self, monkeypatch):
-        monkeypatch.setattr(examination, "probe", lambda *_: Probe(1, "", "RuntimeError: Numpy is not available"))
+        monkeypatch.setattr(
+            examination, "probe", lambda *_: Probe(1, "", "RuntimeError: Numpy is not available")
+        )
         (finding,) = examination.torch()
         assert finding.state == WRONG and "numpy<2" in finding.cure
 

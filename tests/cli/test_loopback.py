@@ -27,14 +27,38 @@ def strict(path_or_text):
     return json.loads(text, parse_constant=refuse)
 
 
-WAYS = [pytest.param(["--no-radio"], id="no-radio"), pytest.param([], id="flowgraph", marks=pytest.mark.radio)]
+WAYS = [
+    pytest.param(["--no-radio"], id="no-radio"),
+    pytest.param([], id="flowgraph", marks=pytest.mark.radio),
+]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_files_to_files(tmp_path, picture_file, tiny_model, way):
     out, report = tmp_path / "new" / "out", tmp_path / "results" / "r.json"
-    done = run("loopback", picture_file, "--model", tiny_model, "--snr-db", 10, "--snr-db", 20, "--channel", "awgn",
-               "--cfo-hz", 1000, "--sro-ppm", 5, "--seed", 3, "--out", out, "--json", report, *way)
+    done = run(
+        "loopback",
+        picture_file,
+        "--model",
+        tiny_model,
+        "--snr-db",
+        10,
+        "--snr-db",
+        20,
+        "--channel",
+        "awgn",
+        "--cfo-hz",
+        1000,
+        "--sro-ppm",
+        5,
+        "--seed",
+        3,
+        "--out",
+        out,
+        "--json",
+        report,
+        *way,
+    )
     assert done.exit_code == 0, done.output
     rows = strict(report)
     assert [row["snr_db"] for row in rows] == [10, 20]
@@ -53,7 +77,19 @@ def test_files_to_files(tmp_path, picture_file, tiny_model, way):
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_arrives(tmp_path, picture_file, tiny_model, way):
     report = tmp_path / "r.json"
-    done = run("loopback", picture_file, "--model", tiny_model, "--drop", 1, "--json", report, "--out", tmp_path / "o", *way)
+    done = run(
+        "loopback",
+        picture_file,
+        "--model",
+        tiny_model,
+        "--drop",
+        1,
+        "--json",
+        report,
+        "--out",
+        tmp_path / "o",
+        *way,
+    )
     assert done.exit_code == 0, done.output
     (row,) = strict(report)
     assert row["psnr_db"] is None and row["snr_est_db"] is None
@@ -64,7 +100,9 @@ def test_nothing_arrives(tmp_path, picture_file, tiny_model, way):
 def test_the_same_seed_gives_the_same_numbers(tmp_path, picture_file, tiny_model):
     def psnr(seed):
         report = tmp_path / "r.json"
-        done = run("loopback", picture_file, "--model", tiny_model, "--seed", seed, "--json", report, "--no-radio")
+        done = run(
+            "loopback", picture_file, "--model", tiny_model, "--seed", seed, "--json", report, "--no-radio"
+        )
         assert done.exit_code == 0, done.output
         return strict(report)[0]["psnr_db"]
 
@@ -124,13 +162,31 @@ class TestBadInput:
     def test_carrier_offset_out_of_reach(self, picture_file, tiny_model):
         done = run("loopback", picture_file, "--model", tiny_model, "--cfo-hz", 40_000, "--no-radio")
         assert done.exit_code == 2 and "sample rate" in done.output
-        done = run("loopback", picture_file, "--model", tiny_model, "--cfo-hz", 40_000, "--sample-rate", 4e6, "--no-radio")
+        done = run(
+            "loopback",
+            picture_file,
+            "--model",
+            tiny_model,
+            "--cfo-hz",
+            40_000,
+            "--sample-rate",
+            4e6,
+            "--no-radio",
+        )
         assert done.exit_code == 0, done.output
 
     @pytest.mark.parametrize("option", ["--out", "--json"])
     def test_output_that_cannot_be_written_is_known_before(self, tmp_path, picture_file, option, monkeypatch):
         (tmp_path / "file").touch()
-        done = run("loopback", picture_file, "--model", "never-looked-at", "--no-radio", option, tmp_path / "file" / "x")
+        done = run(
+            "loopback",
+            picture_file,
+            "--model",
+            "never-looked-at",
+            "--no-radio",
+            option,
+            tmp_path / "file" / "x",
+        )
         assert done.exit_code == 2
         assert "cannot be written" in done.output or "is a file" in done.output
 
@@ -151,7 +207,19 @@ class TestBadInput:
 class TestEvaluate:
     def test_same_keys_as_loopback(self, tmp_path, picture_file, tiny_model):
         report = tmp_path / "e.json"
-        done = run("evaluate", "--model", tiny_model, "--data", tmp_path, "--snr-db", 0, "--snr-db", 10, "--json", report)
+        done = run(
+            "evaluate",
+            "--model",
+            tiny_model,
+            "--data",
+            tmp_path,
+            "--snr-db",
+            0,
+            "--snr-db",
+            10,
+            "--json",
+            report,
+        )
         assert done.exit_code == 0, done.output
         rows = strict(report)
         assert [(row["image"], row["snr_db"]) for row in rows] == [("pattern.png", 0), ("pattern.png", 10)]
@@ -173,11 +241,22 @@ class TestEvaluate:
 
 class TestDemo:
     def test_report(self, tmp_path, tiny_model):
-        done = run("demo", "--model", tiny_model, "--snr-db", 10, "--no-radio", "--out", tmp_path / "demo", "--no-open",
-                   "--json", tmp_path / "d.json")
+        done = run(
+            "demo",
+            "--model",
+            tiny_model,
+            "--snr-db",
+            10,
+            "--no-radio",
+            "--out",
+            tmp_path / "demo",
+            "--no-open",
+            "--json",
+            tmp_path / "d.json",
+        )
         assert done.exit_code == 0, done.output
         page = (tmp_path / "demo" / "report.html").read_text()
-        assert page.count("data:image/png;base64,") == 8 and "src=\"http" not in page
+        assert page.count("data:image/png;base64,") == 8 and 'src="http' not in page
         assert all(words in page for words in ("Es/N0 in dB", "PSNR", "astronaut.png", "received at 10 dB"))
         with Image.open(tmp_path / "demo" / "report.png") as image:
             assert min(image.size) > 400
@@ -191,7 +270,19 @@ class TestDemo:
         assert "without it" in done.output
 
     def test_a_picture_that_never_arrived_is_shown_as_such(self, tmp_path, tiny_model):
-        done = run("demo", "--model", tiny_model, "--snr-db", 10, "--drop", 1, "--no-radio", "--out", tmp_path, "--no-open")
+        done = run(
+            "demo",
+            "--model",
+            tiny_model,
+            "--snr-db",
+            10,
+            "--drop",
+            1,
+            "--no-radio",
+            "--out",
+            tmp_path,
+            "--no-open",
+        )
         assert done.exit_code == 0, done.output
         assert "nothing arrived" in (tmp_path / "report.html").read_text()
 

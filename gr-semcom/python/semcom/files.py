@@ -35,7 +35,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, value) -> Path:
-    """Writes strict JSON atomically: NaN and infinities become null. Raises OutputError like ``write_bytes``."""
+    """Writes strict JSON atomically, NaN and infinities as null. Raises OutputError like ``write_bytes``."""
     return write_text(path, json.dumps(finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -67,7 +67,9 @@ def writable_folder(path: str | Path) -> Path:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise OutputError(f"the folder {path} cannot be written: {_reason(error)}. Choose another place.") from error
+        raise OutputError(
+            f"the folder {path} cannot be written: {_reason(error)}. Choose another place."
+        ) from error
     return path
 
 

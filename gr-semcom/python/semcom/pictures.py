@@ -16,10 +16,18 @@ from semcom.errors import ImageError
 
 MAX_SIDE = 8191  # pixels: what the 13-bit sizes of a burst header can say
 MAX_PIXELS = 2**24  # 4096 x 4096: what fits an ordinary machine's memory while encoding
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "TGA")  # none of them runs a program
-SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2 .j2k .tga".split()
-)
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+)  # none of them runs a program
+SUFFIXES = frozenset(".png .jpg .jpeg .jpe .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2 .j2k .tga".split())
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.png")
 
 
@@ -39,12 +47,12 @@ class Picture:
 def read_picture(path: str | Path) -> Picture:
     """Reads one picture file as 8-bit RGB.
 
-    Grey and palette pictures become RGB, 16 bits are scaled to 8, transparency is laid over white, the camera's
-    orientation mark is applied, and of an animation the first frame is taken. The size is checked from the
-    file's header, before anything is decoded.
+    Grey and palette pictures become RGB, 16 bits are scaled to 8, transparency is laid over white, the
+    camera's orientation mark is applied, and of an animation the first frame is taken. The size is checked
+    from the file's header, before anything is decoded.
 
     Raises:
-        ImageError: not a picture, damaged, empty, a folder, or outside the sizes above; the message names the file.
+        ImageError: not a picture, damaged, empty, a folder, or outside the sizes above; it names the file.
     """
     path = Path(path)
     _check_file(path)
@@ -159,7 +167,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ImageError(f"{path} holds floating-point pixels, whose white is unknown. Save it with 8 or 16 bits.")
+        raise ImageError(
+            f"{path} holds floating-point pixels, whose white is unknown. Save it with 8 or 16 bits."
+        )
     if image.mode.startswith("I"):
         deep = np.asarray(image).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:

@@ -14,7 +14,9 @@ COLOURS = ("#3b6fb6", "#c8553d", "#4c956c", "#8a6fb0", "#b8860b", "#5f7a8a")
 INK, FAINT = "#1f2933", "#8794a1"
 
 
-def write_report(folder: str | Path, pictures: Sequence[Picture], results: Sequence, settings: dict[str, str]) -> Path:
+def write_report(
+    folder: str | Path, pictures: Sequence[Picture], results: Sequence, settings: dict[str, str]
+) -> Path:
     """Writes ``report.html`` (self-contained) and ``report.png`` into a folder.
 
     Args:
@@ -46,10 +48,19 @@ def draw_png(pictures: Sequence[Picture], results: Sequence, caption: str = "") 
     heights = [cell * min(p.pixels.shape[0] / p.pixels.shape[1], 1.2) + 0.3 for p in pictures]
     figure = Figure(figsize=(widths, sum(heights) + curve + 1.0), dpi=100, facecolor="white")
     grid = figure.add_gridspec(
-        len(rows) + 1, columns, height_ratios=[*heights, curve], left=0.01, right=0.99, top=0.945, bottom=0.055,
-        wspace=0.04, hspace=0.16,
+        len(rows) + 1,
+        columns,
+        height_ratios=[*heights, curve],
+        left=0.01,
+        right=0.99,
+        top=0.945,
+        bottom=0.055,
+        wspace=0.04,
+        hspace=0.16,
     )
-    figure.suptitle(f"Pictures over the air: {caption}" if caption else "Pictures over the air", fontsize=12, color=INK)
+    figure.suptitle(
+        f"Pictures over the air: {caption}" if caption else "Pictures over the air", fontsize=12, color=INK
+    )
     for row, (picture, outcomes) in enumerate(rows):
         _show(figure.add_subplot(grid[row, 0]), picture.pixels, "original" if row == 0 else "", picture.name)
         for column, result in enumerate(outcomes, 1):
@@ -66,7 +77,9 @@ def draw_curve(pictures: Sequence[Picture], results: Sequence) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "semcom"}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "semcom"}
+    ):
         figure = Figure(figsize=(8.6, 4.0))
         _draw_curve(figure.add_axes([0.08, 0.14, 0.90, 0.83]), _rows(pictures, results))
         buffer = io.StringIO()
@@ -122,8 +135,14 @@ def _draw_curve(axes, rows) -> None:
     for number, (picture, outcomes) in enumerate(rows):
         points = [(r.snr_db, r.psnr_db) for r in outcomes if r.psnr_db is not None]
         if points:
-            axes.plot(*zip(*points), "o-", markersize=4, linewidth=1.3, color=COLOURS[number % len(COLOURS)],
-                      label=picture.name)
+            axes.plot(
+                *zip(*points),
+                "o-",
+                markersize=4,
+                linewidth=1.3,
+                color=COLOURS[number % len(COLOURS)],
+                label=picture.name,
+            )
     by_snr = {}
     for _, outcomes in rows:
         for result in outcomes:
@@ -187,7 +206,8 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Pictures over the air</title>
 <style>
-body {{ font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1f2933; background: #fff;
+body {{ font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1f2933;
+       background: #fff;
        max-width: 1180px; margin: 0 auto; padding: 24px; }}
 h1 {{ font-size: 26px; margin: 0 0 4px; }}
 h2 {{ font-size: 18px; margin: 36px 0 8px; }}
@@ -223,16 +243,18 @@ svg {{ max-width: 860px; width: 100%; height: auto; }}
 {curve}
 <h2>All figures</h2>
 <div class="wide"><table class="numbers">
-<thead><tr><th>picture</th><th>SNR asked<br>dB</th><th>SNR estimated<br>dB</th><th>PSNR<br>dB</th><th>MS-SSIM</th>
+<thead><tr><th>picture</th><th>SNR asked<br>dB</th><th>SNR estimated<br>dB</th><th>PSNR<br>dB</th>
+<th>MS-SSIM</th>
 <th>bursts<br>sent</th><th>found</th><th>lost</th><th>rho</th><th>overhead<br>%</th><th>PAPR<br>dB</th>
 <th>real-time<br>factor</th></tr></thead>
 <tbody>{table}</tbody></table></div>
 <h2>How to read it</h2>
-<p><b>SNR</b> is Es/N0 of one complex data symbol after the receiver's FFT. The transmitter is told the SNR asked for;
-the receiver estimates it from its pilots and tells the decoder.
-<b>rho</b> is the number of complex payload symbols per colour value of the picture; preamble, header, pilots and
-cyclic prefix come on top and are the <b>overhead</b>, a share of airtime.
-The <b>real-time factor</b> is airtime divided by computing time: above 1 the computer keeps up with the radio.</p>
+<p><b>SNR</b> is Es/N0 of one complex data symbol after the receiver's FFT. The transmitter is told the
+SNR asked for; the receiver estimates it from its pilots and tells the decoder.
+<b>rho</b> is the number of complex payload symbols per colour value of the picture; preamble, header,
+pilots and cyclic prefix come on top and are the <b>overhead</b>, a share of airtime.
+The <b>real-time factor</b> is airtime divided by computing time: above 1 the
+computer keeps up with the radio.</p>
 </body>
 </html>
 """

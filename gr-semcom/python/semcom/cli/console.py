@@ -46,7 +46,7 @@ def mean(values) -> float | None:
 
 
 def results_table(results, by_snr: bool) -> Table:
-    """A table of ``LinkResult``-like objects: one row each, or one row an SNR (means and sums over its pictures)."""
+    """A table of ``LinkResult`` objects: one row each, or one row an SNR (means and sums over it)."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("pictures\nreceived" if by_snr else "\npicture", overflow="fold", min_width=12)
     for head in (

@@ -22,11 +22,13 @@ def demo(
     json: options.Json = None,
     no_radio: options.NoRadio = False,
     show: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="Open the report. [default: if there is a desktop]")
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the report. [default: if there is a desktop]"),
     ] = None,
 ) -> None:
     """Send the four packaged photographs over a simulated air and write a report to look at."""
-    from semcom.cli.console import mention, out as console, results_table
+    from semcom.cli.console import mention, results_table
+    from semcom.cli.console import out as console
     from semcom.cli.output import as_rows, check_json, give_json
     from semcom.cli.send import default_model, send, sender
     from semcom.errors import MissingError
@@ -62,7 +64,9 @@ def demo(
     report = write_report(out, pictures, results, settings)
     give_json(json, as_rows(results), results_table(results, by_snr=True))
     if str(json) != "-":
-        console().print(f"Report: {report}\n        {report.with_suffix('.png')}", highlight=False, soft_wrap=True)
+        console().print(
+            f"Report: {report}\n        {report.with_suffix('.png')}", highlight=False, soft_wrap=True
+        )
     if show or (show is None and _has_desktop()):
         typer.launch(str(report.resolve()))
 

@@ -2,7 +2,6 @@
 """``semcom doctor``: what is wrong with this machine, and the cure."""
 
 import dataclasses
-import os
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ def doctor(
         bool, typer.Option("--no-radio", envvar="SEMCOM_NO_RADIO", help="This machine needs no GNU Radio.")
     ] = False,
 ) -> None:
-    """Say in words what is wrong with this machine, and the cure. Exit status 1 if something must be cured."""
+    """Say what is wrong with this machine, and the cure. Exit status 1 if something must be cured."""
     import json as json_module
 
     from rich.markup import escape
@@ -40,7 +39,9 @@ def doctor(
     out().print(table)
     for finding in findings:
         if finding.cure:
-            out().print(f"\n{MARKS[finding.state]} {escape(finding.subject)}: {escape(finding.found)}", soft_wrap=True)
+            out().print(
+                f"\n{MARKS[finding.state]} {escape(finding.subject)}: {escape(finding.found)}", soft_wrap=True
+            )
             out().print(f"    cure: {escape(finding.cure)}", highlight=False, soft_wrap=True)
     out().print("\nAll is well." if not wrong else f"\n{len(wrong)} of {len(findings)} must be cured.")
     raise typer.Exit(1 if wrong else 0)

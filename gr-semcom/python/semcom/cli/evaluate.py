@@ -11,7 +11,9 @@ from semcom.cli import options
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", help="Folder of pictures, or of CIFAR-10 (its test images).")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of pictures, or of CIFAR-10 (its test images).")
+    ],
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
     channel: options.ChannelName = options.Channel.awgn,
@@ -20,7 +22,7 @@ def evaluate(
     json: options.Json = None,
 ) -> None:
     """Measure a codec over the symbol channel, without a modem: what the modem is held against."""
-    from semcom.cli.console import mean, number, out, progress_bar
+    from semcom.cli.console import mean, number, progress_bar
     from semcom.cli.output import KEYS, check_json, give_json
     from semcom.cli.send import default_model
 
@@ -37,7 +39,9 @@ def evaluate(
         task = bar.add_task("measuring", total=len(images) * len(snrs))
         rows = measure(loaded, _Counted(images, lambda: bar.advance(task)), snrs, channel.value, seed)
     rows = [dict.fromkeys(KEYS) | row for row in rows]
-    table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel.value}, means over the images")
+    table = Table(
+        header_style="bold", caption=f"{loaded.card.name} over {channel.value}, means over the images"
+    )
     for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM"):
         table.add_column(head, justify="right")
     for snr in snrs:
@@ -66,7 +70,10 @@ def _read(folder: Path, limit: int | None) -> list:
     if any((folder / name).exists() for name in ("test_00.webp", "test_batch", "cifar-10-batches-py")):
         from semcom_training.data import load_cifar10
 
-        return [(f"test_{number:05d}", pixels) for number, pixels in enumerate(load_cifar10(folder, "test")[:limit])]
+        return [
+            (f"test_{number:05d}", pixels)
+            for number, pixels in enumerate(load_cifar10(folder, "test")[:limit])
+        ]
     from semcom.pictures import list_pictures, read_picture
 
     pictures = [read_picture(path) for path in list_pictures(folder)[:limit]]

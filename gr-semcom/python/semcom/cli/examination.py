@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Says in words what is wrong with the machine, and the cure. Every examination ends in a :class:`Finding`."""
+"""Says in words what is wrong with the machine, and the cure, as a list of :class:`Finding`."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ REBUILD = "rebuild the environment: make clean setup"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. state: ``fine``, ``notice`` (works, but know this) or ``wrong`` (cure it)."""
+    """One thing that was looked at; state: ``fine``, ``notice`` (works, but know this), ``wrong``."""
 
     subject: str
     state: str
@@ -30,7 +30,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a small program said, run in a process of its own because a broken extension can end the process."""
+    """What a small program said; it ran in its own process, which a broken extension module can end."""
 
     status: int
     out: str
@@ -38,7 +38,7 @@ class Probe:
 
 
 def examine(radio: bool = True) -> list[Finding]:
-    """Looks at everything. ``radio=False`` leaves GNU Radio and its Companion out (a machine that only trains)."""
+    """Looks at everything; ``radio=False`` leaves GNU Radio and its Companion out."""
     subjects: list[Callable[[], list[Finding]]] = [python, packages, numpy, torch, gpu, models]
     if radio:
         subjects[3:3] = [gnuradio, companion]
@@ -49,7 +49,12 @@ def probe(program: str, python: str = sys.executable, environment: dict[str, str
     """Runs a few lines of Python in a fresh process, at most a minute."""
     try:
         done = subprocess.run(
-            [python, "-c", program], env=environment, capture_output=True, text=True, timeout=60, errors="replace"
+            [python, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            errors="replace",
         )
         return Probe(done.returncode, done.stdout, done.stderr)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -61,17 +66,35 @@ def python() -> list[Finding]:
     """The interpreter: its version, and whether it is an environment's."""
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version}, {sys.executable}"
-    if sys.version_info < (3, 10):
-        return [Finding("Python", WRONG, found, "use Python 3.10 or newer (SEMCOM_PYTHON=... make clean setup)")]
+    if sys.version_info < (3, 10):  # noqa: UP036
+        return [
+            Finding("Python", WRONG, found, "use Python 3.10 or newer (SEMCOM_PYTHON=... make clean setup)")
+        ]
     if sys.prefix == sys.base_prefix and not os.environ.get("CONDA_PREFIX"):
-        return [Finding("Python", NOTICE, f"{found}, not in a virtual environment", "use the .venv that `make setup` makes")]
+        return [
+            Finding(
+                "Python",
+                NOTICE,
+                f"{found}, not in a virtual environment",
+                "use the .venv that `make setup` makes",
+            )
+        ]
     return [Finding("Python", FINE, found)]
 
 
 def packages() -> list[Finding]:
     """The Python packages that pip installs, at the versions asked for."""
     missing = []
-    for name in ("torch", "safetensors", "pillow", "pyyaml", "jsonschema", "torchmetrics", "matplotlib", "rich"):
+    for name in (
+        "torch",
+        "safetensors",
+        "pillow",
+        "pyyaml",
+        "jsonschema",
+        "torchmetrics",
+        "matplotlib",
+        "rich",
+    ):
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -113,10 +136,16 @@ def judge_radio(seen: Probe, other_radio: Callable[[], str | None]) -> Finding:
         if not said["pmt"]:
             return _foreign_pmt()
         if not said["version"].startswith(("3.10", "3.11", "v3.1", "4.")):
-            return Finding("GNU Radio", WRONG, f"version {said['version']}", "GNU Radio 3.10 or newer is needed")
+            return Finding(
+                "GNU Radio", WRONG, f"version {said['version']}", "GNU Radio 3.10 or newer is needed"
+            )
         return Finding("GNU Radio", FINE, f"{said['version']} in {said['prefix']}")
     text = seen.err
-    if "_ARRAY_API not found" in text or "multiarray failed to import" in text or "compiled using NumPy 1" in text:
+    if (
+        "_ARRAY_API not found" in text
+        or "multiarray failed to import" in text
+        or "compiled using NumPy 1" in text
+    ):
         return Finding(
             "GNU Radio",
             WRONG,
@@ -136,7 +165,9 @@ def judge_radio(seen: Probe, other_radio: Callable[[], str | None]) -> Finding:
     if "'pmt'" in text and "attribute" in text:
         return _foreign_pmt()
     if seen.status < 0:
-        return Finding("GNU Radio", WRONG, f"its import ended the process ({_last_line(text) or seen.status})", APT_LINE)
+        return Finding(
+            "GNU Radio", WRONG, f"its import ended the process ({_last_line(text) or seen.status})", APT_LINE
+        )
     return Finding("GNU Radio", WRONG, f"cannot be imported: {_last_line(text)}", f"{APT_LINE}, or {REBUILD}")
 
 
@@ -152,8 +183,15 @@ def _foreign_pmt() -> Finding:
 def find_other_radio() -> str | None:
     """Another interpreter on this machine that can import GNU Radio."""
     conda = os.environ.get("CONDA_PREFIX")
-    for candidate in ([f"{conda}/bin/python"] if conda else []) + ["/usr/bin/python3", shutil.which("python3")]:
-        if candidate and os.path.exists(candidate) and probe("from gnuradio import gr", candidate).status == 0:
+    for candidate in ([f"{conda}/bin/python"] if conda else []) + [
+        "/usr/bin/python3",
+        shutil.which("python3"),
+    ]:
+        if (
+            candidate
+            and os.path.exists(candidate)
+            and probe("from gnuradio import gr", candidate).status == 0
+        ):
             return candidate
     return None
 
@@ -166,7 +204,8 @@ from gnuradio.grc.core.platform import Platform
 p = Platform(name="", prefs=gr.prefs(), version=gr.version(),
              version_parts=(gr.major_version(), gr.api_version(), gr.minor_version()))
 p.build_library()
-print(json.dumps([[b, str(getattr(c, "loaded_from", ""))] for b, c in p.blocks.items() if b.startswith("semcom_")]))
+ours = {name: block for name, block in p.blocks.items() if name.startswith("semcom_")}
+print(json.dumps([[name, str(getattr(block, "loaded_from", ""))] for name, block in ours.items()]))
 """
 
 
@@ -179,8 +218,12 @@ def _companion_program() -> Finding:
     here = os.pathsep.join([f"{sys.base_prefix}/bin", os.environ.get("PATH", "")])
     path = shutil.which("gnuradio-companion", path=here)
     if path is None:
-        return Finding("Companion", NOTICE, "gnuradio-companion is not installed; flowgraphs run without it", APT_LINE)
-    seen = probe('import gi, cairo; gi.require_version("Gtk", "3.0"); gi.require_version("PangoCairo", "1.0")')
+        return Finding(
+            "Companion", NOTICE, "gnuradio-companion is not installed; flowgraphs run without it", APT_LINE
+        )
+    seen = probe(
+        'import gi, cairo; gi.require_version("Gtk", "3.0"); gi.require_version("PangoCairo", "1.0")'
+    )
     if seen.status:
         cure = "sudo apt-get install python3-gi python3-gi-cairo gir1.2-gtk-3.0"
         return Finding("Companion", NOTICE, f"{path} lacks its window toolkit ({_last_line(seen.err)})", cure)
@@ -192,13 +235,20 @@ def _blocks_seen(folder) -> Probe:
 
 
 def judge_blocks(folder, seen_by_companion: Callable[[object], Probe]) -> Finding:
-    """Whether the Companion sees every block description of ``folder``, and none from elsewhere in its place."""
+    """Whether the Companion sees every block description of ``folder``, and no other in its place."""
     if folder is None:
-        return Finding("GRC blocks", WRONG, "no block description (.block.yml) of semcom is installed", REBUILD)
+        return Finding(
+            "GRC blocks", WRONG, "no block description (.block.yml) of semcom is installed", REBUILD
+        )
     wanted = {path.name.removesuffix(".block.yml") for path in folder.glob("semcom_*.block.yml")}
     seen = seen_by_companion(folder)
     if seen.status:
-        return Finding("GRC blocks", WRONG, f"GRC could not look for them: {_last_line(seen.err)}", "cure GNU Radio first")
+        return Finding(
+            "GRC blocks",
+            WRONG,
+            f"GRC could not look for them: {_last_line(seen.err)}",
+            "cure GNU Radio first",
+        )
     found = dict(json.loads(seen.out.strip().splitlines()[-1]))
     unseen = sorted(wanted - set(found))
     if unseen:
@@ -206,7 +256,9 @@ def judge_blocks(folder, seen_by_companion: Callable[[object], Probe]) -> Findin
         return Finding("GRC blocks", WRONG, f"not seen by GRC: {', '.join(unseen)}", cure)
     foreign = sorted(path for path in found.values() if path and os.path.dirname(path) != str(folder))
     if foreign:
-        return Finding("GRC blocks", WRONG, f"another copy takes their place: {foreign[0]}", f"remove {foreign[0]}")
+        return Finding(
+            "GRC blocks", WRONG, f"another copy takes their place: {foreign[0]}", f"remove {foreign[0]}"
+        )
     return Finding("GRC blocks", FINE, f"{len(wanted)} seen by GRC in {folder}")
 
 
@@ -227,7 +279,8 @@ def torch() -> list[Finding]:
 def gpu() -> list[Finding]:
     """Whether PyTorch sees a GPU, and if not although there is one, why."""
     seen = probe(
-        "import torch; c = torch.cuda; ok = c.is_available(); print(c.get_device_name() if ok else torch.version.cuda)"
+        "import torch; c = torch.cuda; ok = c.is_available()"
+        "; print(c.get_device_name() if ok else torch.version.cuda)"
         "; print(ok); ok and torch.ones(8, device='cuda').sum().item()"
     )
     driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
@@ -238,7 +291,9 @@ def gpu() -> list[Finding]:
         return [Finding("GPU", FINE, "none; the models that ship run on the CPU")]
     if lines[0] == "None":
         cure = f"{sys.executable} -m pip install --force-reinstall torch (from PyPI, which has CUDA)"
-        return [Finding("GPU", NOTICE, "there is an NVIDIA driver, but this PyTorch was built without CUDA", cure)]
+        return [
+            Finding("GPU", NOTICE, "there is an NVIDIA driver, but this PyTorch was built without CUDA", cure)
+        ]
     reason = _last_line(seen.err) or "torch.cuda.is_available() is false"
     return [Finding("GPU", NOTICE, f"cannot be used: {reason}", "run nvidia-smi; renew the driver")]
 
@@ -251,14 +306,25 @@ def models() -> list[Finding]:
         return [Finding("models", WRONG, f"cannot be looked at: {error}", "cure what is above first")]
     names = zoo.names()
     if not names:
-        return [Finding("models", WRONG, "none is installed", "fetch the repository anew, or train one: semcom train")]
+        return [
+            Finding(
+                "models", WRONG, "none is installed", "fetch the repository anew, or train one: semcom train"
+            )
+        ]
     findings = []
     for name in names:
         try:
             loaded = zoo.load(name)
             findings.append(Finding(f"model {name}", FINE, f"intact, sha256 {loaded.sha256[:12]}"))
         except SemcomError as error:
-            findings.append(Finding(f"model {name}", WRONG, str(error), "git checkout -- gr-semcom/python/semcom/codec/weights"))
+            findings.append(
+                Finding(
+                    f"model {name}",
+                    WRONG,
+                    str(error),
+                    "git checkout -- gr-semcom/python/semcom/codec/weights",
+                )
+            )
     return findings
 
 

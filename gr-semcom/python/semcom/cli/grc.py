@@ -15,8 +15,12 @@ from semcom.errors import ConfigError, MissingError
 
 def grc(
     file: Annotated[Path | None, typer.Argument(help="A .grc flowgraph.")] = None,
-    compile_only: Annotated[bool, typer.Option("--compile", help="Generate the Python program, open nothing.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the generated program.")] = Path("."),
+    compile_only: Annotated[
+        bool, typer.Option("--compile", help="Generate the Python program, open nothing.")
+    ] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the generated program.")] = Path(
+        "."
+    ),
 ) -> None:
     """Open a flowgraph in GNU Radio Companion, with this environment's Python and blocks."""
     if file is not None and not file.is_file():
@@ -29,7 +33,9 @@ def grc(
         _compile(program, file, output, environment)
         return
     if not environment.get("DISPLAY") and not environment.get("WAYLAND_DISPLAY"):
-        raise MissingError("there is no display to open GNU Radio Companion on. Use --compile to generate the program.")
+        raise MissingError(
+            "there is no display to open GNU Radio Companion on. Use --compile to generate the program."
+        )
     command = [sys.executable, program, *([str(file)] if file else [])]
     os.execve(sys.executable, command, environment)
 
@@ -40,7 +46,10 @@ def _compile(program: str, file: Path, output: Path, environment: dict[str, str]
     writable_folder(output)
     before = {path: path.stat().st_mtime_ns for path in output.glob("*.py")}
     done = subprocess.run(
-        [sys.executable, program, "-o", str(output), str(file)], env=environment, text=True, capture_output=True
+        [sys.executable, program, "-o", str(output), str(file)],
+        env=environment,
+        text=True,
+        capture_output=True,
     )
     made = [path for path in sorted(output.glob("*.py")) if before.get(path) != path.stat().st_mtime_ns]
     if done.returncode or not made:

@@ -11,7 +11,7 @@ from semcom.errors import MissingError
 
 
 def grc_blocks_path() -> Path | None:
-    """The folder of our ``.block.yml`` files: the source tree's, else the installed one; None if there is none."""
+    """The folder of our ``.block.yml`` files: the source tree's, else the installed one, else None."""
     source_tree = Path(semcom.__file__).resolve().parents[2] / "grc"
     for folder in (source_tree, Path(sys.prefix) / "share/gnuradio/grc/blocks"):
         if any(folder.glob("semcom_*.block.yml")):
@@ -41,5 +41,7 @@ def gnuradio_program(name: str) -> str:
     here = os.pathsep.join([f"{sys.base_prefix}/bin", os.environ.get("PATH", "")])
     found = shutil.which(name, path=here)
     if found is None:
-        raise MissingError(f"the program {name} is not on this machine. Install GNU Radio; `semcom doctor` says how.")
+        raise MissingError(
+            f"the program {name} is not on this machine. Install GNU Radio; `semcom doctor` says how."
+        )
     return found

@@ -10,7 +10,9 @@ from semcom.cli import options
 
 
 def loopback(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Picture files or folders of them.")
+    ],
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
     channel: options.ChannelName = options.Channel.awgn,
@@ -22,7 +24,9 @@ def loopback(
     json: options.Json = None,
     no_radio: options.NoRadio = False,
     sample_rate: options.SampleRate = 1e6,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
+    ] = False,
 ) -> None:
     """Send pictures through the GNU Radio flowgraph at one or more SNRs."""
     from semcom.cli.console import results_table
@@ -42,7 +46,13 @@ def loopback(
     zoo.load(model)
     configs = [
         LinkConfig(
-            model=model, snr_db=snr, channel=channel.value, cfo_hz=cfo_hz, sro_ppm=sro_ppm, drop=drop, seed=seed,
+            model=model,
+            snr_db=snr,
+            channel=channel.value,
+            cfo_hz=cfo_hz,
+            sro_ppm=sro_ppm,
+            drop=drop,
+            seed=seed,
             sample_rate_hz=sample_rate,
         )
         for snr in dict.fromkeys(snr_db)

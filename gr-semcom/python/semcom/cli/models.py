@@ -17,7 +17,10 @@ def models() -> None:
         return
     wanted = (1, 4, 7, 10, 13, 20)
     table = Table(
-        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0,
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
         caption="PSNR in dB at an SNR of 1 to 20 dB over AWGN, mean over the images",
     )
     table.add_column("model", no_wrap=True)
@@ -34,5 +37,7 @@ def models() -> None:
             psnr = dict(zip(measured.get("snr_db", []), measured.get("psnr_db", [])))
             own = (name, f"{card.rho:.4f}") if line == 0 else ("", "")
             size_sha = (f"{size:.1f}", card.weights_sha256[:8]) if line == 0 else ("", "")
-            table.add_row(*own, measured["evaluation_set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha)
+            table.add_row(
+                *own, measured["evaluation_set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha
+            )
     out().print(table)

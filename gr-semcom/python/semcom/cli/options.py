@@ -32,7 +32,8 @@ def _positive(value):
 
 
 Model = Annotated[
-    str | None, typer.Option("--model", help="Name of a trained model; see `semcom models`. [default: the photo model]")
+    str | None,
+    typer.Option("--model", help="Name of a trained model; see `semcom models`. [default: the photo model]"),
 ]
 SnrDb = Annotated[
     list[float],
@@ -42,16 +43,20 @@ ChannelName = Annotated[Channel, typer.Option("--channel", help="What the air do
 CfoHz = Annotated[float, typer.Option("--cfo-hz", callback=_finite, help="Carrier frequency offset in Hz.")]
 SroPpm = Annotated[
     float,
-    typer.Option("--sro-ppm", min=-200, max=200, callback=_finite, help="Sample clock offset in parts per million."),
+    typer.Option(
+        "--sro-ppm", min=-200, max=200, callback=_finite, help="Sample clock offset in parts per million."
+    ),
 ]
 Drop = Annotated[
     float, typer.Option("--drop", min=0, max=1, callback=_finite, help="Probability that a burst is lost.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Same seed, same numbers.")]
 SampleRate = Annotated[
-    float, typer.Option("--sample-rate", callback=_positive, help="Sample rate in Hz; scales offsets and airtime.")
+    float,
+    typer.Option("--sample-rate", callback=_positive, help="Sample rate in Hz; scales offsets and airtime."),
 ]
 NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
 Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output.")
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
 ]

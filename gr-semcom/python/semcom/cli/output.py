@@ -9,7 +9,8 @@ from semcom.cli.console import out
 from semcom.files import finite, writable_file, write_json
 
 KEYS = (
-    "image snr_db snr_est_db psnr_db ms_ssim bursts_sent bursts_found bursts_lost rho overhead papr_db real_time_factor"
+    "image snr_db snr_est_db psnr_db ms_ssim bursts_sent bursts_found bursts_lost "
+    "rho overhead papr_db real_time_factor"
 ).split()
 
 
@@ -20,7 +21,7 @@ def check_json(path: Path | None) -> None:
 
 
 def give_json(path: Path | None, value, table) -> None:
-    """Shows ``table``, and writes ``value`` to ``path``; with ``-`` the JSON is shown and the table is not."""
+    """Shows ``table`` and writes ``value`` to ``path``; with ``-`` the JSON is shown instead."""
     if path is not None and str(path) == "-":
         print(json_module.dumps(finite(value), indent=2, allow_nan=False))
         return
@@ -32,6 +33,10 @@ def give_json(path: Path | None, value, table) -> None:
 def as_rows(results) -> list[dict]:
     """Dataclass results to plain dicts, without the picture."""
     return [
-        {field.name: getattr(result, field.name) for field in dataclasses.fields(result) if field.name != "picture"}
+        {
+            field.name: getattr(result, field.name)
+            for field in dataclasses.fields(result)
+            if field.name != "picture"
+        }
         for result in results
     ]

@@ -52,7 +52,8 @@ def sender(radio: bool):
         import gnuradio.gr  # noqa: F401
     except Exception as error:  # a numpy that does not fit raises more than ImportError
         raise MissingError(
-            f"GNU Radio cannot be imported ({error}). Run `semcom doctor`, or use --no-radio for the same modem without it."
+            f"GNU Radio cannot be imported ({error}). Run `semcom doctor`, or use --no-radio "
+            "for the same modem without it."
         ) from error
     from semcom.blocks.loopback import run
 
@@ -60,7 +61,7 @@ def sender(radio: bool):
 
 
 def send(pictures, configs, run) -> list:
-    """Sends the pictures with every config; a bar shows how far it is. Results in the order of the configs."""
+    """Sends the pictures with every config, with a bar; results in the order of the configs."""
     results = []
     with progress_bar() as bar:
         task = bar.add_task("sending", total=len(pictures) * len(configs))

@@ -26,12 +26,17 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds the recipe's data. [default: $SEMCOM_DATA]")
     ] = None,
-    out_folder: Annotated[Path, typer.Option("--out", help="Checkpoint, log and model go to OUT/NAME.")] = Path("runs"),
+    out_folder: Annotated[
+        Path, typer.Option("--out", help="Checkpoint, log and model go to OUT/NAME.")
+    ] = Path("runs"),
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads. [default: torch's own]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads. [default: torch's own]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from a checkpoint.")] = True,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0, help="End after this many minutes of training, all sessions together.")
+        float | None,
+        typer.Option(min=0, help="End after this many minutes of training, all sessions together."),
     ] = None,
 ) -> None:
     """Train a codec by a recipe; a training that was stopped goes on where it was."""
@@ -40,7 +45,9 @@ def train(
     import torch
 
     if device is Device.cuda and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch sees no GPU here. `semcom doctor` says why; or use --device cpu.")
+        raise ConfigError(
+            "--device cuda: PyTorch sees no GPU here. `semcom doctor` says why; or use --device cpu."
+        )
     from semcom_training.recipe import load_recipe
     from semcom_training.train import run
 
