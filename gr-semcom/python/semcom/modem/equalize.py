@@ -119,6 +119,16 @@ class Equalizer:
         turned = header * _phasor(-frequency[:, None] * (times[repeats:] - times[:repeats].mean()))[..., None]
         return self.layout.take_data(turned * channel.conj()[:, None]).flatten(1), frequency
 
+    def soft_header_again(self, training, header, guess, frequency) -> torch.Tensor:
+        """Soft symbols as in ``soft_header``, with the channel fitted to the header as first decoded, ``guess``."""
+        repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
+        times = self.layout.row_times[: repeats + rows]
+        turn = _phasor(-frequency[:, None] * (times - times[:repeats].mean()))[..., None]
+        training, header = training * turn[:, :repeats], header * turn[:, repeats:]
+        sums = (training * self.lts.conj()).sum(1) + (header * guess.conj()).sum(1)
+        channel, _ = self._channel(sums, self._fit_header, self._training_noise(training))
+        return self.layout.take_data(header * channel.conj()[:, None]).flatten(1)
+
     # -- the whole burst ----------------------------------------------------------------------------
 
     def equalize(self, training, header, payload, header_known, frequency) -> Equalized:

@@ -51,7 +51,7 @@ class Modem:
         self.profile = profile or ModemProfile()
         self.device, self.dtype = torch.device(device), dtype
         p = self.profile
-        lts = torch.as_tensor(sequences.long_training(p.active_carriers)).to(self.device, dtype)
+        lts = torch.as_tensor(sequences.long_training(p.active_carriers).copy()).to(self.device, dtype)
         sts = torch.as_tensor(sequences.short_training(p.sts_period)).to(self.device, dtype)
         symbol = ofdm.modulate(lts[None], p.fft_size, 0)
         self._lts = lts
@@ -145,6 +145,14 @@ class Modem:
         training, symbols = self._open(samples, cfo)
         soft, frequency = self._equalizer(1).soft_header(training, symbols)
         headers, bits = header_code.decode(soft)
+        if not all(headers):
+            # a second look: most words of a failed header are right, so what it was taken for is a fine training
+            guess = self._header_grid(self._equalizer(1).layout, self._header_symbols(bits.cpu().numpy()))
+            soft = self._equalizer(1).soft_header_again(training, symbols, guess, frequency)
+            again, more_bits = header_code.decode(soft)
+            for row, header in enumerate(again):
+                if headers[row] is None and header is not None:
+                    headers[row], bits[row] = header, more_bits[row]
         sent = self._header_symbols(bits.cpu().numpy())
 
         groups: dict[int, list[int]] = {}

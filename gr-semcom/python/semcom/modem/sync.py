@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from semcom.modem.profile import ModemProfile
 
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
-QUALITY_THRESHOLD = 0.13
+QUALITY_THRESHOLD = 0.18
 _SEARCH = 320  # samples around the coarse start in which the long training is looked for
 _REFINE_LAGS = (128, 512)
 _EARLIEST, _TILT = 0.02, 0.001
@@ -210,8 +210,9 @@ class StreamDetector:
         bursts, keep = [], max(0, ready - self._profile.preamble_samples)
         for i, detection in enumerate(found):
             end = detection.start + self._profile.max_burst_samples
-            if i + 1 < len(found):
-                end = min(end, found[i + 1].start)
+            following = found[i + 1] if i + 1 < len(found) else None
+            if following is not None and following.quality > 0.5 * detection.quality:
+                end = min(end, following.start)
             elif end > ready and not final:
                 keep = min(keep, max(0, detection.start - self._profile.sts_samples))
                 break
