@@ -140,6 +140,29 @@ def test_failing_warm_up_is_counted(bench):
         b.count("warm-up failed: RuntimeError: no GPU")
 
 
+def test_what_waits_is_processed_before_upstream_done_ends_the_block(bench):
+    """GNU Radio ends a message block as soon as a block upstream is done, whatever is still in its queue."""
+    first, second = doubler(batch=1), doubler(batch=1)
+    for block in (first, second):
+        block.gate.clear()
+    with bench(second, "out") as b:
+        b.top.stop()
+        b.top.wait()
+        b.top.msg_connect((first, "out"), (second, "in"))
+        b.top.start()
+        for i in range(200):
+            first.to_basic_block()._post(pmt.intern("in"), bridge.to_message(numbers(i)))
+        first.to_basic_block()._post(pmt.intern("system"), pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+        threading.Event().wait(0.3)
+        first.gate.set()
+        second.gate.set()
+        assert len(b.messages("out", 200)) == 200
+        waiter = threading.Thread(target=b.top.wait, daemon=True)
+        waiter.start()
+        waiter.join(10)
+        assert not waiter.is_alive(), "the flowgraph does not end by itself"
+
+
 def test_reasons_are_bounded():
     guard = Guarded()
     guard.init_guard("test")

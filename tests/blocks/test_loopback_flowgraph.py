@@ -81,8 +81,8 @@ def test_dropped_bursts_are_counted_and_pictures_come(model, make_pictures):
 
 
 def test_everything_dropped_ends_in_order(model, make_pictures):
-    results = run(make_pictures(5), LinkConfig(model, 15.0, drop=1.0))
-    assert [r.picture for r in results] == [None] * 5
+    results = run(make_pictures(40), LinkConfig(model, 15.0, drop=1.0))
+    assert [r.picture for r in results] == [None] * 40
     assert all(r.psnr_db is None and r.bursts_lost == r.bursts_sent == 1 for r in results)
 
 

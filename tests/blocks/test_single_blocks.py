@@ -328,7 +328,7 @@ def test_demodulator_and_estimator(bench):
         assert pdus_of(b.messages("constellation", 1))[0].data.dtype == np.complex64
     for i, pdu in enumerate(out):
         assert pdu.meta[keys.IMAGE_ID] == i and pdu.meta[keys.MODEL_HASH] == 77 and pdu.meta["mine"] == 1
-        assert pdu.meta[keys.LATENT_COUNT] == 500 and len(pdu.data) == len(pdu.meta[keys.NOISE_VAR]) == 500
+        assert pdu.meta[keys.LATENT_COUNT] == 500 and len(pdu.data) == len(pdu.vector(np.float32, keys.NOISE_VAR)) == 500
 
     with bench(blocks.pilot_snr_estimator(history=4), "out", "snr", "history") as b:
         for pdu in out:

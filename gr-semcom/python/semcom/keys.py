@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every PDU key, stream tag and message port, once.
 
-A PDU is ``cons(dict, vector)``. Blocks read and write the keys below; keys they do not know are kept
-and passed on. All values are PMT scalars (long, double, string, bool) or uniform vectors.
+A PDU is ``cons(dict, vector)``. Blocks read and write the keys below; keys they do not know are kept and passed on
+along a burst's or a picture's way (a picture put together from bursts starts a new dictionary). All values are PMT
+scalars (long, double, string, bool) or uniform vectors. Feedback and acknowledgements (``snr``, ``done``) are plain
+dictionaries.
 """
 
 # --- keys of a PDU's dictionary -------------------------------------------------------------------
@@ -39,7 +41,7 @@ TAG_TX_EOB = "tx_eob"  # end of burst (UHD)
 PORT_IN = "in"
 PORT_OUT = "out"
 PORT_SNR = "snr"  # SNR estimates, receiver to encoder
+PORT_SENT = "sent"  # pictures as the source emits them, to show beside what came out
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source
-PORT_COUNTERS = "counters"  # a block's counters in words
 PORT_CONSTELLATION = "constellation"  # c32vector to show
 PORT_HISTORY = "history"  # f32vector of the last estimates to show

@@ -28,6 +28,7 @@ from semcom.errors import ConfigError, PduError, SemcomError
 
 MAX_BATCH_PIXELS = 2**21  # of one batch through a network
 _MAX_REASONS = 64  # distinct reasons kept; the rest are counted together
+_PORT_SYSTEM = "system"  # GNU Radio's own, on every block
 _LOG_FIRST, _LOG_EVERY_S = 3, 5.0
 
 
@@ -57,6 +58,15 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, SemcomError):
         return str(error)
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+
+
+class _UpstreamDone:
+    """Stands in the queue for GNU Radio's word that a block upstream is done."""
+
+    is_end = True
+
+    def __init__(self, message: Pmt):
+        self.message = message
 
 
 class Guarded:
@@ -127,6 +137,7 @@ class PduWorker(Guarded):
         if has_input:
             self.message_port_register_in(pmt.intern(keys.PORT_IN))
             self.set_msg_handler(pmt.intern(keys.PORT_IN), self.on_message)
+            self.set_msg_handler(pmt.intern(_PORT_SYSTEM), self.on_system)
         for port in self._outputs:
             self.message_port_register_out(pmt.intern(port))
 
@@ -157,6 +168,19 @@ class PduWorker(Guarded):
             self.fail(reason_of(error), error)
             return
         self.enqueue(pdu)
+
+    def on_system(self, message: Pmt) -> None:
+        """GNU Radio says that a block upstream is done. Left alone it would end this one on the spot, with PDUs still
+        waiting; so they go first, and only then is the block told."""
+        for left in iter(lambda: self.gateway.delete_head_nowait(pmt.intern(keys.PORT_IN)), None):
+            self.on_message(left)
+        with self._arrived:
+            self._queue.append(_UpstreamDone(message))
+            self._arrived.notify_all()
+
+    def upstream_done(self, message: Pmt) -> None:
+        """All that came before is processed and published: the block is done as well."""
+        self.gateway.system_handler(message)
 
     def enqueue(self, pdu: Pdu) -> None:
         with self._arrived:
@@ -215,6 +239,9 @@ class PduWorker(Guarded):
             return taken
 
     def _serve(self, pdus: list[Pdu]) -> None:
+        if isinstance(pdus[0], _UpstreamDone):
+            self.upstream_done(pdus[0].message)
+            return
         items, end = [], pdus[0] if pdus[0].is_end else None
         if end is not None:
             items = self._attempt(self.finish)

@@ -41,7 +41,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         drop: probability that a burst is replaced by silence, to try what loss does. seed: of those draws.
         device: where the modem computes. threads, batch, max_queue: as in every block.
         on_sent: called with a dictionary a picture: image_id, latent_count, burst_count, papr_db,
-            airtime_samples.
+            airtime_samples, bursts_dropped.
     """
 
     def __init__(self, gap_samples: int = 600, idle: str = "wait", amplitude: float = 1.0, tx_tags: bool = False,
@@ -104,24 +104,27 @@ class burst_modulator(PduWorker, gr.sync_block):
         return []
 
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
+        dropped = self._random.random(len(bursts)) < self.drop
         if self._on_sent:
             self._on_sent({keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID), keys.LATENT_COUNT: len(pdu.data),
                            keys.BURST_COUNT: len(bursts), keys.PAPR_DB: papr_db(bursts),
-                           keys.AIRTIME_SAMPLES: bursts.numel()})
+                           keys.AIRTIME_SAMPLES: bursts.numel(), "bursts_dropped": int(dropped.sum())})
         gap = np.zeros(self.gap_samples, np.complex64)
-        for burst in bursts.numpy():
-            dropped = self.drop > 0 and self._random.random() < self.drop
-            samples = np.concatenate([np.zeros_like(burst) if dropped else burst, gap])
+        for burst, silent in zip(bursts.numpy(), dropped.tolist(), strict=True):
+            samples = np.concatenate([np.zeros_like(burst) if silent else burst, gap])
             tags = [(0, keys.TAG_TX_SOB), (len(samples) - 1, keys.TAG_TX_EOB)] if self.tx_tags else []
             self._queue_samples(samples, tags)
-            self.bursts_dropped += dropped
+            self.bursts_dropped += silent
             self.bursts_sent += 1
-            self.count("bursts dropped on purpose" if dropped else "bursts sent")
+            self.count("bursts dropped on purpose" if silent else "bursts sent")
 
     def on_end(self, end: Pdu) -> None:
         samples = np.zeros(self.gap_samples + 1 + _TAIL_SAMPLES, np.complex64)
         tags = [(0, keys.TAG_TX_SOB), (len(samples) - 1, keys.TAG_TX_EOB)] if self.tx_tags else []
         self._queue_samples(samples, [*tags, (self.gap_samples, keys.TAG_END)])
+
+    def upstream_done(self, message) -> None:
+        """A source of samples goes on for as long as bursts wait: until the flowgraph is stopped."""
 
     def _queue_samples(self, samples: np.ndarray, tags: list) -> None:
         with self._room:

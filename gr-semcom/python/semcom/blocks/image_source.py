@@ -56,12 +56,16 @@ class image_source(PduBlock):
         self.rate = float(rate)
 
     def on_done(self, message: Pmt) -> None:
-        """An acknowledgement: that picture is through, and whatever was sent long before it never will be."""
+        """An acknowledgement from the image sink."""
         try:
             image_id = meta_of(message).get(keys.IMAGE_ID)
         except SemcomError as error:
             self.fail(reason_of(error), error)
             return
+        self.acknowledge(image_id)
+
+    def acknowledge(self, image_id: int) -> None:
+        """That picture is through, and whatever was sent long before it never will be: room for more."""
         with self._window:
             if image_id in self._in_flight:
                 overtaken = list(self._in_flight).index(image_id) - max(self.max_in_flight // 2, 1)

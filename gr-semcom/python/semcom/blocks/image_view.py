@@ -14,7 +14,6 @@ from semcom.blocks.base import PduBlock, reason_of
 from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 
-PORT_SENT = "sent"
 _KEPT = 32  # sent pictures that wait for their reception
 
 
@@ -33,8 +32,8 @@ class image_view(PduBlock):
         super().__init__("image_view", outputs=(), max_queue=8)
         self.widget = _View(sent_title, received_title, parent)
         self._sent: OrderedDict[int, np.ndarray] = OrderedDict()
-        self.message_port_register_in(pmt.intern(PORT_SENT))
-        self.set_msg_handler(pmt.intern(PORT_SENT), self.on_sent)
+        self.message_port_register_in(pmt.intern(keys.PORT_SENT))
+        self.set_msg_handler(pmt.intern(keys.PORT_SENT), self.on_sent)
 
     def on_sent(self, message: Pmt) -> None:
         try:

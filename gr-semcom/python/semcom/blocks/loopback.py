@@ -73,6 +73,9 @@ class LoopbackFlowgraph(gr.top_block):
         Raises:
             SemcomError: nothing moved anywhere for ``stall_s``; the message names the block that starved.
         """
+        with torch.inference_mode():  # so that the time measured is that of pictures
+            self.encoder.warm_up()
+            self.decoder.warm_up()
         began = moved = time.perf_counter()
         seen = None
         self.start()
@@ -137,6 +140,7 @@ def run(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], 
     ledger = _Ledger(pictures, config)
     flowgraph = LoopbackFlowgraph(ledger.feed(), config, on_sent=ledger.sent, on_picture=ledger.received,
                                   on_modulated=ledger.modulated, device=device)
+    ledger.forget = flowgraph.source.acknowledge
     reported = 0
 
     def tick():
@@ -165,6 +169,7 @@ class _Ledger:
         self.entries: list[dict] = []
         self._open: dict[int, dict] = {}  # by the 16-bit number on the air
         self.arrived = 0
+        self.forget: Callable[[int], None] = lambda image_id: None
 
     def feed(self) -> Iterator[Picture]:
         yield from self._pictures
@@ -175,6 +180,8 @@ class _Ledger:
 
     def modulated(self, meta: dict) -> None:
         self._open[meta[keys.IMAGE_ID]].update(meta)
+        if meta["bursts_dropped"] == meta[keys.BURST_COUNT]:  # no receiver will ever acknowledge it
+            self.forget(meta[keys.IMAGE_ID])
 
     def received(self, meta: dict, pixels: np.ndarray) -> None:
         entry = self._open.get(meta.get(keys.IMAGE_ID))

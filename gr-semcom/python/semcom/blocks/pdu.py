@@ -7,6 +7,7 @@ items in big-endian order, which numpy makes at once (0.6 ms). Both ways are her
 
 import struct
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from semcom.errors import PduError
 
 Pmt = pmt.pmt_base
 
+_NO_VECTOR = "message without a vector of bytes, reals or complex numbers"
 _UNIFORM_VECTOR = 10  # tag of a uniform vector in PMT's serial form; then kind, item count, pad count, pad
 _HEADER = struct.Struct(">BBIBB")
 
@@ -95,7 +97,7 @@ def from_vector(vector: Pmt) -> np.ndarray:
     for kind in _KINDS.values():
         if kind.is_it(vector):
             return _fast_items(kind, vector) if FAST else kind.items(vector)
-    raise PduError("message without a vector of bytes, reals or complex numbers")
+    raise PduError(_NO_VECTOR)
 
 
 def to_value(value: Any) -> Pmt:
@@ -114,7 +116,8 @@ def to_value(value: Any) -> Pmt:
 
 
 def from_value(value: Pmt) -> Any:
-    """PMT to Python; what has no plain counterpart (a tuple, a nested dictionary) stays PMT and passes through."""
+    """A scalar or string to Python. The rest stays PMT and passes through as it is: vectors, which ``Pdu.vector`` reads
+    when they are asked for, and what has no plain counterpart (a tuple, a nested dictionary)."""
     if pmt.is_bool(value):
         return pmt.to_bool(value)
     if pmt.is_integer(value):
@@ -123,8 +126,6 @@ def from_value(value: Pmt) -> Any:
         return pmt.to_double(value)
     if pmt.is_symbol(value):
         return pmt.symbol_to_string(value)
-    if any(kind.is_it(value) for kind in _KINDS.values()):
-        return from_vector(value)
     return value
 
 
@@ -157,10 +158,18 @@ _REQUIRED = object()
 
 @dataclass(frozen=True)
 class Pdu:
-    """One message: a dictionary and a flat vector. Read fields with the typed getters, which complain in words."""
+    """One message: a dictionary and a flat vector. Read fields with the typed getters, which complain in words.
+
+    raw: the vector: numpy array, tensor ``[n]`` or PMT, converted only when ``data`` or ``vector`` asks; None: no vector.
+    """
 
     meta: dict[str, Any] = field(default_factory=dict)
-    data: Any = field(default_factory=lambda: np.empty(0, np.uint8))  # numpy array or tensor [n]; None: no vector
+    raw: Any = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    @cached_property
+    def data(self) -> Any:
+        """The vector as a numpy array (or the tensor it was made of)."""
+        return from_vector(self.raw) if isinstance(self.raw, Pmt) else self.raw
 
     @staticmethod
     def end() -> "Pdu":
@@ -194,8 +203,10 @@ class Pdu:
 
     def vector(self, dtype, key: str | None = None) -> np.ndarray:
         """The PDU's vector, or the one under ``key``: flat, of the given kind, all of it finite numbers."""
-        values = self.data if key is None else self._get(key, _REQUIRED)
         name = "vector" if key is None else f"'{key}'"
+        values = self.data if key is None else self._get(key, _REQUIRED)
+        if isinstance(values, Pmt) and pmt.is_uniform_vector(values):
+            values = from_vector(values)
         if not isinstance(values, np.ndarray) or values.dtype != dtype:
             raise PduError(f"PDU whose {name} is not a {_NAMES[np.dtype(dtype)]}")
         if values.dtype.kind in "fc" and not finite(values):
@@ -218,7 +229,7 @@ def finite(values: np.ndarray) -> bool:
 def to_message(pdu: Pdu) -> Pmt:
     """A ``Pdu`` to ``cons(dict, vector)``, or to a plain dictionary if it has no vector."""
     meta = to_dict(pdu.meta)
-    return meta if pdu.data is None else pmt.cons(meta, to_vector(pdu.data))
+    return meta if pdu.raw is None else pmt.cons(meta, to_value(pdu.raw))
 
 
 def from_message(message: Pmt) -> Pdu:
@@ -229,4 +240,6 @@ def from_message(message: Pmt) -> Pdu:
     """
     if not pmt.is_pair(message) or not pmt.is_uniform_vector(pmt.cdr(message)):
         raise PduError("message that is not a PDU (a dictionary and a vector)")
-    return Pdu(from_dict(pmt.car(message)), from_vector(pmt.cdr(message)))
+    if not any(kind.is_it(pmt.cdr(message)) for kind in _KINDS.values()):
+        raise PduError(_NO_VECTOR)
+    return Pdu(from_dict(pmt.car(message)), pmt.cdr(message))

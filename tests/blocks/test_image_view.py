@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Qt widget, without a screen, in a process of its own (Qt aborts a process that has no display)."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("PyQt5")
+
+SCRIPT = """
+import sys, time
+import numpy as np
+import pmt
+from gnuradio import gr
+from PyQt5 import Qt
+from semcom import blocks, keys
+from semcom.blocks import pdu as bridge
+
+app = Qt.QApplication(sys.argv)
+view = blocks.image_view()
+source = blocks.image_source(pictures_in=[], max_in_flight=0)
+top = gr.top_block()
+top.msg_connect((source, "out"), (view, "in"))
+top.start()
+view.widget.resize(700, 400)
+view.widget.show()
+post = view.to_basic_block()._post
+
+def picture(shade, **meta):
+    pixels = np.full((20, 30, 3), shade, np.uint8)
+    return bridge.to_message(bridge.Pdu({keys.IMAGE_ID: 5, keys.HEIGHT: 20, keys.WIDTH: 30, **meta}, pixels.reshape(-1)))
+
+post(pmt.intern("sent"), picture(100))
+post(pmt.intern("sent"), pmt.intern("garbage"))
+post(pmt.intern("in"), picture(110, snr_db=9.87, bursts_received=1, burst_count=2))
+post(pmt.intern("in"), bridge.to_message(bridge.Pdu({}, np.zeros(3, np.uint8))))
+end = time.monotonic() + 20
+while time.monotonic() < end and sum(view.counters.values()) < 3:
+    app.processEvents()
+    time.sleep(0.01)
+for _ in range(20):
+    app.processEvents()
+shown = view.widget.grab().toImage()
+top.stop()
+top.wait()
+print("TEXT", view.widget._text.text())
+print("COUNTERS", dict(view.counters))
+print("SENT", shown.pixelColor(175, 200).red(), "RECEIVED", shown.pixelColor(525, 200).red())
+"""
+
+
+@pytest.mark.timeout(60)
+def test_shows_both_pictures_and_what_is_known_of_them():
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=50, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "TEXT PSNR 28.1 dB    SNR estimated 9.9 dB    1 of 2 bursts" in result.stdout, result.stdout
+    assert "SENT 100 RECEIVED 110" in result.stdout, result.stdout
+    assert "message that is not a PDU" in result.stdout and "PDU without 'height'" in result.stdout
+
+
+def test_caption():
+    from semcom.blocks.image_view import caption
+
+    assert caption(None, float("nan"), 0, 0) == ""
+    assert caption(31.26, 10.04, 3, 4) == "PSNR 31.3 dB    SNR estimated 10.0 dB    3 of 4 bursts"
