@@ -32,7 +32,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 def write_table(name: str, title: str, command: str, header: list[str], rows: list[list], note: str = "") -> None:
     """A markdown table with the command that makes it, to docs/figures and to the screen."""
     cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    lines = [f"# {title}", "", f"Made by `{command}`.", "", "| " + " | ".join(header) + " |",
+    lines = [f"# {title}", "", f"Made by `.venv/bin/python {command}`.", "", "| " + " | ".join(header) + " |",
              "|" + "---|" * len(header), *("| " + " | ".join(row) + " |" for row in cells), ""]
     if note:
         lines += [note, ""]
@@ -69,7 +69,8 @@ def snr(trials: int = 20_000, gnuradio_estimates: int = 1000) -> None:
                  "GNU Radio M2M4", "GNU Radio SVR", "GNU Radio simple"], rows,
                 f"Ours: {trials} trials, unknown gain, data-aided. GNU Radio's `mpsk_snr_est_cc` is blind; it ran in a real "
                 f"flowgraph on QPSK, warm, remembering as many symbols as there are pilots, {gnuradio_estimates} estimates; "
-                "where it says NaN its RMSE is over the rest.")
+                "where it says NaN its RMSE is over the rest. Its `simple` kind forgets nothing: it averages over all symbols "
+                "since the start, up to hundreds of times as many, which no burst has, and is still 2.5 to 5 dB off at low SNR.")
 
 
 @app.command()
