@@ -36,7 +36,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from a checkpoint.")] = True,
     max_minutes: Annotated[
         float | None,
-        typer.Option(min=0, help="End after this many minutes of training, all sessions together."),
+        typer.Option(min=0.01, help="End after this many minutes of training, all sessions together."),
     ] = None,
 ) -> None:
     """Train a codec by a recipe; a training that was stopped goes on where it was."""
