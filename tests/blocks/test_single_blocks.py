@@ -15,7 +15,7 @@ from semcom import blocks, keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, ImageError, ModelError
-from semcom.modem import Modem, StreamDetector
+from semcom.modem import BurstHeader, Modem, StreamDetector
 from semcom.pictures import write_png
 
 pytestmark = pytest.mark.timeout(90)
@@ -361,6 +361,25 @@ def test_demodulator_counts_what_it_cannot_read(bench):
         b.count("not a c32vector")
         b.post(good)
         b.messages("out", 1)
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"version": 2}, "frame version 2"), ({"mode": 5}, "payload mode 5"), ({"height": 0}, "empty picture"),
+    ({"burst_index": 3}, "burst 3 of 1"), ({"latent_count": 2**22 - 1}, "burst"),
+])
+def test_demodulator_counts_headers_of_another_make(fields, words, bench):
+    """The CRC is good, the contents are not for us: counted before anything is allocated, and the next burst is read."""
+    modem = Modem()
+    usual = {"image_id": 1, "burst_index": 0, "burst_count": 1, "height": 20, "width": 25, "latent_count": 500,
+             "model_hash": 77}
+    payload = torch.randn(2, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(5))
+    headers = [BurstHeader(**{**usual, **fields}), BurstHeader(**{**usual, "image_id": 2})]
+    with bench(blocks.burst_demodulator(), "out") as b:
+        for pdu in detected(modem.modulate_bursts(payload, headers)):
+            b.post(pdu)
+        out = pdus_of(b.messages("out", 1))
+        b.count(words)
+    assert out[0].meta[keys.IMAGE_ID] == 2
 
 
 def test_estimator_counts_what_it_cannot_use(bench):
