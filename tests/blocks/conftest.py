@@ -34,7 +34,9 @@ def other_model(tiny_model, tmp_path_factory) -> str:
     with torch.no_grad():
         loaded.codec.linear_decoder.bias.add_(0.01)
     sha256 = zoo.save_weights(loaded.codec, folder / "other.safetensors")
-    card = dataclasses.replace(loaded.card, name="other", weights_file="other.safetensors", weights_sha256=sha256)
+    card = dataclasses.replace(
+        loaded.card, name="other", weights_file="other.safetensors", weights_sha256=sha256
+    )
     card.write(folder / "other.json")
     return str(folder / "other.json")
 

@@ -39,16 +39,24 @@ class Bench:
     def messages(self, port, count=1, timeout=10.0):
         """Waits for ``count`` messages at a port."""
         got = self.recorders[port].got
-        wait_until(lambda: len(got) >= count, timeout, lambda: f"{count} messages at '{port}', got {len(got)}; "
-                   f"counters {dict(self.block.counters)}")
+        wait_until(
+            lambda: len(got) >= count,
+            timeout,
+            lambda: f"{count} messages at '{port}', got {len(got)}; counters {dict(self.block.counters)}",
+        )
         return list(got)
 
     def count(self, words, at_least=1, timeout=10.0):
         """Waits until a counter whose reason contains ``words`` has got that far."""
+
         def total():
             return sum(n for reason, n in dict(self.block.counters).items() if words in reason)
 
-        wait_until(lambda: total() >= at_least, timeout, lambda: f"a counter with {words!r}: {dict(self.block.counters)}")
+        wait_until(
+            lambda: total() >= at_least,
+            timeout,
+            lambda: f"a counter with {words!r}: {dict(self.block.counters)}",
+        )
         return total()
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every block inherits: bounded queue, batches, one bad PDU never takes others with it, order of the end."""
+"""What every block inherits: bounded queue, batches, one bad PDU never takes others with it, order of the
+end."""
 
 import threading
 

@@ -30,7 +30,8 @@ post = view.to_basic_block()._post
 
 def picture(shade, **meta):
     pixels = np.full((20, 30, 3), shade, np.uint8)
-    return bridge.to_message(bridge.Pdu({keys.IMAGE_ID: 5, keys.HEIGHT: 20, keys.WIDTH: 30, **meta}, pixels.reshape(-1)))
+    meta = {keys.IMAGE_ID: 5, keys.HEIGHT: 20, keys.WIDTH: 30, **meta}
+    return bridge.to_message(bridge.Pdu(meta, pixels.reshape(-1)))
 
 post(pmt.intern("sent"), picture(100))
 post(pmt.intern("sent"), pmt.intern("garbage"))
@@ -54,7 +55,9 @@ print("SENT", shown.pixelColor(175, 200).red(), "RECEIVED", shown.pixelColor(525
 @pytest.mark.timeout(60)
 def test_shows_both_pictures_and_what_is_known_of_them():
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=50, env=environment)
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=50, env=environment
+    )
     assert result.returncode == 0, result.stderr
     assert "TEXT PSNR 28.1 dB    SNR estimated 9.9 dB    1 of 2 bursts" in result.stdout, result.stdout
     assert "SENT 100 RECEIVED 110" in result.stdout, result.stdout

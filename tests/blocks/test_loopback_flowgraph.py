@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole chain as one flowgraph: nothing lost on a clean channel, loss counted, never a hang, memory flat."""
+"""The whole chain as one flowgraph: nothing lost on a clean channel, loss counted, never a hang, memory
+flat."""
 
 import os
 import resource
@@ -10,7 +11,7 @@ import pytest
 from gnuradio import blocks as gr_blocks
 from gnuradio import gr
 
-from semcom import blocks, keys
+from semcom import keys
 from semcom.blocks.loopback import LoopbackFlowgraph, delay_taps, make_channel, run
 from semcom.errors import ModelError, SemcomError
 from semcom.link import LinkConfig, simulate
@@ -50,10 +51,16 @@ def test_pictures_of_many_sizes_and_several_bursts(model):
     assert sum(r.bursts_lost for r in results) == 0 and max(r.bursts_sent for r in results) > 2
 
 
-@pytest.mark.parametrize("config", [
-    {"channel": "awgn", "cfo_hz": 30_000.0}, {"channel": "awgn", "cfo_hz": -30_000.0, "sro_ppm": 20.0},
-    {"channel": "ideal", "sro_ppm": -20.0}, {"channel": "multipath", "seed": 3}, {"channel": "awgn", "snr_db": -5.0},
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"channel": "awgn", "cfo_hz": 30_000.0},
+        {"channel": "awgn", "cfo_hz": -30_000.0, "sro_ppm": 20.0},
+        {"channel": "ideal", "sro_ppm": -20.0},
+        {"channel": "multipath", "seed": 3},
+        {"channel": "awgn", "snr_db": -5.0},
+    ],
+)
 def test_impaired_channels_lose_nothing(config, model, make_pictures):
     results = run(make_pictures(10, 48, 48), LinkConfig(model, **{"snr_db": 15.0, **config}))
     assert sum(r.bursts_lost for r in results) == 0
@@ -62,7 +69,9 @@ def test_impaired_channels_lose_nothing(config, model, make_pictures):
 def test_clock_offset_costs_no_quality(model, make_pictures):
     pictures = list(make_pictures(6, 120, 120))
     straight, skewed = (
-        np.mean([r.psnr_db for r in run(pictures, LinkConfig(model, 20.0, sro_ppm=ppm))]) for ppm in (0.0, 20.0))
+        np.mean([r.psnr_db for r in run(pictures, LinkConfig(model, 20.0, sro_ppm=ppm))])
+        for ppm in (0.0, 20.0)
+    )
     assert skewed > straight - 0.3
 
 
@@ -98,7 +107,9 @@ def test_unknown_model_is_refused_before_anything_starts():
 def test_a_standstill_names_the_block_that_starves(model, make_pictures):
     flowgraph = LoopbackFlowgraph(make_pictures(2), LinkConfig(model, 10.0))
     flowgraph.msg_disconnect((flowgraph.demodulator, keys.PORT_OUT), (flowgraph.estimator, keys.PORT_IN))
-    with pytest.raises(SemcomError, match="'pilot_snr_estimator' is the first block that waits.*burst_detector: "):
+    with pytest.raises(
+        SemcomError, match="'pilot_snr_estimator' is the first block that waits.*burst_detector: "
+    ):
         flowgraph.run_to_end(stall_s=1.0)
 
 
@@ -132,8 +143,17 @@ def test_fading_and_multipath_keep_the_mean_power():
     taps = np.array(delay_taps(16))
     assert len(taps) == 17 and abs(np.sum(np.abs(taps) ** 2) - 1) < 1e-5 and len(delay_taps(0)) == 1
     power = [
-        np.mean(np.abs(through(make_channel(LinkConfig("any", 60.0, channel="rayleigh", seed=seed)),
-                               np.ones(2_000, np.complex64))) ** 2) for seed in range(300)]
+        np.mean(
+            np.abs(
+                through(
+                    make_channel(LinkConfig("any", 60.0, channel="rayleigh", seed=seed)),
+                    np.ones(2_000, np.complex64),
+                )
+            )
+            ** 2
+        )
+        for seed in range(300)
+    ]
     assert 0.8 < np.mean(power) < 1.2
 
 
@@ -146,7 +166,8 @@ def resident_mib() -> float:
 
 
 def send_many(model: str, count: int) -> dict:
-    """Sends ``count`` pictures of 32 x 32 through one flowgraph; resident memory as it goes, and what was lost."""
+    """Sends ``count`` pictures of 32 x 32 through one flowgraph; resident memory as it goes, and what was
+    lost."""
     random = np.random.default_rng(0)
     memory, received = [], []
 
@@ -162,8 +183,15 @@ def send_many(model: str, count: int) -> dict:
     flowgraph = LoopbackFlowgraph(pictures(), LinkConfig(model, 20.0), on_picture=on_picture)
     seconds = flowgraph.run_to_end()
     settled = memory[len(memory) // 5 :]  # the first fifth warms caches and buffers
-    return {"pictures": count, "lost": count - len(set(received)), "seconds": seconds, "first_mib": settled[0],
-            "last_mib": settled[-1], "largest_mib": max(settled), "growth": settled[-1] / settled[0] - 1}
+    return {
+        "pictures": count,
+        "lost": count - len(set(received)),
+        "seconds": seconds,
+        "first_mib": settled[0],
+        "last_mib": settled[-1],
+        "largest_mib": max(settled),
+        "growth": settled[-1] / settled[0] - 1,
+    }
 
 
 @pytest.mark.timeout(1200)

@@ -17,8 +17,12 @@ pytestmark = pytest.mark.timeout(60)
 
 DTYPES = [np.uint8, np.int32, np.float32, np.complex64]
 vectors = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 300)))
-scalars = st.one_of(st.booleans(), st.integers(-2**31, 2**31), st.floats(allow_nan=False), st.text(
-    st.characters(codec="ascii", exclude_categories=["C"]), max_size=20))
+scalars = st.one_of(
+    st.booleans(),
+    st.integers(-(2**31), 2**31),
+    st.floats(allow_nan=False),
+    st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=20),
+)
 
 
 @settings(deadline=None, max_examples=200)
@@ -67,11 +71,20 @@ def test_unknown_values_pass_through():
     assert pmt.equal(pmt.dict_ref(pmt.car(again), pmt.intern("mine"), pmt.PMT_NIL), strange)
 
 
-@pytest.mark.parametrize("message", [
-    pmt.PMT_NIL, pmt.from_long(3), pmt.intern("garbage"), pmt.cons(pmt.PMT_NIL, pmt.PMT_NIL), pmt.make_dict(),
-    pmt.cons(pmt.intern("no dict"), pmt.init_u8vector(1, [1])), pmt.init_u8vector(1, [1]),
-    pmt.cons(pmt.make_dict(), pmt.init_f64vector(1, [1.0])), pmt.cons(pmt.from_long(1), pmt.from_long(2)),
-])
+@pytest.mark.parametrize(
+    "message",
+    [
+        pmt.PMT_NIL,
+        pmt.from_long(3),
+        pmt.intern("garbage"),
+        pmt.cons(pmt.PMT_NIL, pmt.PMT_NIL),
+        pmt.make_dict(),
+        pmt.cons(pmt.intern("no dict"), pmt.init_u8vector(1, [1])),
+        pmt.init_u8vector(1, [1]),
+        pmt.cons(pmt.make_dict(), pmt.init_f64vector(1, [1.0])),
+        pmt.cons(pmt.from_long(1), pmt.from_long(2)),
+    ],
+)
 def test_garbage_is_refused_in_words(message):
     with pytest.raises(PduError, match="message"):
         bridge.from_message(message)
@@ -83,10 +96,14 @@ def test_typed_getters_complain_in_words():
         pdu.integer("gone")
     assert pdu.integer("gone", 3) == 3
     for call, match in [
-        (lambda: pdu.integer("a"), "not a whole number"), (lambda: pdu.integer("c"), "not a whole number"),
-        (lambda: pdu.number("b"), "not a number"), (lambda: pdu.text("a"), "not a string"),
-        (lambda: pdu.vector(np.complex64), "vector is not a c32vector"), (lambda: pdu.vector(np.float32), "NaN"),
-        (lambda: pdu.vector(np.float32, "v"), "'v' is not a f32vector"), (lambda: pdu.vector(np.float32, "b"), "'b' is not"),
+        (lambda: pdu.integer("a"), "not a whole number"),
+        (lambda: pdu.integer("c"), "not a whole number"),
+        (lambda: pdu.number("b"), "not a number"),
+        (lambda: pdu.text("a"), "not a string"),
+        (lambda: pdu.vector(np.complex64), "vector is not a c32vector"),
+        (lambda: pdu.vector(np.float32), "NaN"),
+        (lambda: pdu.vector(np.float32, "v"), "'v' is not a f32vector"),
+        (lambda: pdu.vector(np.float32, "b"), "'b' is not"),
     ]:
         with pytest.raises(PduError, match=match):
             call()

@@ -27,7 +27,9 @@ def pdus_of(messages):
 
 def picture_pdu(picture, image_id=0, **meta):
     height, width = picture.pixels.shape[:2]
-    return Pdu({keys.IMAGE_ID: image_id, keys.HEIGHT: height, keys.WIDTH: width, **meta}, picture.pixels.reshape(-1))
+    return Pdu(
+        {keys.IMAGE_ID: image_id, keys.HEIGHT: height, keys.WIDTH: width, **meta}, picture.pixels.reshape(-1)
+    )
 
 
 # -- image source ----------------------------------------------------------------------------------
@@ -161,7 +163,10 @@ def test_unknown_model_suggests_and_bad_arguments_are_named(model):
 
 def latents_pdu(count=500, image_id=3, seed=0, **meta):
     latents = torch.randn(count, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
-    return Pdu({keys.IMAGE_ID: image_id, keys.HEIGHT: 20, keys.WIDTH: 25, keys.MODEL_HASH: 77, **meta}, latents.numpy())
+    return Pdu(
+        {keys.IMAGE_ID: image_id, keys.HEIGHT: 20, keys.WIDTH: 25, keys.MODEL_HASH: 77, **meta},
+        latents.numpy(),
+    )
 
 
 class Stream:
@@ -202,7 +207,11 @@ def test_modulator_sends_what_the_modem_makes_with_gaps_and_tags():
     tags = {(pmt.symbol_to_string(tag.key), tag.offset) for tag in stream.sink.tags()}
     assert ("tx_sob", 100) in tags and ("tx_eob", 100 + size + 99) in tags
     assert (block.bursts_sent, block.bursts_dropped) == (2, 0)
-    assert sent[0][keys.BURST_COUNT] == 2 and sent[0][keys.AIRTIME_SAMPLES] == 2 * size and 5 < sent[0][keys.PAPR_DB] < 20
+    assert (
+        sent[0][keys.BURST_COUNT] == 2
+        and sent[0][keys.AIRTIME_SAMPLES] == 2 * size
+        and 5 < sent[0][keys.PAPR_DB] < 20
+    )
     assert not out[100 + count * (size + 100) :].any()  # silence to the end
 
 
@@ -218,7 +227,9 @@ def test_modulator_waits_or_sends_zeros():
 def test_modulator_drops_with_a_seed():
     def run():
         block = blocks.burst_modulator(drop=0.5, seed=4)
-        Stream(block).run([latents_pdu(300, i) for i in range(40)] + [Pdu.end()], lambda s: s.has_tag(keys.TAG_END))
+        Stream(block).run(
+            [latents_pdu(300, i) for i in range(40)] + [Pdu.end()], lambda s: s.has_tag(keys.TAG_END)
+        )
         return block.bursts_sent, block.bursts_dropped
 
     first = run()
@@ -229,15 +240,25 @@ def test_modulator_refuses_bad_latents_and_goes_on():
     block = blocks.burst_modulator()
     good = latents_pdu()
     bad = [
-        Pdu(good.meta, good.data.real), Pdu({}, good.data), good.with_meta(**{keys.LATENT_COUNT: 3}),
-        good.with_meta(**{keys.HEIGHT: 10**6}), Pdu(good.meta, np.full(9, np.nan, np.complex64)),
+        Pdu(good.meta, good.data.real),
+        Pdu({}, good.data),
+        good.with_meta(**{keys.LATENT_COUNT: 3}),
+        good.with_meta(**{keys.HEIGHT: 10**6}),
+        Pdu(good.meta, np.full(9, np.nan, np.complex64)),
         Pdu(good.meta, np.empty(0, np.complex64)),
     ]
     stream = Stream(block)
     stream.run([*bad, good, Pdu.end()], lambda s: s.has_tag(keys.TAG_END))
     assert block.bursts_sent == 1
     reasons = "; ".join(block.counters)
-    for words in ("not a c32vector", "without 'image_id'", "latent_count long", "height is 1000000", "NaN", "0 latents"):
+    for words in (
+        "not a c32vector",
+        "without 'image_id'",
+        "latent_count long",
+        "height is 1000000",
+        "NaN",
+        "0 latents",
+    ):
         assert words in reasons
 
 
@@ -261,7 +282,9 @@ def on_air(bursts, gap=600):
 
 def modulated(count=6, latents=500):
     payload = torch.randn(count, latents, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
-    bursts = Modem().modulate(payload, image_id=list(range(count)), size=(20, 25), model_hash=77).flatten(0, 1)
+    bursts = (
+        Modem().modulate(payload, image_id=list(range(count)), size=(20, 25), model_hash=77).flatten(0, 1)
+    )
     return payload, bursts
 
 
@@ -274,7 +297,9 @@ def detect(samples, **options):
     top.connect(source, block)
     top.msg_connect((block, "out"), (recorder, "in"))
     top.start()
-    wait_until(lambda: recorder.got and bridge.from_message(recorder.got[-1]).is_end, 30, lambda: str(block.counters))
+    wait_until(
+        lambda: recorder.got and bridge.from_message(recorder.got[-1]).is_end, 30, lambda: str(block.counters)
+    )
     top.stop()
     top.wait()
     return block, pdus_of(recorder.got)
@@ -315,8 +340,13 @@ def test_detector_on_noise_finds_nothing():
 def detected(bursts):
     library = StreamDetector(Modem())
     found = library.push(on_air(bursts)) + library.flush()
-    return [Pdu({keys.SAMPLE_OFFSET: f.sample_offset, keys.CFO: f.cfo, keys.SYNC_QUALITY: f.quality}, f.samples.numpy())
-            for f in found]
+    return [
+        Pdu(
+            {keys.SAMPLE_OFFSET: f.sample_offset, keys.CFO: f.cfo, keys.SYNC_QUALITY: f.quality},
+            f.samples.numpy(),
+        )
+        for f in found
+    ]
 
 
 def test_demodulator_and_estimator(bench):
@@ -328,7 +358,10 @@ def test_demodulator_and_estimator(bench):
         assert pdus_of(b.messages("constellation", 1))[0].data.dtype == np.complex64
     for i, pdu in enumerate(out):
         assert pdu.meta[keys.IMAGE_ID] == i and pdu.meta[keys.MODEL_HASH] == 77 and pdu.meta["mine"] == 1
-        assert pdu.meta[keys.LATENT_COUNT] == 500 and len(pdu.data) == len(pdu.vector(np.float32, keys.NOISE_VAR)) == 500
+        assert (
+            pdu.meta[keys.LATENT_COUNT] == 500
+            and len(pdu.data) == len(pdu.vector(np.float32, keys.NOISE_VAR)) == 500
+        )
 
     with bench(blocks.pilot_snr_estimator(history=4), "out", "snr", "history") as b:
         for pdu in out:
@@ -345,7 +378,9 @@ def test_demodulator_and_estimator(bench):
 def test_demodulator_counts_what_it_cannot_read(bench):
     _, bursts = modulated(1)
     good = detected(bursts)[0]
-    noise = np.random.default_rng(0).normal(size=(20_000, 2)).astype(np.float32).view(np.complex64).reshape(-1)
+    noise = (
+        np.random.default_rng(0).normal(size=(20_000, 2)).astype(np.float32).view(np.complex64).reshape(-1)
+    )
     bad = good.data.copy()
     bad[100] = np.nan
     with bench(blocks.burst_demodulator(), "out") as b:
@@ -363,15 +398,29 @@ def test_demodulator_counts_what_it_cannot_read(bench):
         b.messages("out", 1)
 
 
-@pytest.mark.parametrize(("fields", "words"), [
-    ({"version": 2}, "frame version 2"), ({"mode": 5}, "payload mode 5"), ({"height": 0}, "empty picture"),
-    ({"burst_index": 3}, "burst 3 of 1"), ({"latent_count": 2**22 - 1}, "burst"),
-])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"version": 2}, "frame version 2"),
+        ({"mode": 5}, "payload mode 5"),
+        ({"height": 0}, "empty picture"),
+        ({"burst_index": 3}, "burst 3 of 1"),
+        ({"latent_count": 2**22 - 1}, "burst"),
+    ],
+)
 def test_demodulator_counts_headers_of_another_make(fields, words, bench):
-    """The CRC is good, the contents are not for us: counted before anything is allocated, and the next burst is read."""
+    """The CRC is good, the contents are not for us: counted before anything is allocated, and the next burst
+    is read."""
     modem = Modem()
-    usual = {"image_id": 1, "burst_index": 0, "burst_count": 1, "height": 20, "width": 25, "latent_count": 500,
-             "model_hash": 77}
+    usual = {
+        "image_id": 1,
+        "burst_index": 0,
+        "burst_count": 1,
+        "height": 20,
+        "width": 25,
+        "latent_count": 500,
+        "model_hash": 77,
+    }
     payload = torch.randn(2, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(5))
     headers = [BurstHeader(**{**usual, **fields}), BurstHeader(**{**usual, "image_id": 2})]
     with bench(blocks.burst_demodulator(), "out") as b:
@@ -406,10 +455,20 @@ def burst_pdus(model, picture, image_id=0, snr_db=20.0):
     plan = modem.plan(len(latents))
     height, width = picture.pixels.shape[:2]
     for index, row in enumerate(modem.pack_latents(latents[None])):
-        yield Pdu({
-            keys.IMAGE_ID: image_id, keys.BURST_INDEX: index, keys.BURST_COUNT: plan.burst_count, keys.HEIGHT: height,
-            keys.WIDTH: width, keys.LATENT_COUNT: plan.latent_count, keys.MODEL_HASH: loaded.model_hash,
-            keys.NOISE_VAR: np.full(len(row), 0.01, np.float32), keys.SNR_DB: snr_db}, row.numpy())
+        yield Pdu(
+            {
+                keys.IMAGE_ID: image_id,
+                keys.BURST_INDEX: index,
+                keys.BURST_COUNT: plan.burst_count,
+                keys.HEIGHT: height,
+                keys.WIDTH: width,
+                keys.LATENT_COUNT: plan.latent_count,
+                keys.MODEL_HASH: loaded.model_hash,
+                keys.NOISE_VAR: np.full(len(row), 0.01, np.float32),
+                keys.SNR_DB: snr_db,
+            },
+            row.numpy(),
+        )
 
 
 def test_decoder_brings_pictures_back(bench, model, make_pictures):
@@ -450,7 +509,11 @@ def test_decoder_counts_strangers_and_goes_on(bench, model, other_model, make_pi
     with bench(blocks.deepjscc_decoder(model), "out") as b:
         b.post(next(burst_pdus(other_model, picture)))
         b.count("another model")
-        b.post(good.with_meta(**{keys.HEIGHT: 4000, keys.WIDTH: 4000, keys.LATENT_COUNT: 2**22 - 1, keys.BURST_COUNT: 486}))
+        b.post(
+            good.with_meta(
+                **{keys.HEIGHT: 4000, keys.WIDTH: 4000, keys.LATENT_COUNT: 2**22 - 1, keys.BURST_COUNT: 486}
+            )
+        )
         b.count("size does not fit the model")
         b.post(good.with_meta(**{keys.BURST_INDEX: 7}))
         b.count("burst 7 of 1 cannot be")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every .block.yml through GRC's own loader, every .grc compiled by grcc, and the loopback run without a screen."""
+"""Every .block.yml through GRC's own loader, every .grc compiled by grcc, and the loopback run without a
+screen."""
 
 import inspect
 import json
@@ -23,7 +24,13 @@ pytestmark = pytest.mark.timeout(180)
 
 def environment(tmp_path, **more) -> dict:
     clean = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
-    return {**clean, "HOME": str(tmp_path), "GRC_BLOCKS_PATH": str(GRC), "QT_QPA_PLATFORM": "offscreen", **more}
+    return {
+        **clean,
+        "HOME": str(tmp_path),
+        "GRC_BLOCKS_PATH": str(GRC),
+        "QT_QPA_PLATFORM": "offscreen",
+        **more,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +43,12 @@ def platform(tmp_path_factory):
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("GRC_BLOCKS_PATH", str(GRC))
-        platform = Platform(name="test", prefs=gr.prefs(), version=gr.version(),
-                            version_parts=(gr.major_version(), gr.api_version(), gr.minor_version()))
+        platform = Platform(
+            name="test",
+            prefs=gr.prefs(),
+            version=gr.version(),
+            version_parts=(gr.major_version(), gr.api_version(), gr.minor_version()),
+        )
         platform.build_library()
         yield platform
 
@@ -61,7 +72,9 @@ def test_block_description(path, platform, caplog):
     assert "Input:" in data["documentation"] or "Output:" in data["documentation"]
     numeric = [p["id"] for p in data["parameters"] if p["dtype"] in ("real", "int")]
     for name in numeric:
-        assert any(re.search(rf"\b{name}\b", rule) for rule in data.get("asserts", [])), f"no assert on {name}"
+        assert any(re.search(rf"\b{name}\b", rule) for rule in data.get("asserts", [])), (
+            f"no assert on {name}"
+        )
         assert not any(p["label"] == name for p in data["parameters"])
 
 
@@ -80,7 +93,9 @@ def test_description_fits_the_class(path, platform):
         assert parameter["id"] in arguments, f"{cls.__name__} has no argument {parameter['id']}"
         default = arguments[parameter["id"]].default
         told = str(parameter["default"])
-        assert str(default) == told or float(default) == float(told), f"{parameter['id']}: {default} is not {told}"
+        assert str(default) == told or float(default) == float(told), (
+            f"{parameter['id']}: {default} is not {told}"
+        )
     for callback in data["templates"].get("callbacks", []):
         assert callable(getattr(cls, callback.split("(")[0]))
     if data["id"] != "semcom_image_view":
@@ -98,8 +113,12 @@ def test_flowgraph_is_valid(path, platform):
     flowgraph.import_data(platform.parse_flow_graph(str(path)))
     flowgraph.rewrite()
     flowgraph.validate()
-    assert flowgraph.is_valid(), [f"{element}: {message}" for element, message in flowgraph.iter_error_messages()]
-    assert any(block.key == "import" for block in flowgraph.blocks), "an import block makes grcc fail without semcom"
+    assert flowgraph.is_valid(), [
+        f"{element}: {message}" for element, message in flowgraph.iter_error_messages()
+    ]
+    assert any(block.key == "import" for block in flowgraph.blocks), (
+        "an import block makes grcc fail without semcom"
+    )
     boxes = [(b.states["coordinate"], b.name) for b in flowgraph.blocks]
     assert len({tuple(at) for at, _ in boxes}) == len(boxes), "blocks lie on one another"
 
@@ -112,10 +131,17 @@ def compiled(tmp_path_factory):
     def compile_it(path: Path) -> Path:
         if path not in made:
             if not GRCC.exists():
-                pytest.skip(f"{GRCC} is not installed: GNU Radio Companion's compiler comes with the gnuradio package")
+                pytest.skip(
+                    f"{GRCC} is not installed: GNU Radio Companion's compiler comes with the gnuradio package"
+                )
             out = tmp_path_factory.mktemp("compiled")
-            result = subprocess.run([sys.executable, str(GRCC), "-o", str(out), str(path)], env=environment(out),
-                                    capture_output=True, text=True, timeout=120)
+            result = subprocess.run(
+                [sys.executable, str(GRCC), "-o", str(out), str(path)],
+                env=environment(out),
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
             assert result.returncode == 0, result.stdout + result.stderr
             made[path] = out / f"{path.stem}.py"
         return made[path]
@@ -149,10 +175,11 @@ def look():
         tb.set_delay_samples(8)
     if shown >= 8 or time.monotonic() - began > 60:
         pixels = tb.grab()
-        chain = (tb.image_source, tb.encoder, tb.modulator, tb.detector, tb.demodulator, tb.estimator, tb.decoder, tb.view)
+        chain = (tb.encoder, tb.modulator, tb.detector, tb.demodulator, tb.estimator, tb.decoder, tb.view)
         print("FIGURES", json.dumps({
-            "shown": shown, "size": [pixels.width(), pixels.height()], "cfo_hz": tb.cfo_hz,
-            "encoder_snr_db": tb.encoder.snr_now(), "rate": tb.detector.nitems_read(0) / (time.monotonic() - began),
+            "shown": shown, "size": [pixels.width(), pixels.height()],
+            "encoder_snr_db": tb.encoder.snr_now(),
+            "samples_per_s": tb.detector.nitems_read(0) / (time.monotonic() - began),
             "counters": {block.name(): dict(block.counters) for block in chain}}))
         tb.stop()
         tb.wait()
@@ -168,8 +195,13 @@ app.exec_()
 def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     pytest.importorskip("PyQt5")
     script = compiled(ROOT / "flowgraphs" / "loopback.grc")
-    result = subprocess.run([sys.executable, "-c", RUN_LOOPBACK, str(script)], env=environment(tmp_path),
-                            capture_output=True, text=True, timeout=150)
+    result = subprocess.run(
+        [sys.executable, "-c", RUN_LOOPBACK, str(script)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
     line = next((line for line in result.stdout.splitlines() if line.startswith("FIGURES ")), None)
     assert line, result.stdout + result.stderr
     figures = json.loads(line.removeprefix("FIGURES "))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every PDU key, stream tag and message port, once.
 
-A PDU is ``cons(dict, vector)``. Blocks read and write the keys below; keys they do not know are kept and passed on
-along a burst's or a picture's way (a picture put together from bursts starts a new dictionary). All values are PMT
-scalars (long, double, string, bool) or uniform vectors. Feedback and acknowledgements (``snr``, ``done``) are plain
-dictionaries.
+A PDU is ``cons(dict, vector)``. Blocks read and write the keys below; keys they do not know are kept and
+passed on along a burst's or a picture's way (a picture put together from bursts starts a new dictionary).
+All values are PMT scalars (long, double, string, bool) or uniform vectors. Feedback and acknowledgements
+(``snr``, ``done``) are plain dictionaries.
 """
 
 # --- keys of a PDU's dictionary -------------------------------------------------------------------

@@ -2,15 +2,15 @@
 """GNU Radio blocks: thin adapters between PMT messages or sample buffers and the library's batched calls.
 
 The only package that imports ``gnuradio``. Class, file and GRC id (``semcom_<name>``) carry the same name.
-``image_view`` needs Qt and is imported when it is first asked for.
+``image_view`` needs Qt; where PyQt5 is absent, making one says so.
 """
 
 try:
-    from gnuradio import gr as _gr
+    from gnuradio import gr as _gr  # noqa: F401
 except ImportError as _error:
     raise ImportError(
-        f"semcom.blocks needs GNU Radio, which this Python does not see ({_error}). Install the system's gnuradio "
-        "package and use an environment made with --system-site-packages; `semcom doctor` tells more."
+        f"semcom.blocks needs GNU Radio, which this Python does not see ({_error}). Install the system's "
+        "gnuradio package and use an environment made with --system-site-packages; see `semcom doctor`."
     ) from _error
 
 from semcom.blocks.burst_demodulator import burst_demodulator
@@ -21,20 +21,27 @@ from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.image_sink import image_sink
 from semcom.blocks.image_source import image_source
 from semcom.blocks.pilot_snr_estimator import pilot_snr_estimator
+from semcom.errors import MissingError
+
+try:
+    from semcom.blocks.image_view import image_view
+except ImportError as _error:
+    _no_qt = str(_error)
+
+    def image_view(*args, **kwargs):
+        raise MissingError(
+            f"the image view needs PyQt5 ({_no_qt}): install the system's python3-pyqt5 package"
+        )
+
 
 __all__ = [
-    "burst_demodulator", "burst_detector", "burst_modulator", "deepjscc_decoder", "deepjscc_encoder", "image_sink",
-    "image_source", "image_view", "pilot_snr_estimator",
+    "burst_demodulator",
+    "burst_detector",
+    "burst_modulator",
+    "deepjscc_decoder",
+    "deepjscc_encoder",
+    "image_sink",
+    "image_source",
+    "image_view",
+    "pilot_snr_estimator",
 ]
-
-_gr_version = _gr.version()
-
-
-def __getattr__(name: str):
-    if name == "image_view":
-        import importlib
-
-        cls = importlib.import_module("semcom.blocks.image_view").image_view
-        globals()[name] = cls
-        return cls
-    raise AttributeError(f"module 'semcom.blocks' has no attribute {name!r}")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every block shares: one guard, one bounded queue, one worker thread that takes waiting PDUs as a batch.
+"""What every block shares: a guard, a bounded queue, a worker thread that takes waiting PDUs as one batch.
 
-GNU Radio's own message queues have no bound, an exception in a message handler kills the block silently and one in
-``work()`` makes ``top_block.wait()`` hang. So a handler here only converts and enqueues; the worker does the rest:
+GNU Radio's own message queues have no bound, an exception in a message handler kills the block silently and
+one in ``work()`` makes ``top_block.wait()`` hang. So a handler here only converts and enqueues; the worker
+does the rest:
 
-    message --parse--> Pdu --> queue --prepare, one by one--> items --process, one batch--> (port, Pdu) --> publish
+    message --> Pdu --> queue --prepare, one by one--> items --process, one batch--> (port, Pdu) --> publish
 
-What goes wrong is counted under a reason in words (``counters``), logged sparingly, and the flowgraph goes on.
+What goes wrong is counted under a reason in words (``counters``), logged sparingly, and the flow goes on.
 """
 
 import itertools
@@ -45,7 +46,11 @@ def check(block: str, **rules: tuple[Any, bool, str]) -> None:
 
 def is_number(value: Any) -> bool:
     """A finite real number."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and bool(np.isfinite(value))
+    )
 
 
 def is_count(value: Any, at_least: int = 1) -> bool:
@@ -118,15 +123,26 @@ class PduWorker(Guarded):
     """Mixin of blocks that take PDUs: bounded queue, worker thread, batches.
 
     A block implements ``prepare`` and ``process``, and ``finish`` if it holds anything back. Messages with
-    ``keys.END`` travel in order: everything before them is processed, ``finish`` is asked for the rest, and they are
-    passed on.
+    ``keys.END`` travel in order: everything before them is processed, ``finish`` is asked for the rest, and
+    they are passed on.
     """
 
-    def init_pdus(self, name: str, *, outputs=(keys.PORT_OUT,), max_queue: int = 256, batch: int = 16,
-                  threads: int = 1, has_input: bool = True) -> None:
-        check(name, max_queue=(max_queue, is_count(max_queue), "a whole number of PDUs, 1 or more"),
-              batch=(batch, is_count(batch), "a whole number of PDUs, 1 or more"),
-              threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"))
+    def init_pdus(
+        self,
+        name: str,
+        *,
+        outputs=(keys.PORT_OUT,),
+        max_queue: int = 256,
+        batch: int = 16,
+        threads: int = 1,
+        has_input: bool = True,
+    ) -> None:
+        check(
+            name,
+            max_queue=(max_queue, is_count(max_queue), "a whole number of PDUs, 1 or more"),
+            batch=(batch, is_count(batch), "a whole number of PDUs, 1 or more"),
+            threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"),
+        )
         self.init_guard(name)
         self.max_queue, self.batch, self.threads = int(max_queue), int(batch), int(threads)
         self._queue: deque[Pdu] = deque()
@@ -144,11 +160,11 @@ class PduWorker(Guarded):
     # -- what a block implements --------------------------------------------------------------------
 
     def prepare(self, pdu: Pdu) -> list[Any]:
-        """One PDU to items for ``process``. Refuses a bad one with a SemcomError; called exactly once a PDU."""
+        """One PDU to items for ``process``. Refuses a bad one with a SemcomError; called once a PDU."""
         return [pdu]
 
     def process(self, items: list[Any]) -> list[tuple[str, Pdu]]:
-        """A batch of items to messages. Must be safe to repeat: after an exception each item is tried alone."""
+        """A batch of items to messages. Must be safe to repeat: after an exception each is tried alone."""
         raise NotImplementedError
 
     def finish(self) -> list[Any]:
@@ -170,8 +186,8 @@ class PduWorker(Guarded):
         self.enqueue(pdu)
 
     def on_system(self, message: Pmt) -> None:
-        """GNU Radio says that a block upstream is done. Left alone it would end this one on the spot, with PDUs still
-        waiting; so they go first, and only then is the block told."""
+        """GNU Radio says that a block upstream is done. Left alone it would end this one on the spot, with
+        PDUs still waiting; so they go first, and only then is the block told."""
         for left in iter(lambda: self.gateway.delete_head_nowait(pmt.intern(keys.PORT_IN)), None):
             self.on_message(left)
         with self._arrived:

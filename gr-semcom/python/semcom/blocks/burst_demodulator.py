@@ -15,30 +15,65 @@ from semcom.modem import DetectedBurst, Modem
 class burst_demodulator(PduBlock):
     """Demodulates bursts in batches: header, equalised latents, noise variance of each, pilots for the SNR.
 
-    Ports: ``in`` PDUs of samples (c32vector; cfo, sample_offset, sync_quality); ``out`` PDUs of latents in burst
-    order, with the header's fields, noise_var, pilots_rx, pilots_ref, pilot_dof and cfo; ``constellation`` PDUs with
-    some of the latents, to show. A burst that cannot be read is counted under the reason.
+    Ports: ``in`` PDUs of samples (c32vector; cfo, sample_offset, sync_quality); ``out`` PDUs of latents in
+    burst order, with the header's fields, noise_var, pilots_rx, pilots_ref, pilot_dof and cfo;
+    ``constellation`` PDUs with some of the latents, to show. A burst that cannot be read is counted under
+    the reason.
 
     Args:
-        constellation_points: latents in a PDU of ``constellation``, at most. constellation_rate: such PDUs a second; 0: none.
+        constellation_points: latents in a PDU of ``constellation``, at most. constellation_rate: such PDUs a
+            second; 0: none.
         device, threads, batch, max_queue: as in every block.
     """
 
-    def __init__(self, constellation_points: int = 1024, constellation_rate: float = 10.0, device: str = "cpu",
-                 threads: int = 1, batch: int = 16, max_queue: int = 256):
-        check("burst_demodulator",
-              constellation_points=(constellation_points, is_count(constellation_points), "a whole number, 1 or more"),
-              constellation_rate=(constellation_rate, is_number(constellation_rate) and constellation_rate >= 0,
-                                  "0 or more a second"))
-        super().__init__("burst_demodulator", outputs=(keys.PORT_OUT, keys.PORT_CONSTELLATION), threads=threads,
-                         batch=batch, max_queue=max_queue)
-        self._points, self._period = int(constellation_points), 1 / constellation_rate if constellation_rate else None
+    def __init__(
+        self,
+        constellation_points: int = 1024,
+        constellation_rate: float = 10.0,
+        device: str = "cpu",
+        threads: int = 1,
+        batch: int = 16,
+        max_queue: int = 256,
+    ):
+        check(
+            "burst_demodulator",
+            constellation_points=(
+                constellation_points,
+                is_count(constellation_points),
+                "a whole number, 1 or more",
+            ),
+            constellation_rate=(
+                constellation_rate,
+                is_number(constellation_rate) and constellation_rate >= 0,
+                "0 or more a second",
+            ),
+        )
+        super().__init__(
+            "burst_demodulator",
+            outputs=(keys.PORT_OUT, keys.PORT_CONSTELLATION),
+            threads=threads,
+            batch=batch,
+            max_queue=max_queue,
+        )
+        self._points, self._period = (
+            int(constellation_points),
+            1 / constellation_rate if constellation_rate else None,
+        )
         self._shown = -1e9
         self._modem = Modem(device=device)
 
     def prepare(self, pdu: Pdu) -> list:
-        return [(pdu, DetectedBurst(torch.from_numpy(pdu.vector(np.complex64)), pdu.integer(keys.SAMPLE_OFFSET, 0),
-                                    pdu.number(keys.CFO, 0.0), pdu.number(keys.SYNC_QUALITY, 0.0)))]
+        return [
+            (
+                pdu,
+                DetectedBurst(
+                    torch.from_numpy(pdu.vector(np.complex64)),
+                    pdu.integer(keys.SAMPLE_OFFSET, 0),
+                    pdu.number(keys.CFO, 0.0),
+                    pdu.number(keys.SYNC_QUALITY, 0.0),
+                ),
+            )
+        ]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         out = []
@@ -48,10 +83,18 @@ class burst_demodulator(PduBlock):
                 self.fail(burst.error or "burst without a header")
                 continue
             meta = {
-                keys.IMAGE_ID: header.image_id, keys.BURST_INDEX: header.burst_index, keys.BURST_COUNT: header.burst_count,
-                keys.HEIGHT: header.height, keys.WIDTH: header.width, keys.LATENT_COUNT: header.latent_count,
-                keys.MODEL_HASH: header.model_hash, keys.CFO: float(burst.cfo), keys.NOISE_VAR: burst.noise_var.float(),
-                keys.PILOTS_RX: burst.pilots_rx, keys.PILOTS_REF: burst.pilots_ref, keys.PILOT_DOF: float(burst.pilot_dof),
+                keys.IMAGE_ID: header.image_id,
+                keys.BURST_INDEX: header.burst_index,
+                keys.BURST_COUNT: header.burst_count,
+                keys.HEIGHT: header.height,
+                keys.WIDTH: header.width,
+                keys.LATENT_COUNT: header.latent_count,
+                keys.MODEL_HASH: header.model_hash,
+                keys.CFO: float(burst.cfo),
+                keys.NOISE_VAR: burst.noise_var.float(),
+                keys.PILOTS_RX: burst.pilots_rx,
+                keys.PILOTS_REF: burst.pilots_ref,
+                keys.PILOT_DOF: float(burst.pilot_dof),
             }
             out.append((keys.PORT_OUT, Pdu({**pdu.meta, **meta}, burst.latents)))
         if out and self._period is not None and time.monotonic() - self._shown >= self._period:

@@ -14,11 +14,11 @@ from semcom.modem import Modem, StreamDetector
 
 
 class burst_detector(Guarded, gr.sync_block):
-    """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and the
-    samples from the burst's first preamble sample on (c32vector).
+    """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and
+    the samples from the burst's first preamble sample on (c32vector).
 
-    Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU with
-    ``end_of_stream``.
+    Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU
+    with ``end_of_stream``.
 
     Args:
         chunk_samples: new samples gathered for one search; smaller is sooner, larger is cheaper.
@@ -26,8 +26,11 @@ class burst_detector(Guarded, gr.sync_block):
     """
 
     def __init__(self, chunk_samples: int = 32768, threads: int = 1):
-        check("burst_detector", chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
-              threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"))
+        check(
+            "burst_detector",
+            chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
+            threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"),
+        )
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
@@ -56,8 +59,16 @@ class burst_detector(Guarded, gr.sync_block):
     def _publish(self, bursts) -> None:
         self.set_counts(self._detector.counters)
         for burst in bursts:
-            self._send(Pdu({keys.SAMPLE_OFFSET: burst.sample_offset, keys.CFO: burst.cfo,
-                            keys.SYNC_QUALITY: burst.quality}, burst.samples))
+            self._send(
+                Pdu(
+                    {
+                        keys.SAMPLE_OFFSET: burst.sample_offset,
+                        keys.CFO: burst.cfo,
+                        keys.SYNC_QUALITY: burst.quality,
+                    },
+                    burst.samples,
+                )
+            )
 
     def _send(self, pdu: Pdu) -> None:
         self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))

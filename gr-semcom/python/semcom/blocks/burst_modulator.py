@@ -27,9 +27,9 @@ _MAX_BURSTS_READY = 256
 class burst_modulator(PduWorker, gr.sync_block):
     """Latents of a picture to one or more bursts of complex samples, mean power about 1 within a burst.
 
-    When there is nothing to send: ``idle="wait"`` (simulation) sends silence until the receiver has surely got the
-    last burst and then nothing, so that simulated time stands still; ``idle="zeros"`` (a radio, a throttled graph)
-    sends silence for ever.
+    When there is nothing to send: ``idle="wait"`` (simulation) sends silence until the receiver has surely
+    got the last burst and then nothing, so that simulated time stands still; ``idle="zeros"`` (a radio, a
+    throttled graph) sends silence for ever.
 
     Ports: ``in`` PDUs of latents (c32vector; image_id, height, width, model_hash); stream out.
 
@@ -44,17 +44,36 @@ class burst_modulator(PduWorker, gr.sync_block):
             airtime_samples, bursts_dropped.
     """
 
-    def __init__(self, gap_samples: int = 600, idle: str = "wait", amplitude: float = 1.0, tx_tags: bool = False,
-                 drop: float = 0.0, seed: int = 0, device: str = "cpu", threads: int = 1, batch: int = 16,
-                 max_queue: int = 256, on_sent: Callable[[dict[str, Any]], None] | None = None):
-        check("burst_modulator", gap_samples=(gap_samples, is_count(gap_samples, 0), "a whole number of samples, 0 or more"),
-              idle=(idle, idle in ("wait", "zeros"), "'wait' or 'zeros'"),
-              drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"),
-              seed=(seed, is_count(seed, 0), "a whole number, 0 or more"))
+    def __init__(
+        self,
+        gap_samples: int = 600,
+        idle: str = "wait",
+        amplitude: float = 1.0,
+        tx_tags: bool = False,
+        drop: float = 0.0,
+        seed: int = 0,
+        device: str = "cpu",
+        threads: int = 1,
+        batch: int = 16,
+        max_queue: int = 256,
+        on_sent: Callable[[dict[str, Any]], None] | None = None,
+    ):
+        check(
+            "burst_modulator",
+            gap_samples=(gap_samples, is_count(gap_samples, 0), "a whole number of samples, 0 or more"),
+            idle=(idle, idle in ("wait", "zeros"), "'wait' or 'zeros'"),
+            drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"),
+            seed=(seed, is_count(seed, 0), "a whole number, 0 or more"),
+        )
         self._check_amplitude(amplitude)
         gr.sync_block.__init__(self, name="burst_modulator", in_sig=None, out_sig=[np.complex64])
         self.init_pdus("burst_modulator", outputs=(), max_queue=max_queue, batch=batch, threads=threads)
-        self.gap_samples, self.idle, self.amplitude, self.tx_tags = int(gap_samples), idle, float(amplitude), bool(tx_tags)
+        self.gap_samples, self.idle, self.amplitude, self.tx_tags = (
+            int(gap_samples),
+            idle,
+            float(amplitude),
+            bool(tx_tags),
+        )
         self.drop, self._random = float(drop), np.random.default_rng(seed)
         self._modem = Modem(device=device)
         self._on_sent = on_sent
@@ -65,7 +84,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         self._silence_left = 0
         self._begun = False
         self._flush_samples = (
-            self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES)
+            self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES
+        )
         self.bursts_sent = self.bursts_dropped = 0
 
     @staticmethod
@@ -95,9 +115,11 @@ class burst_modulator(PduWorker, gr.sync_block):
         for group in runs(items, _same_bursts):
             pdus = [pdu for pdu, _ in group]
             bursts = self._modem.modulate(
-                torch.stack([latents for _, latents in group]), image_id=[pdu.integer(keys.IMAGE_ID) for pdu in pdus],
+                torch.stack([latents for _, latents in group]),
+                image_id=[pdu.integer(keys.IMAGE_ID) for pdu in pdus],
                 size=(pdus[0].integer(keys.HEIGHT), pdus[0].integer(keys.WIDTH)),
-                model_hash=pdus[0].integer(keys.MODEL_HASH))
+                model_hash=pdus[0].integer(keys.MODEL_HASH),
+            )
             made += zip(pdus, bursts.cpu(), strict=True)
         for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice
             self._send(pdu, bursts)
@@ -106,9 +128,16 @@ class burst_modulator(PduWorker, gr.sync_block):
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
         dropped = self._random.random(len(bursts)) < self.drop
         if self._on_sent:
-            self._on_sent({keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID), keys.LATENT_COUNT: len(pdu.data),
-                           keys.BURST_COUNT: len(bursts), keys.PAPR_DB: papr_db(bursts),
-                           keys.AIRTIME_SAMPLES: bursts.numel(), "bursts_dropped": int(dropped.sum())})
+            self._on_sent(
+                {
+                    keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
+                    keys.LATENT_COUNT: len(pdu.data),
+                    keys.BURST_COUNT: len(bursts),
+                    keys.PAPR_DB: papr_db(bursts),
+                    keys.AIRTIME_SAMPLES: bursts.numel(),
+                    "bursts_dropped": int(dropped.sum()),
+                }
+            )
         gap = np.zeros(self.gap_samples, np.complex64)
         for burst, silent in zip(bursts.numpy(), dropped.tolist(), strict=True):
             samples = np.concatenate([np.zeros_like(burst) if silent else burst, gap])
@@ -148,7 +177,9 @@ class burst_modulator(PduWorker, gr.sync_block):
                 break
             samples, tags = self._current
             count = min(len(out) - done, len(samples) - self._at)
-            np.multiply(samples[self._at : self._at + count], np.float32(self.amplitude), out=out[done : done + count])
+            np.multiply(
+                samples[self._at : self._at + count], np.float32(self.amplitude), out=out[done : done + count]
+            )
             for position, key in tags:
                 if self._at <= position < self._at + count:
                     at = self.nitems_written(0) + done + position - self._at

@@ -10,15 +10,22 @@ from semcom.blocks.pdu import Pdu
 from semcom.codec import equivalent_snr_db, zoo
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler, Modem
 
-_HEADER_KEYS = (keys.IMAGE_ID, keys.BURST_INDEX, keys.BURST_COUNT, keys.HEIGHT, keys.WIDTH, keys.LATENT_COUNT,
-                keys.MODEL_HASH)
+_HEADER_KEYS = (
+    keys.IMAGE_ID,
+    keys.BURST_INDEX,
+    keys.BURST_COUNT,
+    keys.HEIGHT,
+    keys.WIDTH,
+    keys.LATENT_COUNT,
+    keys.MODEL_HASH,
+)
 
 
 class deepjscc_decoder(PduBlock):
     """Collects the bursts of each picture and decodes it; what never came is an erasure, not an error.
 
-    Ports: ``in`` PDUs of latents with the header's fields, noise_var and snr_db; ``out`` pictures: u8vector of RGB
-    bytes with image_id, height, width, bursts_received, burst_count and snr_db.
+    Ports: ``in`` PDUs of latents with the header's fields, noise_var and snr_db; ``out`` pictures: u8vector
+    of RGB bytes with image_id, height, width, bursts_received, burst_count and snr_db.
 
     Args:
         model: name in the zoo; bursts of another are counted and dropped.
@@ -27,26 +34,41 @@ class deepjscc_decoder(PduBlock):
         threads, batch, max_queue: as in every block.
     """
 
-    def __init__(self, model: str = "cifar-1-12", max_open: int = 2, device: str = "cpu", threads: int = 1, batch: int = 16,
-                 max_queue: int = 256):
-        check("deepjscc_decoder", max_open=(max_open, is_count(max_open), "a whole number of pictures, 1 or more"))
+    def __init__(
+        self,
+        model: str = "cifar-1-12",
+        max_open: int = 2,
+        device: str = "cpu",
+        threads: int = 1,
+        batch: int = 16,
+        max_queue: int = 256,
+    ):
+        check(
+            "deepjscc_decoder",
+            max_open=(max_open, is_count(max_open), "a whole number of pictures, 1 or more"),
+        )
         self.model = zoo.load(model, device=device)
         super().__init__("deepjscc_decoder", threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         self._profile = Modem().profile
         self._assembler = ImageAssembler(
-            self._profile, self.model.model_hash, self.model.codec.latent_count, max_open=int(max_open))
+            self._profile, self.model.model_hash, self.model.codec.latent_count, max_open=int(max_open)
+        )
 
     def warm_up(self) -> None:
         size = (32, 32)
-        latents = torch.zeros(1, self.model.codec.latent_count(*size), dtype=torch.complex64, device=self.device)
+        latents = torch.zeros(
+            1, self.model.codec.latent_count(*size), dtype=torch.complex64, device=self.device
+        )
         self.model.codec.decode(latents, 10.0, size=size)
 
     def prepare(self, pdu: Pdu) -> list[AssembledImage]:
         header = BurstHeader(**{key: pdu.integer(key) for key in _HEADER_KEYS})
         header.check(self._profile.max_latents_per_burst)
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
-        images = self._assembler.add(header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db)
+        images = self._assembler.add(
+            header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
+        )
         self.set_counts(self._assembler.counters)
         return images
 
@@ -62,12 +84,25 @@ class deepjscc_decoder(PduBlock):
     def _decode(self, images: list[AssembledImage]) -> list[tuple[str, Pdu]]:
         noise_var = torch.stack([image.noise_var for image in images]).to(self.device)
         latents = torch.stack([image.latents for image in images]).to(self.device)
-        decoded = self.model.codec.decode(latents, equivalent_snr_db(noise_var), size=images[0].size, noise_var=noise_var)
+        decoded = self.model.codec.decode(
+            latents, equivalent_snr_db(noise_var), size=images[0].size, noise_var=noise_var
+        )
         pixels = zoo.to_uint8(decoded).permute(0, 2, 3, 1).cpu()
         return [
-            (keys.PORT_OUT, Pdu({
-                keys.IMAGE_ID: image.image_id, keys.HEIGHT: image.size[0], keys.WIDTH: image.size[1],
-                keys.MODEL: self.model.card.name, keys.BURSTS_RECEIVED: image.bursts_received,
-                keys.BURST_COUNT: image.burst_count, keys.SNR_DB: float(image.snr_db)}, row.flatten()))
+            (
+                keys.PORT_OUT,
+                Pdu(
+                    {
+                        keys.IMAGE_ID: image.image_id,
+                        keys.HEIGHT: image.size[0],
+                        keys.WIDTH: image.size[1],
+                        keys.MODEL: self.model.card.name,
+                        keys.BURSTS_RECEIVED: image.bursts_received,
+                        keys.BURST_COUNT: image.burst_count,
+                        keys.SNR_DB: float(image.snr_db),
+                    },
+                    row.flatten(),
+                ),
+            )
             for image, row in zip(images, pixels, strict=True)
         ]

@@ -20,19 +20,29 @@ SNR_RANGE_DB = (-20.0, 60.0)  # feedback outside of this is refused
 class deepjscc_encoder(PduBlock):
     """Pictures (u8vector of RGB bytes with height and width) to complex latents of mean power 1 a picture.
 
-    Ports: ``in``, ``out`` PDUs; ``snr`` takes the receiver's estimates: a dictionary with ``snr_db``. An estimate is
-    used for ``max_age_s`` after its arrival; then the stated default holds again, and that is counted.
+    Ports: ``in``, ``out`` PDUs; ``snr`` takes the receiver's estimates: a dictionary with ``snr_db``. An
+    estimate is used for ``max_age_s`` after its arrival; then the stated default holds again, and that is
+    counted.
 
     Args:
         model: name in the zoo.
         snr_db: Es/N0 in dB to encode for, as long as there is no fresh feedback.
         max_age_s: how long an estimate is trusted.
         device: "cpu", "cuda", ...; on a GPU all waiting pictures of one size go as one batch.
-        threads: CPU threads of torch. batch: pictures at once. max_queue: pictures waiting before the oldest is dropped.
+        threads: CPU threads of torch. batch: pictures at once. max_queue: pictures waiting before the oldest
+            is dropped.
     """
 
-    def __init__(self, model: str = "cifar-1-12", snr_db: float = 10.0, max_age_s: float = 2.0, device: str = "cpu",
-                 threads: int = 1, batch: int = 16, max_queue: int = 256):
+    def __init__(
+        self,
+        model: str = "cifar-1-12",
+        snr_db: float = 10.0,
+        max_age_s: float = 2.0,
+        device: str = "cpu",
+        threads: int = 1,
+        batch: int = 16,
+        max_queue: int = 256,
+    ):
         self._check_snr(snr_db)
         check("deepjscc_encoder", max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"))
         self.model = zoo.load(model, device=device)
@@ -46,7 +56,10 @@ class deepjscc_encoder(PduBlock):
     @staticmethod
     def _check_snr(snr_db: float) -> None:
         low, high = SNR_RANGE_DB
-        check("deepjscc_encoder", snr_db=(snr_db, is_number(snr_db) and low <= snr_db <= high, f"{low:g} to {high:g} dB"))
+        check(
+            "deepjscc_encoder",
+            snr_db=(snr_db, is_number(snr_db) and low <= snr_db <= high, f"{low:g} to {high:g} dB"),
+        )
 
     def set_snr_db(self, snr_db: float) -> None:
         """The default SNR, live."""
@@ -82,17 +95,30 @@ class deepjscc_encoder(PduBlock):
 
     def prepare(self, pdu: Pdu) -> list:
         pixels, height, width = pdu.vector(np.uint8), pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH)
-        if height < 1 or width < 1 or height * width > pictures.MAX_PIXELS or len(pixels) != 3 * height * width:
+        if (
+            height < 1
+            or width < 1
+            or height * width > pictures.MAX_PIXELS
+            or len(pixels) != 3 * height * width
+        ):
             raise PduError("picture PDU whose bytes do not fit its height and width")
-        return [(pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), torch.from_numpy(pixels).view(height, width, 3))]
+        return [
+            (pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), torch.from_numpy(pixels).view(height, width, 3))
+        ]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         out = []
         for group in runs_of_pictures(items, lambda item: item[1].shape[:2]):
-            images = torch.stack([pixels for _, pixels in group]).to(self.device).permute(0, 3, 1, 2).float() / 255
+            images = (
+                torch.stack([pixels for _, pixels in group]).to(self.device).permute(0, 3, 1, 2).float() / 255
+            )
             snr_db = torch.tensor([pdu.number(keys.SNR_DB) for pdu, _ in group], device=self.device)
             latents = self.model.codec.encode(images, snr_db).cpu()
             for (pdu, _), row in zip(group, latents, strict=True):
-                meta = {keys.MODEL: self.model.card.name, keys.MODEL_HASH: self.model.model_hash, keys.LATENT_COUNT: len(row)}
+                meta = {
+                    keys.MODEL: self.model.card.name,
+                    keys.MODEL_HASH: self.model.model_hash,
+                    keys.LATENT_COUNT: len(row),
+                }
                 out.append((keys.PORT_OUT, Pdu({**pdu.meta, **meta}, row)))
         return out

@@ -18,8 +18,8 @@ from semcom.errors import PduError
 class image_sink(PduBlock):
     """Takes pictures (u8vector of RGB bytes with height and width), writes them as PNG and keeps the latest.
 
-    Ports: ``in`` PDUs; ``done`` a dictionary a picture (image_id, bursts_received, burst_count), which opens the image
-    source's window again.
+    Ports: ``in`` PDUs; ``done`` a dictionary a picture (image_id, bursts_received, burst_count), which opens
+    the image source's window again.
 
     Args:
         folder: where to write <image_id>.png; made when missing; "" writes nothing.
@@ -27,8 +27,13 @@ class image_sink(PduBlock):
         callback: called with (meta, pixels) for each picture. max_queue: as in every block.
     """
 
-    def __init__(self, folder: str = "", keep: int = 16, callback: Callable[[dict[str, Any], np.ndarray], None] | None = None,
-                 max_queue: int = 256):
+    def __init__(
+        self,
+        folder: str = "",
+        keep: int = 16,
+        callback: Callable[[dict[str, Any], np.ndarray], None] | None = None,
+        max_queue: int = 256,
+    ):
         check("image_sink", keep=(keep, is_count(keep, 0), "a whole number of pictures, 0 or more"))
         super().__init__("image_sink", outputs=(keys.PORT_DONE,), max_queue=max_queue)
         self._folder = Path(folder).expanduser() if str(folder) else None

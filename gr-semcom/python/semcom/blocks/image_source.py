@@ -18,10 +18,10 @@ IDS = 65536  # picture numbers wrap here
 
 
 class image_source(PduBlock):
-    """Emits pictures as PDUs: image_id, image_name, height, width and a u8vector ``[H * W * 3]`` of RGB bytes.
+    """Emits pictures as PDUs: image_id, image_name, height, width and RGB bytes, u8vector ``[H * W * 3]``.
 
-    After the last picture comes a PDU with ``end_of_stream``. Files are read when their turn comes; one that cannot
-    be read is counted under the reason and passed over.
+    After the last picture comes a PDU with ``end_of_stream``. Files are read when their turn comes; one that
+    cannot be read is counted under the reason and passed over.
 
     Ports: ``out`` PDUs; ``done`` takes the image sink's acknowledgements and opens the window again.
 
@@ -35,12 +35,22 @@ class image_source(PduBlock):
         on_sent: called with (image_id, Picture) before each is sent.
     """
 
-    def __init__(self, path: str = "", repeat: bool = False, rate: float = 0.0, max_in_flight: int = 8,
-                 timeout_s: float = 30.0, pictures_in: Iterable | None = None,
-                 on_sent: Callable[[int, "pictures.Picture"], None] | None = None):
-        check("image_source", rate=(rate, is_number(rate) and rate >= 0, "0 or more pictures a second"),
-              max_in_flight=(max_in_flight, is_count(max_in_flight, 0), "a whole number, 0 or more"),
-              timeout_s=(timeout_s, is_number(timeout_s) and timeout_s > 0, "above 0 s"))
+    def __init__(
+        self,
+        path: str = "",
+        repeat: bool = False,
+        rate: float = 0.0,
+        max_in_flight: int = 8,
+        timeout_s: float = 30.0,
+        pictures_in: Iterable | None = None,
+        on_sent: Callable[[int, "pictures.Picture"], None] | None = None,
+    ):
+        check(
+            "image_source",
+            rate=(rate, is_number(rate) and rate >= 0, "0 or more pictures a second"),
+            max_in_flight=(max_in_flight, is_count(max_in_flight, 0), "a whole number, 0 or more"),
+            timeout_s=(timeout_s, is_number(timeout_s) and timeout_s > 0, "above 0 s"),
+        )
         super().__init__("image_source", has_input=False)
         self.repeat, self.rate = bool(repeat), float(rate)
         self.max_in_flight, self.timeout_s = int(max_in_flight), float(timeout_s)
@@ -125,7 +135,11 @@ class image_source(PduBlock):
 
     def _wait_for_window(self) -> bool:
         with self._window:
-            while self.max_in_flight and len(self._in_flight) >= self.max_in_flight and not self._stopping.is_set():
+            while (
+                self.max_in_flight
+                and len(self._in_flight) >= self.max_in_flight
+                and not self._stopping.is_set()
+            ):
                 if not self._window.wait(self.timeout_s) and not self._stopping.is_set():
                     self._in_flight.popitem(last=False)
                     self.fail(f"pictures presumed lost: nothing acknowledged for {self.timeout_s:g} s")
@@ -138,7 +152,12 @@ class image_source(PduBlock):
         if self.max_in_flight:
             with self._window:
                 self._in_flight[image_id] = time.monotonic()
-        meta = {keys.IMAGE_ID: image_id, keys.IMAGE_NAME: picture.name, keys.HEIGHT: height, keys.WIDTH: width}
+        meta = {
+            keys.IMAGE_ID: image_id,
+            keys.IMAGE_NAME: picture.name,
+            keys.HEIGHT: height,
+            keys.WIDTH: width,
+        }
         self.publish(keys.PORT_OUT, Pdu(meta, picture.pixels.reshape(-1)))
 
 
@@ -152,7 +171,9 @@ def _readers(path: str) -> list[Callable]:
         return [lambda picture=picture: picture for picture in pictures.samples()]
     place = Path(path).expanduser()
     if not place.exists():
-        raise ImageError(f"image source: there is no file or folder {path!r}; give an existing one, or nothing at all "
-                         "for the packaged samples")
+        raise ImageError(
+            f"image source: there is no file or folder {path!r}; give an existing one, or nothing at all "
+            "for the packaged samples"
+        )
     files = pictures.list_pictures(place) if place.is_dir() else [place]
     return [lambda file=file: pictures.read_picture(file) for file in files]

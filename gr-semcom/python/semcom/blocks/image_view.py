@@ -20,8 +20,8 @@ _KEPT = 32  # sent pictures that wait for their reception
 class image_view(PduBlock):
     """Shows pictures as they arrive, the sent one beside each, with PSNR, estimated SNR and bursts received.
 
-    Ports: ``in`` received pictures, ``sent`` pictures as the source emits them (both u8vector of RGB bytes with image_id,
-    height and width).
+    Ports: ``in`` received pictures, ``sent`` pictures as the source emits them (both u8vector of RGB bytes
+    with image_id, height and width).
 
     Args:
         sent_title, received_title: what stands above the pictures.
@@ -52,9 +52,13 @@ class image_view(PduBlock):
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         pdu, received = items[-1]  # of several that wait, the latest is the one to see
         sent = self._sent.pop(pdu.integer(keys.IMAGE_ID), None)
-        psnr_db = float(quality.psnr(sent, received)) if sent is not None and sent.shape == received.shape else None
+        psnr_db = (
+            float(quality.psnr(sent, received)) if sent is not None and sent.shape == received.shape else None
+        )
         bursts = pdu.integer(keys.BURSTS_RECEIVED, 0), pdu.integer(keys.BURST_COUNT, 0)
-        self.widget.show_pictures(sent, received, caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts))
+        self.widget.show_pictures(
+            sent, received, caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts)
+        )
         self.count("pictures shown")
         return []
 
@@ -79,7 +83,9 @@ class _View(QtWidgets.QWidget):
         self._sent, self._received = _Picture(), _Picture()
         self._text = QtWidgets.QLabel("waiting for the first picture")
         grid = QtWidgets.QGridLayout(self)
-        for column, (title, picture) in enumerate([(sent_title, self._sent), (received_title, self._received)]):
+        for column, (title, picture) in enumerate(
+            [(sent_title, self._sent), (received_title, self._received)]
+        ):
             label = QtWidgets.QLabel(f"<b>{escape(title)}</b>")
             label.setAlignment(QtCore.Qt.AlignCenter)
             grid.addWidget(label, 0, column)
@@ -122,4 +128,6 @@ class _Picture(QtWidgets.QLabel):
 
     def _fit(self) -> None:
         if self._pixmap is not None:
-            self.setPixmap(self._pixmap.scaled(self.size(), QtCore.Qt.KeepAspectRatio, QtCore.Qt.SmoothTransformation))
+            self.setPixmap(
+                self._pixmap.scaled(self.size(), QtCore.Qt.KeepAspectRatio, QtCore.Qt.SmoothTransformation)
+            )

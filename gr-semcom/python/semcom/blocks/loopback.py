@@ -33,9 +33,9 @@ _RESAMPLER_PHASES = 32
 class LoopbackFlowgraph(gr.top_block):
     """The blocks of a link and a channel between modulator and detector.
 
-    Channels: ``ideal`` nothing at all; ``awgn`` noise of power N0 = 10^(-SNR/10) a sample; ``rayleigh`` flat fading of
-    mean power 1, slow against a burst (GNU Radio's fading_model), then noise; ``multipath`` the FIR taps of
-    ``semcom.link.multipath_taps``, then noise. Carrier and clock offsets apply to all of them.
+    Channels: ``ideal`` nothing at all; ``awgn`` noise of power N0 = 10^(-SNR/10) a sample; ``rayleigh`` flat
+    fading of mean power 1, slow against a burst (GNU Radio's fading_model), then noise; ``multipath`` the
+    FIR taps of ``semcom.link.multipath_taps``, then noise. Carrier and clock offsets apply to all of them.
 
     Args:
         pictures: what to send; read one by one.
@@ -43,21 +43,41 @@ class LoopbackFlowgraph(gr.top_block):
         on_sent, on_picture, on_modulated: the callbacks of image source, image sink and modulator.
     """
 
-    def __init__(self, pictures: Iterable[Picture], config: LinkConfig, *, on_sent=None, on_picture=None, on_modulated=None,
-                 device: str = "cpu", threads: int = 1, keep: int = 0):
+    def __init__(
+        self,
+        pictures: Iterable[Picture],
+        config: LinkConfig,
+        *,
+        on_sent=None,
+        on_picture=None,
+        on_modulated=None,
+        device: str = "cpu",
+        threads: int = 1,
+        keep: int = 0,
+    ):
         super().__init__("semcom loopback", catch_exceptions=True)
         self.source = blocks.image_source(pictures_in=pictures, max_in_flight=_MAX_IN_FLIGHT, on_sent=on_sent)
         self.encoder = blocks.deepjscc_encoder(
-            config.model, snr_db=config.snr_db, device=device, threads=threads, batch=_MAX_IN_FLIGHT)
+            config.model, snr_db=config.snr_db, device=device, threads=threads, batch=_MAX_IN_FLIGHT
+        )
         self.modulator = blocks.burst_modulator(
-            drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated)
+            drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
+        )
         self.detector = blocks.burst_detector(threads=threads)
         self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
         self.estimator = blocks.pilot_snr_estimator(threads=threads)
         self.decoder = blocks.deepjscc_decoder(config.model, device=device, threads=threads)
         self.sink = blocks.image_sink(keep=keep, callback=on_picture)
-        self.chain = [self.source, self.encoder, self.modulator, self.detector, self.demodulator, self.estimator,
-                      self.decoder, self.sink]
+        self.chain = [
+            self.source,
+            self.encoder,
+            self.modulator,
+            self.detector,
+            self.demodulator,
+            self.estimator,
+            self.decoder,
+            self.sink,
+        ]
 
         self.air = make_channel(config)
         self.connect(self.modulator, *self.air, self.detector)
@@ -100,15 +120,17 @@ class LoopbackFlowgraph(gr.top_block):
         """In words: where the flow ended, and all counters."""
         silent = next((block for block in self.chain if not block.counters), self.chain[-1])
         lines = "; ".join(f"{block.name()}: {dict(block.counters) or 'nothing'}" for block in self.chain)
-        return (f"the flowgraph has not moved for {stall_s:g} s; '{silent.name()}' is the first block that waits for input "
-                f"in vain. Counters: {lines}")
+        return (
+            f"the flowgraph has not moved for {stall_s:g} s; '{silent.name()}' is the first block that waits "
+            f"for input in vain. Counters: {lines}"
+        )
 
 
 def make_channel(config: LinkConfig) -> list:
     """The GNU Radio blocks of a channel, to be connected in a row.
 
-    Clock offset is a polyphase resampler made for this signal: the 8-tap interpolator inside ``channel_model`` bends the
-    outer subcarriers of a signal that fills 94 % of the band.
+    Clock offset is a polyphase resampler made for this signal: the 8-tap interpolator inside
+    ``channel_model`` bends the outer subcarriers of a signal that fills 94 % of the band.
     """
     out: list = []
     if config.channel == "rayleigh":
@@ -120,26 +142,42 @@ def make_channel(config: LinkConfig) -> list:
     noise_voltage = 0.0 if config.channel == "ideal" else math.sqrt(10 ** (-config.snr_db / 10))
     if config.channel != "ideal" or config.cfo_hz:
         # GNU Radio takes seed 0 for "from the clock"
-        out.append(channels.channel_model(noise_voltage, config.cfo_hz / config.sample_rate_hz, 1.0, taps, config.seed + 1))
+        out.append(
+            channels.channel_model(
+                noise_voltage, config.cfo_hz / config.sample_rate_hz, 1.0, taps, config.seed + 1
+            )
+        )
     return out
 
 
-def run(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], None] | None = None,
-        device: str = "cpu") -> list[LinkResult]:
+def run(
+    pictures: Iterable[Picture],
+    config: LinkConfig,
+    progress: Callable[[], None] | None = None,
+    device: str = "cpu",
+) -> list[LinkResult]:
     """Sends pictures through the flowgraph, all in one run.
 
     Args:
-        pictures: what to send. config: model, SNR and channel. progress: called once a picture, from this thread.
+        pictures: what to send. config: model, SNR and channel. progress: called once a picture, from this
+            thread.
 
     Returns:
         One result a picture, in order; one of which no burst arrived has no picture and no PSNR.
 
     Raises:
-        SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all counters).
+        SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all
+            counters).
     """
     ledger = _Ledger(pictures, config)
-    flowgraph = LoopbackFlowgraph(ledger.feed(), config, on_sent=ledger.sent, on_picture=ledger.received,
-                                  on_modulated=ledger.modulated, device=device)
+    flowgraph = LoopbackFlowgraph(
+        ledger.feed(),
+        config,
+        on_sent=ledger.sent,
+        on_picture=ledger.received,
+        on_modulated=ledger.modulated,
+        device=device,
+    )
     ledger.forget = flowgraph.source.acknowledge
     reported = 0
 
@@ -156,9 +194,11 @@ def run(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], 
 
 
 def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
-    """Taps of unit energy with an exponential profile over ``delay_samples``, for ``channel_model``; 0: no multipath."""
+    """Taps of unit energy with an exponential profile over ``delay_samples``; 0: no multipath."""
     profile = fading.exponential_profile(delay_samples)
-    return fading.unit_energy(fading.rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[0].tolist()
+    return fading.unit_energy(fading.rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[
+        0
+    ].tolist()
 
 
 class _Ledger:
@@ -191,7 +231,9 @@ class _Ledger:
 
     def results(self, seconds: float) -> list[LinkResult]:
         """Scores everything, after the run so that it does not slow it down."""
-        airtime_s = sum(entry.get(keys.AIRTIME_SAMPLES, 0) for entry in self.entries) / self._config.sample_rate_hz
+        airtime_s = (
+            sum(entry.get(keys.AIRTIME_SAMPLES, 0) for entry in self.entries) / self._config.sample_rate_hz
+        )
         return [self._result(entry, airtime_s / max(seconds, 1e-9)) for entry in self.entries]
 
     def _result(self, entry: dict, real_time_factor: float) -> LinkResult:
@@ -200,7 +242,17 @@ class _Ledger:
         sent, found = entry.get(keys.BURST_COUNT, 0), entry.get("found", 0)
         latents, airtime = entry.get(keys.LATENT_COUNT, 0), entry.get(keys.AIRTIME_SAMPLES, 0)
         return LinkResult(
-            image=picture.name, snr_db=self._config.snr_db, snr_est_db=entry.get("snr_est_db"), psnr_db=psnr_db,
-            ms_ssim=ms_ssim, bursts_sent=sent, bursts_found=found, bursts_lost=sent - found,
-            rho=latents / picture.pixels.size, overhead=1 - latents / airtime if airtime else 0.0,
-            papr_db=entry.get(keys.PAPR_DB, 0.0), real_time_factor=real_time_factor, picture=pixels)
+            image=picture.name,
+            snr_db=self._config.snr_db,
+            snr_est_db=entry.get("snr_est_db"),
+            psnr_db=psnr_db,
+            ms_ssim=ms_ssim,
+            bursts_sent=sent,
+            bursts_found=found,
+            bursts_lost=sent - found,
+            rho=latents / picture.pixels.size,
+            overhead=1 - latents / airtime if airtime else 0.0,
+            papr_db=entry.get(keys.PAPR_DB, 0.0),
+            real_time_factor=real_time_factor,
+            picture=pixels,
+        )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The bridge between PMT messages and Python: dictionaries and numpy vectors in, the same out.
 
-``pmt.init_c32vector`` walks an array item by item (3.9 ms for 65,536 items); its serialised form is a header and the
-items in big-endian order, which numpy makes at once (0.6 ms). Both ways are here, the plain call as fallback.
+``pmt.init_c32vector`` walks an array item by item (3.9 ms for 65,536 items); its serialised form is a header
+and the items in big-endian order, which numpy makes at once (0.6 ms). Both ways are here, the plain call as
+fallback.
 """
 
 import struct
@@ -41,10 +42,19 @@ class _Kind:
 
 _KINDS = {
     np.dtype(dtype): _Kind(name, np.dtype(dtype), code)
-    for name, dtype, code in (("u8", np.uint8, 0), ("s32", np.int32, 5), ("f32", np.float32, 8), ("c32", np.complex64, 10))
+    for name, dtype, code in (
+        ("u8", np.uint8, 0),
+        ("s32", np.int32, 5),
+        ("f32", np.float32, 8),
+        ("c32", np.complex64, 10),
+    )
 }
-_NAMES = {np.dtype(np.uint8): "u8vector (bytes)", np.dtype(np.float32): "f32vector (real)",
-          np.dtype(np.complex64): "c32vector (complex)", np.dtype(np.int32): "s32vector"}
+_NAMES = {
+    np.dtype(np.uint8): "u8vector (bytes)",
+    np.dtype(np.float32): "f32vector (real)",
+    np.dtype(np.complex64): "c32vector (complex)",
+    np.dtype(np.int32): "s32vector",
+}
 
 
 def _fast_make(kind: _Kind, items: np.ndarray) -> Pmt:
@@ -83,8 +93,10 @@ def to_vector(items) -> Pmt:
     items = np.ascontiguousarray(items.detach().cpu().numpy() if hasattr(items, "detach") else items)
     kind = _KINDS.get(items.dtype)
     if kind is None or items.ndim != 1:
-        raise PduError(f"a PDU carries flat vectors of {', '.join(k.name for k in _KINDS.values())} items, "
-                       f"not {items.dtype} {list(items.shape)}")
+        raise PduError(
+            f"a PDU carries flat vectors of {', '.join(k.name for k in _KINDS.values())} items, "
+            f"not {items.dtype} {list(items.shape)}"
+        )
     return _fast_make(kind, items) if FAST else kind.make(items)
 
 
@@ -116,8 +128,9 @@ def to_value(value: Any) -> Pmt:
 
 
 def from_value(value: Pmt) -> Any:
-    """A scalar or string to Python. The rest stays PMT and passes through as it is: vectors, which ``Pdu.vector`` reads
-    when they are asked for, and what has no plain counterpart (a tuple, a nested dictionary)."""
+    """A scalar or string to Python. The rest stays PMT and passes through as it is: vectors, which
+    ``Pdu.vector`` reads when they are asked for, and what has no plain counterpart (a tuple, a nested
+    dictionary)."""
     if pmt.is_bool(value):
         return pmt.to_bool(value)
     if pmt.is_integer(value):
@@ -158,9 +171,10 @@ _REQUIRED = object()
 
 @dataclass(frozen=True)
 class Pdu:
-    """One message: a dictionary and a flat vector. Read fields with the typed getters, which complain in words.
+    """One message: a dictionary and a flat vector. The typed getters complain in words.
 
-    raw: the vector: numpy array, tensor ``[n]`` or PMT, converted only when ``data`` or ``vector`` asks; None: no vector.
+    raw: the vector: numpy array, tensor ``[n]`` or PMT, converted only when ``data`` or ``vector`` asks;
+        None: no vector.
     """
 
     meta: dict[str, Any] = field(default_factory=dict)

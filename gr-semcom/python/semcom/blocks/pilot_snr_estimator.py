@@ -17,8 +17,8 @@ from semcom.modem import estimate_snr
 class pilot_snr_estimator(PduBlock):
     """Adds snr_db and snr_stderr_db to each burst's PDU, estimated from its pilots.
 
-    Ports: ``in``, ``out`` PDUs; ``snr`` a dictionary a burst (snr_db, snr_stderr_db, timestamp_s) for the encoder;
-    ``history`` the latest estimates in dB as an f32vector, for a time plot.
+    Ports: ``in``, ``out`` PDUs; ``snr`` a dictionary a burst (snr_db, snr_stderr_db, timestamp_s) for the
+    encoder; ``history`` the latest estimates in dB as an f32vector, for a time plot.
 
     Args:
         history: estimates in the PDU of ``history``. threads, batch, max_queue: as in every block.
@@ -26,12 +26,20 @@ class pilot_snr_estimator(PduBlock):
 
     def __init__(self, history: int = 200, threads: int = 1, batch: int = 16, max_queue: int = 256):
         check("pilot_snr_estimator", history=(history, is_count(history, 2), "a whole number, 2 or more"))
-        super().__init__("pilot_snr_estimator", outputs=(keys.PORT_OUT, keys.PORT_SNR, keys.PORT_HISTORY),
-                         threads=threads, batch=batch, max_queue=max_queue)
+        super().__init__(
+            "pilot_snr_estimator",
+            outputs=(keys.PORT_OUT, keys.PORT_SNR, keys.PORT_HISTORY),
+            threads=threads,
+            batch=batch,
+            max_queue=max_queue,
+        )
         self._history: deque[float] = deque(maxlen=int(history))
 
     def prepare(self, pdu: Pdu) -> list:
-        received, reference = pdu.vector(np.complex64, keys.PILOTS_RX), pdu.vector(np.complex64, keys.PILOTS_REF)
+        received, reference = (
+            pdu.vector(np.complex64, keys.PILOTS_RX),
+            pdu.vector(np.complex64, keys.PILOTS_REF),
+        )
         pdu.number(keys.PILOT_DOF, 1.0)
         if len(received) != len(reference):
             raise PduError("PDU whose pilots_rx and pilots_ref differ in length")
@@ -44,7 +52,8 @@ class pilot_snr_estimator(PduBlock):
             dof = torch.tensor([pdu.number(keys.PILOT_DOF, 1.0) for pdu, _ in group])
             estimate = estimate_snr(pilots[:, 0], pilots[:, 1], dof)
             for (pdu, _), snr_db, stderr_db in zip(
-                    group, estimate.snr_db.tolist(), estimate.stderr_db.tolist(), strict=True):
+                group, estimate.snr_db.tolist(), estimate.stderr_db.tolist(), strict=True
+            ):
                 estimate_db = {keys.SNR_DB: snr_db, keys.SNR_STDERR_DB: stderr_db}
                 out.append((keys.PORT_OUT, pdu.with_meta(**estimate_db)))
                 out.append((keys.PORT_SNR, Pdu({**estimate_db, keys.TIMESTAMP_S: time.monotonic()}, None)))
