@@ -142,7 +142,7 @@ if __name__ == "__main__":
     import typer
 
     def main(
-        data: str,
+        data: str = typer.Option(...),
         out: str = "runs/compare",
         minutes: float = 6.0,
         images: int = 1000,

@@ -44,6 +44,7 @@ class Recipe:
     loss_floor: float = 3e-5  # error below which log-mse stops caring
     snr_low_db: float = -1.0
     snr_high_db: float = 21.0
+    snr_skew: float = 1.0  # above 1 low SNRs are drawn more often: low + (high - low) * uniform^skew
     uneven_fraction: float = 0.25  # of the images see uneven noise: faded or erased latents
     stale_fraction: float = 0.1  # of the images are encoded for an SNR that is a few dB off
     seed: int = 1
@@ -107,6 +108,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
         "ema": 0 <= recipe.ema < 1,
         "loss": recipe.loss in ("log-mse", "mse"),
         "optimiser": recipe.optimiser in ("muon", "adamw"),
+        "snr_skew": recipe.snr_skew > 0,
         "snr_high_db": recipe.snr_high_db >= recipe.snr_low_db,
         "uneven_fraction": 0 <= recipe.uneven_fraction <= 1,
         "stale_fraction": 0 <= recipe.stale_fraction <= 1,

@@ -143,7 +143,7 @@ def training_loss(model, images, recipe: Recipe, generator) -> torch.Tensor:
     """
     batch, device = len(images), images.device
     uniform = torch.rand(batch, 4, generator=generator).to(device)
-    snr = recipe.snr_low_db + (recipe.snr_high_db - recipe.snr_low_db) * uniform[:, 0]
+    snr = recipe.snr_low_db + (recipe.snr_high_db - recipe.snr_low_db) * uniform[:, 0] ** recipe.snr_skew
     off = 4 * torch.randn(batch, generator=generator).to(device)
     believed = torch.where(uniform[:, 1] < recipe.stale_fraction, snr + off, snr)
     latents = model.encode(images, believed)
