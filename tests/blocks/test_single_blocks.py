@@ -158,6 +158,17 @@ def test_unknown_model_suggests_and_bad_arguments_are_named(model):
             blocks.deepjscc_encoder(model, **bad)
 
 
+def test_a_device_that_is_not_there_is_named(model):
+    for make in (
+        lambda: blocks.deepjscc_encoder(model, device="cuda:9"),
+        lambda: blocks.deepjscc_decoder(model, device="abacus"),
+        lambda: blocks.burst_modulator(device="cuda:9"),
+        lambda: blocks.burst_demodulator(device="abacus"),
+    ):
+        with pytest.raises(ConfigError, match="cannot be used here"):
+            make()
+
+
 # -- modulator -------------------------------------------------------------------------------------
 
 

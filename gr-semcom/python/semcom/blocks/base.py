@@ -44,6 +44,21 @@ def check(block: str, **rules: tuple[Any, bool, str]) -> None:
             raise ConfigError(f"{block}: {name} must be {wanted}, not {value!r}")
 
 
+def check_device(block: str, device: str) -> str:
+    """The name of a device on which torch can compute here.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    try:
+        torch.empty(1, device=device).add_(1)
+    except Exception as error:  # torch has many ways to say that there is no GPU
+        raise ConfigError(
+            f"{block}: device {device!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can"
+        ) from error
+    return device
+
+
 def is_number(value: Any) -> bool:
     """A finite real number."""
     return (

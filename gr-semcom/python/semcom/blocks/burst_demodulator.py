@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from semcom import keys
-from semcom.blocks.base import PduBlock, check, is_count, is_number
+from semcom.blocks.base import PduBlock, check, check_device, is_count, is_number
 from semcom.blocks.pdu import Pdu
 from semcom.modem import DetectedBurst, Modem
 
@@ -60,7 +60,7 @@ class burst_demodulator(PduBlock):
             1 / constellation_rate if constellation_rate else None,
         )
         self._shown = -1e9
-        self._modem = Modem(device=device)
+        self._modem = Modem(device=check_device("burst_demodulator", device))
 
     def prepare(self, pdu: Pdu) -> list:
         return [

@@ -12,6 +12,8 @@ from semcom.blocks.base import Guarded, check, is_count
 from semcom.blocks.pdu import Pdu
 from semcom.modem import Modem, StreamDetector
 
+_BUFFER_SAMPLES = 32768
+
 
 class burst_detector(Guarded, gr.sync_block):
     """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and
@@ -37,13 +39,17 @@ class burst_detector(Guarded, gr.sync_block):
         self._detector = StreamDetector(Modem(), chunk_samples=int(chunk_samples))
         self._end = pmt.intern(keys.TAG_END)
         self._ready = False
+        # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
+        # itself, the first samples of each call, is not looked at.
+        self.set_history(_BUFFER_SAMPLES)
         self.message_port_register_out(pmt.intern(keys.PORT_OUT))
 
     def work(self, input_items, output_items) -> int:
         if not self._ready:
             torch.set_num_threads(self.threads)
             self._ready = True
-        return self.guarded_work(lambda: self._take(input_items[0]), fallback=len(input_items[0]))
+        samples = input_items[0][_BUFFER_SAMPLES - 1 :]
+        return self.guarded_work(lambda: self._take(samples), fallback=len(samples))
 
     def _take(self, samples: np.ndarray) -> int:
         start = self.nitems_read(0)

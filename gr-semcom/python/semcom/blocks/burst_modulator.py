@@ -12,7 +12,7 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
-from semcom.blocks.base import PduWorker, check, is_count, is_number, runs
+from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, runs
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.link import papr_db
@@ -75,7 +75,7 @@ class burst_modulator(PduWorker, gr.sync_block):
             bool(tx_tags),
         )
         self.drop, self._random = float(drop), np.random.default_rng(seed)
-        self._modem = Modem(device=device)
+        self._modem = Modem(device=check_device("burst_modulator", device))
         self._on_sent = on_sent
         self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
         self._room = threading.Condition()

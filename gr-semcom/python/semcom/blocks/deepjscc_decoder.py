@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from semcom import keys
-from semcom.blocks.base import PduBlock, check, is_count, runs_of_pictures
+from semcom.blocks.base import PduBlock, check, check_device, is_count, runs_of_pictures
 from semcom.blocks.pdu import Pdu
 from semcom.codec import equivalent_snr_db, zoo
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler, Modem
@@ -47,7 +47,7 @@ class deepjscc_decoder(PduBlock):
             "deepjscc_decoder",
             max_open=(max_open, is_count(max_open), "a whole number of pictures, 1 or more"),
         )
-        self.model = zoo.load(model, device=device)
+        self.model = zoo.load(model, device=check_device("deepjscc_decoder", device))
         super().__init__("deepjscc_decoder", threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         self._profile = Modem().profile

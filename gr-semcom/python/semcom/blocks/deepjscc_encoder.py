@@ -9,7 +9,7 @@ import pmt
 import torch
 
 from semcom import keys, pictures
-from semcom.blocks.base import PduBlock, check, is_number, meta_of, reason_of, runs_of_pictures
+from semcom.blocks.base import PduBlock, check, check_device, is_number, meta_of, reason_of, runs_of_pictures
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.codec import zoo
 from semcom.errors import PduError, SemcomError
@@ -45,7 +45,7 @@ class deepjscc_encoder(PduBlock):
     ):
         self._check_snr(snr_db)
         check("deepjscc_encoder", max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"))
-        self.model = zoo.load(model, device=device)
+        self.model = zoo.load(model, device=check_device("deepjscc_encoder", device))
         super().__init__("deepjscc_encoder", threads=threads, batch=batch, max_queue=max_queue)
         self.snr_db, self.max_age_s, self.device = float(snr_db), float(max_age_s), device
         self._feedback: tuple[float, float] | None = None  # SNR in dB, time of arrival
