@@ -9,7 +9,7 @@
    repeats (a carrier, DC) is rejected here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from semcom.modem.profile import ModemProfile
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
 QUALITY_THRESHOLD = 0.18
 _SEARCH = 320  # samples around the coarse start in which the long training is looked for
+_OVERLAP = 64  # samples searched twice: a start estimated a little differently must not fall between searches
 _REFINE_LAGS = (128, 512)
 _EARLIEST, _TILT = 0.02, 0.001
 
@@ -185,6 +186,9 @@ class StreamDetector:
         # FFT windows open a little before the first path: a burst on the stream's first sample needs that little
         self._buffer = torch.zeros(self._profile.cp_samples, dtype=self._dtype)
         self._origin = -len(self._buffer)  # stream index of the buffer's first sample
+        self._searched = 0  # starts before this index of the buffer are decided
+        self._waiting: list[Detection] = []  # found but perhaps not complete; starts are indices of the buffer
+        self._last_start = -(2**62)  # of the last detection, stream index
         self.counters = {"samples searched": 0, "bursts found": 0, "samples that were not numbers": 0}
 
     def push(self, samples) -> list[DetectedBurst]:
@@ -192,45 +196,60 @@ class StreamDetector:
         piece = torch.as_tensor(samples).to(self._dtype)
         self._pieces.append(piece)
         self._pending += len(piece)
-        return self._search(final=False) if self._pending >= self._chunk else []
+        return self._advance(final=False) if self._pending >= self._chunk else []
 
     def flush(self) -> list[DetectedBurst]:
         """The stream has ended: the bursts still held back, the last perhaps cut short."""
-        return self._search(final=True)
+        self._pieces.append(torch.zeros(self._detector.lookahead, dtype=self._dtype))
+        bursts = self._advance(final=True)
+        self._buffer, self._searched = self._buffer[:0], 0
+        return bursts
 
-    def _search(self, final: bool) -> list[DetectedBurst]:
-        tail = [torch.zeros(self._detector.lookahead, dtype=self._dtype)] if final else []
-        self._buffer = torch.cat([self._buffer, *self._pieces, *tail])
+    def _advance(self, final: bool) -> list[DetectedBurst]:
+        self._buffer = torch.cat([self._buffer, self._clean(torch.cat(self._pieces))])
         self._pieces, self._pending = [], 0
-        self._clean()
-        ready = len(self._buffer) - self._detector.lookahead
-        if ready <= 0:
-            return []
-        found = self._detector.find(self._buffer, limit=ready)
-        bursts, keep = [], max(0, ready - self._profile.preamble_samples)
-        for i, detection in enumerate(found):
+        self._search(len(self._buffer) - self._detector.lookahead)
+        bursts = self._take_complete(final)
+        keep = min([max(0, self._searched - _OVERLAP), *(detection.start for detection in self._waiting)])
+        self._buffer = self._buffer[keep:].clone()
+        self._origin += keep
+        self._searched -= keep
+        self._waiting = [replace(detection, start=detection.start - keep) for detection in self._waiting]
+        return bursts
+
+    def _search(self, ready: int) -> None:
+        """Looks for starts from where the last search ended to ``ready``: every sample is searched once."""
+        if ready <= self._searched:
+            return
+        first = max(0, self._searched - _OVERLAP)
+        for detection in self._detector.find(self._buffer[first:], limit=ready - first):
+            start = first + detection.start
+            if self._origin + start - self._last_start >= self._profile.preamble_samples:
+                self._waiting.append(replace(detection, start=start))
+                self._last_start = self._origin + start
+        self.counters["samples searched"] += ready - self._searched
+        self._searched = ready
+
+    def _take_complete(self, final: bool) -> list[DetectedBurst]:
+        bursts = []
+        while self._waiting:
+            detection, following = self._waiting[0], self._waiting[1:2]
             end = detection.start + self._profile.max_burst_samples
-            following = found[i + 1] if i + 1 < len(found) else None
-            if following is not None and following.quality > 0.5 * detection.quality:
-                end = min(end, following.start)
-            elif end > ready and not final:
-                keep = min(keep, max(0, detection.start - self._profile.sts_samples))
+            # a weak detection inside a strong burst is a chance likeness: it must not cut the burst short
+            if following and following[0].quality > 0.5 * detection.quality:
+                end = min(end, following[0].start)
+            elif end > self._searched and not final:
                 break
             cut = self._buffer[detection.start : end].clone()
             bursts.append(DetectedBurst(cut, self._origin + detection.start, detection.cfo, detection.quality))
-            keep = max(keep if i + 1 == len(found) else 0, detection.start + self._profile.preamble_samples)
-        self.counters["samples searched"] += keep
+            self._waiting.pop(0)
         self.counters["bursts found"] += len(bursts)
-        self._buffer = self._buffer[keep:].clone()
-        self._origin += keep
-        if final:
-            self._buffer = self._buffer[:0]
         return bursts
 
-    def _clean(self) -> None:
+    def _clean(self, samples: torch.Tensor) -> torch.Tensor:
         """A NaN or an infinity would spread through every sum: zero those samples and count them."""
-        total = torch.view_as_real(self._buffer).sum()
-        if not torch.isfinite(total):
-            bad = ~torch.isfinite(torch.view_as_real(self._buffer)).all(-1)
-            self.counters["samples that were not numbers"] += int(bad.sum())
-            self._buffer = torch.where(bad, torch.zeros((), dtype=self._dtype), self._buffer)
+        if torch.isfinite(torch.view_as_real(samples).sum()):
+            return samples
+        bad = ~torch.isfinite(torch.view_as_real(samples)).all(-1)
+        self.counters["samples that were not numbers"] += int(bad.sum())
+        return torch.where(bad, torch.zeros((), dtype=self._dtype), samples)
