@@ -13,6 +13,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.modem import Modem, StreamDetector
 
 _BUFFER_SAMPLES = 32768
+_PATIENCE_S = 0.05
 
 
 class burst_detector(Guarded, gr.sync_block):
@@ -23,11 +24,12 @@ class burst_detector(Guarded, gr.sync_block):
     with ``end_of_stream``.
 
     Args:
-        chunk_samples: new samples gathered for one search; smaller is sooner, larger is cheaper.
+        chunk_samples: new samples gathered for one search; smaller is sooner, larger is cheaper. A slower
+            stream is searched every 50 ms.
         threads: CPU threads of torch.
     """
 
-    def __init__(self, chunk_samples: int = 32768, threads: int = 1):
+    def __init__(self, chunk_samples: int = 131072, threads: int = 1):
         check(
             "burst_detector",
             chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
@@ -36,7 +38,7 @@ class burst_detector(Guarded, gr.sync_block):
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
-        self._detector = StreamDetector(Modem(), chunk_samples=int(chunk_samples))
+        self._detector = StreamDetector(Modem(), int(chunk_samples), _PATIENCE_S)
         self._end = pmt.intern(keys.TAG_END)
         self._ready = False
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history

@@ -9,6 +9,7 @@
    repeats (a carrier, DC) is rejected here.
 """
 
+import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -174,13 +175,16 @@ class StreamDetector:
     Args:
         modem: whose ``detector`` and profile are used.
         chunk_samples: how many new samples are worth a search; smaller is sooner, larger is cheaper.
+        patience_s: search after that time all the same, so that a slow stream is not kept waiting; None: never, and
+            what is found when depends on nothing but the samples.
     """
 
-    def __init__(self, modem, chunk_samples: int = 32768):
+    def __init__(self, modem, chunk_samples: int = 131072, patience_s: float | None = None):
         self._detector: Detector = modem.detector
         self._profile: ModemProfile = modem.profile
         self._dtype = modem.dtype
-        self._chunk = int(chunk_samples)
+        self._chunk, self._patience = int(chunk_samples), patience_s
+        self._last_search = time.monotonic()
         self._pieces: list[torch.Tensor] = []
         self._pending = 0
         # FFT windows open a little before the first path: a burst on the stream's first sample needs that little
@@ -196,7 +200,8 @@ class StreamDetector:
         piece = torch.as_tensor(samples).to(self._dtype)
         self._pieces.append(piece)
         self._pending += len(piece)
-        return self._advance(final=False) if self._pending >= self._chunk else []
+        impatient = self._patience is not None and time.monotonic() - self._last_search > self._patience
+        return self._advance(final=False) if self._pending >= self._chunk or impatient else []
 
     def flush(self) -> list[DetectedBurst]:
         """The stream has ended: the bursts still held back, the last perhaps cut short."""
@@ -208,6 +213,7 @@ class StreamDetector:
     def _advance(self, final: bool) -> list[DetectedBurst]:
         self._buffer = torch.cat([self._buffer, self._clean(torch.cat(self._pieces))])
         self._pieces, self._pending = [], 0
+        self._last_search = time.monotonic()
         self._search(len(self._buffer) - self._detector.lookahead)
         bursts = self._take_complete(final)
         keep = min([max(0, self._searched - _OVERLAP), *(detection.start for detection in self._waiting)])
