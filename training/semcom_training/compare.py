@@ -16,7 +16,7 @@ from torch import nn
 from semcom.codec import build, zoo
 from semcom.codec.evaluate import evaluate, summarise
 from semcom_training import train
-from semcom_training.export import evaluation_images
+from semcom_training.export import evaluation_images, export_checkpoint
 from semcom_training.recipe import load_recipe
 
 RIVALS = {
@@ -55,8 +55,8 @@ def compare(data, out, minutes: float, images: int = 1000, rivals=tuple(RIVALS))
             warmup_steps=50,
             log_every=10**6,
         )
-        folder = train.run(recipe, data, out, threads=1)
-        model = zoo.load(folder)
+        folder = train.run(recipe, data, out, threads=1, resume=False, export=False)
+        model = zoo.load(export_checkpoint(folder / "checkpoint.pt", folder, measure=False))
         title, pictures = evaluation_images(recipe, data, images)
         measured = summarise(evaluate(model, pictures, SNR_DB, with_ms_ssim=False))
         row = {"codec": rival, "minutes": minutes, "images_seen": model.card.budget["steps"] * recipe.batch}

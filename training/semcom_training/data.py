@@ -107,7 +107,7 @@ class Pictures:
             if folder.name == "cifar10":
                 images += list(torch.from_numpy(load_cifar10(folder).transpose(0, 3, 1, 2).copy()))
             else:
-                images += [_read(path) for path in image_files(folder, exclude)]
+                images += [read_image(path) for path in image_files(folder, exclude)]
         images = [image for image in images if min(image.shape[1:]) >= max(crop, 1)]
         if len(images) <= held_out:
             raise ConfigError(
@@ -133,6 +133,7 @@ class Pictures:
         return torch.stack(out)
 
 
-def _read(path: Path) -> torch.Tensor:
+def read_image(path: Path) -> torch.Tensor:
+    """A picture file as uint8 ``[3, H, W]``, RGB."""
     with Image.open(path) as image:
         return torch.from_numpy(np.array(image.convert("RGB")).transpose(2, 0, 1).copy())

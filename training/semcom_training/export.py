@@ -16,7 +16,7 @@ from semcom.codec import build, zoo
 from semcom.codec.card import ModelCard
 from semcom.codec.evaluate import evaluate, summarise
 from semcom.errors import ConfigError
-from semcom_training.data import _read, data_root, image_files, load_cifar10
+from semcom_training.data import read_image, data_root, image_files, load_cifar10
 from semcom_training.recipe import Recipe, make_recipe
 
 CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
@@ -33,7 +33,7 @@ def evaluation_images(recipe: Recipe, root, count: int = 0):
         images = [(f"test-{n}", pixels) for n, pixels in enumerate(load_cifar10(folder, "test"))]
         title = "CIFAR-10 test"
     else:
-        images = [(path.name, _read(path).permute(1, 2, 0).numpy()) for path in image_files(folder)]
+        images = [(path.name, read_image(path).permute(1, 2, 0).numpy()) for path in image_files(folder)]
         title = "Kodak"
     return title, images[:count] if count else images
 
