@@ -4,6 +4,7 @@
     .venv/bin/python scripts/figures.py snr          # the SNR estimator beside GNU Radio's own
     .venv/bin/python scripts/figures.py air          # what the air demands, measured
     .venv/bin/python scripts/figures.py modem-cost --data KODAK_FOLDER   # PSNR through the flowgraph and without it
+    .venv/bin/python scripts/figures.py models       # the table of models in the README, from their cards
     .venv/bin/python scripts/figures.py speed        # the benchmarks of `make bench`
     .venv/bin/python scripts/figures.py memory       # 2,000 pictures through the flowgraph
 """
@@ -151,6 +152,26 @@ def modem_cost(
                 "scripts/figures.py modem-cost --data KODAK_FOLDER",
                 ["SNR dB", "SNR estimated dB", "PSNR, codec alone dB", "PSNR through the flowgraph dB", "cost dB",
                  "bursts lost"], rows)
+
+
+@app.command()
+def models() -> None:
+    """The table of models in the README, from the model cards."""
+    from semcom.codec import zoo
+
+    wanted = (0, 1, 4, 7, 10, 13, 16, 20)
+    lines = ["| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in wanted) + " |", "|---" * (3 + len(wanted)) + "|"]
+    for name in zoo.names():
+        card = zoo.card(name)
+        for table in card.measured:
+            psnr = dict(zip(table["snr_db"], table["psnr_db"], strict=True))
+            cells = " | ".join(f"{psnr[snr]:.2f}" for snr in wanted)
+            lines.append(f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images | {cells} |")
+    readme = FIGURES.parent.parent / "README.md"
+    head, rest = readme.read_text().split("<!-- models: scripts/figures.py models -->\n")
+    tail = rest.split("<!-- end of models -->")[1]
+    readme.write_text(head + "<!-- models: scripts/figures.py models -->\n" + "\n".join(lines) + "\n<!-- end of models -->" + tail)
+    print("\n".join(lines))
 
 
 @app.command()
