@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Regenerates the tables in docs/figures, each by one command.
 
-    .venv/bin/python scripts/figures.py snr          # the SNR estimator beside GNU Radio's own
-    .venv/bin/python scripts/figures.py air          # what the air demands, measured
-    .venv/bin/python scripts/figures.py modem-cost --data KODAK_FOLDER   # PSNR through the flowgraph and without it
-    .venv/bin/python scripts/figures.py models       # the table of models in the README, from their cards
-    .venv/bin/python scripts/figures.py speed        # the benchmarks of `make bench`
-    .venv/bin/python scripts/figures.py memory       # 2,000 pictures through the flowgraph
+.venv/bin/python scripts/figures.py snr          # the SNR estimator beside GNU Radio's own
+.venv/bin/python scripts/figures.py air          # what the air demands, measured
+.venv/bin/python scripts/figures.py modem-cost --data KODAK_FOLDER   # PSNR through the flowgraph and without it
+.venv/bin/python scripts/figures.py models       # the table of models in the README, from their cards
+.venv/bin/python scripts/figures.py speed        # the benchmarks of `make bench`
+.venv/bin/python scripts/figures.py memory       # 2,000 pictures through the flowgraph
 """
 
 import math
@@ -30,11 +30,21 @@ FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
-def write_table(name: str, title: str, command: str, header: list[str], rows: list[list], note: str = "") -> None:
+def write_table(
+    name: str, title: str, command: str, header: list[str], rows: list[list], note: str = ""
+) -> None:
     """A markdown table with the command that makes it, to docs/figures and to the screen."""
     cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    lines = [f"# {title}", "", f"Made by `.venv/bin/python {command}`.", "", "| " + " | ".join(header) + " |",
-             "|" + "---|" * len(header), *("| " + " | ".join(row) + " |" for row in cells), ""]
+    lines = [
+        f"# {title}",
+        "",
+        f"Made by `.venv/bin/python {command}`.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(row) + " |" for row in cells),
+        "",
+    ]
     if note:
         lines += [note, ""]
     FIGURES.mkdir(parents=True, exist_ok=True)
@@ -52,26 +62,53 @@ def snr(trials: int = 20_000, gnuradio_estimates: int = 1000) -> None:
         for snr_db in (-5, 0, 5, 10, 15, 20, 25):
             g = torch.Generator().manual_seed(count + snr_db)
             gain = torch.polar(torch.ones(trials, 1), 2 * math.pi * torch.rand(trials, 1, generator=g))
-            known = torch.polar(torch.ones(trials, count), math.pi / 2 * torch.randint(0, 4, (trials, count), generator=g))
+            known = torch.polar(
+                torch.ones(trials, count), math.pi / 2 * torch.randint(0, 4, (trials, count), generator=g)
+            )
             received = awgn(gain * known, snr_db, g)
             estimate = estimate_snr(received, fit_flat(received, known))
             error = estimate.snr_db - snr_db
             bound = float(cramer_rao_db(snr_db, count))
             rmse = float(error.square().mean().sqrt())
-            row = [count, snr_db, bound, rmse, rmse / bound, float(error.mean()), float(estimate.stderr_db.mean())]
+            row = [
+                count,
+                snr_db,
+                bound,
+                rmse,
+                rmse / bound,
+                float(error.mean()),
+                float(estimate.stderr_db.mean()),
+            ]
             for kind in ("m2m4", "svr", "simple"):
                 theirs = throughput.gnuradio_snr_estimates(count, snr_db, gnuradio_estimates, kind)
                 good = theirs[np.isfinite(theirs)]
-                lost = f" ({100 * (1 - len(good) / len(theirs)):.0f} % NaN)" if len(good) < len(theirs) else ""
+                lost = (
+                    f" ({100 * (1 - len(good) / len(theirs)):.0f} % NaN)" if len(good) < len(theirs) else ""
+                )
                 row.append((f"{np.sqrt(np.mean((good - snr_db) ** 2)):.2f}" if len(good) else "-") + lost)
             rows.append(row)
-    write_table("snr", "SNR estimation from pilots over AWGN: RMSE in dB", "scripts/figures.py snr",
-                ["pilots", "SNR dB", "Cramer-Rao", "ours", "ours / bound", "our bias", "standard error told",
-                 "GNU Radio M2M4", "GNU Radio SVR", "GNU Radio simple"], rows,
-                f"Ours: {trials} trials, unknown gain, data-aided. GNU Radio's `mpsk_snr_est_cc` is blind; it ran in a real "
-                f"flowgraph on QPSK, warm, remembering as many symbols as there are pilots, {gnuradio_estimates} estimates; "
-                "where it says NaN its RMSE is over the rest. Its `simple` kind forgets nothing: it averages over all symbols "
-                "since the start, up to hundreds of times as many, which no burst has, and is still 2.5 to 5 dB off at low SNR.")
+    write_table(
+        "snr",
+        "SNR estimation from pilots over AWGN: RMSE in dB",
+        "scripts/figures.py snr",
+        [
+            "pilots",
+            "SNR dB",
+            "Cramer-Rao",
+            "ours",
+            "ours / bound",
+            "our bias",
+            "standard error told",
+            "GNU Radio M2M4",
+            "GNU Radio SVR",
+            "GNU Radio simple",
+        ],
+        rows,
+        f"Ours: {trials} trials, unknown gain, data-aided. GNU Radio's `mpsk_snr_est_cc` is blind; it ran in a real "
+        f"flowgraph on QPSK, warm, remembering as many symbols as there are pilots, {gnuradio_estimates} estimates; "
+        "where it says NaN its RMSE is over the rest. Its `simple` kind forgets nothing: it averages over all symbols "
+        "since the start, up to hundreds of times as many, which no burst has, and is still 2.5 to 5 dB off at low SNR.",
+    )
 
 
 @app.command()
@@ -86,45 +123,88 @@ def air(noise_samples: int = 100_000_000) -> None:
         if truth is not None:
             errors = torch.tensor([estimates[i] - float(truth[i]) for i in estimates])
             told = f"{errors.square().mean().sqrt():.2f}"
-        rows.append([demand, condition, f"{len(trial.bursts)}/{len(trial.latents)}", float(measured.mean()), told])
+        rows.append(
+            [demand, condition, f"{len(trial.bursts)}/{len(trial.latents)}", float(measured.mean()), told]
+        )
 
     for cfo in (0.0, 0.03, -0.03):
-        row("noise", f"SNR -5 dB, CFO {100 * cfo:+.0f} %", fly(2000, -5, k=500, cfo=cfo), torch.full((2000,), -5.0))
+        row(
+            "noise",
+            f"SNR -5 dB, CFO {100 * cfo:+.0f} %",
+            fly(2000, -5, k=500, cfo=cfo),
+            torch.full((2000,), -5.0),
+        )
     row("noise", "SNR -7 dB", fly(1000, -7, k=500), torch.full((1000,), -7.0))
     row("noise", "SNR 10 dB, longest burst", fly(100, 10, k=8640), torch.full((100,), 10.0))
     row("noise", "SNR 20 dB, longest burst", fly(100, 20, k=8640), torch.full((100,), 20.0))
     for ppm in (20, -20):
         for snr_db in (0, 20, 30):
-            row("sample clock", f"{ppm:+d} ppm, SNR {snr_db} dB, longest burst", fly(50, snr_db, k=8640, ppm=ppm))
+            row(
+                "sample clock",
+                f"{ppm:+d} ppm, SNR {snr_db} dB, longest burst",
+                fly(50, snr_db, k=8640, ppm=ppm),
+            )
     for spread in (4, 16, 32):
         g = torch.Generator().manual_seed(spread)
         taps = fading.unit_energy(fading.rayleigh_taps(fading.exponential_profile(spread), 200, g))
         for snr_db in (-5, 0, 10, 20):
-            row("multipath", f"exponential to {spread} samples, SNR {snr_db} dB", fly(200, snr_db, taps=taps),
-                equivalent_snr_db(taps, snr_db))
+            row(
+                "multipath",
+                f"exponential to {spread} samples, SNR {snr_db} dB",
+                fly(200, snr_db, taps=taps),
+                equivalent_snr_db(taps, snr_db),
+            )
     g = torch.Generator().manual_seed(0)
-    row("level", "random over 60 dB, SNR 5 dB", fly(200, 5, level=10 ** (3 * torch.rand(200, generator=g) - 1.5)),
-        torch.full((200,), 5.0))
-    row("level", "60 dB up and down in turn, SNR 5 dB", fly(200, 5, level=1000.0 ** (torch.arange(200) % 2)),
-        torch.full((200,), 5.0))
+    row(
+        "level",
+        "random over 60 dB, SNR 5 dB",
+        fly(200, 5, level=10 ** (3 * torch.rand(200, generator=g) - 1.5)),
+        torch.full((200,), 5.0),
+    )
+    row(
+        "level",
+        "60 dB up and down in turn, SNR 5 dB",
+        fly(200, 5, level=1000.0 ** (torch.arange(200) % 2)),
+        torch.full((200,), 5.0),
+    )
     row("phase noise", "linewidth 1e-6 of the sample rate, SNR 20 dB", fly(50, 20, k=8640, linewidth=1e-6))
 
-    generator, detector, found = torch.Generator().manual_seed(1), StreamDetector(Modem(), chunk_samples=2**18), 0
+    generator, detector, found = (
+        torch.Generator().manual_seed(1),
+        StreamDetector(Modem(), chunk_samples=2**18),
+        0,
+    )
     for turn in range(noise_samples // 10**6):
-        found += len(detector.push(torch.randn(10**6, dtype=torch.complex64, generator=generator) * 10.0 ** (turn % 7 - 3)))
+        found += len(
+            detector.push(
+                torch.randn(10**6, dtype=torch.complex64, generator=generator) * 10.0 ** (turn % 7 - 3)
+            )
+        )
     rows.append(["noise alone", f"{noise_samples:,} samples, false alarms", str(found), "-", "-"])
-    write_table("air", "What the air demands, measured", "scripts/figures.py air",
-                ["demand", "condition", "headers read / bursts sent", "measured SNR of the payload dB",
-                 "RMSE of the SNR estimate dB"], rows,
-                "Measured SNR: error of the zero-forced latents (over multipath it is that of the faded carriers, which the "
-                "decoder weights down). The estimate is held against the true SNR over AWGN, over multipath against the SNR "
-                "of the flat channel with the same MMSE error.")
+    write_table(
+        "air",
+        "What the air demands, measured",
+        "scripts/figures.py air",
+        [
+            "demand",
+            "condition",
+            "headers read / bursts sent",
+            "measured SNR of the payload dB",
+            "RMSE of the SNR estimate dB",
+        ],
+        rows,
+        "Measured SNR: error of the zero-forced latents (over multipath it is that of the faded carriers, which the "
+        "decoder weights down). The estimate is held against the true SNR over AWGN, over multipath against the SNR "
+        "of the flat channel with the same MMSE error.",
+    )
 
 
 @app.command("modem-cost")
 def modem_cost(
     data: Annotated[Path, typer.Option(help="a folder of pictures, such as Kodak")],
-    model: str = "photo-1-12", snr_db: list[float] = [0, 5, 10, 15, 20], limit: int = 24,
+    model: str = "photo-1-12",
+    snr_db: list[float] = [0, 5, 10, 15, 20],
+    limit: int = 24,
 ) -> None:
     """Mean PSNR through the GNU Radio flowgraph over AWGN, and of the codec alone over the same SNR."""
     from semcom import pictures, quality
@@ -146,12 +226,30 @@ def modem_cost(
             alone.append(float(quality.psnr(picture.pixels, out)))
         flown = statistics.mean(result.psnr_db for result in results)
         told = statistics.mean(result.snr_est_db for result in results)
-        rows.append([snr, told, statistics.mean(alone), flown, statistics.mean(alone) - flown,
-                     sum(result.bursts_lost for result in results)])
-    write_table("modem_cost", f"What the modem costs: {model}, {len(chosen)} pictures, AWGN",
-                "scripts/figures.py modem-cost --data KODAK_FOLDER",
-                ["SNR dB", "SNR estimated dB", "PSNR, codec alone dB", "PSNR through the flowgraph dB", "cost dB",
-                 "bursts lost"], rows)
+        rows.append(
+            [
+                snr,
+                told,
+                statistics.mean(alone),
+                flown,
+                statistics.mean(alone) - flown,
+                sum(result.bursts_lost for result in results),
+            ]
+        )
+    write_table(
+        "modem_cost",
+        f"What the modem costs: {model}, {len(chosen)} pictures, AWGN",
+        "scripts/figures.py modem-cost --data KODAK_FOLDER",
+        [
+            "SNR dB",
+            "SNR estimated dB",
+            "PSNR, codec alone dB",
+            "PSNR through the flowgraph dB",
+            "cost dB",
+            "bursts lost",
+        ],
+        rows,
+    )
 
 
 @app.command()
@@ -160,17 +258,28 @@ def models() -> None:
     from semcom.codec import zoo
 
     wanted = (0, 1, 4, 7, 10, 13, 16, 20)
-    lines = ["| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in wanted) + " |", "|---" * (3 + len(wanted)) + "|"]
+    lines = [
+        "| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in wanted) + " |",
+        "|---" * (3 + len(wanted)) + "|",
+    ]
     for name in zoo.names():
         card = zoo.card(name)
         for table in card.measured:
             psnr = dict(zip(table["snr_db"], table["psnr_db"], strict=True))
             cells = " | ".join(f"{psnr[snr]:.2f}" for snr in wanted)
-            lines.append(f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images | {cells} |")
+            lines.append(
+                f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images | {cells} |"
+            )
     readme = FIGURES.parent.parent / "README.md"
     head, rest = readme.read_text().split("<!-- models: scripts/figures.py models -->\n")
     tail = rest.split("<!-- end of models -->")[1]
-    readme.write_text(head + "<!-- models: scripts/figures.py models -->\n" + "\n".join(lines) + "\n<!-- end of models -->" + tail)
+    readme.write_text(
+        head
+        + "<!-- models: scripts/figures.py models -->\n"
+        + "\n".join(lines)
+        + "\n<!-- end of models -->"
+        + tail
+    )
     print("\n".join(lines))
 
 
@@ -179,11 +288,19 @@ def speed() -> None:
     """The benchmarks."""
     from semcom import bench
 
-    rows = [[row["name"], "-" if row["value"] is None else row["value"], row["unit"], row["note"]]
-            for row in bench.run(lambda name: print(f"... {name}", flush=True))]
-    write_table("speed", "Speed", "scripts/figures.py speed", ["what", "value", "unit", "note"], rows,
-                f"On {platform.machine()}, {torch.get_num_threads()} torch thread, torch {torch.__version__}. Library calls: "
-                "CPU seconds of one thread; flowgraphs: seconds of the clock.")
+    rows = [
+        [row["name"], "-" if row["value"] is None else row["value"], row["unit"], row["note"]]
+        for row in bench.run(lambda name: print(f"... {name}", flush=True))
+    ]
+    write_table(
+        "speed",
+        "Speed",
+        "scripts/figures.py speed",
+        ["what", "value", "unit", "note"],
+        rows,
+        f"On {platform.machine()}, {torch.get_num_threads()} torch thread, torch {torch.__version__}. Library calls: "
+        "CPU seconds of one thread; flowgraphs: seconds of the clock.",
+    )
 
 
 @app.command()
@@ -213,11 +330,24 @@ def memory(pictures_to_send: int = 2000) -> None:
     results = loopback.run(feed(), LinkConfig("cifar-1-12", 10.0, "awgn"), progress=count)
     lost = sum(result.picture is None for result in results)
     warm = seen[len(seen) // 10 :]
-    rows = [["pictures sent", len(results)], ["pictures lost", lost], ["seconds", time.perf_counter() - began],
-            ["resident memory after a tenth, MiB", warm[0]], ["at the end, MiB", warm[-1]],
-            ["largest deviation from the mean", f"{100 * max(abs(m / statistics.mean(warm) - 1) for m in warm):.2f} %"]]
-    write_table("memory", "Many pictures through the flowgraph, AWGN 10 dB", "scripts/figures.py memory",
-                ["what", "value"], rows)
+    rows = [
+        ["pictures sent", len(results)],
+        ["pictures lost", lost],
+        ["seconds", time.perf_counter() - began],
+        ["resident memory after a tenth, MiB", warm[0]],
+        ["at the end, MiB", warm[-1]],
+        [
+            "largest deviation from the mean",
+            f"{100 * max(abs(m / statistics.mean(warm) - 1) for m in warm):.2f} %",
+        ],
+    ]
+    write_table(
+        "memory",
+        "Many pictures through the flowgraph, AWGN 10 dB",
+        "scripts/figures.py memory",
+        ["what", "value"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

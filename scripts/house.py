@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Draws docs/images/house.png: the rooms of the library and the way of an image through them.
 
-    .venv/bin/python scripts/house.py
+.venv/bin/python scripts/house.py
 """
 
 from pathlib import Path
@@ -17,15 +17,26 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "house.png
 # floor by floor, from the ground up: (name, what it does, left, width)
 FLOORS = [
     [("errors  keys  files", "words for what goes wrong; every key once; atomic writes", 0, 12)],
-    [("quality", "PSNR, MS-SSIM", 0, 3), ("channel", "what the air does, differentiable", 3, 5.5),
-     ("pictures", "image files in and out", 8.5, 3.5)],
-    [("codec", "images to latents and back;\nAF modules, zoo, cards", 0, 5),
-     ("modem", "latents to samples and back;\nframe, sync, equaliser, SNR", 5, 7)],
-    [("link", "codec + modem + channel, no GNU Radio", 0, 5), ("training/", "recipes, one loop, export", 5, 4),
-     ("report", "a page of results", 9, 3)],
+    [
+        ("quality", "PSNR, MS-SSIM", 0, 3),
+        ("channel", "what the air does, differentiable", 3, 5.5),
+        ("pictures", "image files in and out", 8.5, 3.5),
+    ],
+    [
+        ("codec", "images to latents and back;\nAF modules, zoo, cards", 0, 5),
+        ("modem", "latents to samples and back;\nframe, sync, equaliser, SNR", 5, 7),
+    ],
+    [
+        ("link", "codec + modem + channel, no GNU Radio", 0, 5),
+        ("training/", "recipes, one loop, export", 5, 4),
+        ("report", "a page of results", 9, 3),
+    ],
     [("blocks", "GNU Radio adapters: the only room that imports gnuradio", 0, 12)],
-    [("cli", "the semcom command", 0, 4.2), ("grc/  flowgraphs/", "GNU Radio Companion", 4.2, 4.3),
-     ("bench  scripts/", "speed; set-up, figures", 8.5, 3.5)],
+    [
+        ("cli", "the semcom command", 0, 4.2),
+        ("grc/  flowgraphs/", "GNU Radio Companion", 4.2, 4.3),
+        ("bench  scripts/", "speed; set-up, figures", 8.5, 3.5),
+    ],
 ]
 WAY = ["image", "encode", "modulate", "air", "detect", "demodulate", "estimate", "decode", "image"]
 HEIGHT = 1.15
@@ -35,23 +46,53 @@ def main() -> None:
     figure, axes = plt.subplots(figsize=(12, 8.2), dpi=110)
     for level, floor in enumerate(FLOORS):
         for name, text, left, width in floor:
-            box = FancyBboxPatch((left + 0.06, level * HEIGHT + 0.06), width - 0.12, HEIGHT - 0.12,
-                                 boxstyle="round,pad=0,rounding_size=0.08", linewidth=1.2, edgecolor="#345",
-                                 facecolor=plt.get_cmap("YlGnBu")(0.08 + 0.07 * level))
+            box = FancyBboxPatch(
+                (left + 0.06, level * HEIGHT + 0.06),
+                width - 0.12,
+                HEIGHT - 0.12,
+                boxstyle="round,pad=0,rounding_size=0.08",
+                linewidth=1.2,
+                edgecolor="#345",
+                facecolor=plt.get_cmap("YlGnBu")(0.08 + 0.07 * level),
+            )
             axes.add_patch(box)
-            axes.text(left + width / 2, level * HEIGHT + 0.78, name, ha="center", va="center", fontsize=12,
-                      family="monospace", weight="bold")
+            axes.text(
+                left + width / 2,
+                level * HEIGHT + 0.78,
+                name,
+                ha="center",
+                va="center",
+                fontsize=12,
+                family="monospace",
+                weight="bold",
+            )
             axes.text(left + width / 2, level * HEIGHT + 0.36, text, ha="center", va="center", fontsize=9)
     top = len(FLOORS) * HEIGHT + 0.75
     step = 12 / len(WAY)
     for i, stop in enumerate(WAY):
         centre = step * (i + 0.5)
         wall = stop in ("image", "air")
-        axes.text(centre, top, stop, ha="center", va="center", fontsize=9, color="white" if wall else "black",
-                  bbox={"boxstyle": "round,pad=0.35", "facecolor": "#234" if wall else "#fff3d0", "edgecolor": "#345"})
+        axes.text(
+            centre,
+            top,
+            stop,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if wall else "black",
+            bbox={
+                "boxstyle": "round,pad=0.35",
+                "facecolor": "#234" if wall else "#fff3d0",
+                "edgecolor": "#345",
+            },
+        )
         if i:
-            axes.annotate("", (centre - 0.48 * step + 0.05, top), (centre - 0.62 * step, top),
-                          arrowprops={"arrowstyle": "->", "color": "#345"})
+            axes.annotate(
+                "",
+                (centre - 0.48 * step + 0.05, top),
+                (centre - 0.62 * step, top),
+                arrowprops={"arrowstyle": "->", "color": "#345"},
+            )
     axes.text(0.05, top + 0.55, "the way of an image, one verb a room", fontsize=11, style="italic")
     axes.text(0.05, -0.3, "A floor uses only the floors below it.", fontsize=10, style="italic")
     axes.set_xlim(-0.1, 12.1)

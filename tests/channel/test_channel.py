@@ -74,9 +74,15 @@ def test_phase_noise_walks_as_asked():
     assert torch.angle(y[:, -1]).var() == pytest.approx(2 * torch.pi * 1e-5 * 1000, rel=0.3)
 
 
-@pytest.mark.parametrize("impair", [
-    lambda x: frontend.power_amplifier(x, 1.0), lambda x: frontend.sample_clock_offset(x, 50.0),
-    lambda x: frontend.carrier_offset(x, 0.01), lambda x: fading.multipath(x, torch.tensor([1, 0.5j]))])
+@pytest.mark.parametrize(
+    "impair",
+    [
+        lambda x: frontend.power_amplifier(x, 1.0),
+        lambda x: frontend.sample_clock_offset(x, 50.0),
+        lambda x: frontend.carrier_offset(x, 0.01),
+        lambda x: fading.multipath(x, torch.tensor([1, 0.5j])),
+    ],
+)
 def test_impairments_pass_gradients(impair):
     x = torch.randn(1, 12, dtype=torch.complex128, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: torch.view_as_real(impair(x)), (x,))

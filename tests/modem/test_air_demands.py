@@ -71,8 +71,9 @@ def test_residual_phase_is_tracked_per_symbol():
     trial = fly(40, 20, k=8640, linewidth=1e-6)
     assert trial.found == 1
     assert trial.snr_db().mean() > 19.3
-    last_rows = torch.stack([
-        (trial.sent(i) - b.latents)[-2000:].abs().square().mean() for i, b in trial.bursts.items()])
+    last_rows = torch.stack(
+        [(trial.sent(i) - b.latents)[-2000:].abs().square().mean() for i, b in trial.bursts.items()]
+    )
     assert -10 * torch.log10(last_rows.mean()) > 19.0  # no worse at the end of the burst
 
 
@@ -113,7 +114,10 @@ def test_noise_per_subcarrier_reaches_the_receiver():
 @pytest.mark.parametrize("level", ["random", "alternating"])
 def test_60_db_of_level_change_between_bursts(level):
     g = torch.Generator().manual_seed(0)
-    gains = {"random": 10 ** (3 * torch.rand(80, generator=g) - 1.5), "alternating": 1000.0 ** (torch.arange(80) % 2)}
+    gains = {
+        "random": 10 ** (3 * torch.rand(80, generator=g) - 1.5),
+        "alternating": 1000.0 ** (torch.arange(80) % 2),
+    }
     trial = fly(80, 5, level=gains[level])
     assert trial.found == 1
     assert trial.snr_db().min() > 4.3
@@ -130,6 +134,10 @@ def test_a_clipping_amplifier_costs_what_its_distortion_costs(modem):
     from semcom.modem import DetectedBurst
 
     out = modem.demodulate([DetectedBurst(row, 0, 0.0, 1.0) for row in clipped])
-    error = torch.stack([(b.latents - modem.pack_latents(latents[i : i + 1])[0]).abs().square().mean()
-                         for i, b in enumerate(out)])
+    error = torch.stack(
+        [
+            (b.latents - modem.pack_latents(latents[i : i + 1])[0]).abs().square().mean()
+            for i, b in enumerate(out)
+        ]
+    )
     assert 15 < float(-10 * torch.log10(error.mean())) < 35

@@ -38,7 +38,9 @@ def test_lost_bursts_are_erasures_spread_over_the_picture(modem, sent):
     (image,) = assembler.flush()
     erased = torch.isinf(image.noise_var)
     assert 0.32 < erased.float().mean() < 0.35
-    assert (image.latents[erased] == 0).all() and torch.allclose(image.latents[~erased], latents[~erased], atol=1e-5)
+    assert (image.latents[erased] == 0).all() and torch.allclose(
+        image.latents[~erased], latents[~erased], atol=1e-5
+    )
     quarters = erased.float().view(4, -1).mean(1)
     assert (quarters - quarters.mean()).abs().max() < 0.05
     assert assembler.counters["bursts missing"] == 1
@@ -52,7 +54,9 @@ def test_repeated_late_and_foreign_bursts_are_counted_not_used(modem, sent):
     give(assembler, packed, 1), give(assembler, packed, 2)
     assert give(assembler, packed, 1) == []
     short = assembler.add(header(0, image_id=2), packed[0][:10], torch.ones(10), 10.0)
-    wrong_size = assembler.add(header(0, image_id=2, latent_count=K - 1), packed[0], torch.ones(len(packed[0])), 10.0)
+    wrong_size = assembler.add(
+        header(0, image_id=2, latent_count=K - 1), packed[0], torch.ones(len(packed[0])), 10.0
+    )
     spoiled = packed[0].clone()
     spoiled[3] = float("nan")
     nan = assembler.add(header(0, image_id=2), spoiled, torch.ones(len(spoiled)), 10.0)

@@ -9,8 +9,7 @@ from semcom.channel.awgn import awgn
 from semcom.errors import HeaderError
 from semcom.modem import BurstHeader, header
 
-fields = st.fixed_dictionaries({
-    name: st.integers(0, 2**bits - 1) for name, bits in header._FIELDS})
+fields = st.fixed_dictionaries({name: st.integers(0, 2**bits - 1) for name, bits in header._FIELDS})
 
 
 @given(fields)
@@ -54,12 +53,27 @@ def test_noise_is_hardly_ever_a_header():
             h.check(8640)  # ... and the fields then contradict each other
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"version": 2}, "version 2"), ({"mode": 5}, "mode 5"), ({"height": 0}, "empty"), ({"burst_index": 3}, "cannot be"),
-    ({"burst_count": 9}, "do not make"), ({"latent_count": 4_000_000, "burst_count": 463}, "too many")])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"version": 2}, "version 2"),
+        ({"mode": 5}, "mode 5"),
+        ({"height": 0}, "empty"),
+        ({"burst_index": 3}, "cannot be"),
+        ({"burst_count": 9}, "do not make"),
+        ({"latent_count": 4_000_000, "burst_count": 463}, "too many"),
+    ],
+)
 def test_absurd_headers_are_refused_before_anything_is_allocated(change, words):
-    good = {"image_id": 1, "burst_index": 0, "burst_count": 1, "height": 32, "width": 32, "latent_count": 256,
-            "model_hash": 9}
+    good = {
+        "image_id": 1,
+        "burst_index": 0,
+        "burst_count": 1,
+        "height": 32,
+        "width": 32,
+        "latent_count": 256,
+        "model_hash": 9,
+    }
     BurstHeader(**good).check(8640)
     with pytest.raises(HeaderError, match=words):
         BurstHeader(**(good | change)).check(8640)

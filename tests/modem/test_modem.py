@@ -11,15 +11,24 @@ from semcom.modem.trials import fly
 
 def one_burst(modem, k=700, seed=0, **fields):
     latents = torch.randn(1, k, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
-    names = {"image_id": 1, "burst_index": 0, "burst_count": 1, "height": 32, "width": 32, "latent_count": k,
-             "model_hash": 7} | fields
+    names = {
+        "image_id": 1,
+        "burst_index": 0,
+        "burst_count": 1,
+        "height": 32,
+        "width": 32,
+        "latent_count": k,
+        "model_hash": 7,
+    } | fields
     return latents, modem.modulate_bursts(modem.pack_latents(latents), [BurstHeader(**names)])[0]
 
 
 def test_snr_is_es_over_n0_after_the_fft():
     # +-0.05 dB: 60 bursts of 8,640 latents, measured on the equalised payload of an otherwise perfect channel
     trial = fly(60, 10, k=8640)
-    assert float(trial.snr_db().mean()) == pytest.approx(10, abs=0.12)  # the estimate of the channel costs 0.05 dB
+    assert float(trial.snr_db().mean()) == pytest.approx(
+        10, abs=0.12
+    )  # the estimate of the channel costs 0.05 dB
 
 
 def test_latents_come_back_unchanged_without_noise(modem):
@@ -68,7 +77,10 @@ def test_training_and_flight_run_the_same_receiver(modem):
 
 
 def test_a_batch_gives_what_single_bursts_give(modem):
-    bursts = [DetectedBurst(awgn(one_burst(modem, k, seed=k)[1][None], 10)[0], 0, 0.0, 1.0) for k in (50, 700, 700, 3000)]
+    bursts = [
+        DetectedBurst(awgn(one_burst(modem, k, seed=k)[1][None], 10)[0], 0, 0.0, 1.0)
+        for k in (50, 700, 700, 3000)
+    ]
     together = modem.demodulate(bursts)
     for burst, out in zip(bursts, together, strict=True):
         alone = modem.demodulate([burst])[0]
@@ -79,7 +91,10 @@ def test_a_batch_gives_what_single_bursts_give(modem):
 def test_any_buffer_size_finds_the_same_bursts(modem):
     g = torch.Generator().manual_seed(2)
     gaps = [0, 1, 200, 5000, 16]
-    parts = [torch.nn.functional.pad(one_burst(modem, 900 + 500 * i, seed=i)[1], (gap, 0)) for i, gap in enumerate(gaps)]
+    parts = [
+        torch.nn.functional.pad(one_burst(modem, 900 + 500 * i, seed=i)[1], (gap, 0))
+        for i, gap in enumerate(gaps)
+    ]
     stream = awgn(torch.cat([*parts, torch.zeros(100)])[None], 15, g)[0]
     reference = None
     for size in (100, 4096, 33_333, len(stream)):
@@ -110,8 +125,14 @@ def test_bursts_that_cannot_be_read_say_why(modem):
     _, absurd = one_burst(modem, k=700, height=8191, width=8191, latent_count=700, burst_count=400)
     _, future = one_burst(modem, version=3)
     noise = torch.randn(5000, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    cases = [(burst[:2000], "before its header"), (burst[:-10], "before its end"), (noise, "CRC"),
-             (absurd, "do not make 400 bursts"), (future, "version 3"), (torch.zeros(5000, dtype=torch.complex64), "")]
+    cases = [
+        (burst[:2000], "before its header"),
+        (burst[:-10], "before its end"),
+        (noise, "CRC"),
+        (absurd, "do not make 400 bursts"),
+        (future, "version 3"),
+        (torch.zeros(5000, dtype=torch.complex64), ""),
+    ]
     outs = modem.demodulate([DetectedBurst(samples, 0, 0.0, 1.0) for samples, _ in cases])
     for out, (_, words) in zip(outs, cases, strict=True):
         assert out.header is None and words in out.error
@@ -124,17 +145,32 @@ def test_a_header_that_could_not_be_read_back_is_not_sent(modem):
         modem.plan(2**22)
 
 
-@pytest.mark.parametrize("wrong, words", [
-    ({"active_carriers": 300}, "below fft_size"), ({"pilots_per_symbol": 7}, "divide"), ({"cp_samples": 0}, "positive"),
-    ({"sts_period": 24}, "divide fft_size"), ({"lts_cp_samples": 8}, "lts_cp_samples"), ({"lts_repeats": 1}, "at least 2")])
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"active_carriers": 300}, "below fft_size"),
+        ({"pilots_per_symbol": 7}, "divide"),
+        ({"cp_samples": 0}, "positive"),
+        ({"sts_period": 24}, "divide fft_size"),
+        ({"lts_cp_samples": 8}, "lts_cp_samples"),
+        ({"lts_repeats": 1}, "at least 2"),
+    ],
+)
 def test_impossible_profiles_are_refused_in_words(wrong, words):
     with pytest.raises(ConfigError, match=words):
         ModemProfile(**wrong)
 
 
 def test_another_numerology_works():
-    profile = ModemProfile(fft_size=128, cp_samples=16, active_carriers=120, pilots_per_symbol=12, lts_cp_samples=32,
-                           header_symbols=12, max_payload_symbols=30)
+    profile = ModemProfile(
+        fft_size=128,
+        cp_samples=16,
+        active_carriers=120,
+        pilots_per_symbol=12,
+        lts_cp_samples=32,
+        header_symbols=12,
+        max_payload_symbols=30,
+    )
     modem = Modem(profile)
     latents = torch.randn(1, 1000, dtype=torch.complex64)
     burst = modem.modulate(latents, image_id=[3], size=(64, 64), model_hash=1)[0, 0]

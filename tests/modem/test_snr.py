@@ -14,7 +14,9 @@ TRIALS = 20_000
 def pilots(count, snr_db, seed=0):
     g = torch.Generator().manual_seed(seed)
     gain = torch.polar(torch.ones(TRIALS, 1), 6.28 * torch.rand(TRIALS, 1, generator=g))
-    known = torch.polar(torch.ones(TRIALS, count), torch.pi / 2 * torch.randint(0, 4, (TRIALS, count), generator=g))
+    known = torch.polar(
+        torch.ones(TRIALS, count), torch.pi / 2 * torch.randint(0, 4, (TRIALS, count), generator=g)
+    )
     return awgn(gain * known, snr_db, g), known
 
 

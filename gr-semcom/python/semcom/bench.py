@@ -46,7 +46,9 @@ def modem_rows() -> list[dict]:
     """Millions of samples per CPU second: modulate, detect (bursts, and noise alone), demodulate."""
     modem = Modem()
     generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(1, 98304, dtype=torch.complex64, generator=generator)  # a 768x512 picture at rho 1/12
+    latents = torch.randn(
+        1, 98304, dtype=torch.complex64, generator=generator
+    )  # a 768x512 picture at rho 1/12
 
     def modulate():
         return modem.modulate(latents, image_id=[1], size=(512, 768), model_hash=1)
@@ -68,11 +70,20 @@ def modem_rows() -> list[dict]:
     note = f"{len(bursts)} bursts of {bursts.shape[1]} samples at a time"
     return [
         _row("modulate", samples / _cpu_seconds(modulate) / 1e6, "Msample/s", note),
-        _row("detect", len(line) / _cpu_seconds(lambda: detect(line)) / 1e6, "Msample/s", "bursts back to back, 10 dB"),
+        _row(
+            "detect",
+            len(line) / _cpu_seconds(lambda: detect(line)) / 1e6,
+            "Msample/s",
+            "bursts back to back, 10 dB",
+        ),
         _row("detect, noise alone", len(noise) / _cpu_seconds(lambda: detect(noise)) / 1e6, "Msample/s", ""),
         _row("demodulate", samples / _cpu_seconds(lambda: modem.demodulate(found)) / 1e6, "Msample/s", note),
-        _row("demodulate, one burst", bursts.shape[1] / _cpu_seconds(lambda: modem.demodulate(found[:1])) / 1e6,
-             "Msample/s", "a burst alone: latency, not throughput"),
+        _row(
+            "demodulate, one burst",
+            bursts.shape[1] / _cpu_seconds(lambda: modem.demodulate(found[:1])) / 1e6,
+            "Msample/s",
+            "a burst alone: latency, not throughput",
+        ),
     ]
 
 
@@ -81,7 +92,9 @@ def flowgraph_rows(rounds: int = 3) -> list[dict]:
     try:
         from semcom.blocks import throughput
     except ImportError as error:
-        return [_row("receive chain in a flowgraph", None, "Msample/s", f"GNU Radio is not importable: {error}")]
+        return [
+            _row("receive chain in a flowgraph", None, "Msample/s", f"GNU Radio is not importable: {error}")
+        ]
     ours, theirs = [], []
     for _ in range(rounds):
         theirs.append(throughput.gnuradio_ofdm_receiver() / 1e6)
@@ -89,7 +102,12 @@ def flowgraph_rows(rounds: int = 3) -> list[dict]:
     ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
     return [
         _row("receive chain in a flowgraph", statistics.median(ours), "Msample/s", f"median of {rounds}"),
-        _row("GNU Radio digital.ofdm_rx, FFT 256", statistics.median(theirs), "Msample/s", f"median of {rounds}"),
+        _row(
+            "GNU Radio digital.ofdm_rx, FFT 256",
+            statistics.median(theirs),
+            "Msample/s",
+            f"median of {rounds}",
+        ),
         _row("ratio to GNU Radio", ratio, "x", "median of the ratios, run by run"),
     ]
 
@@ -105,9 +123,15 @@ def codec_rows(device: str = "cpu") -> list[dict]:
             latents = codec.encode(image, 10.0)
             # one run of the slowest is enough to tell a second from a millisecond
             repeats = 1 if "ADJSCC" in name and device == "cpu" and height * width > 2**16 else 5
-            for verb, call in (("encode", lambda codec=codec, image=image: codec.encode(image, 10.0)),
-                               ("decode", lambda codec=codec, latents=latents, size=(height, width):
-                                codec.decode(latents, 10.0, size))):
+            for verb, call in (
+                ("encode", lambda codec=codec, image=image: codec.encode(image, 10.0)),
+                (
+                    "decode",
+                    lambda codec=codec, latents=latents, size=(height, width): codec.decode(
+                        latents, 10.0, size
+                    ),
+                ),
+            ):
                 seconds = _cpu_seconds(call, repeats) if device == "cpu" else _gpu_seconds(call)
                 rows.append(_row(f"{verb} {width}x{height}, {name}", 1e3 * seconds, "ms", device))
     return rows

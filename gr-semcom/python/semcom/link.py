@@ -49,8 +49,10 @@ class LinkConfig:
         if not self.sample_rate_hz > 0:
             raise ConfigError(f"the sample rate must be above 0 Hz, not {self.sample_rate_hz}")
         if abs(self.cfo_hz) > 0.031 * self.sample_rate_hz:
-            raise ConfigError(f"a carrier offset of {self.cfo_hz} Hz is beyond 3.1 % of the sample rate: nothing would "
-                              "be found; tune closer or raise the sample rate")
+            raise ConfigError(
+                f"a carrier offset of {self.cfo_hz} Hz is beyond 3.1 % of the sample rate: nothing would "
+                "be found; tune closer or raise the sample rate"
+            )
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,12 @@ def decode_assembled(model: zoo.LoadedModel, image: AssembledImage) -> np.ndarra
     return model.decode_image(image.latents, snr_db, image.size, image.noise_var)
 
 
-def simulate(pictures: Iterable[Picture], config: LinkConfig, progress: Callable[[], None] | None = None,
-             device: str = "cpu") -> list[LinkResult]:
+def simulate(
+    pictures: Iterable[Picture],
+    config: LinkConfig,
+    progress: Callable[[], None] | None = None,
+    device: str = "cpu",
+) -> list[LinkResult]:
     """Sends pictures through codec, modem and a simulated channel, one after the other.
 
     Args:
@@ -145,11 +151,20 @@ def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem,
 
     psnr_db, ms_ssim = score(picture.pixels, received)
     return LinkResult(
-        image=picture.name, snr_db=config.snr_db, snr_est_db=image.snr_db if image else None, psnr_db=psnr_db,
-        ms_ssim=ms_ssim, bursts_sent=plan.burst_count, bursts_found=image.bursts_received if image else 0,
-        bursts_lost=plan.burst_count - (image.bursts_received if image else 0), rho=latents.shape[1] / (3 * size[0] * size[1]),
-        overhead=plan.overhead, papr_db=papr_db(bursts),
-        real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds, picture=received)
+        image=picture.name,
+        snr_db=config.snr_db,
+        snr_est_db=image.snr_db if image else None,
+        psnr_db=psnr_db,
+        ms_ssim=ms_ssim,
+        bursts_sent=plan.burst_count,
+        bursts_found=image.bursts_received if image else 0,
+        bursts_lost=plan.burst_count - (image.bursts_received if image else 0),
+        rho=latents.shape[1] / (3 * size[0] * size[1]),
+        overhead=plan.overhead,
+        papr_db=papr_db(bursts),
+        real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
+        picture=received,
+    )
 
 
 class _Air:

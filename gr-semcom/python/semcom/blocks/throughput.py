@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pmt
 import torch
-from gnuradio import blocks as gr_blocks, digital, gr
+from gnuradio import blocks as gr_blocks
+from gnuradio import digital, gr
 
 from semcom import blocks, keys
 from semcom.channel.awgn import awgn
@@ -85,8 +86,10 @@ def semcom_receiver(bursts: int = 400) -> float:
     flowgraph.stop()
     flowgraph.wait()
     if not finished or counter.count != turns * len(sent):
-        raise SemcomError(f"benchmark: {counter.count} of {turns * len(sent)} bursts came through; counters: "
-                          f"{dict(detector.counters)}, {dict(demodulator.counters)}")
+        raise SemcomError(
+            f"benchmark: {counter.count} of {turns * len(sent)} bursts came through; counters: "
+            f"{dict(detector.counters)}, {dict(demodulator.counters)}"
+        )
     return len(samples) / seconds
 
 
@@ -104,9 +107,14 @@ def gnuradio_ofdm_receiver(packets: int = 400, payload_symbols: int = 10) -> flo
     pilots = carriers[:: profile.active_carriers // profile.pilots_per_symbol]
     data = tuple(int(k) for k in carriers if k not in pilots)
     options = {
-        "fft_len": profile.fft_size, "cp_len": profile.cp_samples, "occupied_carriers": (data,),
-        "pilot_carriers": (tuple(int(k) for k in pilots),), "pilot_symbols": ((1,) * len(pilots),),
-        "packet_length_tag_key": "packet_len", "bps_header": 1, "bps_payload": 2,
+        "fft_len": profile.fft_size,
+        "cp_len": profile.cp_samples,
+        "occupied_carriers": (data,),
+        "pilot_carriers": (tuple(int(k) for k in pilots),),
+        "pilot_symbols": ((1,) * len(pilots),),
+        "packet_length_tag_key": "packet_len",
+        "bps_header": 1,
+        "bps_payload": 2,
     }
     size = payload_symbols * len(data) * 2 // 8 - 4  # bytes of QPSK, less the CRC
     sent = bytes(np.random.RandomState(0).randint(0, 256, size, dtype=np.uint8))
@@ -136,7 +144,9 @@ def gnuradio_ofdm_receiver(packets: int = 400, payload_symbols: int = 10) -> flo
     return len(samples) / seconds
 
 
-def gnuradio_snr_estimates(pilots: int, snr_db: float, count: int, kind: str = "m2m4", seed: int = 1) -> np.ndarray:
+def gnuradio_snr_estimates(
+    pilots: int, snr_db: float, count: int, kind: str = "m2m4", seed: int = 1
+) -> np.ndarray:
     """Estimates in dB of GNU Radio's ``digital.mpsk_snr_est_cc`` running on unit-power QPSK at ``snr_db``.
 
     The block is blind and recursive; its forgetting factor is set to remember ``pilots`` symbols, and it is read every
@@ -145,8 +155,10 @@ def gnuradio_snr_estimates(pilots: int, snr_db: float, count: int, kind: str = "
     kinds = {"simple": digital.SNR_EST_SIMPLE, "m2m4": digital.SNR_EST_M2M4, "svr": digital.SNR_EST_SVR}
     step = 4 * pilots
     generator = torch.Generator().manual_seed(seed)
-    symbols = torch.polar(torch.ones(1, (count + 8) * step), torch.pi / 2 * torch.randint(0, 4, (1, (count + 8) * step),
-                                                                                       generator=generator))
+    symbols = torch.polar(
+        torch.ones(1, (count + 8) * step),
+        torch.pi / 2 * torch.randint(0, 4, (1, (count + 8) * step), generator=generator),
+    )
     samples = awgn(symbols, snr_db, generator)[0].numpy()
     flowgraph = gr.top_block()
     estimator = digital.mpsk_snr_est_cc(kinds[kind], step, 2 / (pilots + 1))

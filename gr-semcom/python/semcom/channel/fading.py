@@ -19,7 +19,9 @@ def exponential_profile(max_delay_samples: float, *, decay_db: float = 20.0) -> 
     return power / power.sum()
 
 
-def rayleigh_taps(profile: torch.Tensor, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
+def rayleigh_taps(
+    profile: torch.Tensor, batch: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """Independent CN(0, profile) taps, ``[batch, len(profile)]`` complex64: one block-fading draw a row."""
     like = torch.empty(0, dtype=torch.complex64)
     draw = complex_normal((batch, len(profile)), like=like, generator=generator)

@@ -26,8 +26,11 @@ def sample_clock_offset(samples: torch.Tensor, ppm: float, *, half_taps: int = 2
     fraction = (instants - nearest)[:, None]
     taps = torch.arange(-half_taps, half_taps + 1, device=samples.device)
     offset = taps - fraction
-    kernel = torch.sinc(offset) * torch.special.i0(
-        9.0 * (1 - (offset / (half_taps + 1)).square()).clamp_min(0).sqrt()) / torch.special.i0(torch.tensor(9.0))
+    kernel = (
+        torch.sinc(offset)
+        * torch.special.i0(9.0 * (1 - (offset / (half_taps + 1)).square()).clamp_min(0).sqrt())
+        / torch.special.i0(torch.tensor(9.0))
+    )
     out = torch.zeros_like(samples)
     padded = torch.nn.functional.pad(samples, (half_taps, half_taps + 2 + int(abs(ppm) * 1e-6 * count)))
     for i in range(len(taps)):  # one pass a tap keeps memory at the size of the signal
@@ -36,7 +39,9 @@ def sample_clock_offset(samples: torch.Tensor, ppm: float, *, half_taps: int = 2
     return out
 
 
-def phase_noise(samples: torch.Tensor, linewidth: float, generator: torch.Generator | None = None) -> torch.Tensor:
+def phase_noise(
+    samples: torch.Tensor, linewidth: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """Wiener phase noise of a free-running oscillator on ``[..., n]``.
 
     Args:

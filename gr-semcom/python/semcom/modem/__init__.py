@@ -9,6 +9,16 @@ from semcom.modem.snr import SnrEstimate, estimate_snr
 from semcom.modem.sync import DetectedBurst, Detection, StreamDetector
 
 __all__ = [
-    "AssembledImage", "BurstHeader", "DemodulatedBurst", "DetectedBurst", "Detection", "FramePlan",
-    "ImageAssembler", "Modem", "ModemProfile", "SnrEstimate", "StreamDetector", "estimate_snr",
+    "AssembledImage",
+    "BurstHeader",
+    "DemodulatedBurst",
+    "DetectedBurst",
+    "Detection",
+    "FramePlan",
+    "ImageAssembler",
+    "Modem",
+    "ModemProfile",
+    "SnrEstimate",
+    "StreamDetector",
+    "estimate_snr",
 ]

@@ -49,7 +49,9 @@ class ImageAssembler:
         max_open: pictures under way at once.
     """
 
-    def __init__(self, profile: ModemProfile, model_hash: int | None = None, latent_count_of=None, max_open: int = 4):
+    def __init__(
+        self, profile: ModemProfile, model_hash: int | None = None, latent_count_of=None, max_open: int = 4
+    ):
         self._profile, self._hash, self._count_of = profile, model_hash, latent_count_of
         self._max_open = max_open
         self._open: OrderedDict[int, _Open] = OrderedDict()
@@ -124,13 +126,23 @@ class ImageAssembler:
         self.counters["bursts missing"] += header.burst_count - received
         k = header.latent_count
         return AssembledImage(
-            image_id, (header.height, header.width),
-            frame.unscramble(entry.latents[None, :k])[0], frame.deinterleave(entry.noise_var[None, :k])[0],
-            received, header.burst_count, sum(entry.snr_db.values()) / received)
+            image_id,
+            (header.height, header.width),
+            frame.unscramble(entry.latents[None, :k])[0],
+            frame.deinterleave(entry.noise_var[None, :k])[0],
+            received,
+            header.burst_count,
+            sum(entry.snr_db.values()) / received,
+        )
 
 
 def _same_picture(a: BurstHeader, b: BurstHeader) -> bool:
-    return (a.height, a.width, a.latent_count, a.model_hash) == (b.height, b.width, b.latent_count, b.model_hash)
+    return (a.height, a.width, a.latent_count, a.model_hash) == (
+        b.height,
+        b.width,
+        b.latent_count,
+        b.model_hash,
+    )
 
 
 def _rescale(noise_var: torch.Tensor, snr_db: float) -> torch.Tensor:

@@ -109,11 +109,16 @@ class Equalizer:
         channel, _ = self._channel((training * self.lts.conj()).sum(1), self._fit_training, noise)
         repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
         pilots = self.layout.take_pilots(header)
-        expected = self.layout.take_pilots((channel[:, None, :]).expand_as(header)) * self.layout.pilots[:rows]
-        phasors = torch.cat([
-            (training * (self.lts * channel[:, None]).conj()).sum(-1),
-            (pilots * expected.conj()).sum(-1),
-        ], dim=1)
+        expected = (
+            self.layout.take_pilots((channel[:, None, :]).expand_as(header)) * self.layout.pilots[:rows]
+        )
+        phasors = torch.cat(
+            [
+                (training * (self.lts * channel[:, None]).conj()).sum(-1),
+                (pilots * expected.conj()).sum(-1),
+            ],
+            dim=1,
+        )
         times = self.layout.row_times[: repeats + rows]
         frequency = _peak_frequency(phasors, times - times[:repeats].mean(), limit=2.4e-4)
         turned = header * _phasor(-frequency[:, None] * (times[repeats:] - times[:repeats].mean()))[..., None]
@@ -164,20 +169,31 @@ class Equalizer:
         turn = _phasor(-phase)[..., None]
 
         # 2. clock drift: the part of the phase that grows with time times frequency
-        clock_turn, clock = self._clock(full_dot * turn[:, : repeats + head], comb_dot * turn[:, repeats + head :],
-                                        channel, comb_channel, times, noise)
+        clock_turn, clock = self._clock(
+            full_dot * turn[:, : repeats + head],
+            comb_dot * turn[:, repeats + head :],
+            channel,
+            comb_channel,
+            times,
+            noise,
+        )
         turn = turn * clock_turn
         full = full * turn[:, : repeats + head]
         comb = comb * layout.take_pilots(turn[:, repeats + head :], head)
 
         # 3. the channel from everything known, and what it leaves unexplained
-        sums = _scatter_rows((full * full_known.conj()).sum(1), comb * comb_known.conj(), layout.pilot_carriers[head:])
+        sums = _scatter_rows(
+            (full * full_known.conj()).sum(1), comb * comb_known.conj(), layout.pilot_carriers[head:]
+        )
         channel, taps = self._channel(sums, self._fit_all, noise)
         dof = taps + self._phase_dof
         comb_reference = layout.take_pilots(channel[:, None].expand_as(payload), head) * comb_known
         full_reference = full_known * channel[:, None]
-        energy = _scatter_rows((full - full_reference).abs().square().sum(1), (comb - comb_reference).abs().square(),
-                               layout.pilot_carriers[head:])
+        energy = _scatter_rows(
+            (full - full_reference).abs().square().sum(1),
+            (comb - comb_reference).abs().square(),
+            layout.pilot_carriers[head:],
+        )
         tiny = torch.finfo(energy.dtype).tiny
         noise = self._smooth_noise(energy, dof) + tiny
 
@@ -198,12 +214,18 @@ class Equalizer:
         """Ridge regression of the phase on time x carrier number: the rotation ``[B, rows, active]``, and ppm*1e-6."""
         layout = self.layout
         split = full_dot.shape[1]
-        k_full, k_comb = layout.carrier_numbers, layout.carrier_numbers[layout.pilot_carriers[-comb_dot.shape[1] :]]
+        k_full, k_comb = (
+            layout.carrier_numbers,
+            layout.carrier_numbers[layout.pilot_carriers[-comb_dot.shape[1] :]],
+        )
         power = channel.abs().square()[:, None]
-        weight = torch.cat([
-            (power * k_full.square()).sum(-1).expand(-1, split),
-            (comb_channel.abs().square() * k_comb.square()).sum(-1),
-        ], dim=1)
+        weight = torch.cat(
+            [
+                (power * k_full.square()).sum(-1).expand(-1, split),
+                (comb_channel.abs().square() * k_comb.square()).sum(-1),
+            ],
+            dim=1,
+        )
         # the channel was fitted over training and header: measure time from their centre
         centred = times - times[:split].mean()
         tilt = torch.cat([(full_dot.imag * k_full).sum(-1), (comb_dot.imag * k_comb).sum(-1)], dim=1)
@@ -219,8 +241,10 @@ class Equalizer:
         half = self.profile.active_carriers // 2
         step = 1 << (half.bit_length() + 1) // 2
         coarse = torch.arange(-half, half + 1, step, device=turns.device)
-        ramp = _phasor(turns[..., None] * coarse)[..., None] * _phasor(
-            turns[..., None] * torch.arange(step, device=turns.device))[..., None, :]
+        ramp = (
+            _phasor(turns[..., None] * coarse)[..., None]
+            * _phasor(turns[..., None] * torch.arange(step, device=turns.device))[..., None, :]
+        )
         ramp = ramp.flatten(-2)
         return torch.cat([ramp[..., :half], ramp[..., half + 1 : 2 * half + 1]], dim=-1)
 

@@ -33,7 +33,9 @@ class BurstLayout:
         # one gather lays [pilots | data] of a row onto the carriers
         order = np.empty_like(carriers)
         np.put_along_axis(order, pilot_carriers, np.arange(pilot_carriers.shape[1])[None], axis=1)
-        np.put_along_axis(order, data_carriers, pilot_carriers.shape[1] + np.arange(data_carriers.shape[1])[None], 1)
+        np.put_along_axis(
+            order, data_carriers, pilot_carriers.shape[1] + np.arange(data_carriers.shape[1])[None], 1
+        )
 
         lts_times = profile.fft_size * (np.arange(profile.lts_repeats) + 0.5)
         row_times = profile.lts_repeats * profile.fft_size + profile.cp_samples + profile.fft_size / 2

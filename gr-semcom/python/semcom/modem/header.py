@@ -80,7 +80,9 @@ class BurstHeader:
         if self.burst_count != -(-self.latent_count // max_latents_per_burst):
             raise HeaderError(f"{self.latent_count} latents do not make {self.burst_count} bursts")
         if self.latent_count > 3 * (self.height + 64) * (self.width + 64):
-            raise HeaderError(f"{self.latent_count} latents are too many for {self.height}x{self.width} pixels")
+            raise HeaderError(
+                f"{self.latent_count} latents are too many for {self.height}x{self.width} pixels"
+            )
 
 
 def crc16(bits: np.ndarray) -> np.ndarray:
@@ -141,10 +143,12 @@ def _hadamard() -> np.ndarray:
 @lru_cache(maxsize=4)
 def _rate_match(chips_on_air: int) -> tuple[np.ndarray, np.ndarray]:
     """Which code chip each chip on the air repeats, and the +-1 sequence that scrambles it."""
-    order = np.concatenate([
-        sequences.permutation(HEADER_CHIPS, sequences.SEED_CHIPS + turn)
-        for turn in range(-(-chips_on_air // HEADER_CHIPS))
-    ])[:chips_on_air]
+    order = np.concatenate(
+        [
+            sequences.permutation(HEADER_CHIPS, sequences.SEED_CHIPS + turn)
+            for turn in range(-(-chips_on_air // HEADER_CHIPS))
+        ]
+    )[:chips_on_air]
     sign = np.sign(sequences.qpsk(chips_on_air, sequences.SEED_CHIPS).real)
     return order, sign
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from semcom.errors import HeaderError
-from semcom.modem import frame, header as header_code, ofdm, sequences
+from semcom.modem import frame, ofdm, sequences
+from semcom.modem import header as header_code
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
 from semcom.modem.header import BurstHeader
@@ -55,8 +56,9 @@ class Modem:
         sts = torch.as_tensor(sequences.short_training(p.sts_period)).to(self.device, dtype)
         symbol = ofdm.modulate(lts[None], p.fft_size, 0)
         self._lts = lts
-        self.preamble = torch.cat([
-            sts.repeat(p.sts_repeats), symbol[p.fft_size - p.lts_cp_samples :], symbol.repeat(p.lts_repeats)])
+        self.preamble = torch.cat(
+            [sts.repeat(p.sts_repeats), symbol[p.fft_size - p.lts_cp_samples :], symbol.repeat(p.lts_repeats)]
+        )
         self.detector = Detector(p, self.preamble)
         self._equalizer = lru_cache(maxsize=64)(self._make_equalizer)
 
@@ -69,7 +71,9 @@ class Modem:
 
     # -- transmit -----------------------------------------------------------------------------------
 
-    def modulate(self, latents: torch.Tensor, *, image_id, size: tuple[int, int], model_hash: int) -> torch.Tensor:
+    def modulate(
+        self, latents: torch.Tensor, *, image_id, size: tuple[int, int], model_hash: int
+    ) -> torch.Tensor:
         """Latents of pictures of one size to bursts.
 
         Args:
@@ -86,9 +90,12 @@ class Modem:
         plan = self.plan(latents.shape[1])
         headers = [
             BurstHeader(int(image), index, plan.burst_count, size[0], size[1], plan.latent_count, model_hash)
-            for image in image_id for index in range(plan.burst_count)
+            for image in image_id
+            for index in range(plan.burst_count)
         ]
-        return self.modulate_bursts(self.pack_latents(latents), headers).unflatten(0, (len(latents), plan.burst_count))
+        return self.modulate_bursts(self.pack_latents(latents), headers).unflatten(
+            0, (len(latents), plan.burst_count)
+        )
 
     def pack_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end)."""
@@ -103,10 +110,17 @@ class Modem:
         p = self.profile
         rows = -(-payload.shape[1] // p.data_per_symbol)
         layout = self._equalizer(rows).layout
-        fill = torch.as_tensor(sequences.qpsk(rows * p.data_per_symbol - payload.shape[1], sequences.SEED_FILL).copy())
-        data = torch.cat([
-            self._header_symbols(header_code.pack(headers)),
-            payload, fill.to(payload).expand(len(payload), -1)], dim=1)
+        fill = torch.as_tensor(
+            sequences.qpsk(rows * p.data_per_symbol - payload.shape[1], sequences.SEED_FILL).copy()
+        )
+        data = torch.cat(
+            [
+                self._header_symbols(header_code.pack(headers)),
+                payload,
+                fill.to(payload).expand(len(payload), -1),
+            ],
+            dim=1,
+        )
         grid = layout.fill_grid(data.unflatten(1, (-1, p.data_per_symbol)))
         body = ofdm.modulate(grid, p.fft_size, p.cp_samples)
         return torch.cat([self.preamble.expand(len(body), -1), body], dim=1)
@@ -167,7 +181,9 @@ class Modem:
         for latents, ats in groups.items():
             rows = -(-latents // p.data_per_symbol)
             tail = torch.stack([bursts[whole[at]].samples[head : p.burst_samples(rows)] for at in ats])
-            payload = self._turn(tail.to(self.device, self.dtype), cfo[ats], p.lts_repeats * p.fft_size + p.header_samples)
+            payload = self._turn(
+                tail.to(self.device, self.dtype), cfo[ats], p.lts_repeats * p.fft_size + p.header_samples
+            )
             payload = ofdm.demodulate(payload, p.active_carriers, p.fft_size, p.cp_samples)
             equalizer = self._equalizer(rows)
             known = self._header_grid(equalizer.layout, sent[ats])
@@ -176,7 +192,15 @@ class Modem:
             offsets = (cfo[ats] + out.frequency.double()).tolist()
             for row, at in enumerate(ats):
                 results[whole[at]] = DemodulatedBurst(
-                    headers[at], None, offsets[row], values[row], noise[row], out.known[row], out.reference[row], float(out.dof[row]))
+                    headers[at],
+                    None,
+                    offsets[row],
+                    values[row],
+                    noise[row],
+                    out.known[row],
+                    out.reference[row],
+                    float(out.dof[row]),
+                )
 
     def receive_aligned(self, samples: torch.Tensor, headers: list[BurstHeader], cfo=None) -> Equalized:
         """Demodulation with timing and header given: the receiver of training. Differentiable in ``samples``.
@@ -190,14 +214,18 @@ class Modem:
         cfo = torch.zeros(len(samples), dtype=torch.float64, device=self.device) if cfo is None else cfo
         head = p.preamble_samples + p.header_samples
         training, symbols = self._open(samples[:, :head], cfo)
-        tail = self._turn(samples[:, head : plan.burst_samples], cfo, p.lts_repeats * p.fft_size + p.header_samples)
+        tail = self._turn(
+            samples[:, head : plan.burst_samples], cfo, p.lts_repeats * p.fft_size + p.header_samples
+        )
         payload = ofdm.demodulate(tail, p.active_carriers, p.fft_size, p.cp_samples)
         equalizer = self._equalizer(plan.payload_symbols)
         _, frequency = equalizer.soft_header(training, symbols)
         known = self._header_grid(equalizer.layout, self._header_symbols(header_code.pack(headers)))
         out = equalizer.equalize(training, symbols, payload, known, frequency)
         count = plan.latents_per_burst
-        return replace(out, payload=out.payload.flatten(1)[:, :count], noise_var=out.noise_var.flatten(1)[:, :count])
+        return replace(
+            out, payload=out.payload.flatten(1)[:, :count], noise_var=out.noise_var.flatten(1)[:, :count]
+        )
 
     def _open(self, samples: torch.Tensor, cfo: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Preamble and header samples to training ``[N, lts_repeats, active]`` and header symbols, offset removed."""
@@ -206,7 +234,8 @@ class Modem:
         turned = self._turn(samples[:, start:], cfo, 0)
         training = ofdm.demodulate(turned[:, : p.lts_repeats * p.fft_size], p.active_carriers, p.fft_size, 0)
         return training, ofdm.demodulate(
-            turned[:, p.lts_repeats * p.fft_size :], p.active_carriers, p.fft_size, p.cp_samples)
+            turned[:, p.lts_repeats * p.fft_size :], p.active_carriers, p.fft_size, p.cp_samples
+        )
 
     def _turn(self, samples: torch.Tensor, cfo: torch.Tensor, at: int) -> torch.Tensor:
         """Removes a carrier offset from ``[N, n]``; ``at`` is the time of the first sample. Exact for long bursts:

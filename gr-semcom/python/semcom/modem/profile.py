@@ -37,11 +37,17 @@ class ModemProfile:
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"modem profile: {field.name} must be a positive whole number, not {value!r}")
+                raise ConfigError(
+                    f"modem profile: {field.name} must be a positive whole number, not {value!r}"
+                )
         if self.active_carriers >= self.fft_size or self.active_carriers % 2:
-            raise ConfigError(f"modem profile: active_carriers must be even and below fft_size {self.fft_size}")
+            raise ConfigError(
+                f"modem profile: active_carriers must be even and below fft_size {self.fft_size}"
+            )
         if self.active_carriers % self.pilots_per_symbol:
-            raise ConfigError(f"modem profile: pilots_per_symbol must divide active_carriers {self.active_carriers}")
+            raise ConfigError(
+                f"modem profile: pilots_per_symbol must divide active_carriers {self.active_carriers}"
+            )
         if self.cp_samples > self.fft_size or self.lts_cp_samples < self.cp_samples:
             raise ConfigError("modem profile: cp_samples must be <= fft_size and <= lts_cp_samples")
         if self.fft_size % self.sts_period:

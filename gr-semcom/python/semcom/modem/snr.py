@@ -35,7 +35,9 @@ def fit_flat(received: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return gain * known
 
 
-def estimate_snr(received: torch.Tensor, reference: torch.Tensor, dof: float | torch.Tensor = 1) -> SnrEstimate:
+def estimate_snr(
+    received: torch.Tensor, reference: torch.Tensor, dof: float | torch.Tensor = 1
+) -> SnrEstimate:
     """SNR of known symbols, flat or frequency selective.
 
     Over a selective channel the figure is the equivalent SNR: that of the flat channel with the same mean MMSE
@@ -56,7 +58,9 @@ def estimate_snr(received: torch.Tensor, reference: torch.Tensor, dof: float | t
     dof = torch.as_tensor(dof, dtype=received.real.dtype, device=received.device)
     free = count - dof
     if bool((free < 1).any()):
-        raise ConfigError(f"SNR of {count} known symbols with {float(dof.max()):.0f} fitted parameters: give more pilots")
+        raise ConfigError(
+            f"SNR of {count} known symbols with {float(dof.max()):.0f} fitted parameters: give more pilots"
+        )
     tiny = torch.finfo(dof.dtype).tiny
     residual = (received - reference).abs().square().sum(-1)
     # exp(E ln) of a chi-square with 2*free degrees: makes the estimate unbiased in dB

@@ -115,8 +115,9 @@ class Detector:
         window = torch.nan_to_num(samples[index.clamp_max(len(samples) - 1)])
         for lag in _REFINE_LAGS:
             product = (window[:, lag:] * window[:, :-lag].conj()).sum(-1)
-            left_over = torch.angle(product * torch.polar(
-                torch.ones_like(cfo), -2 * torch.pi * cfo * lag).to(product.dtype)).double()
+            left_over = torch.angle(
+                product * torch.polar(torch.ones_like(cfo), -2 * torch.pi * cfo * lag).to(product.dtype)
+            ).double()
             cfo = cfo + left_over / (2 * torch.pi * lag)
 
         # the metric window sits three periods inside the short training
@@ -134,7 +135,9 @@ class Detector:
         # a burst fills the whole block: silence in it must not be divided by
         quality = power / (energy + 0.01 * energy.amax(-1, keepdim=True) + torch.finfo(power.dtype).tiny)
         noise = quality.median(-1, keepdim=True).values / 0.69
-        strong = torch.where(quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0)
+        strong = torch.where(
+            quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0
+        )
         # FFT windows that start at n hold the paths n .. n + cp, n = -cp .. 2 * _SEARCH
         cp = profile.cp_samples
         score = F.pad(strong, (cp, cp)).unfold(-1, cp + 1, 1) @ self._delay_weights(strong)
@@ -191,7 +194,9 @@ class StreamDetector:
         self._buffer = torch.zeros(self._profile.cp_samples, dtype=self._dtype)
         self._origin = -len(self._buffer)  # stream index of the buffer's first sample
         self._searched = 0  # starts before this index of the buffer are decided
-        self._waiting: list[Detection] = []  # found but perhaps not complete; starts are indices of the buffer
+        self._waiting: list[
+            Detection
+        ] = []  # found but perhaps not complete; starts are indices of the buffer
         self._last_start = -(2**62)  # of the last detection, stream index
         self.counters = {"samples searched": 0, "bursts found": 0, "samples that were not numbers": 0}
 
@@ -247,7 +252,9 @@ class StreamDetector:
             elif end > self._searched and not final:
                 break
             cut = self._buffer[detection.start : end].clone()
-            bursts.append(DetectedBurst(cut, self._origin + detection.start, detection.cfo, detection.quality))
+            bursts.append(
+                DetectedBurst(cut, self._origin + detection.start, detection.cfo, detection.quality)
+            )
             self._waiting.pop(0)
         self.counters["bursts found"] += len(bursts)
         return bursts
