@@ -203,7 +203,7 @@ def air(noise_samples: int = 100_000_000) -> None:
 def modem_cost(
     data: Annotated[Path, typer.Option(help="a folder of pictures, such as Kodak")],
     model: str = "photo-1-12",
-    snr_db: list[float] = [0, 5, 10, 15, 20],
+    snr_db: Annotated[tuple[float, float, float], typer.Option(help="three SNRs in dB")] = (0.0, 10.0, 20.0),
     limit: int = 24,
 ) -> None:
     """Mean PSNR through the GNU Radio flowgraph over AWGN, and of the codec alone over the same SNR."""

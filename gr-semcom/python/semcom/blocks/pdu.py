@@ -2,8 +2,8 @@
 """The bridge between PMT messages and Python: dictionaries and numpy vectors in, the same out.
 
 ``pmt.init_c32vector`` walks an array item by item (3.9 ms for 65,536 items), and so does its serial form (0.6 ms).
-GNU Radio also hands out where a vector's items lie, so that they can be copied in one go (0.1 ms out, 0.5 ms in). That way is tried
-once at import; the plain calls are the fallback.
+GNU Radio also hands out where a vector's items lie, so that they can be copied in one go (0.1 ms out,
+0.5 ms in). That way is tried once at import; the plain calls are the fallback.
 """
 
 import ctypes

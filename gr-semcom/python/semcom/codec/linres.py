@@ -46,8 +46,8 @@ class LinRes(Codec):
     Encoder and decoder are each the sum of a linear path (one 3x3 convolution between blocks of stride x
     stride pixels and the latents; the encoder's starts as a block DCT) and a residual network, whose output
     starts at zero. AF modules on the linear path (twice their output, so 1 at the start) give each latent plane
-    its gain for the SNR, as the best power allocation of a linear transmission depends on it. So training starts as a linear analog transmission and spends its time on what that cannot
-    do. All convolutions are 3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the
+    its gain for the SNR, as the best power allocation of a linear transmission depends on it. So training
+    starts as a linear analog transmission and spends its time on what that cannot do. All convolutions are 3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the
     resolution (``widths[1]``), where dense convolutions run near a CPU's peak; nothing is computed at full
     resolution.
 

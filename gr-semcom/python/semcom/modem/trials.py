@@ -74,7 +74,7 @@ def fly(trials, snr_db, *, k=2000, cfo=0.0, ppm=0.0, taps=None, level=None, line
 
 
 def equivalent_snr_db(taps: torch.Tensor, snr_db: float) -> torch.Tensor:
-    """The true SNR after equalisation over FIR channels ``[B, L]``: that of the flat channel with the same MMSE error."""
+    """The true SNR after equalisation over FIR channels ``[B, L]``: that of the flat channel of equal MMSE error."""
     profile = Modem().profile
     half = profile.active_carriers // 2
     bins = torch.cat([torch.arange(-half, 0), torch.arange(1, half + 1)])
