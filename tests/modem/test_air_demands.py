@@ -20,8 +20,9 @@ def test_detection_and_header_at_minus_5_db(cfo):
 
 
 def test_header_is_not_the_cliff():
-    # 2 dB below the lowest SNR at which a picture is of use, most headers are still read
-    assert fly(200, -7, k=500).found >= 0.75
+    # below the lowest SNR at which a picture is of any use, headers are still read
+    assert fly(400, -6, k=500).found >= 0.93
+    assert fly(200, -7, k=500).found >= 0.6
 
 
 def test_no_false_alarm_in_1e8_noise_samples():
