@@ -47,9 +47,9 @@ class LinRes(Codec):
     stride pixels and the latents; the encoder's starts as a block DCT) and a residual network, whose output
     starts at zero. AF modules on the linear path (twice their output, so 1 at the start) give each latent plane
     its gain for the SNR, as the best power allocation of a linear transmission depends on it. So training
-    starts as a linear analog transmission and spends its time on what that cannot do. All convolutions are 3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the
-    resolution (``widths[1]``), where dense convolutions run near a CPU's peak; nothing is computed at full
-    resolution.
+    starts as a linear analog transmission and spends its time on what that cannot do. All convolutions are
+    3x3 and work on grids of 1/4 (``widths[0]``) and, with a second width, 1/8 of the resolution
+    (``widths[1]``), where dense convolutions run near a CPU's peak; nothing is computed at full resolution.
 
     The decoder sees each latent times its MMSE weight, and the weights themselves, so the noise of each
     latent and erasures are known to it, not only the mean SNR.

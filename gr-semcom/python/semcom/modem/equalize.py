@@ -85,7 +85,7 @@ class Equalizer:
         count, gram = visits
         matched = sums @ self._basis.conj()
         taps_noise = noise[:, None] / count
-        power = (matched / count).abs().square()
+        power = _power(matched / count)
         profile = (power @ self._profile_blur - taps_noise).clamp_min(0) + _TAP_FLOOR * taps_noise
         tiny = torch.finfo(noise.dtype).tiny
         ridge = torch.diag_embed(noise[:, None] / (profile + tiny) + 1e-6 * count).to(gram.dtype)
@@ -190,15 +190,15 @@ class Equalizer:
         comb_reference = layout.take_pilots(channel[:, None].expand_as(payload), head) * comb_known
         full_reference = full_known * channel[:, None]
         energy = _scatter_rows(
-            (full - full_reference).abs().square().sum(1),
-            (comb - comb_reference).abs().square(),
+            _power(full - full_reference).sum(1),
+            _power(comb - comb_reference),
             layout.pilot_carriers[head:],
         )
         tiny = torch.finfo(energy.dtype).tiny
         noise = self._smooth_noise(energy, dof) + tiny
 
         # 4. the payload, in one multiplication
-        gain = channel.abs().square() + tiny
+        gain = _power(channel) + tiny
         weight = turn[:, repeats + head :] * coarse[:, repeats + head :] * (channel.conj() / gain)[:, None]
         return Equalized(
             payload=layout.take_data(payload * weight, head),
@@ -218,11 +218,11 @@ class Equalizer:
             layout.carrier_numbers,
             layout.carrier_numbers[layout.pilot_carriers[-comb_dot.shape[1] :]],
         )
-        power = channel.abs().square()[:, None]
+        power = _power(channel)[:, None]
         weight = torch.cat(
             [
                 (power * k_full.square()).sum(-1).expand(-1, split),
-                (comb_channel.abs().square() * k_comb.square()).sum(-1),
+                (_power(comb_channel) * k_comb.square()).sum(-1),
             ],
             dim=1,
         )
@@ -250,7 +250,7 @@ class Equalizer:
 
     def _training_noise(self, training: torch.Tensor) -> torch.Tensor:
         """Noise power ``[B]`` from what differs between the first two long training symbols."""
-        return (training[:, 1] - training[:, 0]).abs().square().mean(-1) / 2
+        return _power(training[:, 1] - training[:, 0]).mean(-1) / 2
 
     def _smooth_noise(self, energy: torch.Tensor, dof: torch.Tensor) -> torch.Tensor:
         """Noise power per carrier ``[B, active]`` from residual energies, shared among neighbours."""
@@ -280,9 +280,14 @@ def _peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) ->
     span = float(times[-1] - times[0])
     steps = max(4, int(limit * span * 6) + 1)
     grid = torch.linspace(-limit, limit, 2 * steps + 1, dtype=times.dtype, device=times.device)
-    power = (phasors @ _phasor(-times[:, None] * grid)).abs().square()
+    power = _power(phasors @ _phasor(-times[:, None] * grid))
     peak = power.argmax(-1, keepdim=True).clamp(1, 2 * steps - 1)
     left, mid, right = (power.gather(-1, peak + d).squeeze(-1) for d in (-1, 0, 1))
     bend = left - 2 * mid + right
     shift = torch.where(bend < 0, 0.5 * (left - right) / bend.clamp_max(-torch.finfo(bend.dtype).tiny), 0)
     return grid[peak.squeeze(-1)] + shift.clamp(-1, 1) * (grid[1] - grid[0])
+
+
+def _power(x: torch.Tensor) -> torch.Tensor:
+    """|x|^2 without the square root that ``abs`` takes."""
+    return x.real.square() + x.imag.square()
