@@ -14,7 +14,7 @@ from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
 from semcom.modem.header import BurstHeader
 from semcom.modem.profile import FramePlan, ModemProfile
-from semcom.modem.sync import DetectedBurst, Detection, Detector
+from semcom.modem.sync import DetectedBurst, Detector
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,6 @@ class Modem:
         return torch.as_tensor(coded).to(self.device, self.dtype)
 
     # -- receive ------------------------------------------------------------------------------------
-
-    def detect(self, samples: torch.Tensor) -> list[Detection]:
-        """All bursts in ``samples`` ``[n]``; for a stream use ``StreamDetector``."""
-        padded = torch.nn.functional.pad(samples.to(self.device, self.dtype), (0, self.detector.lookahead))
-        return self.detector.find(padded, limit=len(samples))
 
     def demodulate(self, bursts: list[DetectedBurst]) -> list[DemodulatedBurst]:
         """Bursts to latents: headers of all bursts at once, then payloads of one size at once.

@@ -1,17 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Subcarriers to samples and back, unitary, so that SNR is the same number on both sides."""
 
-from functools import lru_cache
-
 import torch
-
-
-@lru_cache(maxsize=8)
-def carrier_bins(active: int, fft_size: int, device=None) -> torch.Tensor:
-    """FFT bins of the active subcarriers from the lowest frequency up, DC left out. ``[active]`` int64."""
-    half = active // 2
-    k = torch.cat([torch.arange(-half, 0), torch.arange(1, half + 1)])
-    return (k % fft_size).to(device)
 
 
 def carrier_numbers(active: int) -> torch.Tensor:
@@ -29,11 +19,9 @@ def modulate(grid: torch.Tensor, fft_size: int, cp_samples: int) -> torch.Tensor
     Returns:
         ``[..., S * (fft_size + cp_samples)]``; a grid of power 1 gives samples of power active / fft_size.
     """
-    bins = carrier_bins(grid.shape[-1], fft_size, grid.device)
-    half = grid.shape[-1] // 2
+    half = grid.shape[-1] // 2  # in FFT order: DC, carriers 1.., the empty edges, carriers ..-1
     gap = grid.new_zeros(*grid.shape[:-1], fft_size - grid.shape[-1] - 1)
     dc = grid.new_zeros(*grid.shape[:-1], 1)
-    assert int(bins[half]) == 1  # the layout below is that of carrier_bins
     spectrum = torch.cat([dc, grid[..., half:], gap, grid[..., :half]], dim=-1)
     samples = torch.fft.ifft(spectrum, norm="ortho")
     return torch.cat([samples[..., fft_size - cp_samples :], samples], dim=-1).flatten(-2)

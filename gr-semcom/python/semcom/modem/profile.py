@@ -78,10 +78,6 @@ class ModemProfile:
         return self.header_symbols * self.symbol_samples
 
     @property
-    def min_burst_samples(self) -> int:
-        return self.burst_samples(1)
-
-    @property
     def max_burst_samples(self) -> int:
         return self.burst_samples(self.max_payload_symbols)
 
