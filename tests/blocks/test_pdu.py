@@ -48,7 +48,9 @@ def test_pdus_come_back(meta, items):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fast_and_plain_way_agree(dtype, monkeypatch):
-    assert bridge.FAST, "this GNU Radio's vectors do not hand out their memory; the plain way is many times slower"
+    assert bridge.FAST, (
+        "this GNU Radio's vectors do not hand out their memory; the plain way is many times slower"
+    )
     items = np.arange(70).astype(dtype)
     fast = bridge.to_vector(items)
     monkeypatch.setattr(bridge, "FAST", False)

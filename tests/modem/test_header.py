@@ -56,7 +56,7 @@ def test_noise_is_hardly_ever_a_header():
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 1}, "version 1"),
         ({"mode": 5}, "mode 5"),
         ({"height": 0}, "empty"),
         ({"burst_index": 3}, "cannot be"),

@@ -68,8 +68,7 @@ def compare(data, out, minutes: float, images: int = 1000, rivals=tuple(RIVALS))
 
 
 def count_macs(codec, size) -> tuple[int, int]:
-    """Multiply-accumulates of the convolutions and dense layers for one image ``size``: (encoder, decoder).
-    """
+    """Multiply-accumulates of the convolutions and dense layers for one image ``size``: (encoder, decoder)."""
     total = 0
 
     def hook(layer, inputs, output):

@@ -118,8 +118,7 @@ class Pictures:
         self.images = [images[n] for n in sorted(order[held_out:])]
 
     def batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
-        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time.
-        """
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time."""
         picks = torch.randint(len(self.images), (size,), generator=generator).tolist()
         places = torch.rand(size, 3, generator=generator).tolist()
         out = []

@@ -131,7 +131,9 @@ def _processor() -> str:
 if __name__ == "__main__":
     import typer
 
-    def main(checkpoint: str, out: str = "exported", data: str = None, measure: bool = True, threads: int = 1):
+    def main(
+        checkpoint: str, out: str = "exported", data: str = None, measure: bool = True, threads: int = 1
+    ):
         torch.set_num_threads(threads)
         print(export_checkpoint(checkpoint, out, data, measure))
 

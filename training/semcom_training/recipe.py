@@ -2,12 +2,10 @@
 """A training recipe: one YAML file, one dataclass."""
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from semcom import settings
 from semcom.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -72,33 +70,12 @@ def load_recipe(path) -> Recipe:
     if not file.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigError(f"there is no recipe '{path}': give a .yaml file or one of {shipped}.")
-    try:
-        values = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {file} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"recipe {file} must be a list of 'key: value' lines.")
-    return make_recipe(values, f"recipe {file}")
+    return make_recipe(settings.read_yaml(file, "recipe"), f"recipe {file}")
 
 
 def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     """Checks ``values`` and builds the :class:`Recipe`; see :func:`load_recipe`."""
-    fields = {f.name: f for f in dataclasses.fields(Recipe)}
-    for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{source}: unknown key '{key}': did you mean '{near}'?")
-    for key, field in fields.items():
-        if key not in values:
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                raise ConfigError(f"{source}: '{key}' is missing.")
-            continue
-        value = values[key]
-        if field.type in (float, "float") and isinstance(value, int) and not isinstance(value, bool):
-            value = values[key] = float(value)
-        if isinstance(value, bool) or not isinstance(value, field.type):
-            raise ConfigError(f"{source}: '{key}' is {value!r}, but must be of type {field.type.__name__}.")
-    recipe = Recipe(**values)
+    recipe = settings.make(Recipe, values, source)
     checks = {
         "steps": recipe.steps >= 1,
         "batch": recipe.batch >= 1,

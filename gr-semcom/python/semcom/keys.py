@@ -14,6 +14,7 @@ HEIGHT = "height"  # long, pixels
 WIDTH = "width"  # long, pixels
 MODEL = "model"  # string: name in the zoo
 MODEL_HASH = "model_hash"  # long, 22 bits of the model's sha256
+LINK_HASH = "link_hash"  # long, 10 bits naming the transmitter's link profile; 0: none
 LATENT_COUNT = "latent_count"  # long: complex payload symbols of the whole picture (k)
 BURST_INDEX = "burst_index"  # long, 0..burst_count-1
 BURST_COUNT = "burst_count"  # long
@@ -30,12 +31,22 @@ PILOT_DOF = "pilot_dof"  # double: parameters fitted from those pilots
 PAPR_DB = "papr_db"  # double: peak to average power of the burst
 AIRTIME_SAMPLES = "airtime_samples"  # long: samples the picture took on the air
 TIMESTAMP_S = "timestamp_s"  # double: time.monotonic() when a feedback message was made
+SEQUENCE = "sequence"  # long: number of a feedback or telemetry message, so that gaps are seen
+SESSION = "session"  # long: drawn at random when a sender starts, so that a restart is seen
+DETECTED_S = "detected_s"  # double: time.monotonic() when the burst left the detector
+DEMODULATED_S = "demodulated_s"  # double: ... the demodulator
+ESTIMATED_S = "estimated_s"  # double: ... the SNR estimator
+DECODED_S = "decoded_s"  # double: ... when the picture left the decoder
 END = "end_of_stream"  # bool: nothing follows; everything held back is flushed
 
 # --- stream tags ----------------------------------------------------------------------------------
 TAG_END = "semcom_end"  # on the last sample after the last burst
 TAG_TX_SOB = "tx_sob"  # start of burst (UHD)
 TAG_TX_EOB = "tx_eob"  # end of burst (UHD)
+TAG_TX_TIME = "tx_time"  # (whole seconds, fraction) at which a burst leaves (UHD)
+TAG_RX_TIME = "rx_time"  # (whole seconds, fraction) of the tagged sample: start, overflow, retune (UHD)
+TAG_RX_RATE = "rx_rate"  # samples per second from the tagged sample on (UHD)
+TAG_RX_FREQ = "rx_freq"  # centre frequency in Hz from the tagged sample on (UHD)
 
 # --- message ports --------------------------------------------------------------------------------
 PORT_IN = "in"
@@ -44,4 +55,5 @@ PORT_SNR = "snr"  # SNR estimates, receiver to encoder
 PORT_SENT = "sent"  # pictures as the source emits them, to show beside what came out
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source
 PORT_CONSTELLATION = "constellation"  # c32vector to show
+PORT_BURSTS = "bursts"  # samples of bursts, detector to recorder
 PORT_HISTORY = "history"  # f32vector of the last estimates to show

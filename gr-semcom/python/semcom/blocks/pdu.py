@@ -68,7 +68,9 @@ def _fast_make(kind: _Kind, items: np.ndarray) -> Pmt:
 def _fast_items(kind: _Kind, vector: Pmt) -> np.ndarray:
     items = np.empty(pmt.length(vector), kind.dtype)
     if len(items):
-        ctypes.memmove(items.ctypes.data, _address_of(pmt.uniform_vector_elements(vector, 0), None), items.nbytes)
+        ctypes.memmove(
+            items.ctypes.data, _address_of(pmt.uniform_vector_elements(vector, 0), None), items.nbytes
+        )
     return items
 
 

@@ -79,8 +79,7 @@ class ADJSCC(Codec):
 
 
 class BDJSCC(ADJSCC):
-    """The paper's basic model: ADJSCC without the AF modules, blind to the SNR. 10,690,351 parameters at 1/6.
-    """
+    """The paper's basic model: ADJSCC without the AF modules, blind to the SNR. 10,690,351 parameters at 1/6."""
 
     name = "bdjscc"
     attention = False

@@ -92,7 +92,13 @@ class LinRes(Codec):
         basis = block_dct(self.channels, self.stride)
         with torch.no_grad():
             gains = (self.encoder_gains.excite, self.decoder_gains.excite)
-            for layer in (self.linear_encoder, self.linear_decoder, self.encoder_out, self.decoder_out, *gains):
+            for layer in (
+                self.linear_encoder,
+                self.linear_decoder,
+                self.encoder_out,
+                self.decoder_out,
+                *gains,
+            ):
                 layer.weight.zero_()
                 layer.bias.zero_()
             self.linear_encoder.weight[:, :, 1, 1] = basis

@@ -53,8 +53,7 @@ class LoadedModel:
 
     @torch.inference_mode()
     def decode_image(self, latents, snr_db: float, size: tuple[int, int], noise_var=None) -> np.ndarray:
-        """Received latents ``[k]`` to uint8 ``[H, W, 3]``; ``noise_var`` ``[k]`` is ``inf`` where lost.
-        """
+        """Received latents ``[k]`` to uint8 ``[H, W, 3]``; ``noise_var`` ``[k]`` is ``inf`` where lost."""
         latents = torch.as_tensor(latents, dtype=torch.complex64, device=self.device)[None]
         if noise_var is not None:
             noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=self.device)[None]

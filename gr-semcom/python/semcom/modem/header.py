@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The burst header: fields, bits, and a code strong enough never to be the cliff.
 
-128 bits (112 of fields, 16 of CRC) are cut into 16 bytes; each byte is one word of the first-order Reed-Muller
+136 bits (120 of fields, 16 of CRC) are cut into 17 bytes; each byte is one word of the first-order Reed-Muller
 code RM(1, 7) (biorthogonal, 128 chips, distance 64), which a single matrix product decodes by maximum likelihood.
-The 2,048 chips are interleaved and repeated to fill the header's QPSK symbols.
+The 2,176 chips are interleaved and repeated to fill the header's QPSK symbols.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ import torch
 from semcom.errors import HeaderError
 from semcom.modem import sequences
 
-VERSION = 1
+VERSION = 2
 MODE_LATENTS = 0  # payload: one complex latent a subcarrier
 
 MAX_SIDE = 2**13 - 1
 MAX_LATENTS = 2**22 - 1
+
+LINK_HASH_BITS = 10
 
 _FIELDS = (  # name, bits
     ("version", 3),
@@ -31,9 +33,9 @@ _FIELDS = (  # name, bits
     ("width", 13),
     ("latent_count", 22),
     ("model_hash", 22),
+    ("link_hash", LINK_HASH_BITS),
 )
-_SPARE_BITS = 2
-HEADER_BITS = sum(bits for _, bits in _FIELDS) + _SPARE_BITS + 16
+HEADER_BITS = sum(bits for _, bits in _FIELDS) + 16
 _WORD_BITS, _WORD_CHIPS = 8, 128
 _WORDS = HEADER_BITS // _WORD_BITS
 HEADER_CHIPS = _WORDS * _WORD_CHIPS
@@ -42,6 +44,8 @@ HEADER_CHIPS = _WORDS * _WORD_CHIPS
 @dataclass(frozen=True)
 class BurstHeader:
     """What a receiver must know of a burst before it can use the latents in it.
+
+    ``link_hash`` names the transmitter's link profile; 0: it has none.
 
     Raises:
         HeaderError: a field out of its range; nothing is sent with a header that could not be read back.
@@ -54,6 +58,7 @@ class BurstHeader:
     width: int
     latent_count: int
     model_hash: int
+    link_hash: int = 0
     mode: int = MODE_LATENTS
     version: int = VERSION
 
@@ -113,7 +118,6 @@ def pack(headers: list[BurstHeader]) -> np.ndarray:
     for name, bits in _FIELDS:
         values = np.array([getattr(h, name) for h in headers], dtype=np.int64)
         columns.append(values[:, None] >> np.arange(bits - 1, -1, -1) & 1)
-    columns.append(np.zeros((len(headers), _SPARE_BITS), dtype=np.int64))
     body = np.concatenate(columns, axis=1)
     return np.concatenate([body, crc16(body)], axis=1)
 

@@ -72,14 +72,15 @@ class Modem:
     # -- transmit -----------------------------------------------------------------------------------
 
     def modulate(
-        self, latents: torch.Tensor, *, image_id, size: tuple[int, int], model_hash: int
+        self, latents: torch.Tensor, *, image_id, size: tuple[int, int], model_hash: int, link_hash: int = 0
     ) -> torch.Tensor:
         """Latents of pictures of one size to bursts.
 
         Args:
             latents: ``[B, k]`` complex, mean power 1 a row.
             image_id: ``B`` whole numbers 0..65535.
-            size: (height, width) in pixels. model_hash: 22 bits naming the codec.
+            size: (height, width) in pixels. model_hash: 22 bits naming the codec. link_hash: 10 bits
+                naming the link profile; 0: none.
 
         Returns:
             ``[B, burst_count, burst_samples]`` complex samples.
@@ -89,7 +90,16 @@ class Modem:
         """
         plan = self.plan(latents.shape[1])
         headers = [
-            BurstHeader(int(image), index, plan.burst_count, size[0], size[1], plan.latent_count, model_hash)
+            BurstHeader(
+                int(image),
+                index,
+                plan.burst_count,
+                size[0],
+                size[1],
+                plan.latent_count,
+                model_hash,
+                link_hash,
+            )
             for image in image_id
             for index in range(plan.burst_count)
         ]
