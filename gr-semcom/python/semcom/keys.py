@@ -37,6 +37,9 @@ DETECTED_S = "detected_s"  # double: time.monotonic() when the burst left the de
 DEMODULATED_S = "demodulated_s"  # double: ... the demodulator
 ESTIMATED_S = "estimated_s"  # double: ... the SNR estimator
 DECODED_S = "decoded_s"  # double: ... when the picture left the decoder
+BATCH_START = "batch_start"  # long: sample offset of the first burst of the batch this one was demodulated in
+BATCH = "batch"  # s32vector: sample offsets of that batch's bursts from BATCH_START, in the order of the call
+ERROR = "error"  # string: why a burst could not be read
 END = "end_of_stream"  # bool: nothing follows; everything held back is flushed
 
 # --- stream tags ----------------------------------------------------------------------------------
@@ -56,4 +59,5 @@ PORT_SENT = "sent"  # pictures as the source emits them, to show beside what cam
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source
 PORT_CONSTELLATION = "constellation"  # c32vector to show
 PORT_BURSTS = "bursts"  # samples of bursts, detector to recorder
+PORT_FAILED = "failed"  # bursts that could not be read: sample_offset and error, demodulator to recorder
 PORT_HISTORY = "history"  # f32vector of the last estimates to show
