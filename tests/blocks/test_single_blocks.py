@@ -412,7 +412,7 @@ def test_demodulator_counts_what_it_cannot_read(bench):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"version": 2}, "frame version 2"),
+        ({"version": 1}, "frame version 1"),
         ({"mode": 5}, "payload mode 5"),
         ({"height": 0}, "empty picture"),
         ({"burst_index": 3}, "burst 3 of 1"),
@@ -571,3 +571,25 @@ def test_sink_goes_on_when_a_callback_fails(bench, make_pictures):
             b.post(picture_pdu(picture, i))
         b.messages("done", 2)
         b.count("RuntimeError: callback", 2)
+
+
+def test_demodulator_reports_another_link_profile(tmp_path):
+    """A mismatch is said in words with both hashes, and the burst is used all the same: its sizes fit."""
+    from semcom.radio import load_link
+
+    (tmp_path / "ours.yaml").write_text("name: ours\n")
+    (tmp_path / "theirs.yaml").write_text("name: theirs\n")
+    ours, theirs = (load_link(tmp_path / f"{name}.yaml").hash for name in ("ours", "theirs"))
+    latents = torch.randn(1, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    block = blocks.burst_demodulator(profile=str(tmp_path / "ours.yaml"))
+    with bench(block, "out") as b:
+        for sent in (theirs, ours, 0):
+            samples = Modem().modulate(latents, image_id=[5], size=(20, 30), model_hash=7, link_hash=sent)[
+                0, 0
+            ]
+            b.post(Pdu({keys.CFO: 0.0}, samples))
+        out = pdus_of(b.messages("out", 3))
+    assert [pdu.meta[keys.LINK_HASH] for pdu in out] == [theirs, ours, 0]
+    told = [reason for reason in block.counters if "not ours" in reason]
+    assert len(told) == 2 and all("give both stations the same link profile" in reason for reason in told)
+    assert any(f"{theirs:#05x}, not ours {ours:#05x}" in reason for reason in told)

@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+
+from semcom.modem.trials import equivalent_snr_db
 
 ROOT = Path(__file__).resolve().parents[2]
 GRC = ROOT / "gr-semcom" / "grc"
@@ -194,6 +197,8 @@ app.exec_()
 
 def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     pytest.importorskip("PyQt5")
+    from semcom.blocks.loopback import delay_taps
+
     script = compiled(ROOT / "flowgraphs" / "loopback.grc")
     result = subprocess.run(
         [sys.executable, "-c", RUN_LOOPBACK, str(script)],
@@ -209,4 +214,5 @@ def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     assert figures["shown"] >= 8 and min(figures["size"]) > 300
     assert figures["counters"]["pilot_snr_estimator"]["sent to 'history'"] > 0
     assert figures["counters"]["burst_demodulator"]["sent to 'constellation'"] > 0
-    assert abs(figures["encoder_snr_db"] - 16) < 4, "the encoder does not hear the receiver"
+    equivalent_db = float(equivalent_snr_db(torch.tensor([delay_taps(8)]), 16.0))
+    assert abs(figures["encoder_snr_db"] - equivalent_db) < 1.5, "the encoder does not hear the receiver"

@@ -309,7 +309,12 @@ class PduWorker(Guarded):
             self.publish(keys.PORT_OUT, end)
 
     def publish(self, port: str, pdu: Pdu) -> None:
-        self.message_port_pub(pmt.intern(port), bridge.to_message(pdu))
+        """Sends a PDU; nothing is made of one that nobody would get."""
+        symbol = pmt.intern(port)
+        if pmt.is_null(self.message_subscribers(symbol)):
+            self.count(f"not sent: nobody is connected to '{port}'")
+            return
+        self.message_port_pub(symbol, bridge.to_message(pdu))
         self.count(f"sent to '{port}'")
 
 

@@ -10,6 +10,7 @@ from semcom import keys
 from semcom.blocks.base import PduBlock, check, check_device, is_count, is_number
 from semcom.blocks.pdu import Pdu
 from semcom.modem import DetectedBurst, Modem
+from semcom.radio import load_link
 
 
 class burst_demodulator(PduBlock):
@@ -21,6 +22,7 @@ class burst_demodulator(PduBlock):
     the reason.
 
     Args:
+        profile: path of the link profile; "": none. A burst that names another is reported and, if its sizes fit, used.
         constellation_points: latents in a PDU of ``constellation``, at most. constellation_rate: such PDUs a
             second; 0: none.
         device, threads, batch, max_queue: as in every block.
@@ -28,11 +30,12 @@ class burst_demodulator(PduBlock):
 
     def __init__(
         self,
+        profile: str = "",
         constellation_points: int = 1024,
         constellation_rate: float = 10.0,
         device: str = "cpu",
         threads: int = 1,
-        batch: int = 16,
+        batch: int = 32,
         max_queue: int = 256,
     ):
         check(
@@ -60,7 +63,9 @@ class burst_demodulator(PduBlock):
             1 / constellation_rate if constellation_rate else None,
         )
         self._shown = -1e9
-        self._modem = Modem(device=check_device("burst_demodulator", device))
+        link = load_link(profile)
+        self._link_hash = link.hash if profile else 0
+        self._modem = Modem(link.modem, device=check_device("burst_demodulator", device))
 
     def prepare(self, pdu: Pdu) -> list:
         return [
@@ -82,6 +87,8 @@ class burst_demodulator(PduBlock):
             if header is None:
                 self.fail(burst.error or "burst without a header")
                 continue
+            if self._link_hash and header.link_hash != self._link_hash:
+                self.fail(_other_profile(header.link_hash, self._link_hash))
             meta = {
                 keys.IMAGE_ID: header.image_id,
                 keys.BURST_INDEX: header.burst_index,
@@ -90,15 +97,22 @@ class burst_demodulator(PduBlock):
                 keys.WIDTH: header.width,
                 keys.LATENT_COUNT: header.latent_count,
                 keys.MODEL_HASH: header.model_hash,
+                keys.LINK_HASH: header.link_hash,
                 keys.CFO: float(burst.cfo),
                 keys.NOISE_VAR: burst.noise_var.float(),
                 keys.PILOTS_RX: burst.pilots_rx,
                 keys.PILOTS_REF: burst.pilots_ref,
                 keys.PILOT_DOF: float(burst.pilot_dof),
+                keys.DEMODULATED_S: time.monotonic(),
             }
-            out.append((keys.PORT_OUT, Pdu({**pdu.meta, **meta}, burst.latents)))
+            out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, burst.latents)))
         if out and self._period is not None and time.monotonic() - self._shown >= self._period:
             self._shown = time.monotonic()
             latents = out[-1][1].data
             out.append((keys.PORT_CONSTELLATION, Pdu({}, latents[:: -(-len(latents) // self._points)])))
         return out
+
+
+def _other_profile(theirs: int, ours: int) -> str:
+    sent = f"profile {theirs:#05x}" if theirs else "no link profile"
+    return f"bursts sent with {sent}, not ours {ours:#05x}: give both stations the same link profile file"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stream of samples to bursts."""
 
+import time
+
 import numpy as np
 import pmt
 import torch
@@ -11,6 +13,7 @@ from semcom.blocks import pdu as bridge
 from semcom.blocks.base import Guarded, check, is_count
 from semcom.blocks.pdu import Pdu
 from semcom.modem import Modem, StreamDetector
+from semcom.radio import load_link
 
 _BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05
@@ -24,12 +27,13 @@ class burst_detector(Guarded, gr.sync_block):
     with ``end_of_stream``.
 
     Args:
+        profile: path of the link profile, for the modem's sizes; "": none.
         chunk_samples: new samples gathered for one search; smaller is sooner, larger is cheaper. A slower
             stream is searched every 50 ms.
         threads: CPU threads of torch.
     """
 
-    def __init__(self, chunk_samples: int = 131072, threads: int = 1):
+    def __init__(self, profile: str = "", chunk_samples: int = 131072, threads: int = 1):
         check(
             "burst_detector",
             chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
@@ -38,7 +42,7 @@ class burst_detector(Guarded, gr.sync_block):
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
-        self._detector = StreamDetector(Modem(), int(chunk_samples), _PATIENCE_S)
+        self._detector = StreamDetector(Modem(load_link(profile).modem), int(chunk_samples), _PATIENCE_S)
         self._end = pmt.intern(keys.TAG_END)
         self._ready = False
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
@@ -73,6 +77,7 @@ class burst_detector(Guarded, gr.sync_block):
                         keys.SAMPLE_OFFSET: burst.sample_offset,
                         keys.CFO: burst.cfo,
                         keys.SYNC_QUALITY: burst.quality,
+                        keys.DETECTED_S: time.monotonic(),
                     },
                     burst.samples,
                 )

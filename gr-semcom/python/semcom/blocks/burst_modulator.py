@@ -17,6 +17,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.link import papr_db
 from semcom.modem import Modem
+from semcom.radio import load_link
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
 _FLUSH_SLACK_SAMPLES = 40000  # what a detector holds back at most, beside a burst and its look-ahead
@@ -34,6 +35,7 @@ class burst_modulator(PduWorker, gr.sync_block):
     Ports: ``in`` PDUs of latents (c32vector; image_id, height, width, model_hash); stream out.
 
     Args:
+        profile: path of the link profile; "": none. It decides the modem's sizes and is named in every header.
         gap_samples: silence after each burst.
         idle: "wait" or "zeros".
         amplitude: scale of the samples; a radio wants its peaks below 1.
@@ -46,6 +48,7 @@ class burst_modulator(PduWorker, gr.sync_block):
 
     def __init__(
         self,
+        profile: str = "",
         gap_samples: int = 600,
         idle: str = "wait",
         amplitude: float = 1.0,
@@ -75,7 +78,9 @@ class burst_modulator(PduWorker, gr.sync_block):
             bool(tx_tags),
         )
         self.drop, self._random = float(drop), np.random.default_rng(seed)
-        self._modem = Modem(device=check_device("burst_modulator", device))
+        link = load_link(profile)
+        self._link_hash = link.hash if profile else 0
+        self._modem = Modem(link.modem, device=check_device("burst_modulator", device))
         self._on_sent = on_sent
         self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
         self._room = threading.Condition()
@@ -119,6 +124,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 image_id=[pdu.integer(keys.IMAGE_ID) for pdu in pdus],
                 size=(pdus[0].integer(keys.HEIGHT), pdus[0].integer(keys.WIDTH)),
                 model_hash=pdus[0].integer(keys.MODEL_HASH),
+                link_hash=self._link_hash,
             )
             made += zip(pdus, bursts.cpu(), strict=True)
         for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Latents of bursts to pictures."""
 
+import time
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -8,7 +11,8 @@ from semcom import keys
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs_of_pictures
 from semcom.blocks.pdu import Pdu
 from semcom.codec import equivalent_snr_db, zoo
-from semcom.modem import AssembledImage, BurstHeader, ImageAssembler, Modem
+from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
+from semcom.radio import load_link
 
 _HEADER_KEYS = (
     keys.IMAGE_ID,
@@ -19,6 +23,14 @@ _HEADER_KEYS = (
     keys.LATENT_COUNT,
     keys.MODEL_HASH,
 )
+_STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
+
+
+class _Ready(NamedTuple):
+    """A picture to decode, and when its last burst passed each stage."""
+
+    image: AssembledImage
+    times: dict[str, float]
 
 
 class deepjscc_decoder(PduBlock):
@@ -29,6 +41,7 @@ class deepjscc_decoder(PduBlock):
 
     Args:
         model: name in the zoo; bursts of another are counted and dropped.
+        profile: path of the link profile, for the modem's sizes; "": none.
         max_open: pictures under way at once; when one more begins, the oldest is decoded as far as it came.
         device: "cpu", "cuda", ...; on a GPU all pictures that are waiting go as one batch.
         threads, batch, max_queue: as in every block.
@@ -37,6 +50,7 @@ class deepjscc_decoder(PduBlock):
     def __init__(
         self,
         model: str = "cifar-1-12",
+        profile: str = "",
         max_open: int = 2,
         device: str = "cpu",
         threads: int = 1,
@@ -50,7 +64,7 @@ class deepjscc_decoder(PduBlock):
         self.model = zoo.load(model, device=check_device("deepjscc_decoder", device))
         super().__init__("deepjscc_decoder", threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
-        self._profile = Modem().profile
+        self._profile = load_link(profile).modem
         self._assembler = ImageAssembler(
             self._profile, self.model.model_hash, self.model.codec.latent_count, max_open=int(max_open)
         )
@@ -62,7 +76,7 @@ class deepjscc_decoder(PduBlock):
         )
         self.model.codec.decode(latents, 10.0, size=size)
 
-    def prepare(self, pdu: Pdu) -> list[AssembledImage]:
+    def prepare(self, pdu: Pdu) -> list["_Ready"]:
         header = BurstHeader(**{key: pdu.integer(key) for key in _HEADER_KEYS})
         header.check(self._profile.max_latents_per_burst)
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
@@ -70,18 +84,20 @@ class deepjscc_decoder(PduBlock):
             header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
         )
         self.set_counts(self._assembler.counters)
-        return images
+        times = {key: pdu.number(key) for key in _STAGES if key in pdu.meta}
+        return [_Ready(image, times) for image in images]
 
-    def finish(self) -> list[AssembledImage]:
+    def finish(self) -> list["_Ready"]:
         images = self._assembler.flush()
         self.set_counts(self._assembler.counters)
-        return images
+        return [_Ready(image, {}) for image in images]
 
-    def process(self, items: list[AssembledImage]) -> list[tuple[str, Pdu]]:
-        groups = runs_of_pictures(items, lambda image: image.size)
+    def process(self, items: list["_Ready"]) -> list[tuple[str, Pdu]]:
+        groups = runs_of_pictures(items, lambda item: item.image.size)
         return [message for group in groups for message in self._decode(group)]
 
-    def _decode(self, images: list[AssembledImage]) -> list[tuple[str, Pdu]]:
+    def _decode(self, ready: list["_Ready"]) -> list[tuple[str, Pdu]]:
+        images = [item.image for item in ready]
         noise_var = torch.stack([image.noise_var for image in images]).to(self.device)
         latents = torch.stack([image.latents for image in images]).to(self.device)
         decoded = self.model.codec.decode(
@@ -100,9 +116,11 @@ class deepjscc_decoder(PduBlock):
                         keys.BURSTS_RECEIVED: image.bursts_received,
                         keys.BURST_COUNT: image.burst_count,
                         keys.SNR_DB: float(image.snr_db),
+                        **times,
+                        keys.DECODED_S: time.monotonic(),
                     },
                     row.flatten(),
                 ),
             )
-            for image, row in zip(images, pixels, strict=True)
+            for (image, times), row in zip(ready, pixels, strict=True)
         ]

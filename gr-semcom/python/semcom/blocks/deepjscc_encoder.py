@@ -120,5 +120,5 @@ class deepjscc_encoder(PduBlock):
                     keys.MODEL_HASH: self.model.model_hash,
                     keys.LATENT_COUNT: len(row),
                 }
-                out.append((keys.PORT_OUT, Pdu({**pdu.meta, **meta}, row)))
+                out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, row)))
         return out

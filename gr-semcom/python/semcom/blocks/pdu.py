@@ -7,8 +7,9 @@ GNU Radio also hands out where a vector's items lie, so that they can be copied 
 """
 
 import ctypes
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,16 @@ def from_value(value: Pmt) -> Any:
     return value
 
 
-def to_dict(meta: dict[str, Any]) -> Pmt:
+_intern = cache(pmt.intern)  # keys are few
+
+
+def to_dict(meta: Mapping[str, Any]) -> Pmt:
     """A Python dictionary to a PMT dictionary."""
-    out = pmt.make_dict()
-    for key, value in meta.items():
-        out = pmt.dict_add(out, pmt.intern(key), to_value(value))
+    out, changes = pmt.make_dict(), meta
+    if isinstance(meta, Received):
+        out, changes = meta.message, meta.changes
+    for key, value in changes.items():
+        out = pmt.dict_add(out, _intern(key), to_value(value))
     return out
 
 
@@ -177,6 +183,33 @@ def from_dict(message: Pmt) -> dict[str, Any]:
     return out
 
 
+class Received(Mapping):
+    """A PMT dictionary as a Python one, read key by key when asked: converting a burst's twenty keys at every block
+    costs as much as its FFTs. ``changes`` lie over it."""
+
+    def __init__(self, message: Pmt, changes: dict[str, Any] | None = None):
+        self.message, self.changes = message, changes or {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.changes:
+            return self.changes[key]
+        value = pmt.dict_ref(self.message, _intern(key), _ABSENT)
+        if pmt.eq(value, _ABSENT):
+            raise KeyError(key)
+        return from_value(value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(from_dict(self.message) | self.changes)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def items(self):
+        return (from_dict(self.message) | self.changes).items()
+
+
+_ABSENT = pmt.cons(pmt.intern("absent"), pmt.PMT_NIL)  # equal to nothing but itself
+
 _REQUIRED = object()
 
 
@@ -188,7 +221,7 @@ class Pdu:
         None: no vector.
     """
 
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
     raw: Any = field(default_factory=lambda: np.empty(0, np.uint8))
 
     @cached_property
@@ -206,6 +239,8 @@ class Pdu:
         return self.meta.get(keys.END) is True
 
     def with_meta(self, **meta) -> "Pdu":
+        if isinstance(self.meta, Received):
+            return replace(self, meta=Received(self.meta.message, self.meta.changes | meta))
         return replace(self, meta={**self.meta, **meta})
 
     def integer(self, key: str, default=_REQUIRED) -> int:
@@ -239,11 +274,10 @@ class Pdu:
         return values
 
     def _get(self, key: str, default):
-        if key in self.meta:
-            return self.meta[key]
-        if default is _REQUIRED:
+        value = self.meta.get(key, default)
+        if value is _REQUIRED:
             raise PduError(f"PDU without '{key}'")
-        return default
+        return value
 
 
 def finite(values: np.ndarray) -> bool:
@@ -267,4 +301,7 @@ def from_message(message: Pmt) -> Pdu:
         raise PduError("message that is not a PDU (a dictionary and a vector)")
     if not any(kind.is_it(pmt.cdr(message)) for kind in _KINDS.values()):
         raise PduError(_NO_VECTOR)
-    return Pdu(from_dict(pmt.car(message)), pmt.cdr(message))
+    meta = pmt.car(message)
+    if not pmt.is_dict(meta):
+        raise PduError("message that is not a dictionary")
+    return Pdu(Received(meta), pmt.cdr(message))

@@ -24,7 +24,7 @@ class pilot_snr_estimator(PduBlock):
         history: estimates in the PDU of ``history``. threads, batch, max_queue: as in every block.
     """
 
-    def __init__(self, history: int = 200, threads: int = 1, batch: int = 16, max_queue: int = 256):
+    def __init__(self, history: int = 200, threads: int = 1, batch: int = 32, max_queue: int = 256):
         check("pilot_snr_estimator", history=(history, is_count(history, 2), "a whole number, 2 or more"))
         super().__init__(
             "pilot_snr_estimator",
@@ -55,8 +55,9 @@ class pilot_snr_estimator(PduBlock):
                 group, estimate.snr_db.tolist(), estimate.stderr_db.tolist(), strict=True
             ):
                 estimate_db = {keys.SNR_DB: snr_db, keys.SNR_STDERR_DB: stderr_db}
-                out.append((keys.PORT_OUT, pdu.with_meta(**estimate_db)))
-                out.append((keys.PORT_SNR, Pdu({**estimate_db, keys.TIMESTAMP_S: time.monotonic()}, None)))
+                now_s = time.monotonic()
+                out.append((keys.PORT_OUT, pdu.with_meta(**estimate_db, **{keys.ESTIMATED_S: now_s})))
+                out.append((keys.PORT_SNR, Pdu({**estimate_db, keys.TIMESTAMP_S: now_s}, None)))
                 self._history.append(snr_db)
         out.append((keys.PORT_HISTORY, Pdu({}, np.array(self._history, dtype=np.float32))))
         return out

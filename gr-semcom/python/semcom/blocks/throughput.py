@@ -35,25 +35,6 @@ class _Counter(gr.basic_block):
             self.count += 1
 
 
-class _OnceSource(gr.sync_block):
-    """Samples ``[n]`` once, the last with the end tag, then nothing, but alive: a source that finishes takes the
-    message blocks behind it down with what they still hold."""
-
-    def __init__(self, samples: np.ndarray):
-        super().__init__(name="once", in_sig=None, out_sig=[np.complex64])
-        self._samples, self._at = samples, 0
-
-    def work(self, input_items, output_items) -> int:
-        piece = self._samples[self._at : self._at + len(output_items[0])]
-        output_items[0][: len(piece)] = piece
-        self._at += len(piece)
-        if not len(piece):
-            time.sleep(0.005)
-        elif self._at == len(self._samples):
-            self.add_item_tag(0, self._at - 1, pmt.intern(keys.TAG_END), pmt.PMT_T)
-        return len(piece)
-
-
 def semcom_receiver(bursts: int = 400) -> float:
     """Samples per second through burst_detector, burst_demodulator and pilot_snr_estimator at 20 dB.
 
@@ -74,7 +55,9 @@ def semcom_receiver(bursts: int = 400) -> float:
     detector = blocks.burst_detector()
     demodulator = blocks.burst_demodulator(max_queue=4096)
     estimator, counter = blocks.pilot_snr_estimator(max_queue=4096), _Counter()
-    source = _OnceSource(samples)  # GNU Radio does not keep a Python block alive by itself
+    end = gr.tag_t()
+    end.offset, end.key, end.value = len(samples) - 1, pmt.intern(keys.TAG_END), pmt.PMT_T
+    source = gr_blocks.vector_source_c(samples, False, 1, [end])
     flowgraph.connect(source, detector)
     flowgraph.msg_connect((detector, keys.PORT_OUT), (demodulator, keys.PORT_IN))
     flowgraph.msg_connect((demodulator, keys.PORT_OUT), (estimator, keys.PORT_IN))
