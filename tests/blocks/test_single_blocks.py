@@ -573,14 +573,14 @@ def test_sink_goes_on_when_a_callback_fails(bench, make_pictures):
         b.count("RuntimeError: callback", 2)
 
 
-def test_demodulator_reports_another_link_profile(tmp_path):
+def test_demodulator_reports_another_link_profile(bench, tmp_path):
     """A mismatch is said in words with both hashes, and the burst is used all the same: its sizes fit."""
     from semcom.radio import load_link
 
     (tmp_path / "ours.yaml").write_text("name: ours\n")
     (tmp_path / "theirs.yaml").write_text("name: theirs\n")
     ours, theirs = (load_link(tmp_path / f"{name}.yaml").hash for name in ("ours", "theirs"))
-    latents = torch.randn(1, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(1, 130, dtype=torch.complex64)
     block = blocks.burst_demodulator(profile=str(tmp_path / "ours.yaml"))
     with bench(block, "out") as b:
         for sent in (theirs, ours, 0):

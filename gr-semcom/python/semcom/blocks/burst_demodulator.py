@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from semcom import keys
+from semcom.blocks import pdu as bridge
 from semcom.blocks.base import PduBlock, check, check_device, is_count, is_number
 from semcom.blocks.pdu import Pdu
 from semcom.modem import DetectedBurst, Modem
@@ -17,9 +18,10 @@ class burst_demodulator(PduBlock):
     """Demodulates bursts in batches: header, equalised latents, noise variance of each, pilots for the SNR.
 
     Ports: ``in`` PDUs of samples (c32vector; cfo, sample_offset, sync_quality); ``out`` PDUs of latents in
-    burst order, with the header's fields, noise_var, pilots_rx, pilots_ref, pilot_dof and cfo;
-    ``constellation`` PDUs with some of the latents, to show. A burst that cannot be read is counted under
-    the reason.
+    burst order, with the header's fields, noise_var, pilots_rx, pilots_ref, pilot_dof, cfo and which bursts
+    were demodulated together (the last bits depend on it); ``constellation`` PDUs with some of the latents,
+    to show; ``failed`` a dictionary (sample_offset, error) for a burst that cannot be read, which is also
+    counted under the reason.
 
     Args:
         profile: path of the link profile; "": none. A burst that names another is reported and, if its sizes fit, used.
@@ -53,7 +55,7 @@ class burst_demodulator(PduBlock):
         )
         super().__init__(
             "burst_demodulator",
-            outputs=(keys.PORT_OUT, keys.PORT_CONSTELLATION),
+            outputs=(keys.PORT_OUT, keys.PORT_CONSTELLATION, keys.PORT_FAILED),
             threads=threads,
             batch=batch,
             max_queue=max_queue,
@@ -82,10 +84,15 @@ class burst_demodulator(PduBlock):
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         out = []
+        first = items[0][1].sample_offset
+        together = bridge.to_vector(np.array([b.sample_offset - first for _, b in items], np.int32))
         for (pdu, _), burst in zip(items, self._modem.demodulate([burst for _, burst in items]), strict=True):
             header = burst.header
             if header is None:
-                self.fail(burst.error or "burst without a header")
+                error = burst.error or "burst without a header"
+                self.fail(error)
+                failed = {keys.ERROR: error, keys.SAMPLE_OFFSET: pdu.integer(keys.SAMPLE_OFFSET, 0)}
+                out.append((keys.PORT_FAILED, Pdu(failed, None)))
                 continue
             if self._link_hash and header.link_hash != self._link_hash:
                 self.fail(_other_profile(header.link_hash, self._link_hash))
@@ -99,6 +106,8 @@ class burst_demodulator(PduBlock):
                 keys.MODEL_HASH: header.model_hash,
                 keys.LINK_HASH: header.link_hash,
                 keys.CFO: float(burst.cfo),
+                keys.BATCH_START: first,
+                keys.BATCH: together,
                 keys.NOISE_VAR: burst.noise_var.float(),
                 keys.PILOTS_RX: burst.pilots_rx,
                 keys.PILOTS_REF: burst.pilots_ref,
@@ -106,9 +115,10 @@ class burst_demodulator(PduBlock):
                 keys.DEMODULATED_S: time.monotonic(),
             }
             out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, burst.latents)))
-        if out and self._period is not None and time.monotonic() - self._shown >= self._period:
+        read = [pdu for port, pdu in out if port == keys.PORT_OUT]
+        if read and self._period is not None and time.monotonic() - self._shown >= self._period:
             self._shown = time.monotonic()
-            latents = out[-1][1].data
+            latents = read[-1].data
             out.append((keys.PORT_CONSTELLATION, Pdu({}, latents[:: -(-len(latents) // self._points)])))
         return out
 
