@@ -39,6 +39,23 @@ def write_json(path: str | Path, value) -> Path:
     return write_text(path, json.dumps(finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def append_json_line(path: str | Path, value) -> None:
+    """Adds one line of strict JSON to a file in a single write, so that a reader beside it never sees half of one.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    line = json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n"
+    try:
+        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(place, line.encode())
+        finally:
+            os.close(place)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}. Choose another place.") from error
+
+
 def finite(value):
     """The same nested value with every number that JSON cannot hold (NaN, infinity) replaced by None."""
     if isinstance(value, dict):

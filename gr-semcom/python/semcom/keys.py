@@ -58,6 +58,7 @@ PORT_SNR = "snr"  # SNR estimates, receiver to encoder
 PORT_SENT = "sent"  # pictures as the source emits them, to show beside what came out
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source
 PORT_CONSTELLATION = "constellation"  # c32vector to show
+PORT_PICTURES = "pictures"  # to telemetry
 PORT_BURSTS = "bursts"  # samples of bursts, detector to recorder
 PORT_FAILED = "failed"  # bursts that could not be read: sample_offset and error, demodulator to recorder
 PORT_HISTORY = "history"  # f32vector of the last estimates to show

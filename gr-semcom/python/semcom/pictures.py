@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Picture files to uint8 arrays and back; every file that is not a usable picture is refused in words."""
 
+import hashlib
 import io
 import stat
 import warnings
@@ -36,12 +37,13 @@ class Picture:
     """A picture ready to be sent.
 
     name: the file's name. pixels: uint8 ``[H, W, 3]``, RGB, 1..MAX_SIDE a side.
-    note: what was left out in reading it, in words ("" if nothing).
+    note: what was left out in reading it, in words ("" if nothing). path: of its file ("" if it has none).
     """
 
     name: str
     pixels: np.ndarray
     note: str = ""
+    path: str = ""
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -114,6 +116,11 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def pixels_sha256(pixels: np.ndarray) -> str:
+    """What identifies a picture across logs and recordings: SHA-256 of its RGB bytes, uint8 ``[H, W, 3]``, in hex."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
 def samples() -> list[Picture]:
     """The four photographs that come with the package, clear of copyright: 256 x 256 and one of 384 x 256."""
     folder = resources.files("semcom") / "pictures_data"
@@ -155,7 +162,7 @@ def _decode(path: Path, image: Image.Image) -> Picture:
         image.seek(0)
     image.load()
     pixels = np.array(_to_rgb(path, _upright(image)), dtype=np.uint8)
-    return Picture(path.name, pixels, note)
+    return Picture(path.name, pixels, note, str(path))
 
 
 def _upright(image: Image.Image) -> Image.Image:

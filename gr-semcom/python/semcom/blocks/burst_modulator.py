@@ -22,7 +22,6 @@ from semcom.radio import load_link
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
 _FLUSH_SLACK_SAMPLES = 40000  # what a detector holds back at most, beside a burst and its look-ahead
 _PATIENCE_S = 0.002
-_MAX_BURSTS_READY = 256
 
 
 class burst_modulator(PduWorker, gr.sync_block):
@@ -40,6 +39,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         idle: "wait" or "zeros".
         amplitude: scale of the samples; a radio wants its peaks below 1.
         tx_tags: tag each burst with tx_sob and tx_eob (UHD), the gap included.
+        max_waiting: bursts made ahead of the air; fewer is sooner.
         drop: probability that a burst is replaced by silence, to try what loss does. seed: of those draws.
         device: where the modem computes. threads, batch, max_queue: as in every block.
         on_sent: called with a dictionary a picture: image_id, latent_count, burst_count, papr_db,
@@ -53,6 +53,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         idle: str = "wait",
         amplitude: float = 1.0,
         tx_tags: bool = False,
+        max_waiting: int = 256,
         drop: float = 0.0,
         seed: int = 0,
         device: str = "cpu",
@@ -64,6 +65,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         check(
             "burst_modulator",
             gap_samples=(gap_samples, is_count(gap_samples, 0), "a whole number of samples, 0 or more"),
+            max_waiting=(max_waiting, is_count(max_waiting), "a whole number of bursts, 1 or more"),
             idle=(idle, idle in ("wait", "zeros"), "'wait' or 'zeros'"),
             drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"),
             seed=(seed, is_count(seed, 0), "a whole number, 0 or more"),
@@ -77,6 +79,7 @@ class burst_modulator(PduWorker, gr.sync_block):
             float(amplitude),
             bool(tx_tags),
         )
+        self._max_waiting = int(max_waiting)
         self.drop, self._random = float(drop), np.random.default_rng(seed)
         link = load_link(profile)
         self._link_hash = link.hash if profile else 0
@@ -92,6 +95,7 @@ class burst_modulator(PduWorker, gr.sync_block):
             self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES
         )
         self.bursts_sent = self.bursts_dropped = 0
+        self.ended = threading.Event()  # set when the end of the stream has been written out
 
     @staticmethod
     def _check_amplitude(amplitude: float) -> None:
@@ -163,7 +167,7 @@ class burst_modulator(PduWorker, gr.sync_block):
 
     def _queue_samples(self, samples: np.ndarray, tags: list) -> None:
         with self._room:
-            while len(self._ready) >= _MAX_BURSTS_READY and not self._stopping.is_set():
+            while len(self._ready) >= self._max_waiting and not self._stopping.is_set():
                 self._room.wait(0.5)
             if not self._begun:  # the first preamble does not start on the stream's very first sample
                 self._begun = True
@@ -190,6 +194,8 @@ class burst_modulator(PduWorker, gr.sync_block):
                 if self._at <= position < self._at + count:
                     at = self.nitems_written(0) + done + position - self._at
                     self.add_item_tag(0, at, pmt.intern(key), pmt.PMT_T)
+                    if key == keys.TAG_END:
+                        self.ended.set()
             done, self._at = done + count, self._at + count
             if self._at == len(samples):
                 self._current, self._silence_left = None, self._flush_samples

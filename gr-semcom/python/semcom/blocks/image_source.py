@@ -30,6 +30,8 @@ class image_source(PduBlock):
         repeat: start again after the last, for ever.
         rate: pictures a second; 0: as fast as the window lets through.
         max_in_flight: pictures sent and not yet acknowledged at ``done``; 0: no window (a radio never waits).
+        first_id: number of the first picture; a station that may be restarted draws it, so that the receiver
+            does not take new pictures for repeated ones.
         timeout_s: when nothing is acknowledged for so long, the oldest picture is presumed lost and counted.
         pictures_in: an iterable of ``semcom.pictures.Picture`` to use instead of ``path``.
         on_sent: called with (image_id, Picture) before each is sent.
@@ -42,6 +44,7 @@ class image_source(PduBlock):
         rate: float = 0.0,
         max_in_flight: int = 8,
         timeout_s: float = 30.0,
+        first_id: int = 0,
         pictures_in: Iterable | None = None,
         on_sent: Callable[[int, "pictures.Picture"], None] | None = None,
     ):
@@ -49,11 +52,13 @@ class image_source(PduBlock):
             "image_source",
             rate=(rate, is_number(rate) and rate >= 0, "0 or more pictures a second"),
             max_in_flight=(max_in_flight, is_count(max_in_flight, 0), "a whole number, 0 or more"),
+            first_id=(first_id, is_count(first_id, 0) and first_id < IDS, f"0 to {IDS - 1}"),
             timeout_s=(timeout_s, is_number(timeout_s) and timeout_s > 0, "above 0 s"),
         )
         super().__init__("image_source", has_input=False)
         self.repeat, self.rate = bool(repeat), float(rate)
         self.max_in_flight, self.timeout_s = int(max_in_flight), float(timeout_s)
+        self._first_id = int(first_id)
         self._given, self._on_sent = pictures_in, on_sent
         self._readers = None if pictures_in is not None else _readers(path)
         self._in_flight: OrderedDict[int, float] = OrderedDict()
@@ -114,7 +119,7 @@ class image_source(PduBlock):
                     due += 1 / self.rate
                 if not self._wait_for_window():
                     return
-                self._send(number % IDS, picture)
+                self._send((self._first_id + number) % IDS, picture)
                 number += 1
             if not self.repeat or number == sent:
                 if number == sent:

@@ -13,7 +13,9 @@ from semcom.cli.evaluate import evaluate
 from semcom.cli.grc import grc
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
+from semcom.cli.rx import rx
 from semcom.cli.train import train
+from semcom.cli.tx import tx
 from semcom.errors import SemcomError
 
 
@@ -36,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, loopback, evaluate, train, models, bench, grc, doctor):
+for command in (demo, loopback, tx, rx, evaluate, train, models, bench, grc, doctor):
     app.command()(command)
 
 

@@ -55,6 +55,68 @@ SampleRate = Annotated[
     float,
     typer.Option("--sample-rate", callback=_positive, help="Sample rate in Hz; scales offsets and airtime."),
 ]
+Radio = Annotated[
+    str,
+    typer.Option(
+        "--radio",
+        metavar="MEDIUM[:ADDRESS]",
+        help="usrp, soapy, zmq (the virtual air) or file; usrp:addr=192.168.10.2, zmq:tcp://127.0.0.1:5550, file:PATH.",
+    ),
+]
+Link = Annotated[
+    Path | None,
+    typer.Option("--link", metavar="FILE", help="Link profile (YAML), the same at both stations."),
+]
+Hardware = Annotated[
+    str,
+    typer.Option("--hardware", metavar="NAME", help="Radio profile: b210, x310, ... or the path of a YAML."),
+]
+Gain = Annotated[
+    float | None, typer.Option("--gain-db", callback=_finite, help="Gain instead of the link profile's.")
+]
+Frequency = Annotated[
+    float | None,
+    typer.Option("--frequency-hz", callback=_finite, help="Centre frequency instead of the link profile's."),
+]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", min=0.1, help="Stop after so long. [default: never]")
+]
+FeedbackTx = Annotated[
+    str,
+    typer.Option(
+        "--feedback", metavar="ADDRESS", help="Listen there for SNR feedback, such as tcp://127.0.0.1:5570."
+    ),
+]
+FeedbackRx = Annotated[
+    str,
+    typer.Option(
+        "--feedback", metavar="ADDRESS", help="Offer SNR feedback there, such as tcp://127.0.0.1:5570."
+    ),
+]
+TelemetryTx = Annotated[
+    str,
+    typer.Option(
+        "--telemetry", metavar="ADDRESS", help="Offer the dashboard's data, such as tcp://127.0.0.1:5581."
+    ),
+]
+TelemetryRx = Annotated[
+    str,
+    typer.Option(
+        "--telemetry", metavar="ADDRESS", help="Offer the dashboard's data, such as tcp://127.0.0.1:5580."
+    ),
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        metavar="FOLDER",
+        help="CurveZMQ certificates for feedback and telemetry; see `semcom keys`.",
+    ),
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Allow feedback and telemetry beyond this machine without keys.")
+]
+Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="One JSON line a picture, appended.")]
 NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
 Json = Annotated[
     Path | None,

@@ -48,16 +48,18 @@ def sender(radio: bool):
         from semcom.link import simulate
 
         return simulate
-    try:
-        import gnuradio.gr  # noqa: F401
-    except Exception as error:  # a numpy that does not fit raises more than ImportError
-        raise MissingError(
-            f"GNU Radio cannot be imported ({error}). Run `semcom doctor`, or use --no-radio "
-            "for the same modem without it."
-        ) from error
+    require_gnuradio("Run `semcom doctor`, or use --no-radio for the same modem without it.")
     from semcom.blocks.loopback import run
 
     return run
+
+
+def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
+    """Raises MissingError if GNU Radio cannot be imported."""
+    try:
+        import gnuradio.gr  # noqa: F401
+    except Exception as error:  # a numpy that does not fit raises more than ImportError
+        raise MissingError(f"GNU Radio cannot be imported ({error}). {cure}") from error
 
 
 def send(pictures, configs, run) -> list:

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two halves of a link as flowgraphs of their own: pictures to a radio, and a radio to pictures.
+
+    image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink
+                          ^- feedback_receiver
+    radio_source ~> burst_detector -> burst_demodulator -> pilot_snr_estimator -> deepjscc_decoder -> image_sink
+                          '- capture_recorder -'               '- feedback_sender
+
+``transmit`` and ``receive`` are what the command line calls. Neither station needs the other to be there.
+"""
+
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from gnuradio import gr
+
+from semcom import blocks, keys
+from semcom.blocks.image_source import IDS
+from semcom.files import append_json_line
+from semcom.pictures import Picture, pixels_sha256
+from semcom.radio import LinkProfile, load_link, parse_medium
+
+_TICK_S = 0.1
+_AHEAD = 2  # pictures between source and modulator
+_BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
+_DRAIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class StationConfig:
+    """What both stations are told.
+
+    Attributes:
+        profile: path of the link profile; "": the defaults, and no profile named in the headers.
+        radio: MEDIUM[:ADDRESS], see ``radio.medium``. hardware: radio profile, name or path; "": none.
+        gain_db, centre_frequency_hz: instead of the profile's.
+        feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for both.
+        insecure: allows those addresses beyond this machine without keys.
+        log: file for JSON lines, one a picture; "": none.
+        device, threads: for torch.
+    """
+
+    profile: str = ""
+    radio: str = "zmq"
+    hardware: str = ""
+    gain_db: float | None = None
+    centre_frequency_hz: float | None = None
+    feedback: str = ""
+    telemetry: str = ""
+    keys: str = ""
+    insecure: bool = False
+    log: str = ""
+    device: str = "cpu"
+    threads: int = 1
+
+    def radio_options(self, link: LinkProfile, gain_db: float) -> dict:
+        """Arguments of ``radio_sink`` and ``radio_source``."""
+        frequency = self.centre_frequency_hz
+        return {
+            "radio": self.radio,
+            "sample_rate_hz": link.sample_rate_hz,
+            "centre_frequency_hz": link.centre_frequency_hz if frequency is None else frequency,
+            "gain_db": gain_db if self.gain_db is None else self.gain_db,
+            "device": self.hardware,
+        }
+
+    @property
+    def socket_options(self) -> dict:
+        return {"keys": self.keys, "insecure": self.insecure}
+
+
+@dataclass
+class Summary:
+    """What a station did: pictures through it, seconds, and the counters of its blocks by name, in words."""
+
+    pictures: int = 0
+    bursts: int = 0
+    seconds: float = 0.0
+    airtime_s: float = 0.0
+    counters: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Station(gr.top_block):
+    """What the two halves share: running until something ends it, and the counters of ``self.chain``."""
+
+    def __init__(self, name: str, config: StationConfig):
+        super().__init__(f"semcom {name}", catch_exceptions=True)
+        self.config = config
+        self.link = load_link(config.profile)
+        self.summary = Summary()
+        self.chain: list = []
+
+    def finished(self) -> bool:
+        raise NotImplementedError
+
+    def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
+        """Runs until finished, stopped or out of time; ``on_tick(summary)`` is called about ten times a second."""
+        began = time.monotonic()
+        self.start()
+        try:
+            while not (stop.is_set() or self.finished()):
+                if seconds is not None and time.monotonic() - began >= seconds:
+                    break
+                stop.wait(_TICK_S)
+                if on_tick:
+                    on_tick(self._tell(began))
+        finally:
+            self.stop()
+            self.wait()
+        return self._tell(began)
+
+    def _tell(self, began: float) -> Summary:
+        self.summary.seconds = time.monotonic() - began
+        self.summary.counters = {block.name(): dict(block.counters) for block in self.chain}
+        return self.summary
+
+    def _connect_line(self, *line) -> None:
+        for upstream, downstream in zip(line, line[1:], strict=False):
+            self.msg_connect((upstream, keys.PORT_OUT), (downstream, keys.PORT_IN))
+
+
+class TransmitStation(Station):
+    """Pictures to a radio.
+
+    Args:
+        pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
+        snr_db: Es/N0 to encode for while there is no fresh feedback.
+    """
+
+    def __init__(
+        self,
+        config: StationConfig,
+        pictures: list[Picture],
+        repeat: bool = False,
+        rate: float = 0.0,
+        snr_db: float = 10.0,
+    ):
+        super().__init__("transmitter", config)
+        link, medium = self.link, parse_medium(config.radio, transmit=True)
+        self._names: dict[int, Picture] = {}
+        self.source = blocks.image_source(
+            pictures_in=pictures,
+            repeat=repeat,
+            rate=rate,
+            max_in_flight=_AHEAD,
+            first_id=secrets.randbelow(IDS),
+            on_sent=self._names.__setitem__,
+        )
+        self.encoder = blocks.deepjscc_encoder(
+            link.model, snr_db=snr_db, device=config.device, threads=config.threads, batch=1
+        )
+        self.modulator = blocks.burst_modulator(
+            profile=config.profile,
+            gap_samples=link.gap_samples,
+            idle=medium.kind.idle,
+            amplitude=link.amplitude,
+            tx_tags=medium.kind.tx_tags,
+            max_waiting=_BURSTS_AHEAD,
+            device=config.device,
+            threads=config.threads,
+            batch=1,
+            on_sent=self._sent,
+        )
+        self.radio = blocks.radio_sink(**config.radio_options(link, link.tx_gain_db))
+        self.chain = [self.source, self.encoder, self.modulator, self.radio]
+        self.connect(self.modulator, self.radio)
+        self._connect_line(self.source, self.encoder, self.modulator)
+        if config.feedback:
+            self.feedback = blocks.feedback_receiver(config.feedback, **config.socket_options)
+            self.msg_connect((self.feedback, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
+            self.chain.append(self.feedback)
+        if config.telemetry:
+            self.telemetry = blocks.telemetry(config.telemetry, station="tx", **config.socket_options)
+            self.msg_connect((self.source, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
+            _watch(self.telemetry, self.chain)
+
+    def _sent(self, meta: dict) -> None:
+        """A picture's bursts are made and wait for the air: room for the next."""
+        picture = self._names.pop(meta[keys.IMAGE_ID])
+        self.source.acknowledge(meta[keys.IMAGE_ID])
+        self.summary.pictures += 1
+        self.summary.bursts += meta[keys.BURST_COUNT]
+        self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
+        if self.config.log:
+            height, width = picture.pixels.shape[:2]
+            entry = {
+                keys.IMAGE_ID: meta[keys.IMAGE_ID],
+                "image": picture.name,
+                "path": str(Path(picture.path).resolve()) if picture.path else "",
+                "sha256": pixels_sha256(picture.pixels),
+                keys.HEIGHT: height,
+                keys.WIDTH: width,
+                "sent_s": time.monotonic(),
+                "sent_utc": datetime.now(timezone.utc).isoformat(),
+                keys.MODEL: self.link.model,
+                keys.LINK_HASH: self.link.hash if self.config.profile else 0,
+                keys.BURST_COUNT: meta[keys.BURST_COUNT],
+                keys.PAPR_DB: meta[keys.PAPR_DB],
+            }
+            append_json_line(self.config.log, entry)
+
+    def finished(self) -> bool:
+        """The last picture has left the modulator, and the radio has taken it."""
+        if not self.modulator.ended.is_set():
+            return False
+        deadline = time.monotonic() + _DRAIN_S
+        while not self.radio.drained() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return True
+
+
+class ReceiveStation(Station):
+    """A radio to pictures.
+
+    Args:
+        out: folder for the received pictures; "": none. pictures: finish after so many; None: never.
+        capture_folder: record every burst there; "": no. capture_options: of ``capture_recorder``.
+    """
+
+    def __init__(
+        self,
+        config: StationConfig,
+        out: str = "",
+        pictures: int | None = None,
+        capture_folder: str = "",
+        capture_options: dict | None = None,
+        on_picture: Callable[[dict, np.ndarray], None] | None = None,
+    ):
+        super().__init__("receiver", config)
+        link, self._wanted, self._on_picture = self.link, pictures, on_picture
+        radio = config.radio_options(link, link.rx_gain_db)
+        self.radio = blocks.radio_source(**radio)
+        self.detector = blocks.burst_detector(profile=config.profile, threads=config.threads)
+        self.demodulator = blocks.burst_demodulator(
+            profile=config.profile, constellation_rate=0.0, device=config.device, threads=config.threads
+        )
+        self.estimator = blocks.pilot_snr_estimator(threads=config.threads)
+        self.decoder = blocks.deepjscc_decoder(
+            link.model, profile=config.profile, device=config.device, threads=config.threads
+        )
+        self.sink = blocks.image_sink(folder=out, keep=1, callback=self._received)
+        self.chain = [
+            self.radio,
+            self.detector,
+            self.demodulator,
+            self.estimator,
+            self.decoder,
+            self.sink,
+        ]
+        self.connect(self.radio, self.detector)
+        self._connect_line(*self.chain[1:])
+        if capture_folder:
+            self.recorder = blocks.capture_recorder(
+                capture_folder,
+                sample_rate_hz=link.sample_rate_hz,
+                centre_frequency_hz=radio["centre_frequency_hz"],
+                link=config.profile,
+                **(capture_options or {}),
+            )
+            self.msg_connect((self.detector, keys.PORT_OUT), (self.recorder, keys.PORT_BURSTS))
+            self.msg_connect((self.estimator, keys.PORT_OUT), (self.recorder, keys.PORT_IN))
+            self.msg_connect((self.demodulator, keys.PORT_FAILED), (self.recorder, keys.PORT_FAILED))
+            self.chain.append(self.recorder)
+        if config.feedback:
+            self.feedback = blocks.feedback_sender(config.feedback, **config.socket_options)
+            self.msg_connect((self.estimator, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
+            self.chain.append(self.feedback)
+        if config.telemetry:
+            self.telemetry = blocks.telemetry(config.telemetry, station="rx", **config.socket_options)
+            self.msg_connect((self.decoder, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
+            self.msg_connect((self.estimator, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
+            _watch(self.telemetry, self.chain)
+
+    def _received(self, meta: dict, pixels: np.ndarray) -> None:
+        self.summary.pictures += 1
+        self.summary.bursts += meta[keys.BURSTS_RECEIVED]
+        if self._on_picture:
+            self._on_picture(meta, pixels)
+        if self.config.log:
+            append_json_line(
+                self.config.log,
+                {**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)},
+            )
+
+    def finished(self) -> bool:
+        return self.sink.ended.is_set() or (
+            self._wanted is not None and self.summary.pictures >= self._wanted
+        )
+
+    def start(self) -> None:
+        """Warms the decoder up first: what was sent while it does is in the radio's buffers."""
+        with torch.inference_mode():
+            self.decoder.warm_up()
+        super().start()
+
+
+def transmit(
+    config: StationConfig, pictures: list[Picture], *, seconds=None, on_tick=None, **options
+) -> Summary:
+    """Sends pictures until they are out, ``seconds`` are over, or SIGINT or SIGTERM comes.
+
+    Args:
+        options: of ``TransmitStation``. on_tick: called with the ``Summary`` so far, ten times a second.
+
+    Raises:
+        SemcomError: a profile, model, radio or address that cannot be; before anything is sent.
+    """
+    station = TransmitStation(config, pictures, **options)
+    with stopped_by_signals() as stop:
+        return station.run_until(stop, seconds, on_tick)
+
+
+def receive(config: StationConfig, *, seconds=None, on_tick=None, **options) -> Summary:
+    """Receives until the stream ends, enough pictures came, ``seconds`` are over, or SIGINT or SIGTERM comes.
+
+    Args:
+        options: of ``ReceiveStation``. on_tick: called with the ``Summary`` so far, ten times a second.
+
+    Raises:
+        SemcomError: as in ``transmit``.
+    """
+    station = ReceiveStation(config, **options)
+    with stopped_by_signals() as stop:
+        return station.run_until(stop, seconds, on_tick)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; outside the main thread nothing sets it."""
+    stop, before = threading.Event(), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(telemetry, chain: list) -> None:
+    for block in chain:
+        telemetry.watch(block.name(), block)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom rx``: a radio to pictures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli import options
+
+
+def rx(
+    radio: options.Radio = "zmq",
+    link: options.Link = None,
+    hardware: options.Hardware = "",
+    gain_db: options.Gain = None,
+    frequency_hz: options.Frequency = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
+    pictures: Annotated[
+        int | None, typer.Option("--pictures", min=1, help="Stop after so many pictures.")
+    ] = None,
+    seconds: options.Seconds = None,
+    feedback: options.FeedbackRx = "",
+    telemetry: options.TelemetryRx = "",
+    keys: options.Keys = None,
+    insecure: options.Insecure = False,
+    log: options.Log = None,
+    json: options.Json = None,
+) -> None:
+    """Receive pictures from a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
+    from semcom.cli.output import check_json
+    from semcom.cli.send import require_gnuradio
+    from semcom.cli.station import config_of, give_summary, status_line
+    from semcom.files import writable_folder
+
+    check_json(json)
+    if out is not None:
+        writable_folder(out)
+    require_gnuradio()
+    config = config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log)
+
+    from semcom.blocks.stations import receive
+
+    with status_line("received") as tick:
+        summary = receive(config, out=str(out or ""), pictures=pictures, seconds=seconds, on_tick=tick)
+    give_summary(json, summary, "received")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``tx`` and ``rx`` share: their configuration, a line that says how it goes, and the summary at the end."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from semcom.cli.console import err
+from semcom.cli.output import give_json
+
+
+def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log):
+    """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent."""
+    from semcom.blocks.stations import StationConfig
+    from semcom.files import writable_file
+
+    if log is not None:
+        writable_file(log)
+    return StationConfig(
+        profile=_text(link),
+        radio=radio,
+        hardware=hardware,
+        gain_db=gain_db,
+        centre_frequency_hz=frequency_hz,
+        feedback=feedback,
+        telemetry=telemetry,
+        keys=_text(keys),
+        insecure=insecure,
+        log=_text(log),
+    )
+
+
+@contextmanager
+def status_line(verb: str) -> Iterator[Callable]:
+    """A function to be called with the summary so far; the line disappears at the end."""
+    with err().status("waiting for the radio ...") as status:
+        yield lambda summary: status.update(
+            f"{summary.pictures} pictures {verb}, {summary.bursts} bursts, {summary.seconds:.0f} s (Ctrl-C ends)"
+        )
+
+
+def give_summary(json: Path | None, summary, verb: str) -> None:
+    """A table of what every block counted, in words, or JSON."""
+    table = Table(
+        title=f"{summary.pictures} pictures {verb} in {summary.seconds:.1f} s",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("block")
+    table.add_column("what", overflow="fold")
+    table.add_column("times", justify="right")
+    for name, counters in summary.counters.items():
+        for place, (what, times) in enumerate(sorted(counters.items())):
+            table.add_row("" if place else name, what, str(times))
+    give_json(json, dataclasses.asdict(summary), table)
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom tx``: pictures to a radio."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli import options
+
+
+def tx(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGE...]", help="Picture files or folders. [default: the packaged samples]"
+        ),
+    ] = None,
+    radio: options.Radio = "zmq",
+    link: options.Link = None,
+    hardware: options.Hardware = "",
+    gain_db: options.Gain = None,
+    frequency_hz: options.Frequency = None,
+    snr_db: Annotated[
+        float, typer.Option("--snr-db", min=-20, max=60, help="Es/N0 to encode for without feedback.")
+    ] = 10.0,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Send the pictures over and over.")] = False,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0, help="Pictures a second; 0: as fast as the air takes them.")
+    ] = 0.0,
+    seconds: options.Seconds = None,
+    feedback: options.FeedbackTx = "",
+    telemetry: options.TelemetryTx = "",
+    keys: options.Keys = None,
+    insecure: options.Insecure = False,
+    log: options.Log = None,
+    json: options.Json = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
+    ] = False,
+) -> None:
+    """Send pictures to a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
+    from semcom.cli.output import check_json
+    from semcom.cli.send import read_inputs, require_gnuradio
+    from semcom.cli.station import config_of, give_summary, status_line
+    from semcom.pictures import samples
+
+    pictures = read_inputs(images, skip_bad) if images else samples()
+    check_json(json)
+    require_gnuradio()
+    config = config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log)
+
+    from semcom.blocks.stations import transmit
+
+    with status_line("sent") as tick:
+        summary = transmit(
+            config, pictures, repeat=repeat, rate=rate, snr_db=snr_db, seconds=seconds, on_tick=tick
+        )
+    give_summary(json, summary, "sent")
