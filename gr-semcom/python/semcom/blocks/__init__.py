@@ -21,6 +21,8 @@ from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.image_sink import image_sink
 from semcom.blocks.image_source import image_source
 from semcom.blocks.pilot_snr_estimator import pilot_snr_estimator
+from semcom.blocks.radio_sink import radio_sink
+from semcom.blocks.radio_source import radio_source
 from semcom.errors import MissingError
 
 try:
@@ -44,4 +46,6 @@ __all__ = [
     "image_source",
     "image_view",
     "pilot_snr_estimator",
+    "radio_sink",
+    "radio_source",
 ]

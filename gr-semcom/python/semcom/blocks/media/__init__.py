@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The media behind ``radio_sink`` and ``radio_source``, one file each.
+
+A medium has ``connect_sink(hier, wish)`` and ``connect_source(hier, wish)``: they make its blocks, connect them to the
+hier block's port and hand back an ``End``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from semcom.blocks.base import Guarded, check, is_number
+from semcom.radio.device import RadioProfile
+from semcom.radio.interface import Controls
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a station wants of a medium.
+
+    Attributes:
+        address: as in ``Medium``. profile: of the radio; one without limits where none was named.
+        guard: counts in words for all blocks of the medium.
+        keys, insecure: as in ``sockets.open_socket``. overwrite: a file that exists may be replaced.
+    """
+
+    address: str
+    profile: RadioProfile
+    sample_rate_hz: float
+    centre_frequency_hz: float
+    gain_db: float
+    guard: Guarded
+    keys: str = ""
+    insecure: bool = False
+    overwrite: bool = False
+
+    def controls(self, device, transmit: bool) -> Controls:
+        """The device, set up as wished."""
+        controls = Controls(device, self.profile, transmit, self.guard.fail)
+        controls.configure(self.sample_rate_hz, self.centre_frequency_hz, self.gain_db)
+        return controls
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a medium in a flowgraph.
+
+    Attributes:
+        blocks: the Python ones: GNU Radio does not keep them alive.
+        controls: None where there is nothing to tune.
+        sent_all: whether everything up to the tag ``semcom_end`` is out; always False at a source.
+    """
+
+    blocks: tuple
+    controls: Controls | None = None
+    sent_all: Callable[[], bool] = lambda: False
+
+
+def check_station(block: str, sample_rate_hz: float, centre_frequency_hz: float, gain_db: float) -> None:
+    """The numbers that sink and source share.
+
+    Raises:
+        ConfigError: naming the one that is impossible.
+    """
+    check(
+        block,
+        sample_rate_hz=(sample_rate_hz, is_number(sample_rate_hz) and sample_rate_hz > 0, "above 0 Hz"),
+        centre_frequency_hz=(
+            centre_frequency_hz,
+            is_number(centre_frequency_hz) and centre_frequency_hz >= 0,
+            "0 Hz or more",
+        ),
+        gain_db=(gain_db, is_number(gain_db), "a number of decibels"),
+    )
