@@ -23,7 +23,7 @@ from semcom.channel import fading
 from semcom.channel.awgn import awgn
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.snr import cramer_rao_db, estimate_snr, fit_flat
-from semcom.modem.trials import equivalent_snr_db, fly
+from semcom.modem.trials import fly, true_snr_db
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -151,7 +151,7 @@ def air(noise_samples: int = 100_000_000) -> None:
                 "multipath",
                 f"exponential to {spread} samples, SNR {snr_db} dB",
                 fly(200, snr_db, taps=taps),
-                equivalent_snr_db(taps, snr_db),
+                true_snr_db(taps, snr_db),
             )
     g = torch.Generator().manual_seed(0)
     row(

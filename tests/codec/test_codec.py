@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from semcom.channel.awgn import awgn
-from semcom.codec import ARCHITECTURES, build, equivalent_snr_db
+from semcom.codec import ARCHITECTURES, build
 from semcom.codec.base import latents_to_planes, normalise_power, planes_to_latents
+from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
 
 SMALL = {

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from semcom.modem.trials import equivalent_snr_db
+from semcom.modem.trials import true_snr_db
 
 ROOT = Path(__file__).resolve().parents[2]
 GRC = ROOT / "gr-semcom" / "grc"
@@ -214,5 +214,5 @@ def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     assert figures["shown"] >= 8 and min(figures["size"]) > 300
     assert figures["counters"]["pilot_snr_estimator"]["sent to 'history'"] > 0
     assert figures["counters"]["burst_demodulator"]["sent to 'constellation'"] > 0
-    equivalent_db = float(equivalent_snr_db(torch.tensor([delay_taps(8)]), 16.0))
+    equivalent_db = float(true_snr_db(torch.tensor([delay_taps(8)]), 16.0))
     assert abs(figures["encoder_snr_db"] - equivalent_db) < 1.5, "the encoder does not hear the receiver"

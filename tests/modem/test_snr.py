@@ -6,7 +6,7 @@ from semcom.channel import fading
 from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError
 from semcom.modem.snr import cramer_rao_db, estimate_snr, fit_flat
-from semcom.modem.trials import equivalent_snr_db, fly
+from semcom.modem.trials import fly, true_snr_db
 
 TRIALS = 20_000
 
@@ -49,7 +49,7 @@ def test_per_burst_estimate_over_multipath(snr_db):
     g = torch.Generator().manual_seed(snr_db)
     taps = fading.unit_energy(fading.rayleigh_taps(fading.exponential_profile(16), 100, g))
     trial = fly(100, snr_db, taps=taps)
-    truth = equivalent_snr_db(taps, snr_db)
+    truth = true_snr_db(taps, snr_db)
     error = torch.tensor([estimate - float(truth[i]) for i, estimate in trial.estimates().items()])
     assert float(error.square().mean().sqrt()) < 1.0
 

@@ -16,7 +16,7 @@ from semcom.codec import build, zoo
 from semcom.codec.card import ModelCard
 from semcom.codec.evaluate import evaluate, summarise
 from semcom.errors import ConfigError
-from semcom_training.data import read_image, data_root, image_files, load_cifar10
+from semcom_training.data import data_root, image_files, load_cifar10, read_image
 from semcom_training.recipe import Recipe, make_recipe
 
 CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]

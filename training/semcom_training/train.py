@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from semcom.channel.awgn import awgn, noise_power
-from semcom.codec import build, equivalent_snr_db
+from semcom.codec import build
+from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import SemcomError
 from semcom_training.data import Pictures, data_root
 from semcom_training.optim import make_optimisers

@@ -15,7 +15,8 @@ from semcom import quality
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.symbols import SYMBOL_CHANNELS
-from semcom.codec import equivalent_snr_db, zoo
+from semcom.codec import zoo
+from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, ImageAssembler, Modem, StreamDetector, estimate_snr
 from semcom.pictures import Picture
@@ -97,6 +98,34 @@ def score(original: np.ndarray, received: np.ndarray | None) -> tuple[float | No
     return float(quality.psnr(original, received)), quality.ms_ssim(original, received)
 
 
+def result_of(
+    picture: Picture,
+    config: LinkConfig,
+    *,
+    received: np.ndarray | None,
+    bursts_sent: int,
+    bursts_found: int,
+    latent_count: int,
+    airtime_samples: int,
+    **measured,
+) -> LinkResult:
+    """Scores one picture; ``measured`` are ``LinkResult``'s fields snr_est_db, papr_db and real_time_factor."""
+    psnr_db, ms_ssim = score(picture.pixels, received)
+    return LinkResult(
+        image=picture.name,
+        snr_db=config.snr_db,
+        psnr_db=psnr_db,
+        ms_ssim=ms_ssim,
+        bursts_sent=bursts_sent,
+        bursts_found=bursts_found,
+        bursts_lost=bursts_sent - bursts_found,
+        rho=latent_count / picture.pixels.size,
+        overhead=1 - latent_count / airtime_samples if airtime_samples else 0.0,
+        picture=received,
+        **measured,
+    )
+
+
 def decode_assembled(model: zoo.LoadedModel, image: AssembledImage) -> np.ndarray:
     """An assembled picture's latents to uint8 ``[H, W, 3]``, with the SNR its decoder should be told."""
     snr_db = float(equivalent_snr_db(image.noise_var[None]))
@@ -149,21 +178,17 @@ def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem,
     received = decode_assembled(model, image) if image else None
     seconds = time.perf_counter() - began
 
-    psnr_db, ms_ssim = score(picture.pixels, received)
-    return LinkResult(
-        image=picture.name,
-        snr_db=config.snr_db,
+    return result_of(
+        picture,
+        config,
+        received=received,
         snr_est_db=image.snr_db if image else None,
-        psnr_db=psnr_db,
-        ms_ssim=ms_ssim,
         bursts_sent=plan.burst_count,
         bursts_found=image.bursts_received if image else 0,
-        bursts_lost=plan.burst_count - (image.bursts_received if image else 0),
-        rho=latents.shape[1] / (3 * size[0] * size[1]),
-        overhead=plan.overhead,
+        latent_count=plan.latent_count,
+        airtime_samples=plan.airtime_samples,
         papr_db=papr_db(bursts),
         real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
-        picture=received,
     )
 
 

@@ -10,7 +10,8 @@ import torch
 from semcom import keys
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs_of_pictures
 from semcom.blocks.pdu import Pdu
-from semcom.codec import equivalent_snr_db, zoo
+from semcom.codec import zoo
+from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.radio import load_link
 

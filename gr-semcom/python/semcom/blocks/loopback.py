@@ -21,7 +21,7 @@ from gnuradio.filter import firdes
 from semcom import blocks, keys
 from semcom.channel import fading
 from semcom.errors import SemcomError
-from semcom.link import LinkConfig, LinkResult, multipath_taps, score
+from semcom.link import LinkConfig, LinkResult, multipath_taps, result_of
 from semcom.pictures import Picture
 
 DOPPLER = 1e-6  # of the sample rate: Rayleigh fading that hardly changes within a burst (1 Hz at 1 Msample/s)
@@ -237,22 +237,15 @@ class _Ledger:
         return [self._result(entry, airtime_s / max(seconds, 1e-9)) for entry in self.entries]
 
     def _result(self, entry: dict, real_time_factor: float) -> LinkResult:
-        picture, pixels = entry["picture"], entry.get("received")
-        psnr_db, ms_ssim = score(picture.pixels, pixels)
-        sent, found = entry.get(keys.BURST_COUNT, 0), entry.get("found", 0)
-        latents, airtime = entry.get(keys.LATENT_COUNT, 0), entry.get(keys.AIRTIME_SAMPLES, 0)
-        return LinkResult(
-            image=picture.name,
-            snr_db=self._config.snr_db,
+        return result_of(
+            entry["picture"],
+            self._config,
+            received=entry.get("received"),
             snr_est_db=entry.get("snr_est_db"),
-            psnr_db=psnr_db,
-            ms_ssim=ms_ssim,
-            bursts_sent=sent,
-            bursts_found=found,
-            bursts_lost=sent - found,
-            rho=latents / picture.pixels.size,
-            overhead=1 - latents / airtime if airtime else 0.0,
+            bursts_sent=entry.get(keys.BURST_COUNT, 0),
+            bursts_found=entry.get("found", 0),
+            latent_count=entry.get(keys.LATENT_COUNT, 0),
+            airtime_samples=entry.get(keys.AIRTIME_SAMPLES, 0),
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
-            picture=pixels,
         )

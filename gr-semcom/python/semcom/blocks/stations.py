@@ -146,14 +146,14 @@ class TransmitStation(Station):
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
-        self._names: dict[int, Picture] = {}
+        self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
             pictures_in=pictures,
             repeat=repeat,
             rate=rate,
             max_in_flight=_AHEAD,
             first_id=secrets.randbelow(IDS),
-            on_sent=self._names.__setitem__,
+            on_sent=self._note,
         )
         self.encoder = blocks.deepjscc_encoder(
             link.model, snr_db=snr_db, device=config.device, threads=config.threads, batch=1
@@ -183,9 +183,12 @@ class TransmitStation(Station):
             self.msg_connect((self.source, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
             _watch(self.telemetry, self.chain)
 
+    def _note(self, image_id: int, picture: Picture) -> None:
+        self._read[image_id] = picture, time.monotonic()
+
     def _sent(self, meta: dict) -> None:
         """A picture's bursts are made and wait for the air: room for the next."""
-        picture = self._names.pop(meta[keys.IMAGE_ID])
+        picture, read_s = self._read.pop(meta[keys.IMAGE_ID])
         self.source.acknowledge(meta[keys.IMAGE_ID])
         self.summary.pictures += 1
         self.summary.bursts += meta[keys.BURST_COUNT]
@@ -199,6 +202,7 @@ class TransmitStation(Station):
                 "sha256": pixels_sha256(picture.pixels),
                 keys.HEIGHT: height,
                 keys.WIDTH: width,
+                "read_s": read_s,
                 "sent_s": time.monotonic(),
                 "sent_utc": datetime.now(timezone.utc).isoformat(),
                 keys.MODEL: self.link.model,

@@ -5,30 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
-
-EQUIVALENT_SNR_RANGE_DB = (-20.0, 60.0)
 
 
 def latent_weights(noise_var: torch.Tensor) -> torch.Tensor:
     """MMSE weight of each latent, w = 1 / (1 + noise variance), 0 for an erased one (``inf``). Any shape."""
     return 1 / (1 + noise_var)
-
-
-def equivalent_snr_db(noise_var: torch.Tensor) -> torch.Tensor:
-    """SNR of the uniform AWGN channel whose mean MMSE error equals that of these latents.
-
-    With w = 1 / (1 + noise variance) and m the mean of 1 - w, the equivalent SNR is (1 - m) / m: on a uniform
-    channel it is the SNR itself; an erased latent (``inf``) counts with its full error, m = 1.
-
-    Args:
-        noise_var: ``[B, k]`` noise variance of each latent of mean power 1, ``inf`` for an erasure.
-
-    Returns:
-        ``[B]`` in dB, bounded to -20..60 so that it stays finite when all or nothing is lost.
-    """
-    w = latent_weights(noise_var).mean(dim=-1).clamp(1e-9, 1 - 1e-9)
-    return (10 * torch.log10(w / (1 - w))).clamp(*EQUIVALENT_SNR_RANGE_DB)
 
 
 def normalise_power(latents: torch.Tensor) -> torch.Tensor:
@@ -70,7 +53,7 @@ class Codec(nn.Module):
         self.channels = channels
         self.stride = stride
         #: what the AF modules are told is kept within this range; the zoo sets it to the one trained for
-        self.snr_range_db = EQUIVALENT_SNR_RANGE_DB
+        self.snr_range_db = RANGE_DB
 
     @property
     def rho(self) -> float:
@@ -112,7 +95,7 @@ class Codec(nn.Module):
 
         Args:
             snr_db: equivalent SNR in dB of the received latents, a number or ``[B]``
-                (:func:`equivalent_snr_db`).
+                (``semcom.equivalent_snr``).
             size: (H, W) of the images.
             noise_var: ``[B, k]`` noise variance of each latent; ``inf`` marks one that was never received,
                 whose value is ignored. ``None``: 10^(-SNR/10) everywhere.

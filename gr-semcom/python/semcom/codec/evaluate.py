@@ -6,8 +6,8 @@ import torch
 
 from semcom import quality
 from semcom.channel.symbols import symbol_channel
-from semcom.codec.base import equivalent_snr_db
 from semcom.codec.zoo import LoadedModel, to_uint8
+from semcom.equivalent_snr import equivalent_snr_db
 
 BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this many pixels
 

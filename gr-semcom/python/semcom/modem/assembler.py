@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from semcom.equivalent_snr import equivalent_snr
 from semcom.modem import frame
 from semcom.modem.header import BurstHeader
 from semcom.modem.profile import ModemProfile
@@ -147,5 +148,4 @@ def _same_picture(a: BurstHeader, b: BurstHeader) -> bool:
 
 def _rescale(noise_var: torch.Tensor, snr_db: float) -> torch.Tensor:
     """Scales noise variances so that their equivalent SNR is the estimate (their own scale is close already)."""
-    error = (noise_var / (1 + noise_var)).mean()
-    return noise_var * (10 ** (-snr_db / 10) / (error / (1 - error)))
+    return noise_var * (10 ** (-snr_db / 10) * equivalent_snr(noise_var))

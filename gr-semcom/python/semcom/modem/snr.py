@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from semcom.equivalent_snr import equivalent_snr
 from semcom.errors import ConfigError
 
 _DB = 10 / math.log(10)
@@ -67,8 +68,7 @@ def estimate_snr(
     noise = (residual / torch.exp(torch.digamma(free))).clamp_min(tiny)
     power = reference.abs().square() - ((dof - 1).clamp_min(0) / count * noise).unsqueeze(-1)
     gains = (power / noise.unsqueeze(-1)).clamp(_FLOOR, 1e12)
-    error = (1 / (1 + gains)).mean(-1)
-    g = ((1 - error) / error).clamp_min(_FLOOR)
+    g = equivalent_snr(1 / gains).clamp_min(_FLOOR)
     return SnrEstimate(_DB * g.log(), _DB * (2 / (g * count) + 1 / free).sqrt())
 
 

@@ -7,6 +7,7 @@ import torch
 
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
+from semcom.equivalent_snr import equivalent_snr
 from semcom.modem.modem import DemodulatedBurst, Modem
 from semcom.modem.snr import estimate_snr
 from semcom.modem.sync import StreamDetector
@@ -73,11 +74,10 @@ def fly(trials, snr_db, *, k=2000, cfo=0.0, ppm=0.0, taps=None, level=None, line
     return Trial(latents, bursts, len(found))
 
 
-def equivalent_snr_db(taps: torch.Tensor, snr_db: float) -> torch.Tensor:
-    """The true SNR after equalisation over FIR channels ``[B, L]``: that of the flat channel of equal MMSE error."""
+def true_snr_db(taps: torch.Tensor, snr_db: float) -> torch.Tensor:
+    """The true equivalent SNR after equalisation over FIR channels ``[B, L]``."""
     profile = Modem().profile
     half = profile.active_carriers // 2
     bins = torch.cat([torch.arange(-half, 0), torch.arange(1, half + 1)])
     gains = torch.fft.fft(taps, profile.fft_size)[:, bins].abs().square() * 10 ** (snr_db / 10)
-    error = (1 / (1 + gains)).mean(1)
-    return 10 * torch.log10((1 - error) / error)
+    return 10 * torch.log10(equivalent_snr(1 / gains))
