@@ -16,6 +16,7 @@ except ImportError as _error:
 from semcom.blocks.burst_demodulator import burst_demodulator
 from semcom.blocks.burst_detector import burst_detector
 from semcom.blocks.burst_modulator import burst_modulator
+from semcom.blocks.capture_recorder import capture_recorder
 from semcom.blocks.deepjscc_decoder import deepjscc_decoder
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.image_sink import image_sink
@@ -40,6 +41,7 @@ __all__ = [
     "burst_demodulator",
     "burst_detector",
     "burst_modulator",
+    "capture_recorder",
     "deepjscc_decoder",
     "deepjscc_encoder",
     "image_sink",

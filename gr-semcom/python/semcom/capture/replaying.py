@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recorded bursts through the same modem, assembler and codec as in flight: pictures again, latents to the last bit.
+
+What a burst's latents are in their last bits depends on which others were demodulated with it (matrix products and
+vector units sum in another order). So a recording says what was demodulated together, and the same call is made again.
+"""
+
+import hashlib
+import platform
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semcom import quality, settings
+from semcom.capture import namespace
+from semcom.capture.errors import CaptureError
+from semcom.capture.originals import Originals
+from semcom.capture.reader import RecordedBurst, Recording, read_recordings
+from semcom.codec import zoo
+from semcom.errors import ModelError, SemcomError
+from semcom.link import decode_assembled
+from semcom.modem import (
+    AssembledImage,
+    BurstHeader,
+    DemodulatedBurst,
+    DetectedBurst,
+    ImageAssembler,
+    Modem,
+    estimate_snr,
+)
+from semcom.radio import LinkProfile
+
+_MAX_OPEN = 2  # pictures under way, as in the receiver
+
+
+def engine() -> str:
+    """What computes latents here; another one may round their last bits otherwise."""
+    return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()} {platform.machine()}"
+
+
+def latents_sha256(latents) -> str:
+    """The hash that recordings carry: SHA-256 of ``[m]`` complex latents as little-endian complex64, in hex."""
+    latents = latents.detach().cpu().numpy() if isinstance(latents, torch.Tensor) else latents
+    return hashlib.sha256(np.ascontiguousarray(latents, dtype="<c8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class CapturedPicture:
+    """One recorded picture.
+
+    header: of its first burst that came. latents ``[k]`` complex64 (0: erased), noise_var ``[k]`` (inf: erased):
+    in the order of the codec. snr_db: mean of the live estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as
+    far as is known. pixels: the decoded picture; None: its model is not here, or it was not asked for.
+    latents_equal, latents_known: bursts with the very latents of the live run, of those whose hash is known.
+    """
+
+    header: BurstHeader
+    latents: np.ndarray
+    noise_var: np.ndarray
+    snr_db: float
+    bursts_received: int
+    latents_equal: int
+    latents_known: int
+    received_s: float | None
+    name: str | None = None
+    original: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+
+    @property
+    def psnr_db(self) -> float | None:
+        """Of the decoded picture against the one that was sent; None without both."""
+        if self.pixels is None or self.original is None:
+            return None
+        return float(quality.psnr(self.original, self.pixels))
+
+
+class Replay:
+    """Iterates over the pictures of recordings; ``counters`` then says what else was found, in words.
+
+    Args:
+        path: a folder or a file of a recording.
+        model: name or path of a model; None: each picture's own, looked for among those that ship.
+        decode: whether to decode at all. originals: where to look for what was sent.
+
+    Raises:
+        CaptureError: nothing there that can be used. ModelError: no such model.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        model: str | None = None,
+        decode: bool = True,
+        originals: Originals | None = None,
+    ):
+        self.recordings, self.problems = read_recordings(path)
+        self.counters: Counter[str] = Counter()
+        self.bursts = self.latents_equal = self.latents_known = 0
+        self._decode, self._originals = decode, originals or Originals()
+        self._chosen = zoo.load(model) if model else None
+        self._models: dict[int, zoo.LoadedModel | None] = {}
+        self.engines = {str(r.global_info.get(namespace.ENGINE, "")) for r in self.recordings} - {""}
+        for recording in self.recordings:
+            self.counters.update(recording.skipped)
+
+    @property
+    def same_engine(self) -> bool:
+        """Whether what recorded computes as what replays: then all latents must be equal."""
+        return self.engines == {engine()}
+
+    def __iter__(self) -> Iterator[CapturedPicture]:
+        sessions: OrderedDict[str, list[Recording]] = OrderedDict()
+        for recording in self.recordings:
+            sessions.setdefault(recording.session, []).append(recording)
+        for recordings in sessions.values():
+            yield from self._session(recordings)
+
+    def _session(self, recordings: list[Recording]) -> Iterator[CapturedPicture]:
+        """The pictures of one run of a recorder, whose sample offsets count on from file to file."""
+        modem = Modem(_link_of(recordings[0]).modem)
+        assemblers: dict[int, _Pictures] = {}
+        for burst, result in self._demodulate(modem, [b for r in recordings for b in r.bursts]):
+            self.bursts += 1
+            if result.header is None:
+                self.counters[f"bursts not read: {result.error}"] += 1
+                continue
+            known, equal = self._compare(burst, result)
+            code = result.header.model_hash
+            if self._chosen is not None and code != self._chosen.model_hash:
+                self.counters["bursts of another model"] += 1
+                continue
+            if code not in assemblers:
+                assemblers[code] = _Pictures(modem, self._model(code), code)
+            for done in assemblers[code].add(burst, result, _snr_db(burst, result), known, equal):
+                yield self._picture(*done)
+        for pictures in assemblers.values():
+            for done in pictures.flush():
+                yield self._picture(*done)
+            self.counters.update({k: n for k, n in pictures.counters.items() if n})
+
+    def _demodulate(
+        self, modem: Modem, bursts: list[RecordedBurst]
+    ) -> Iterator[tuple[RecordedBurst, DemodulatedBurst]]:
+        """Every burst once, in order, each in a call of the same make as the live one."""
+        by_offset = {burst.note.sample_offset: burst for burst in bursts}
+        done: set[int] = set()
+        for burst in bursts:
+            if id(burst) in done:
+                continue
+            note = burst.note
+            offsets = [note.batch_start + at for at in note.batch] if note.batch else [note.sample_offset]
+            members = [by_offset.get(offset) for offset in offsets]
+            if burst not in members:  # the annotation contradicts itself
+                members = [burst]
+            absent = sum(member is None for member in members)
+            if absent:
+                self.counters["bursts demodulated with others that are not in the recordings"] += absent
+            with _one_thread(), torch.inference_mode():
+                results = modem.demodulate([_detected(member or burst) for member in members])
+            for member, result in zip(members, results, strict=True):
+                together = member is not None and (member.note.batch or ()) in ((), note.batch)
+                if together and id(member) not in done:
+                    done.add(id(member))
+                    yield member, result
+
+    def _compare(self, burst: RecordedBurst, result: DemodulatedBurst) -> tuple[int, int]:
+        if burst.note.latents_sha256 is None:
+            self.counters["bursts without a hash of their latents"] += 1
+            return 0, 0
+        equal = latents_sha256(result.latents) == burst.note.latents_sha256
+        self.latents_known += 1
+        self.latents_equal += equal
+        return 1, int(equal)
+
+    def _picture(self, image: AssembledImage, bursts: list[RecordedBurst], header, known, equal):
+        noted = next((b for b in bursts if b.note.image is not None), bursts[0])
+        name, original = self._originals.find(noted.note, noted.received_s, image.size)
+        model = self._model(header.model_hash) if self._decode else None
+        with _one_thread(), torch.inference_mode():
+            pixels = decode_assembled(model, image) if model else None
+        return CapturedPicture(
+            header,
+            image.latents.numpy(),
+            image.noise_var.numpy(),
+            float(image.snr_db),
+            image.bursts_received,
+            equal,
+            known,
+            bursts[0].received_s,
+            name,
+            original,
+            pixels,
+        )
+
+    def _model(self, code: int) -> zoo.LoadedModel | None:
+        if self._chosen is not None:
+            return self._chosen
+        if code not in self._models:
+            self._models[code] = _model_of(code)
+            if self._models[code] is None:
+                self.counters[f"models that are not here (hash {code:#08x}; name theirs with --model)"] += 1
+        return self._models[code]
+
+
+def replay(path: str | Path, **options) -> list[CapturedPicture]:
+    """All pictures of a recording or a folder of them. Options are those of ``Replay``."""
+    return list(Replay(path, **options))
+
+
+def dataset(
+    path: str | Path, originals: str | Path | None = None, sent_log: str | Path | None = None
+) -> Iterator[CapturedPicture]:
+    """Recorded pictures as training wants them: received latents, noise variances, SNR and, if known, the original.
+
+    Args:
+        path: a folder or a file of a recording. originals: folder of the pictures that were sent.
+        sent_log: the transmitter's log, which says where they are.
+
+    Raises:
+        CaptureError: nothing there that can be used.
+    """
+    yield from Replay(path, decode=False, originals=Originals(originals, sent_log))
+
+
+class _Pictures:
+    """``ImageAssembler`` for one model, with the recorded bursts of each picture beside it."""
+
+    def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
+        count_of = model.codec.latent_count if model else None
+        self._assembler = ImageAssembler(modem.profile, code, count_of, max_open=_MAX_OPEN)
+        self._open: dict[tuple, list] = {}
+
+    @property
+    def counters(self) -> Counter:
+        return self._assembler.counters
+
+    def add(
+        self, burst: RecordedBurst, result: DemodulatedBurst, snr_db: float, known: int, equal: int
+    ) -> list:
+        header = result.header
+        entry = self._open.setdefault(_key(header), [[], header, 0, 0])
+        entry[0].append(burst)
+        entry[2] += known
+        entry[3] += equal
+        done = self._assembler.add(header, result.latents, result.noise_var, snr_db)
+        while len(self._open) > 4 * _MAX_OPEN:  # late bursts of pictures that are done leave entries behind
+            self._open.pop(next(iter(self._open)))
+        return [self._close(image) for image in done]
+
+    def flush(self) -> list:
+        return [self._close(image) for image in self._assembler.flush()]
+
+    def _close(self, image: AssembledImage) -> tuple:
+        key = (image.image_id, *image.size, len(image.latents))
+        bursts, header, known, equal = self._open.pop(key)
+        return image, bursts, header, known, equal
+
+
+def _key(header: BurstHeader) -> tuple:
+    return (header.image_id, header.height, header.width, header.latent_count)
+
+
+def _detected(burst: RecordedBurst) -> DetectedBurst:
+    note = burst.note
+    samples = torch.from_numpy(burst.samples().astype(np.complex64, copy=False))
+    return DetectedBurst(samples, note.sample_offset, note.cfo, note.sync_quality or 0.0)
+
+
+def _snr_db(burst: RecordedBurst, result: DemodulatedBurst) -> float:
+    """As estimated live; where it was not, as estimated now."""
+    if burst.note.snr_db is not None:
+        return burst.note.snr_db
+    with torch.inference_mode():
+        return float(estimate_snr(result.pilots_rx[None], result.pilots_ref[None], result.pilot_dof).snr_db)
+
+
+def _link_of(recording: Recording) -> LinkProfile:
+    told = recording.global_info.get(namespace.LINK)
+    if told is None:
+        return LinkProfile()
+    try:
+        return settings.make(LinkProfile, told, f"link profile in {recording.name}")
+    except SemcomError as error:
+        raise CaptureError(f"{error} Was it recorded by another release?") from error
+
+
+def _model_of(code: int) -> zoo.LoadedModel | None:
+    for name in zoo.names():
+        try:
+            if int(zoo.card(name).weights_sha256[:8], 16) >> (32 - zoo.MODEL_HASH_BITS) == code:
+                return zoo.load(name)
+        except ModelError:
+            continue
+    return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a flowgraph: with more threads tensors are cut elsewhere, and round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
