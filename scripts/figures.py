@@ -18,6 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from tables import FIGURES, write_table
 
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
@@ -25,30 +26,7 @@ from semcom.modem import Modem, StreamDetector
 from semcom.modem.snr import cramer_rao_db, estimate_snr, fit_flat
 from semcom.modem.trials import fly, true_snr_db
 
-FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 app = typer.Typer(help=__doc__, no_args_is_help=True)
-
-
-def write_table(
-    name: str, title: str, command: str, header: list[str], rows: list[list], note: str = ""
-) -> None:
-    """A markdown table with the command that makes it, to docs/figures and to the screen."""
-    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    lines = [
-        f"# {title}",
-        "",
-        f"Made by `.venv/bin/python {command}`.",
-        "",
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row) + " |" for row in cells),
-        "",
-    ]
-    if note:
-        lines += [note, ""]
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    (FIGURES / f"{name}.md").write_text("\n".join(lines))
-    print("\n".join(lines))
 
 
 @app.command()

@@ -312,7 +312,8 @@ class PduWorker(Guarded):
         """Sends a PDU; nothing is made of one that nobody would get."""
         symbol = pmt.intern(port)
         if pmt.is_null(self.message_subscribers(symbol)):
-            self.count(f"not sent: nobody is connected to '{port}'")
+            if port == keys.PORT_OUT:  # the others are there for who wants them
+                self.count(f"not sent: nobody is connected to '{port}'")
             return
         self.message_port_pub(symbol, bridge.to_message(pdu))
         self.count(f"sent to '{port}'")

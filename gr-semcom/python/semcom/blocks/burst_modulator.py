@@ -95,7 +95,6 @@ class burst_modulator(PduWorker, gr.sync_block):
             self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES
         )
         self.bursts_sent = self.bursts_dropped = 0
-        self.ended = threading.Event()  # set when the end of the stream has been written out
 
     @staticmethod
     def _check_amplitude(amplitude: float) -> None:
@@ -194,8 +193,6 @@ class burst_modulator(PduWorker, gr.sync_block):
                 if self._at <= position < self._at + count:
                     at = self.nitems_written(0) + done + position - self._at
                     self.add_item_tag(0, at, pmt.intern(key), pmt.PMT_T)
-                    if key == keys.TAG_END:
-                        self.ended.set()
             done, self._at = done + count, self._at + count
             if self._at == len(samples):
                 self._current, self._silence_left = None, self._flush_samples

@@ -32,7 +32,6 @@ from semcom.radio import LinkProfile, load_link, parse_medium
 _TICK_S = 0.1
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
-_DRAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class StationConfig:
             "centre_frequency_hz": link.centre_frequency_hz if frequency is None else frequency,
             "gain_db": gain_db if self.gain_db is None else self.gain_db,
             "device": self.hardware,
+            "insecure": self.insecure,
         }
 
     @property
@@ -213,13 +213,8 @@ class TransmitStation(Station):
             append_json_line(self.config.log, entry)
 
     def finished(self) -> bool:
-        """The last picture has left the modulator, and the radio has taken it."""
-        if not self.modulator.ended.is_set():
-            return False
-        deadline = time.monotonic() + _DRAIN_S
-        while not self.radio.drained() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return True
+        """The last picture has left the radio."""
+        return self.radio.sent_all()
 
 
 class ReceiveStation(Station):

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Transmitter and receiver apart: over a file, over a socket, with a profile that is not the other's."""
+
+import json
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from semcom import keys, quality
+from semcom.blocks import stations
+from semcom.blocks.stations import ReceiveStation, StationConfig, TransmitStation, receive, transmit
+from semcom.errors import ConfigError
+from semcom.pictures import pixels_sha256, read_picture, samples
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def link(tmp_path):
+    path = tmp_path / "link.yaml"
+    path.write_text("name: test\nmodel: cifar-1-12\namplitude: 0.5\n")
+    return str(path)
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def lines_of(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_file_carries_pictures(tmp_path, link, make_pictures):
+    sent, radio = list(make_pictures(3)), f"file:{tmp_path / 'air.c64'}"
+    there = transmit(StationConfig(link, radio, log=str(tmp_path / "tx.jsonl")), sent, seconds=30)
+    back = receive(
+        StationConfig(link, radio, log=str(tmp_path / "rx.jsonl")), out=str(tmp_path / "out"), seconds=30
+    )
+    assert there.pictures == back.pictures == 3 and there.bursts == back.bursts == 3
+    told, got = lines_of(tmp_path / "tx.jsonl"), lines_of(tmp_path / "rx.jsonl")
+    assert [line["image_id"] for line in told] == [line["image_id"] for line in got]
+    for picture, mine, theirs in zip(sent, told, got, strict=True):
+        assert mine["sha256"] == pixels_sha256(picture.pixels) and mine["image"] == picture.name
+        received = read_picture(tmp_path / "out" / f"{theirs['image_id']:05d}.png").pixels
+        assert theirs["sha256"] == pixels_sha256(received)
+        assert quality.psnr(picture.pixels, received) > 22
+        stages = [
+            theirs[key] for key in (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S, keys.DECODED_S)
+        ]
+        assert stages == sorted(stages) and stages[-1] <= theirs["received_s"]
+        assert mine["read_s"] <= mine["sent_s"]
+    samples_sent = np.fromfile(tmp_path / "air.c64", np.complex64)
+    loud = np.abs(samples_sent[np.abs(samples_sent) > 0])
+    assert 0.45 < np.sqrt(np.mean(loud**2)) < 0.52, "the profile's amplitude is the rms of a burst"
+
+
+def test_another_profile_is_told_in_words(tmp_path, link, make_pictures):
+    (tmp_path / "other.yaml").write_text("name: other\nmodel: cifar-1-12\n")
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(str(tmp_path / "other.yaml"), radio), make_pictures(1), seconds=30)
+    back = receive(StationConfig(link, radio), seconds=30)
+    reasons = back.counters["burst_demodulator"]
+    assert back.pictures == 1
+    assert any("give both stations the same link profile file" in reason for reason in reasons), reasons
+
+
+def test_another_model_is_told_in_words(tmp_path, link, make_pictures):
+    (tmp_path / "other.yaml").write_text("name: other\nmodel: cifar-1-6\n")
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(str(tmp_path / "other.yaml"), radio), make_pictures(1), seconds=30)
+    back = receive(StationConfig(link, radio), seconds=30)
+    assert back.pictures == 0 and back.counters["deepjscc_decoder"]["bursts of another model"] == 1
+
+
+def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_heard(link, make_pictures):
+    address = free_address()
+    config = StationConfig(link, f"zmq:{address}")
+    receiver, stop, ids = None, threading.Event(), []
+    receiver = ReceiveStation(
+        config, pictures=4, on_picture=lambda meta, pixels: ids.append(meta["image_id"])
+    )
+    thread = threading.Thread(target=receiver.run_until, args=(stop, 60, None))
+    thread.start()
+    for _ in range(2):
+        summary = TransmitStation(config, make_pictures(2)).run_until(threading.Event(), 30, None)
+        assert summary.pictures == 2
+    thread.join(30)
+    stop.set()
+    assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (receiver.summary, ids)
+
+
+def test_the_air_holds_a_fast_transmitter_up(link, make_pictures):
+    """Nobody listens: pictures wait at the source instead of piling up or being lost."""
+    station = TransmitStation(
+        StationConfig(link, f"zmq:{free_address()}"), list(make_pictures(2)), repeat=True
+    )
+    summary = station.run_until(threading.Event(), 3, None)
+    assert summary.pictures < 1000 and not any(
+        "dropped" in words for words in summary.counters["burst_modulator"]
+    )
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (StationConfig(radio="pigeon"), "none of usrp, soapy, zmq, file"),
+        (StationConfig(profile="/nowhere.yaml"), "there is no link profile"),
+        (StationConfig(radio="file:/nowhere.c64"), "there is no file of samples"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(config, words):
+    with pytest.raises(ConfigError, match=words):
+        receive(config, seconds=1)
+
+
+def test_a_port_in_use_is_named(link):
+    address = free_address()
+    first = TransmitStation(StationConfig(link, f"zmq:{address}"), samples())
+    with pytest.raises(ConfigError, match=address.rsplit(":", 1)[1]):
+        TransmitStation(StationConfig(link, f"zmq:{address}"), samples())
+    del first
+
+
+def test_signals_end_a_station_and_are_given_back():
+    import os
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    with stations.stopped_by_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(1)
+    assert signal.getsignal(signal.SIGTERM) is before
