@@ -44,7 +44,7 @@ class capture_recorder(PduBlock):
     within ``wait_s`` is written as it is, with an error in words.
 
     Args:
-        folder: for the recordings; made when missing.
+        folder: for the recordings; made when missing; "" records nothing.
         sample_rate_hz, centre_frequency_hz: of the stream.
         link: path of the link profile, which goes into the recording; "": none.
         hardware: the receiver, in words. sent_log: path of the transmitter's log, for the names of pictures; "": none.
@@ -56,7 +56,7 @@ class capture_recorder(PduBlock):
 
     def __init__(
         self,
-        folder: str,
+        folder: str = "",
         sample_rate_hz: float = 1e6,
         centre_frequency_hz: float = 0.0,
         link: str = "",
@@ -70,7 +70,6 @@ class capture_recorder(PduBlock):
     ):
         check(
             "capture_recorder",
-            folder=(folder, bool(str(folder)), "the path of a folder"),
             sample_rate_hz=(sample_rate_hz, is_number(sample_rate_hz) and sample_rate_hz > 0, "above 0 Hz"),
             centre_frequency_hz=(centre_frequency_hz, is_number(centre_frequency_hz), "a frequency in Hz"),
             max_file_bytes=(max_file_bytes, is_count(max_file_bytes, 2**16), "65536 bytes or more"),
@@ -92,17 +91,12 @@ class capture_recorder(PduBlock):
             link_hash=profile.hash if link else 0,
             engine=engine(),
         )
-        self.writer = CaptureWriter(
-            folder,
-            info,
-            int(max_file_bytes),
-            int(max_total_bytes),
-            int(min_free_bytes),
-            sent_log=SentLog(sent_log) if str(sent_log) else None,
-        )
-        self._joiner = Joiner(self.writer.write, float(wait_s))
+        log = SentLog(sent_log) if str(sent_log) else None
+        limits = (int(max_file_bytes), int(max_total_bytes), int(min_free_bytes))
+        self.writer = CaptureWriter(folder, info, *limits, sent_log=log) if str(folder) else None
+        self._joiner = Joiner(self._write, float(wait_s))
         self._wait_s, self._done, self._last = float(wait_s), [], time.monotonic()
-        self._ended = False
+        self._ended = self._told = False
         for port, handler in self._handlers.items():
             self.message_port_register_in(pmt.intern(port))
             self.set_msg_handler(pmt.intern(port), handler)
@@ -161,7 +155,8 @@ class capture_recorder(PduBlock):
                 )
             self._last = now if pdu.port else self._last
             self._joiner.advance(now)
-            self.writer.tick()
+            if self.writer is not None:
+                self.writer.tick()
         finally:
             self._report()
         self._pass_done_on(now)
@@ -189,14 +184,24 @@ class capture_recorder(PduBlock):
             if isinstance(waiting, _Arrived) and not waiting.is_end:
                 self._attempt(self.prepare, waiting)
         self._joiner.flush()
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
         self._report()
         return True
 
+    def _write(self, samples: np.ndarray, note: BurstNote, received_s: float) -> None:
+        if self.writer is None:
+            self.count("bursts not recorded: no folder is given")
+        else:
+            self.writer.write(samples, note, received_s)
+
     def _report(self) -> None:
-        before = self.counters.get("recording stopped", 0)
-        self.set_counts({k: n for k, n in (self.writer.counters + self._joiner.counters).items() if n})
-        if self.counters.get("recording stopped", 0) > before:
+        self.set_counts({reason: n for reason, n in self._joiner.counters.items() if n})
+        if self.writer is None:
+            return
+        self.set_counts({reason: n for reason, n in self.writer.counters.items() if n})
+        if self.writer.stopped and not self._told:
+            self._told = True
             self._log.error(f"recording stopped: {self.writer.stopped}")
 
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom replay``: recorded bursts to pictures, as in flight."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli import options
+
+
+def replay(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE|FOLDER", help="A SigMF recording or a folder of them.")
+    ],
+    model: options.Model = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures (PNG).")] = None,
+    originals: Annotated[
+        Path | None,
+        typer.Option("--originals", metavar="FOLDER", help="The pictures that were sent, for the PSNR."),
+    ] = None,
+    sent_log: Annotated[
+        Path | None,
+        typer.Option("--sent-log", metavar="FILE", help="The transmitter's log, which names them."),
+    ] = None,
+    json: options.Json = None,
+) -> None:
+    """Demodulate and decode a recording again, through the same modem and codec."""
+    from semcom.cli.console import mention
+    from semcom.cli.output import check_json, give_json
+    from semcom.files import writable_folder
+
+    check_json(json)
+    if out is not None:
+        writable_folder(out)
+
+    from semcom.capture.originals import Originals
+    from semcom.capture.replaying import Replay
+
+    run = Replay(path, model, originals=Originals(originals, sent_log))
+    for problem in run.problems:
+        mention(problem)
+    rows, written = [], set()
+    for number, picture in enumerate(run):
+        rows.append(_row(number, picture))
+        if out is not None and picture.pixels is not None:
+            rows[-1]["file"] = _write(out, picture, written)
+    value = {
+        "pictures": rows,
+        "bursts": run.bursts,
+        "latents_compared": run.latents_known,
+        "latents_equal": run.latents_equal,
+        "same_engine": run.same_engine,
+        "recorded_with": sorted(run.engines),
+        "counters": dict(run.counters),
+        "problems": run.problems,
+    }
+    give_json(json, value, _table(rows, run))
+    for what, times in run.counters.items():
+        if what not in ("bursts used", "pictures"):
+            mention(f"{what}: {times}")
+    if run.latents_equal < run.latents_known and not run.same_engine:
+        mention(
+            f"recorded with {', '.join(sorted(run.engines)) or 'an unknown engine'}, which may round the last bits of "
+            "latents otherwise than this computer does."
+        )
+
+
+def _row(number: int, picture) -> dict:
+    header = picture.header
+    return {
+        "picture": number,
+        "image_id": header.image_id,
+        "image": picture.name,
+        "height": header.height,
+        "width": header.width,
+        "bursts_received": picture.bursts_received,
+        "burst_count": header.burst_count,
+        "snr_db": picture.snr_db,
+        "psnr_db": picture.psnr_db,
+        "latents_compared": picture.latents_known,
+        "latents_equal": picture.latents_equal,
+        "received_s": picture.received_s,
+        "file": None,
+    }
+
+
+def _write(folder: Path, picture, written: set[str]) -> str:
+    """Writes <image_id>.png; a number that comes again gets -2, -3 ..."""
+    from semcom.pictures import write_png
+
+    stem, turn = f"{picture.header.image_id:05d}", 1
+    while stem in written:
+        turn += 1
+        stem = f"{picture.header.image_id:05d}-{turn}"
+    written.add(stem)
+    return str(write_png(folder / f"{stem}.png", picture.pixels))
+
+
+def _table(rows: list[dict], run):
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from semcom.cli.console import number
+
+    table = Table(
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=_title(len(rows), run),
+        title_justify="left",
+    )
+    table.add_column("picture", overflow="fold", min_width=7)
+    for head in ("size", "bursts", "SNR dB", "PSNR dB", "latents equal"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            escape(row["image"] or f"{row['image_id']:05d}"),
+            f"{row['width']}x{row['height']}",
+            f"{row['bursts_received']}/{row['burst_count']}",
+            number(row["snr_db"], 1),
+            number(row["psnr_db"], 2),
+            f"{row['latents_equal']} of {row['latents_compared']}",
+        )
+    return table
+
+
+def _title(pictures: int, run) -> str:
+    equal = f"{run.latents_equal} of {run.latents_known}"
+    return f"{pictures} pictures; latents as recorded, bit for bit: {equal} bursts"
