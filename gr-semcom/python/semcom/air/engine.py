@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The air as a function: blocks of what transmitters sent to what receivers get. No sockets, no clock.
+
+Everything happens in blocks of one size on a fixed grid, so what comes out depends on the samples and the seed and on
+nothing else: not on how messages were cut, nor on who was slow.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from semcom.air import chain
+from semcom.air.script import AirScript, Change
+
+_BLOCK_S = 0.004
+_SMALLEST, _LARGEST = 256, 4096
+
+
+class Engine:
+    """Plays a script.
+
+    Attributes:
+        block_samples: size of every block. samples: played so far, silence included.
+    """
+
+    def __init__(self, script: AirScript):
+        self.script = script
+        self.block_samples = _block_samples(script.sample_rate_hz)
+        self.samples = 0
+        self._settings = script.things()
+        self._waiting: list[Change] = list(script.changes)
+        self._running: list[Change] = []
+        self._links = {
+            link.name: chain.LinkChain(
+                link.route, script.sample_rate_hz, chain.generator(script.seed, link.name, "taps")
+            )
+            for link in script.links
+        }
+        self._receivers = {
+            name: chain.ReceiverChain(name, script.sample_rate_hz, script.signal_amplitude, script.seed)
+            for name in script.receivers
+        }
+        clocks = {change.name for change in script.changes if change.key == "sro_ppm"}
+        self._clocked = {name for name, one in script.receivers.items() if one.sro_ppm or name in clocks}
+
+    @property
+    def time_s(self) -> float:
+        return self.samples / self.script.sample_rate_hz
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """By receiver, in words."""
+        return {name: receiver.counters for name, receiver in self._receivers.items()}
+
+    def settings(self, kind: str, name: str):
+        """What holds of a transmitter, link ("alice>bob") or receiver at this moment."""
+        return self._settings[kind, name]
+
+    def process(self, sent: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One block: samples by transmitter, each ``[block_samples]`` complex64, to samples by receiver.
+
+        A transmitter that is not named is silent. Receivers with a clock of their own get a few samples more or less.
+        """
+        self._apply_changes()
+        silence = np.zeros(self.block_samples, np.complex64)
+        amplitude = self.script.signal_amplitude
+        radiated = {
+            name: chain.transmit(sent.get(name, silence), self._settings["transmitter", name], amplitude)
+            for name in self.script.transmitters
+        }
+        arriving = dict.fromkeys(self.script.receivers, silence)
+        for link in self.script.links:
+            heard = self._links[link.name].process(radiated[link.sender], self._settings["link", link.name])
+            there = arriving[link.receiver]
+            arriving[link.receiver] = heard if there is silence else there + heard
+        self.samples += self.block_samples
+        return {
+            name: self._receivers[name].process(
+                samples, self._settings["receiver", name], name in self._clocked
+            )
+            for name, samples in arriving.items()
+        }
+
+    def _apply_changes(self) -> None:
+        now = self.time_s
+        while self._waiting and self._waiting[0].at_s <= now:
+            self._running.append(self._waiting.pop(0))
+        for change in self._running:
+            place = change.kind, change.name
+            self._settings[place] = replace(self._settings[place], **{change.key: change.value(now)})
+        self._running = [change for change in self._running if now < change.at_s + change.over_s]
+
+
+def _block_samples(sample_rate_hz: float) -> int:
+    """Some 4 ms, a power of two."""
+    size = 2 ** round(np.log2(sample_rate_hz * _BLOCK_S))
+    return int(min(_LARGEST, max(_SMALLEST, size)))

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The air's sockets: one that listens to a transmitter, one that feeds a receiver. What goes wrong is counted in words."""
+
+import time
+from collections import Counter
+
+import numpy as np
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from semcom.air.queue import SampleQueue
+from semcom.sockets import bound_address, open_socket
+
+MAX_MESSAGE_BYTES = 2**22  # half a million samples; a message larger than that is refused
+_MAX_BYTES_ON_WIRE = 2 * MAX_MESSAGE_BYTES  # beyond it the sender is disconnected before it fills our memory
+_LARGEST_VALUE = 1e6
+_MESSAGES_AT_ONCE = 64
+_IN_QUEUE, _OUT_QUEUE_S = 64, 0.5
+
+
+class _Watched:
+    """A socket and who is at its other end."""
+
+    def __init__(self, socket: zmq.Socket, arrived: int):
+        self.socket = socket
+        self.monitor = socket.get_monitor_socket(arrived | zmq.EVENT_DISCONNECTED)
+        self._arrived = arrived
+        self._peers: set[int] = set()
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def peers(self) -> int:
+        return len(self._peers)
+
+    def watch(self) -> None:
+        """Reads who came and who went."""
+        while True:
+            try:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            if event["event"] == self._arrived:
+                self._peers.add(event["value"])
+                self.counters["connections made"] += 1
+            elif event["value"] in self._peers:
+                self._peers.discard(event["value"])
+                self.counters["connections lost"] += 1
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.socket.close(0)
+
+
+class TransmitterPort(_Watched):
+    """Listens to one transmitter; it may come and go.
+
+    Args:
+        room_samples: how many samples wait here; more wait at the transmitter.
+        hold_samples, hold_s: see ``SampleQueue``.
+    """
+
+    def __init__(self, address: str, room_samples: int, hold_samples: int, hold_s: float, **keys):
+        socket = open_socket(
+            zmq.PULL, address, bind=False, max_bytes=_MAX_BYTES_ON_WIRE, high_water=_IN_QUEUE, **keys
+        )
+        super().__init__(socket, zmq.EVENT_CONNECTED)
+        self.queue = SampleQueue(hold_samples, hold_s)
+        self._room = room_samples
+
+    @property
+    def has_room(self) -> bool:
+        return self.queue.count < self._room
+
+    def listen(self) -> bool:
+        """Takes what has come, as far as there is room; whether there was anything."""
+        heard = False
+        for _ in range(_MESSAGES_AT_ONCE):
+            if not self.has_room:
+                break
+            try:
+                message = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            heard = True
+            samples = self._samples(message)
+            self.counters["samples received"] += len(samples)
+            self.queue.push(samples, time.monotonic())
+        return heard
+
+    def take(self, limit: int) -> np.ndarray:
+        """Up to ``limit`` samples to be played now."""
+        samples = self.queue.take(limit, time.monotonic())
+        self.counters["samples played"] += len(samples)
+        if self.queue.cuts:
+            self.counters["silences within a transmission"] = self.queue.cuts
+        return samples
+
+    def _samples(self, message: bytes) -> np.ndarray:
+        """The samples of a message; of one that cannot be right, none."""
+        if len(message) > MAX_MESSAGE_BYTES or len(message) % 8:
+            too_large = len(message) > MAX_MESSAGE_BYTES
+            self.counters["messages too large" if too_large else "messages that hold no whole samples"] += 1
+            return np.zeros(0, np.complex64)
+        samples = np.frombuffer(message, "<c8")
+        good = np.abs(samples.view("<f4")) <= _LARGEST_VALUE
+        if not good.all():
+            bad = ~good.reshape(-1, 2).all(1)
+            self.counters["samples that are no numbers, played as silence"] += int(bad.sum())
+            samples = np.where(bad, np.complex64(0), samples)
+        return samples.astype(np.complex64, copy=False)
+
+
+class ReceiverPort(_Watched):
+    """Feeds one receiver; it may come and go. Nothing here waits longer than it is told to."""
+
+    def __init__(self, address: str, sample_rate_hz: float, block_samples: int, **keys):
+        high_water = max(4, round(_OUT_QUEUE_S * sample_rate_hz / block_samples))
+        socket = open_socket(zmq.PUSH, address, bind=True, max_bytes=2**16, high_water=high_water, **keys)
+        super().__init__(socket, zmq.EVENT_ACCEPTED)
+        self.address = bound_address(socket)
+        self._stalled = False
+
+    def send(self, samples: np.ndarray, patience_s: float) -> None:
+        """Offers samples; drops and counts them where nobody takes them.
+
+        Args:
+            patience_s: how long a receiver that is there may take to make room; it gets no more of it until it has.
+        """
+        if not len(samples):
+            return
+        message = samples.tobytes()
+        sent = self._offer(message)
+        if not sent and self.peers and patience_s and not self._stalled:
+            deadline = time.monotonic() + patience_s
+            while not sent and self.peers and (left := deadline - time.monotonic()) > 0:
+                self.socket.poll(min(1000 * left, 50), zmq.POLLOUT)
+                sent = self._offer(message)
+                self.watch()
+        self._stalled = not sent
+        lost = "samples dropped, receiver too slow" if self.peers else "samples dropped, no receiver there"
+        self.counters["samples sent" if sent else lost] += len(samples)
+
+    def _offer(self, message: bytes) -> bool:
+        try:
+            self.socket.send(message, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def watch(self) -> None:
+        super().watch()
+        self.counters["most receivers at once"] = max(self.counters["most receivers at once"], self.peers)
