@@ -7,7 +7,7 @@ from gnuradio import gr
 
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import Wish, check_station, file, soapy, usrp, zmq
-from semcom.radio.device import RadioProfile, load_device
+from semcom.radio.device import device_for
 from semcom.radio.medium import parse_medium
 
 _MEDIA = {"usrp": usrp, "soapy": soapy, "zmq": zmq, "file": file}
@@ -50,7 +50,7 @@ class radio_sink(Guarded, gr.hier_block2):
         self.init_guard("radio_sink")
         wish = Wish(
             self.medium.address,
-            load_device(device) if device else RadioProfile(),
+            device_for(self.medium.name, device),
             float(sample_rate_hz),
             float(centre_frequency_hz),
             float(gain_db),

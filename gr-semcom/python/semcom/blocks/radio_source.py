@@ -5,7 +5,7 @@ from gnuradio import gr
 
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import Wish, check_station, file, soapy, usrp, zmq
-from semcom.radio.device import RadioProfile, load_device
+from semcom.radio.device import device_for
 from semcom.radio.medium import parse_medium
 
 _MEDIA = {"usrp": usrp, "soapy": soapy, "zmq": zmq, "file": file}
@@ -44,7 +44,7 @@ class radio_source(Guarded, gr.hier_block2):
         self.init_guard("radio_source")
         wish = Wish(
             self.medium.address,
-            load_device(device) if device else RadioProfile(),
+            device_for(self.medium.name, device),
             float(sample_rate_hz),
             float(centre_frequency_hz),
             float(gain_db),
@@ -53,6 +53,11 @@ class radio_source(Guarded, gr.hier_block2):
             bool(insecure),
         )
         self._end = _MEDIA[self.medium.name].connect_source(self, wish)
+
+    @property
+    def is_radio(self) -> bool:
+        """Whether there is a device behind it, which a profile's calibration corrects."""
+        return self._end.controls is not None
 
     def set_gain_db(self, gain_db: float) -> None:
         """Live; held within the profile's limits. Nothing where there is no radio."""

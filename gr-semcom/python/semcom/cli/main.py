@@ -5,14 +5,20 @@ import typer
 from typer.core import TyperGroup
 
 import semcom
+from semcom.cli.air import air
 from semcom.cli.bench import bench
+from semcom.cli.calibrate import calibrate
+from semcom.cli.capture import capture
 from semcom.cli.console import complain
+from semcom.cli.dashboard import dashboard
 from semcom.cli.demo import demo
 from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
 from semcom.cli.grc import grc
+from semcom.cli.inspect import inspect
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
+from semcom.cli.replay import replay
 from semcom.cli.rx import rx
 from semcom.cli.train import train
 from semcom.cli.tx import tx
@@ -38,7 +44,23 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, loopback, tx, rx, evaluate, train, models, bench, grc, doctor):
+for command in (
+    demo,
+    loopback,
+    tx,
+    rx,
+    capture,
+    replay,
+    inspect,
+    evaluate,
+    train,
+    models,
+    bench,
+    calibrate,
+    grc,
+    air,
+    doctor,
+):
     app.command()(command)
 
 

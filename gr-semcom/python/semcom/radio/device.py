@@ -238,6 +238,26 @@ def load_device(name_or_path: str | Path) -> RadioProfile:
     )
 
 
+def device_for(driver: str, device: str) -> RadioProfile:
+    """The profile a station uses: the named one, or one without limits.
+
+    Args:
+        driver: name of the medium. device: as in ``load_device``; empty: none was named.
+
+    Raises:
+        ConfigError: no such profile, or one of another driver's radio.
+    """
+    if not device:
+        return RadioProfile(driver=driver) if driver in DRIVERS else RadioProfile()
+    profile = load_device(device)
+    if driver in DRIVERS and driver != profile.driver:
+        raise ConfigError(
+            f"radio profile '{device}' is of a radio behind {profile.driver}, but the radio asked for is {driver}: "
+            "choose another of the two."
+        )
+    return profile
+
+
 def save_device(profile: RadioProfile, path: str | Path, overwrite: bool = False) -> Path:
     """Writes a profile as YAML, whole or not at all.
 
