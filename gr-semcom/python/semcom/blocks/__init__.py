@@ -17,6 +17,7 @@ from semcom.blocks.burst_demodulator import burst_demodulator
 from semcom.blocks.burst_detector import burst_detector
 from semcom.blocks.burst_modulator import burst_modulator
 from semcom.blocks.capture_recorder import capture_recorder
+from semcom.blocks.dashboard import dashboard
 from semcom.blocks.deepjscc_decoder import deepjscc_decoder
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.image_sink import image_sink
@@ -24,6 +25,7 @@ from semcom.blocks.image_source import image_source
 from semcom.blocks.pilot_snr_estimator import pilot_snr_estimator
 from semcom.blocks.radio_sink import radio_sink
 from semcom.blocks.radio_source import radio_source
+from semcom.blocks.telemetry import telemetry
 from semcom.errors import MissingError
 
 try:
@@ -42,6 +44,7 @@ __all__ = [
     "burst_detector",
     "burst_modulator",
     "capture_recorder",
+    "dashboard",
     "deepjscc_decoder",
     "deepjscc_encoder",
     "image_sink",
@@ -50,4 +53,5 @@ __all__ = [
     "pilot_snr_estimator",
     "radio_sink",
     "radio_source",
+    "telemetry",
 ]

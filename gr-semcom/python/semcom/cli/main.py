@@ -52,6 +52,7 @@ for command in (
     capture,
     replay,
     inspect,
+    dashboard,
     evaluate,
     train,
     models,

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What passes through a station, told to whoever watches it (``semcom dashboard``)."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from semcom import keys
+from semcom.blocks import pdu as bridge
+from semcom.blocks.base import Guarded, check, is_count, is_number, meta_of, reason_of
+from semcom.blocks.image_sink import picture_of
+from semcom.blocks.pdu import Pdu, Pmt
+from semcom.dashboard.digest import Burst, Digest
+from semcom.radio import load_link
+from semcom.telemetry import Publisher
+
+_PORT_SYSTEM = "system"  # GNU Radio's own, on every block
+_LINGER_S = 1.0  # after an upstream block is done, for the others to have their say
+
+
+class Watcher(Guarded, gr.basic_block):
+    """Base of blocks that look at messages at leisure: handlers hand over, a thread of its own calls ``tick``.
+
+    Args:
+        name: of the block. ports: name of each message port to its handler. rate_hz: calls of ``tick`` a second.
+    """
+
+    def __init__(self, name: str, ports: dict[str, Callable[[Pmt], None]], rate_hz: float):
+        gr.basic_block.__init__(self, name=name, in_sig=None, out_sig=None)
+        self.init_guard(name)
+        self._period_s, self._handlers = 1 / rate_hz, ports
+        self._stopping, self._thread = threading.Event(), None
+        self._done: tuple[Pmt, float] | None = None
+        for port, handler in ports.items():
+            self.message_port_register_in(pmt.intern(port))
+            self.set_msg_handler(pmt.intern(port), self._guarded(handler))
+        self.set_msg_handler(pmt.intern(_PORT_SYSTEM), self._on_done)
+
+    def tick(self) -> None:
+        raise NotImplementedError
+
+    def _guarded(self, handler: Callable[[Pmt], None]) -> Callable[[Pmt], None]:
+        def handle(message: Pmt) -> None:
+            try:
+                handler(message)
+            except Exception as error:
+                self.fail(reason_of(error), error)
+
+        return handle
+
+    def _on_done(self, message: Pmt) -> None:
+        """One upstream block is done. GNU Radio would end this one on the spot; the last picture is still to come."""
+        self._done = (message, time.monotonic())
+
+    def start(self) -> bool:
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
+        self._thread.start()
+        return True
+
+    def stop(self) -> bool:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        return True
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._period_s):
+            try:
+                self.tick()
+            except Exception as error:
+                self.fail(reason_of(error), error)
+            if self._done is not None and time.monotonic() - self._done[1] > _LINGER_S:
+                message, self._done = self._done[0], None
+                self.gateway.system_handler(message)
+
+
+class telemetry(Watcher):
+    """Publishes what passes through a station for ``semcom dashboard``: pictures, SNR, constellation, channel, counters.
+
+    The stream is never held up: of many bursts only the latest is looked into, ``max_rate_hz`` times a second, and
+    nothing at all while nobody has subscribed.
+
+    Ports: ``pictures`` PDUs of pictures as sent (station "tx") or decoded ("rx"); ``bursts`` PDUs of the
+    pilot_snr_estimator; ``snr`` dictionaries with snr_db (at a transmitter: the feedback). A message with papr_db on
+    ``bursts`` adds to the distribution of peak powers.
+
+    Args:
+        address: where to bind, tcp://HOST:PORT. station: "rx" or "tx".
+        keys: folder of CurveZMQ certificates. insecure: allow other machines without keys.
+        profile: path of the link profile; "": none.
+        max_rate_hz: messages of state a second, and pictures. max_pixels: of a larger picture every n-th pixel is told.
+    """
+
+    def __init__(
+        self,
+        address: str = "tcp://127.0.0.1:5580",
+        station: str = "rx",
+        keys: str = "",
+        insecure: bool = False,
+        profile: str = "",
+        max_rate_hz: float = 25.0,
+        max_pixels: int = 2**19,
+    ):
+        check(
+            "telemetry",
+            max_rate_hz=(
+                max_rate_hz,
+                is_number(max_rate_hz) and 1 <= max_rate_hz <= 100,
+                "1 to 100 a second",
+            ),
+            max_pixels=(
+                max_pixels,
+                is_count(max_pixels) and max_pixels <= 2**22,
+                "a whole number, 1 to 4194304",
+            ),
+        )
+        self.digest = Digest(station, load_link(profile), float(max_rate_hz), int(max_pixels))
+        self._open = partial(Publisher, keys=keys, insecure=insecure)
+        self._publisher: Publisher | None = self._open(
+            address
+        )  # so that a port in use is told before anything runs
+        self.address = self._publisher.address
+        self._is_heard = False
+        super().__init__("telemetry", self._ports(), float(max_rate_hz))
+
+    def _ports(self) -> dict[str, Callable[[Pmt], None]]:
+        hands = {keys.PORT_PICTURES: hand_picture, keys.PORT_BURSTS: hand_burst, keys.PORT_SNR: hand_snr}
+        return {port: partial(self._if_heard, hand) for port, hand in hands.items()}
+
+    def _if_heard(self, hand: Callable[[Pmt, Digest], None], message: Pmt) -> None:
+        if self._is_heard:
+            hand(message, self.digest)
+
+    def watch(self, name: str, block: Any) -> None:
+        """Publishes also the counters of ``block`` (or of a dictionary), under ``name``."""
+        self.digest.watch(name, block)
+
+    def on_sent(self, meta: Mapping[str, Any]) -> None:
+        """For burst_modulator(on_sent=...): the peak power of each picture's bursts."""
+        if is_number(meta.get(keys.PAPR_DB)):
+            self.digest.add_papr(float(meta[keys.PAPR_DB]))
+
+    def tick(self) -> None:
+        self._is_heard = self._publisher.is_heard
+        if not self._is_heard:
+            return
+        for message in self.digest.messages():
+            self._publisher.send(message)
+            self.count("messages published")
+
+    def start(self) -> bool:
+        if self._publisher is None:
+            self._publisher = self._open(self.address)
+        return super().start()
+
+    def stop(self) -> bool:
+        super().stop()
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+        return True
+
+
+def hand_picture(message: Pmt, digest: Digest) -> None:
+    """A picture's PDU to a digest.
+
+    Raises:
+        PduError: no picture, or one without a number.
+    """
+    pdu = bridge.from_message(message)
+    if pdu.is_end:
+        return
+    pdu.integer(keys.IMAGE_ID)
+    digest.add_picture(dict(pdu.meta.items()), picture_of(pdu))
+
+
+def hand_burst(message: Pmt, digest: Digest) -> None:
+    """A burst's PDU (its vectors are read only if it is told), or a message with papr_db, to a digest.
+
+    Raises:
+        PduError: neither.
+    """
+    if not pmt.is_uniform_vector(pmt.cdr(message) if pmt.is_pair(message) else message):
+        digest.add_papr(Pdu(meta_of(message), None).number(keys.PAPR_DB))
+        return
+    pdu = bridge.from_message(message)
+    if pdu.is_end:
+        return
+    has_papr = keys.PAPR_DB in pdu.meta
+    if has_papr:
+        digest.add_papr(pdu.number(keys.PAPR_DB))
+    if has_papr and keys.SNR_DB not in pdu.meta:
+        return  # as sent, not as received
+    snr_db, stderr_db, cfo = (
+        pdu.number(keys.SNR_DB),
+        pdu.number(keys.SNR_STDERR_DB, 0.0),
+        pdu.number(keys.CFO, 0.0),
+    )
+    digest.add_burst(Burst(snr_db, stderr_db, cfo, time.monotonic(), partial(_vectors, pdu)))
+
+
+def _vectors(pdu: Pdu) -> tuple[np.ndarray, ...]:
+    return (
+        pdu.vector(np.complex64),
+        pdu.vector(np.float32, keys.NOISE_VAR),
+        pdu.vector(np.complex64, keys.PILOTS_RX),
+        pdu.vector(np.complex64, keys.PILOTS_REF),
+    )
+
+
+def hand_snr(message: Pmt, digest: Digest) -> None:
+    """A dictionary with snr_db to a digest.
+
+    Raises:
+        PduError: none, or one without snr_db.
+    """
+    told = Pdu(meta_of(message), None)
+    digest.add_snr(told.number(keys.SNR_DB), told.number(keys.SNR_STDERR_DB, 0.0))
