@@ -152,7 +152,7 @@ def _check_address(address: str, bind: bool, has_keys: bool, insecure: bool) -> 
         )
     if not (is_within_machine(address) or has_keys or insecure):
         raise ConfigError(
-            f"address {address} is open to other machines: make keys with `semcom keys FOLDER`, put them on both machines "
+            f"address {address} reaches other machines: make keys with `semcom keys FOLDER`, copy them to both machines "
             "and name the folder (keys); or say that the network can be trusted (insecure); or use tcp://127.0.0.1:PORT."
         )
 

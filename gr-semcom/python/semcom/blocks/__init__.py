@@ -20,6 +20,8 @@ from semcom.blocks.capture_recorder import capture_recorder
 from semcom.blocks.dashboard import dashboard
 from semcom.blocks.deepjscc_decoder import deepjscc_decoder
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
+from semcom.blocks.feedback_receiver import feedback_receiver
+from semcom.blocks.feedback_sender import feedback_sender
 from semcom.blocks.image_sink import image_sink
 from semcom.blocks.image_source import image_source
 from semcom.blocks.pilot_snr_estimator import pilot_snr_estimator
@@ -47,6 +49,8 @@ __all__ = [
     "dashboard",
     "deepjscc_decoder",
     "deepjscc_encoder",
+    "feedback_receiver",
+    "feedback_sender",
     "image_sink",
     "image_source",
     "image_view",

@@ -16,6 +16,7 @@ from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
 from semcom.cli.grc import grc
 from semcom.cli.inspect import inspect
+from semcom.cli.keys import keys
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
 from semcom.cli.replay import replay
@@ -60,6 +61,7 @@ for command in (
     calibrate,
     grc,
     air,
+    keys,
     doctor,
 ):
     app.command()(command)

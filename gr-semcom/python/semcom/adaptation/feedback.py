@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a transmitter may believe of the SNR reports that come back to it.
+
+A report is a dictionary: ``snr_db``, ``snr_stderr_db`` and, from our own sender, ``session`` (drawn when the receiving
+station starts) and ``sequence`` (0, 1, 2, ... within the session). Reports get lost, repeated, reordered, old and
+absurd; ``SnrTracker`` counts each in words and keeps the rest. Ages are counted from arrival on the transmitter's clock,
+as the clocks of two machines need not agree.
+
+Reports are joined by a Kalman filter with one state: the SNR wanders by ``wander_db`` in a second (by its root of t in t
+seconds), and a report is off by its standard error. So a precise report is followed at once and poor ones within a
+picture's time are averaged; the time constant, (standard error / wander)^2 seconds, comes out by itself.
+"""
+
+import math
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semcom import keys
+from semcom.errors import ConfigError, PduError
+
+SNR_RANGE_DB = (-20.0, 60.0)  # reports outside of it are refused
+_MAX_STDERR_DB = 20.0
+_MIN_STDERR_DB = 0.05  # nobody knows better: the channel moves within a burst
+_UNTOLD_STDERR_DB = 1.0  # of a report that does not say
+_MAX_SEQUENCE = 2**63
+_FORMER_SESSIONS = 8
+
+
+class Numbering:
+    """Adds session and sequence to the reports of one receiving station."""
+
+    def __init__(self, session: int | None = None):
+        self.session = secrets.randbits(31) if session is None else session
+        self._next = 0
+
+    def number(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """The report with its number, which no other of this session has."""
+        numbered = {**report, keys.SESSION: self.session, keys.SEQUENCE: self._next}
+        self._next += 1
+        return numbered
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is held true: SNR and its standard error in dB; when the latest report arrived (s, the tracker's clock)."""
+
+    snr_db: float
+    stderr_db: float
+    heard_s: float
+
+
+def report_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a message that is a report, its numbers checked.
+
+    Raises:
+        PduError: in words worth counting: what is missing, of another kind or absurd.
+    """
+    report = {keys.SNR_DB: _number(message, keys.SNR_DB)}
+    low, high = SNR_RANGE_DB
+    if not low <= report[keys.SNR_DB] <= high:
+        raise PduError(f"absurd SNR report refused: outside {low:g} to {high:g} dB")
+    if keys.SNR_STDERR_DB in message:
+        report[keys.SNR_STDERR_DB] = _number(message, keys.SNR_STDERR_DB)
+        if not 0 <= report[keys.SNR_STDERR_DB] <= _MAX_STDERR_DB:
+            raise PduError(f"absurd SNR report refused: standard error outside 0 to {_MAX_STDERR_DB:g} dB")
+    return report
+
+
+class SnrTracker:
+    """Takes in reports one by one and says what to believe. One thread at a time.
+
+    Args:
+        max_age_s: how long after its arrival the latest report is believed.
+        wander_db: how far the SNR wanders in a second; infinity believes the latest report alone.
+        clock: seconds that never go back.
+
+    Attributes:
+        counters: what came, and what was wrong with it, in words.
+    """
+
+    def __init__(
+        self, max_age_s: float = 2.0, wander_db: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ):
+        if not max_age_s > 0 or not wander_db >= 0:
+            raise ConfigError(
+                f"feedback: max_age_s must be above 0 s and wander_db 0 dB or more, not {max_age_s!r} and {wander_db!r}."
+            )
+        self.counters: Counter[str] = Counter()
+        self._max_age_s, self._wander_db, self._clock = max_age_s, wander_db, clock
+        self._held: Belief | None = None
+        self._was_fresh = False
+        self._session: int | None = None
+        self._sequence = -1
+        self._former: deque[int] = deque(maxlen=_FORMER_SESSIONS)
+
+    def hear(self, message: Mapping[str, Any]) -> Belief | None:
+        """What is believed after a report; None: the report changed nothing, and the counters say why."""
+        now_s = self._clock()
+        fresh = self._is_fresh(now_s)
+        try:
+            if not self._take_number(_number_of(message), fresh):
+                return None
+            report = report_of(message)
+        except PduError as error:
+            self.counters[str(error)] += 1
+            return None
+        self._was_fresh = True
+        self.counters["SNR reports believed"] += 1
+        self._held = self._join(report, now_s, fresh)
+        return self._held
+
+    def belief(self) -> Belief | None:
+        """What is believed now; None: nothing was heard, or too long ago (counted once for each silence)."""
+        fresh = self._is_fresh(self._clock())
+        if self._was_fresh and not fresh:
+            self._was_fresh = False
+            self.counters["SNR reports stale: nothing newer came in time"] += 1
+        return self._held if fresh else None
+
+    def _is_fresh(self, now_s: float) -> bool:
+        return self._held is not None and now_s - self._held.heard_s <= self._max_age_s
+
+    def _join(self, report: Mapping[str, float], now_s: float, fresh: bool) -> Belief:
+        snr_db = report[keys.SNR_DB]
+        stderr_db = max(report.get(keys.SNR_STDERR_DB, _UNTOLD_STDERR_DB), _MIN_STDERR_DB)
+        if self._held is None or not fresh:
+            return Belief(snr_db, stderr_db, now_s)
+        wandered = self._held.stderr_db**2 + self._wander_db**2 * max(now_s - self._held.heard_s, 0.0)
+        if math.isinf(self._wander_db):
+            return Belief(snr_db, stderr_db, now_s)
+        gain = wandered / (wandered + stderr_db**2)
+        return Belief(
+            self._held.snr_db + gain * (snr_db - self._held.snr_db), math.sqrt(gain) * stderr_db, now_s
+        )
+
+    def _take_number(self, number: tuple[int, int] | None, fresh: bool) -> bool:
+        """Whether a report is newer than all before it. Once they are stale, any order begins anew: nothing that a
+        broken or hostile peer sends keeps the tracker deaf for longer than ``max_age_s``."""
+        if number is None:
+            self.counters["SNR reports without session and sequence"] += 1
+            return True
+        session, sequence = number
+        if session != self._session:
+            return self._change_session(session, sequence, fresh)
+        if sequence <= self._sequence and fresh:
+            what = "repeated" if sequence == self._sequence else "out of order"
+            self.counters[f"SNR reports {what}: ignored"] += 1
+            return False
+        if sequence > self._sequence + 1:
+            self.counters["SNR reports lost"] += sequence - self._sequence - 1
+        self._sequence = sequence
+        return True
+
+    def _change_session(self, session: int, sequence: int, fresh: bool) -> bool:
+        if session in self._former and fresh:
+            self.counters["SNR reports of a former session: ignored"] += 1
+            return False
+        if self._session is not None:
+            self._former.append(self._session)
+            self._held = None  # another receiver, perhaps in another place
+            self.counters["receiver restarted: a new session of SNR reports"] += 1
+        self._session, self._sequence = session, sequence
+        return True
+
+
+def _number_of(message: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Session and sequence of a report; None: it has neither, as from a plain estimator."""
+    if keys.SESSION not in message and keys.SEQUENCE not in message:
+        return None
+    values = message.get(keys.SESSION), message.get(keys.SEQUENCE)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_SEQUENCE:
+            raise PduError("absurd SNR report refused: session or sequence is not a whole number")
+    return values
+
+
+def _number(message: Mapping[str, Any], key: str) -> float:
+    value = message.get(key)
+    if value is None:
+        raise PduError(f"SNR report without '{key}'")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PduError(f"SNR report whose '{key}' is not a number")
+    if not math.isfinite(value):
+        raise PduError(f"absurd SNR report refused: '{key}' is NaN or infinite")
+    return float(value)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SNR reports of the receiving station, for the encoder."""
+
+from functools import partial
+
+import pmt
+import zmq
+from gnuradio import gr
+
+from semcom import sockets
+from semcom.adaptation import Belief, SnrTracker, read_dictionary
+from semcom.blocks import pdu as bridge
+from semcom.blocks.base import check, is_number
+from semcom.blocks.socket_thread import SocketThread
+from semcom.errors import PduError
+from semcom.keys import PORT_SNR, SNR_DB, SNR_STDERR_DB, TIMESTAMP_S
+
+_MAX_BYTES = 65536  # who sends more is cut off; what is shorter and still too long is counted
+_HIGH_WATER = 64  # reports that wait to be heard
+_POLL_MS = 50
+
+
+class feedback_receiver(SocketThread, gr.basic_block):
+    """Hears SNR reports over ZMQ, believes those that are new and possible, and hands on what they say together.
+
+    Port: ``snr``, for ``deepjscc_encoder:snr``: after each report believed a dictionary with snr_db, snr_stderr_db and
+    timestamp_s (time.monotonic() here). What is lost, repeated, out of order, stale, absurd or malformed is counted in
+    words, and so is a receiver that starts anew. GNU Radio's own ``zeromq.pub_msg_sink`` may be at the other end.
+
+    Args:
+        address: ZMQ endpoint. keys: folder of CurveZMQ certificates.
+        insecure: allows an address beyond this machine without keys.
+        bind: whether this side binds (the receiver then connects).
+        max_age_s: silence after which the reports before it are forgotten.
+        wander_db: how far the SNR wanders in a second: small averages more, large follows faster.
+    """
+
+    def __init__(
+        self,
+        address: str = "tcp://127.0.0.1:5570",
+        keys: str = "",
+        insecure: bool = False,
+        bind: bool = False,
+        max_age_s: float = 2.0,
+        wander_db: float = 10.0,
+    ):
+        check(
+            "feedback_receiver",
+            max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"),
+            wander_db=(wander_db, is_number(wander_db) and wander_db >= 0, "0 dB or more"),
+        )
+        gr.basic_block.__init__(self, name="feedback_receiver", in_sig=None, out_sig=None)
+        limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
+        access = {"bind": bind, "keys": keys, "insecure": insecure}
+        self.init_socket(
+            "feedback_receiver", partial(sockets.open_socket, zmq.SUB, address, **access, **limits)
+        )
+        self._tracker = SnrTracker(float(max_age_s), float(wander_db))
+        self.message_port_register_out(pmt.intern(PORT_SNR))
+
+    def serve(self, socket: zmq.Socket) -> None:
+        if socket.poll(_POLL_MS):
+            self._take(socket.recv_multipart(zmq.NOBLOCK))
+        self._tracker.belief()  # notices that reports have become stale
+        self.set_counts(self._tracker.counters)
+
+    def _take(self, frames: list[bytes]) -> None:
+        if len(frames) != 1:
+            raise PduError("message of several parts")
+        belief = self._tracker.hear(read_dictionary(frames[0]))
+        if belief is not None:
+            self.message_port_pub(pmt.intern(PORT_SNR), bridge.to_dict(_as_report(belief)))
+
+
+def _as_report(belief: Belief) -> dict[str, float]:
+    return {SNR_DB: belief.snr_db, SNR_STDERR_DB: belief.stderr_db, TIMESTAMP_S: belief.heard_s}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SNR estimates of the receiving station, to whoever transmits to it."""
+
+import threading
+import time
+from functools import partial
+
+import pmt
+import zmq
+from gnuradio import gr
+
+from semcom import sockets
+from semcom.adaptation import Numbering, report_of
+from semcom.blocks import pdu as bridge
+from semcom.blocks.base import check, is_number, reason_of
+from semcom.blocks.pdu import Pmt
+from semcom.blocks.socket_thread import SocketThread
+from semcom.keys import PORT_SNR, TIMESTAMP_S
+
+_MAX_BYTES = 4096  # a subscription, the only thing that comes in, is far shorter
+_HIGH_WATER = 16  # reports that wait for a slow transmitter: old ones are worth nothing
+
+
+class feedback_sender(SocketThread, gr.basic_block):
+    """Numbers SNR estimates and publishes the newest over ZMQ, as GNU Radio's own ZMQ message blocks would.
+
+    Port: ``snr`` takes dictionaries of ``pilot_snr_estimator:snr``. On the wire (PUB) goes a serialised dictionary:
+    snr_db, snr_stderr_db, session, sequence, timestamp_s. A transmitter may come and go; it is not waited for.
+
+    Args:
+        address: ZMQ endpoint. keys: folder of CurveZMQ certificates.
+        insecure: allows an address beyond this machine without keys.
+        bind: whether this side binds (the transmitter then connects).
+        rate_hz: reports a second at most; of estimates that come faster, the newest goes.
+    """
+
+    def __init__(
+        self,
+        address: str = "tcp://127.0.0.1:5570",
+        keys: str = "",
+        insecure: bool = False,
+        bind: bool = True,
+        rate_hz: float = 50.0,
+    ):
+        check(
+            "feedback_sender",
+            rate_hz=(rate_hz, is_number(rate_hz) and rate_hz > 0, "above 0 reports a second"),
+        )
+        gr.basic_block.__init__(self, name="feedback_sender", in_sig=None, out_sig=None)
+        limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
+        access = {"bind": bind, "keys": keys, "insecure": insecure}
+        self.init_socket(
+            "feedback_sender", partial(sockets.open_socket, zmq.PUB, address, **access, **limits)
+        )
+        self._interval_s = 1 / float(rate_hz)
+        self._numbering = Numbering()
+        self._newest: dict | None = None
+        self._arrived = threading.Condition()
+        self.message_port_register_in(pmt.intern(PORT_SNR))
+        self.set_msg_handler(pmt.intern(PORT_SNR), self.on_snr)
+
+    def on_snr(self, message: Pmt) -> None:
+        """An estimate; it replaces one that waits."""
+        try:
+            report = report_of(bridge.from_dict(message))
+        except Exception as error:
+            self.fail(reason_of(error), error)
+            return
+        with self._arrived:
+            replaced, self._newest = self._newest is not None, report
+            self._arrived.notify_all()
+        if replaced:
+            self.count("SNR estimates replaced by newer ones before they were sent")
+
+    def wake(self) -> None:
+        with self._arrived:
+            self._arrived.notify_all()
+
+    def serve(self, socket: zmq.Socket) -> None:
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._newest is not None or self.stopping.is_set())
+            report, self._newest = self._newest, None
+        if report is None:
+            return
+        stamped = self._numbering.number(report) | {TIMESTAMP_S: time.monotonic()}
+        socket.send(pmt.serialize_str(bridge.to_dict(stamped)), zmq.NOBLOCK)
+        self.count("SNR reports sent")
+        self.stopping.wait(self._interval_s)
