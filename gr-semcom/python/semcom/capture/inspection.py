@@ -114,6 +114,7 @@ def draw(recordings: list[Recording], path: str | Path) -> Path:
     _label_bursts(upper, shown, edges)
     bar = figure.add_axes((0.94, 0.40, 0.011, 0.52))
     figure.colorbar(upper.images[0], cax=bar).set_label("power in dB of the strongest", color=INK, fontsize=9)
+    bar.tick_params(colors=INK, labelsize=8)
     which = f"all {len(bursts)}" if len(shown) == len(bursts) else f"{len(shown)} of {len(bursts)}"
     where = f" at {centre / 1e6:g} MHz" if centre else ""
     figure.suptitle(

@@ -107,7 +107,7 @@ def open_recording(path: str | Path) -> Recording:
     if not meta.is_file() and not journal.is_file():
         alone = " Its samples are there, but what they are is not." if data.is_file() else ""
         raise CaptureError(f"there is no SigMF recording {meta}.{alone}")
-    if not data.is_file():
+    if not data.is_file() and meta.is_file():
         raise CaptureError(f"{data} is missing: {meta.name} without its samples cannot be used. Copy both.")
     state = "closed"
     if journal.is_file():
@@ -115,7 +115,7 @@ def open_recording(path: str | Path) -> Recording:
     metadata = _merged(meta, journal)
     _check(meta, metadata)
     recording = Recording(base, state, metadata)
-    _take_bursts(recording, data.stat().st_size // SAMPLE_BYTES)
+    _take_bursts(recording, data.stat().st_size // SAMPLE_BYTES if data.is_file() else 0)
     return recording
 
 
@@ -210,7 +210,9 @@ def _merged(meta: Path, journal: Path) -> dict[str, Any]:
     elif lines and isinstance(lines[0].get("global"), dict):
         out = {"global": lines[0]["global"], "captures": [], "annotations": []}
     else:
-        raise CaptureError(f"{journal} is cut before its first line: nothing can be said of {journal.stem}.")
+        raise CaptureError(
+            f"{journal} is cut before its first line: its recorder was killed before the first burst."
+        )
     try:
         for key in ("captures", "annotations"):
             known = {item["core:sample_start"] for item in out[key]}

@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class RecordingInfo:
     """What holds for a whole recording.
 
     hardware: the receiver, in words. link: its link profile as a dictionary, and link_hash; engine: what computes the
-    latents (``capture.replay.engine``). session: recordings of one run share it.
+    latents (``capture.replaying.engine``).
     """
 
     sample_rate_hz: float
@@ -48,10 +48,9 @@ class RecordingInfo:
     link: dict[str, Any] | None = None
     link_hash: int = 0
     engine: str = ""
-    session: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def to_global(self) -> dict[str, Any]:
-        """SigMF's global object."""
+    def to_global(self, session: str) -> dict[str, Any]:
+        """SigMF's global object; recordings of one run share ``session``."""
         out = {
             "core:datatype": namespace.DATATYPE,
             "core:sample_rate": self.sample_rate_hz,
@@ -59,7 +58,7 @@ class RecordingInfo:
             "core:recorder": f"gr-semcom {semcom.__version__}",
             "core:description": "Bursts of pictures, one after another; a capture segment and an annotation each",
             "core:extensions": [namespace.EXTENSION],
-            namespace.SESSION: self.session,
+            namespace.SESSION: session,
             namespace.LINK_HASH: self.link_hash,
         }
         told = {"core:hw": self.hardware, namespace.LINK: self.link, namespace.ENGINE: self.engine}
@@ -106,6 +105,7 @@ class CaptureWriter:
             checkpoint_s=(checkpoint_s, checkpoint_s >= 0, "0 s or more"),
         )
         self.folder, self.info = files.writable_folder(Path(folder).expanduser()), info
+        self.session = secrets.token_hex(8)
         self.counters: Counter[str] = Counter()
         self.stopped: str | None = None
         self._max_file, self._max_total, self._min_free = max_file_bytes, max_total_bytes, min_free_bytes
@@ -170,7 +170,7 @@ class CaptureWriter:
         if not self._make_room(samples.nbytes, len(line)):
             return
         if self._open is None:
-            self._open = _Recording(self._next_path(), self.info.to_global())
+            self._open = _Recording(self._next_path(), self.info.to_global(self.session))
         self._open.append(samples, line, entry, received_s)
 
     def _make_room(self, data_bytes: int, line_bytes: int) -> bool:
@@ -200,7 +200,7 @@ class CaptureWriter:
     def _next_path(self) -> Path:
         self._made += 1
         now = datetime.datetime.now(datetime.timezone.utc)
-        return self.folder / f"semcom_{now:%Y%m%dT%H%M%SZ}_{self.info.session[:8]}_{self._made:04d}"
+        return self.folder / f"semcom_{now:%Y%m%dT%H%M%SZ}_{self.session[:8]}_{self._made:04d}"
 
     def _checkpoint_when_due(self) -> None:
         if self._open is not None and self._open.is_due(self._checkpoint_s):
