@@ -12,7 +12,7 @@ import numpy as np
 
 from semcom.air import frontend
 from semcom.air.fading import FadingTaps, static_kernel
-from semcom.air.filters import GROUP_DELAY_SAMPLES, HALF_TAPS, DelayLine, Fir, Resampler, fractional_delay
+from semcom.air.filters import HALF_TAPS, DelayLine, Fir, Resampler, fractional_delay
 from semcom.air.script import Receiver, Route, Transmitter
 
 
@@ -35,14 +35,24 @@ def transmit(samples: np.ndarray, settings: Transmitter, amplitude: float) -> np
 class LinkChain:
     """One link: delay, attenuation and taps, then the carrier offset.
 
-    A link that changes nothing costs nothing but its ``GROUP_DELAY_SAMPLES``, which every link has.
+    Every link has a delay of ``GROUP_DELAY_SAMPLES`` beside the one told.
+
+    Args:
+        route: as it is at first. max_delay: the longest there will be. block_samples: of each block.
     """
 
-    def __init__(self, route: Route, sample_rate_hz: float, random: np.random.Generator):
+    def __init__(
+        self,
+        route: Route,
+        sample_rate_hz: float,
+        random: np.random.Generator,
+        max_delay: float,
+        block_samples: int,
+    ):
         self._rate = sample_rate_hz
         self._profile = route.profile
         self._static = static_kernel(self._profile, route.delay_spread_samples > 0, random)
-        self._delay = DelayLine(GROUP_DELAY_SAMPLES)
+        self._delay = DelayLine(math.ceil(max_delay), block_samples)
         self._fir = Fir(2 * HALF_TAPS + len(self._static))
         self._kernel_of: tuple | None = None
         self._fading = FadingTaps(self._profile, random)

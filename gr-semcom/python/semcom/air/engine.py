@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from semcom.air import chain
-from semcom.air.script import AirScript, Change
+from semcom.air.script import AirScript, Change, Link
 
 _BLOCK_S = 0.004
 _SMALLEST, _LARGEST = 256, 4096
@@ -32,7 +32,11 @@ class Engine:
         self._running: list[Change] = []
         self._links = {
             link.name: chain.LinkChain(
-                link.route, script.sample_rate_hz, chain.generator(script.seed, link.name, "taps")
+                link.route,
+                script.sample_rate_hz,
+                chain.generator(script.seed, link.name, "taps"),
+                _longest_delay(script, link),
+                self.block_samples,
             )
             for link in script.links
         }
@@ -95,3 +99,8 @@ def _block_samples(sample_rate_hz: float) -> int:
     """Some 4 ms, a power of two."""
     size = 2 ** round(np.log2(sample_rate_hz * _BLOCK_S))
     return int(min(_LARGEST, max(_SMALLEST, size)))
+
+
+def _longest_delay(script: AirScript, link: Link) -> float:
+    changes = [c for c in script.changes if (c.name, c.key) == (link.name, "delay_samples")]
+    return max([link.route.delay_samples, *(limit for c in changes for limit in (c.start, c.end))])

@@ -67,26 +67,19 @@ def _rows_times(line: np.ndarray, count: int, matrix: np.ndarray) -> np.ndarray:
 
 
 class DelayLine:
-    """Whole samples of delay, up to ``max_delay``; the delay may change between pieces."""
+    """Whole samples of delay, up to ``max_delay``, which may change; pieces have up to ``max_piece`` samples."""
 
-    def __init__(self, max_delay: int):
-        self._ring = np.zeros(max_delay + 1, np.complex64)
+    def __init__(self, max_delay: int, max_piece: int):
+        self._ring = np.zeros(max_delay + max_piece, np.complex64)
         self._at = 0  # of the next sample to be written
 
     def process(self, samples: np.ndarray, delay: int) -> np.ndarray:
         """``[n]`` to ``[n]``, ``delay`` samples late."""
-        if len(self._ring) < delay + len(samples):
-            self._grow(delay + len(samples))
         size, count = len(self._ring), len(samples)
         _write(self._ring, self._at, samples)
         out = _read(self._ring, (self._at - delay) % size, count)
         self._at = (self._at + count) % size
         return out
-
-    def _grow(self, size: int) -> None:
-        past = _read(self._ring, self._at, len(self._ring))
-        self._ring = np.concatenate([np.zeros(size - len(past), np.complex64), past])
-        self._at = 0
 
 
 def _write(ring: np.ndarray, at: int, samples: np.ndarray) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The air's sockets: one that listens to a transmitter, one that feeds a receiver. What goes wrong is counted in words."""
+"""The air's sockets: one that listens to a transmitter, one that feeds a receiver; what goes wrong is counted."""
 
 import time
 from collections import Counter
