@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes the dashboard's screenshots without a screen, and measures how fluent it is.
+"""Takes the dashboard's screenshot without a screen, and measures how fluent it is.
 
 .venv/bin/python scripts/screenshots.py            # docs/images/dashboard.png
 .venv/bin/python scripts/screenshots.py --measure  # frames a second and CPU time at 1 Msample/s
 
-A link is run once, picture by picture (codec, modem, a multipath channel whose noise rises and falls, a carrier offset),
-and then played to the dashboard over telemetry at the pace of the air, by a process of its own.
+The screenshot is of `semcom tx`, `semcom air` (a fading multipath channel) and `semcom rx` at work. To measure the
+dashboard alone, a link is run once (codec, modem, a multipath channel, noise) and then played over telemetry at the pace
+of the air by a process of its own: what a station would tell, without the load of a station.
 """
 
 import argparse
 import math
 import multiprocessing
 import os
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +36,8 @@ from semcom.pictures import Picture, samples
 from semcom.radio import LinkProfile
 from semcom.telemetry import Publisher
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "dashboard.png"
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "images" / "dashboard.png"
 CFO_HZ, ROUND_S = 5_000.0, 60.0
 
 
@@ -93,7 +100,7 @@ class Player:
         self._link, self._number = link, 0
         self._publishers = {name: Publisher(address) for name, address in addresses.items()}
         self._digests = {name: Digest(name, link, MAX_RATE_HZ) for name in addresses}
-        self._found, self._sent = {"bursts found": 0, "sent to 'out'": 0}, {"bursts sent": 0}
+        self._found, self._sent = {"bursts found": 0}, {"bursts sent": 0}
         self._digests["rx"].watch("burst_detector", self._found)
         self._digests["tx"].watch("burst_modulator", self._sent)
         self._clock = self._next_told = time.monotonic()
@@ -151,13 +158,71 @@ def play(recording: list[list[Transmission]], addresses: dict[str, str], link: L
     Player(addresses, link).play(recording)
 
 
+@contextmanager
+def stations(addresses: dict[str, str]) -> Iterator[None]:
+    """Transmitter, air and receiver, as a user would start them, until the block is left."""
+    to_air, from_air, feedback = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
+    program = [sys.executable, "-c", "from semcom.cli.main import app; app()"]
+    link = ["--link", str(ROOT / "hardware" / "links" / "photo.yaml"), "--feedback", feedback]
+    pictures = str(ROOT / "gr-semcom" / "python" / "semcom" / "pictures_data")
+    air = ["--snr-db", "16", "--multipath", "12", "--doppler-hz", "0.15", "--cfo-hz", "5000", "--seed", "5"]
+    commands = (
+        ["air", "--tx", to_air, "--rx", from_air, *air, "--status-every", "0"],
+        ["rx", "--radio", f"zmq:{from_air}", *link, "--telemetry", addresses["rx"]],
+        [
+            "tx",
+            pictures,
+            "--repeat",
+            "--rate",
+            "3",
+            "--radio",
+            f"zmq:{to_air}",
+            *link,
+            "--telemetry",
+            addresses["tx"],
+        ],
+    )
+    started = [
+        subprocess.Popen([*program, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in commands
+    ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(20)
+
+
+@contextmanager
+def player(addresses: dict[str, str], steps: int) -> Iterator[None]:
+    """A recorded link, played at the pace of the air, until the block is left."""
+    link = LinkProfile()
+    arguments = (record(steps, link), addresses, link)
+    process = multiprocessing.get_context("spawn").Process(target=play, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--measure", action="store_true", help="report frames a second instead of a screenshot"
-    )
-    parser.add_argument("--seconds", type=float, default=62.0, help="how long the dashboard runs")
-    parser.add_argument("--steps", type=int, default=30, help="different SNRs and channels in the recording")
+    parser.add_argument("--measure", action="store_true", help="play a recording and report; no picture")
+    parser.add_argument("--seconds", type=float, default=75.0, help="how long the dashboard runs")
+    parser.add_argument("--steps", type=int, default=10, help="different SNRs and channels in the recording")
     parser.add_argument("--out", type=Path, default=TARGET, help="where the screenshot goes")
     options = parser.parse_args()
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -165,24 +230,16 @@ def main() -> None:
     from semcom.dashboard.app import run
     from semcom.telemetry import Subscriber
 
-    link = LinkProfile()
-    addresses = {name: f"ipc:///tmp/semcom-screenshots-{os.getpid()}-{name}" for name in ("rx", "tx")}
-    recording = record(options.steps, link)
-    player = multiprocessing.get_context("spawn").Process(
-        target=play, args=(recording, addresses, link), daemon=True
-    )
-    player.start()
-    subscribers = [Subscriber(address) for address in addresses.values()]
-    try:
-        report = run(subscribers, options.seconds, None if options.measure else options.out, warm_up_s=10.0)
-    finally:
-        player.terminate()
-        player.join()
+    addresses = {
+        name: f"tcp://127.0.0.1:{port}" for name, port in zip(("rx", "tx"), free_ports(2), strict=True)
+    }
+    source = player(addresses, options.steps) if options.measure else stations(addresses)
+    with source, ExitStack() as stack:
+        subscribers = [Subscriber(address) for address in addresses.values()]
         for subscriber in subscribers:
-            subscriber.close()
-    print(report.in_words())
-    if not options.measure:
-        print(f"wrote {options.out}")
+            stack.callback(subscriber.close)
+        report = run(subscribers, options.seconds, None if options.measure else options.out, warm_up_s=10.0)
+    print(report.in_words() if options.measure else f"wrote {options.out}")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 
 from collections import deque
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
-from semcom import keys
 from semcom.blocks.base import check, is_count
+from semcom.blocks.pdu import Pmt
 from semcom.blocks.telemetry import Watcher, hand_burst, hand_picture, hand_snr
 from semcom.dashboard.digest import MAX_RATE_HZ, Digest
 from semcom.radio import load_link
@@ -40,15 +40,20 @@ class dashboard(Watcher):
         self._digests = {name: Digest(name, link, MAX_RATE_HZ, int(max_pixels)) for name in ("tx", "rx")}
         self._waiting: deque[Message] = deque(maxlen=_MAX_WAITING)
         self._parent = parent
-        received, sent = self._digests["rx"], self._digests["tx"]
-        ports = {
-            keys.PORT_PICTURES: partial(hand_picture, digest=received),
-            keys.PORT_SENT: partial(hand_picture, digest=sent),
-            keys.PORT_BURSTS: partial(hand_burst, digest=received),
-            keys.PORT_SNR: partial(hand_snr, digest=sent),
-        }
-        super().__init__("dashboard", ports, MAX_RATE_HZ)
-        received.watch("dashboard block", self)
+        super().__init__("dashboard", ("pictures", "sent", "bursts", "snr"), MAX_RATE_HZ)
+        self.watch("dashboard", self)
+
+    def on_pictures(self, message: Pmt) -> None:
+        self.hand(message, hand_picture, self._digests["rx"])
+
+    def on_sent(self, message: Pmt) -> None:
+        self.hand(message, hand_picture, self._digests["tx"])
+
+    def on_bursts(self, message: Pmt) -> None:
+        self.hand(message, hand_burst, self._digests["rx"])
+
+    def on_snr(self, message: Pmt) -> None:
+        self.hand(message, hand_snr, self._digests["tx"])
 
     @cached_property
     def widget(self):

@@ -27,34 +27,34 @@ _LINGER_S = 1.0  # after an upstream block is done, for the others to have their
 class Watcher(Guarded, gr.basic_block):
     """Base of blocks that look at messages at leisure: handlers hand over, a thread of its own calls ``tick``.
 
+    A block has a method ``on_<port>`` for each of its ports (GNU Radio finds handlers by their names).
+
     Args:
-        name: of the block. ports: name of each message port to its handler. rate_hz: calls of ``tick`` a second.
+        name: of the block. ports: names of its message ports. rate_hz: calls of ``tick`` a second.
     """
 
-    def __init__(self, name: str, ports: dict[str, Callable[[Pmt], None]], rate_hz: float):
+    def __init__(self, name: str, ports: tuple[str, ...], rate_hz: float):
         gr.basic_block.__init__(self, name=name, in_sig=None, out_sig=None)
         self.init_guard(name)
-        self._period_s, self._handlers = 1 / rate_hz, ports
+        self._period_s = 1 / rate_hz
         self._stopping, self._thread = threading.Event(), None
         self._done: tuple[Pmt, float] | None = None
-        for port, handler in ports.items():
+        for port in ports:
             self.message_port_register_in(pmt.intern(port))
-            self.set_msg_handler(pmt.intern(port), self._guarded(handler))
-        self.set_msg_handler(pmt.intern(_PORT_SYSTEM), self._on_done)
+            self.set_msg_handler(pmt.intern(port), getattr(self, f"on_{port}"))
+        self.set_msg_handler(pmt.intern(_PORT_SYSTEM), self.on_system)
 
     def tick(self) -> None:
         raise NotImplementedError
 
-    def _guarded(self, handler: Callable[[Pmt], None]) -> Callable[[Pmt], None]:
-        def handle(message: Pmt) -> None:
-            try:
-                handler(message)
-            except Exception as error:
-                self.fail(reason_of(error), error)
+    def hand(self, message: Pmt, to: Callable[[Pmt, Digest], None], digest: Digest) -> None:
+        """Gives a message to one of the ``hand_...`` functions; a bad one is counted."""
+        try:
+            to(message, digest)
+        except Exception as error:
+            self.fail(reason_of(error), error)
 
-        return handle
-
-    def _on_done(self, message: Pmt) -> None:
+    def on_system(self, message: Pmt) -> None:
         """One upstream block is done. GNU Radio would end this one on the spot; the last picture is still to come."""
         self._done = (message, time.monotonic())
 
@@ -128,15 +128,19 @@ class telemetry(Watcher):
         )  # so that a port in use is told before anything runs
         self.address = self._publisher.address
         self._is_heard = False
-        super().__init__("telemetry", self._ports(), float(max_rate_hz))
+        super().__init__("telemetry", ("pictures", "bursts", "snr"), float(max_rate_hz))
 
-    def _ports(self) -> dict[str, Callable[[Pmt], None]]:
-        hands = {keys.PORT_PICTURES: hand_picture, keys.PORT_BURSTS: hand_burst, keys.PORT_SNR: hand_snr}
-        return {port: partial(self._if_heard, hand) for port, hand in hands.items()}
-
-    def _if_heard(self, hand: Callable[[Pmt, Digest], None], message: Pmt) -> None:
+    def on_pictures(self, message: Pmt) -> None:
         if self._is_heard:
-            hand(message, self.digest)
+            self.hand(message, hand_picture, self.digest)
+
+    def on_bursts(self, message: Pmt) -> None:
+        if self._is_heard:
+            self.hand(message, hand_burst, self.digest)
+
+    def on_snr(self, message: Pmt) -> None:
+        if self._is_heard:
+            self.hand(message, hand_snr, self.digest)
 
     def watch(self, name: str, block: Any) -> None:
         """Publishes also the counters of ``block`` (or of a dictionary), under ``name``."""

@@ -133,6 +133,11 @@ class DashboardState:
         self.problems[words] += number
         self.versions["counters"] += 1
 
+    def is_silent(self, name: str, now_s: float) -> bool:
+        """Whether a station has said nothing for ``SILENT_S``, or never."""
+        heard = self.stations[name].heard_s
+        return heard is None or now_s - heard > SILENT_S
+
     def _follow(self, station: Station, message: Message, now_s: float) -> None:
         if station.session != message.session:
             if station.session is not None:
@@ -165,7 +170,7 @@ class DashboardState:
             while len(self._sent) > _KEPT_PICTURES:
                 self._sent.popitem(last=False)
             is_pair = self.psnr_db is None and self.received is not None and picture.fits(self.received)
-            if is_pair or self.received is None or self._is_silent("rx", now_s):
+            if is_pair or self.received is None or self.is_silent("rx", now_s):
                 self._show(picture, self.received, is_pair, now_s)
             return
         partner = self._sent.get(picture.image_id)
@@ -185,10 +190,6 @@ class DashboardState:
 
     def _latest_sent(self) -> Shown | None:
         return next(reversed(self._sent.values()), self.sent)
-
-    def _is_silent(self, name: str, now_s: float) -> bool:
-        heard = self.stations[name].heard_s
-        return heard is None or now_s - heard > SILENT_S
 
     # -- everything else ------------------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ RX, TX, GOOD, BAD, GAIN = (
     "#b18cff",
 )  # one colour, one meaning, everywhere
 
+_COLOURS = {"rx": RX, "tx": TX}
+
 _STYLE = f"""
 #dashboard {{ background: {BACKGROUND}; }}
 #dashboard QLabel {{ color: {TEXT}; background: transparent; }}
@@ -119,7 +121,7 @@ class DashboardWidget(QtWidgets.QWidget):
         upper.addLayout(tiles, 28)
         for widget, share in ((self.snr, 29), (self.constellation, 23), (self.channel, 27), (self.papr, 20)):
             lower.addWidget(_card(widget), share)
-        lower.addWidget(_card(self.counters), 27)
+        lower.addWidget(_card(_titled("Counters", self.counters)), 27)
         for row in (upper, lower):
             row.setSpacing(10)
         whole = QtWidgets.QVBoxLayout(self)
@@ -184,6 +186,9 @@ class DashboardWidget(QtWidgets.QWidget):
         for name, link in self.links.items():
             link.draw(self.state.stations[name], now)
         receiver = self.state.stations["rx"]
+        if self.state.is_silent("rx", now):  # figures of a receiver that is gone are no news
+            for name in ("psnr", "snr", "cfo", "latency"):
+                self.tiles[name].set_value(None, 0)
         self.tiles["pictures"].set_value(receiver.rate(digest.PICTURES, now), 1)
         self.tiles["bursts"].set_value(receiver.rate(digest.BURSTS, now), 0)
 
@@ -222,14 +227,22 @@ def received_caption(received: Shown | None) -> str:
 
 
 def counter_rows(state: DashboardState) -> list[tuple[str, str, int]]:
-    """(station and block, reason, how often), the watcher's own remarks first."""
+    """(station and block, reason, how often), the watcher's own remarks first; what never happened is left out."""
     rows = [("dashboard", words, number) for words, number in state.problems.items()]
     for name, station in state.stations.items():
         if station.missed:
-            rows.append((f"{name} telemetry", "messages missed", station.missed))
+            rows.append(("dashboard", f"messages of {name} missed", station.missed))
         for block, counts in station.counters.items():
-            rows += [(f"{name} {block}", reason, number) for reason, number in counts.items()]
+            rows += [(f"{name}: {block}", reason, number) for reason, number in counts.items() if number]
     return rows
+
+
+def short_number(number: int) -> str:
+    """1,234 or 56.0 M: a count that fits its column."""
+    for unit, size in (("G", 10**9), ("M", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:,}"
 
 
 # -- parts --------------------------------------------------------------------------------------------
@@ -250,6 +263,15 @@ def _card(widget: QtWidgets.QWidget) -> QtWidgets.QFrame:
     box.setContentsMargins(12, 8, 12, 8)
     box.addWidget(widget)
     return frame
+
+
+def _titled(title: str, widget: QtWidgets.QWidget) -> QtWidgets.QWidget:
+    whole = QtWidgets.QWidget()
+    box = QtWidgets.QVBoxLayout(whole)
+    box.setContentsMargins(0, 0, 0, 0)
+    box.addWidget(_label(title, 16, TEXT, bold=True), 0, QtCore.Qt.AlignHCenter)
+    box.addWidget(widget, 1)
+    return whole
 
 
 def _label(text: str, points: int, colour: str, bold: bool = False) -> QtWidgets.QLabel:
@@ -294,14 +316,9 @@ class _Tile(QtWidgets.QFrame):
         box = QtWidgets.QVBoxLayout(self)
         box.setContentsMargins(14, 8, 14, 8)
         box.setSpacing(0)
-        box.addWidget(_label(name, 16, DIM))
-        box.addStretch(1)
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(self.value)
-        row.addStretch(1)
-        row.addWidget(self._unit, 0, QtCore.Qt.AlignBottom)
-        box.addLayout(row)
-        box.addStretch(1)
+        for part in (_label(name, 16, TEXT), self.value, self._unit):
+            box.addWidget(part)
+            box.addStretch(1)
 
     def set_value(self, value: float | None, digits: int, unit: str | None = None) -> None:
         there = value is not None and np.isfinite(value)
@@ -364,7 +381,7 @@ class _Plot(pg.PlotWidget):
     def __init__(self, title: str, bottom: str, left: str):
         super().__init__(background=CARD)
         item = self.getPlotItem()
-        item.setTitle(title, color=TEXT, size="12pt", bold=True)
+        item.setTitle(title, color=TEXT, size="16px", bold=True)
         item.setMenuEnabled(False)
         item.hideButtons()
         item.setMouseEnabled(False, False)
@@ -380,6 +397,12 @@ class _Plot(pg.PlotWidget):
 
     def legend(self) -> None:
         self.addLegend(offset=(-4, 4), labelTextColor=TEXT, labelTextSize="10pt", brush=pg.mkBrush(CARD))
+
+
+def _set_curve(curve, x: np.ndarray, y: np.ndarray) -> None:
+    """pyqtgraph 0.13.1 fails on a line of a single point."""
+    some = slice(None) if len(x) > 1 else slice(0)
+    curve.setData(x[some], y[some])
 
 
 class _SnrPlot(_Plot):
@@ -404,16 +427,16 @@ class _SnrPlot(_Plot):
         rows, told = _recent(rows, now), _recent(told, now)
         when, snr_db, stderr_db = rows.T
         error_db = 2 * np.minimum(stderr_db, 10.0)
-        self._low.setData(when, snr_db - error_db)
-        self._high.setData(when, snr_db + error_db)
-        self._line.setData(when, snr_db)
-        self._told.setData(told[:, 0], told[:, 1])
+        _set_curve(self._low, when, snr_db - error_db)
+        _set_curve(self._high, when, snr_db + error_db)
+        _set_curve(self._line, when, snr_db)
+        _set_curve(self._told, told[:, 0], told[:, 1])
         self._fit(np.concatenate([snr_db, told[:, 1]]))
 
     def _fit(self, values: np.ndarray) -> None:
         """Whole tens around the values, so that the scale does not dance."""
         if len(values):
-            span = 5 * np.floor(values.min() / 5 - 0.3), 5 * np.ceil(values.max() / 5 + 0.6)
+            span = 5 * np.floor(values.min() / 5 - 0.3), 5 * np.ceil(values.max() / 5 + 1.2)
             if span != self._span:
                 self._span = span
                 self.setYRange(*span, padding=0)
@@ -441,7 +464,7 @@ class _Constellation(_Plot):
         colours = pg.ColorMap([0.0, 0.35, 1.0], [CARD, RX, "#ffffff"])
         self._image = pg.ImageItem(axisOrder="row-major")
         self._image.setLookupTable(colours.getLookupTable(nPts=256))
-        self._image.setImage(self._glow, levels=(0.0, 2.2), autoLevels=False)
+        self._image.setImage(self._glow, levels=(0.0, 3.0), autoLevels=False)
         self._image.setRect(QtCore.QRectF(-self._REACH, -self._REACH, 2 * self._REACH, 2 * self._REACH))
         self.addItem(self._image)
         self._pilots = pg.ScatterPlotItem(size=5, pen=None, brush=pg.mkBrush(TX), pxMode=True)
@@ -458,7 +481,7 @@ class _Constellation(_Plot):
         self._glow += np.bincount(row * self._SIDE + column, minlength=self._SIDE**2).reshape(
             self._glow.shape
         )
-        self._image.setImage(np.sqrt(self._glow), levels=(0.0, 2.2), autoLevels=False)
+        self._image.setImage(np.sqrt(self._glow), levels=(0.0, 3.0), autoLevels=False)
         shown = pilots[np.isfinite(pilots) & (np.abs(pilots) < self._REACH)][:160]
         self._pilots.setData(shown.real.astype(float), shown.imag.astype(float))
 
@@ -471,9 +494,8 @@ class _ChannelPlot(_Plot):
         self.legend()
         fill = QtGui.QColor(RX)
         fill.setAlpha(50)
-        self._snr = self.plot(
-            pen=pg.mkPen(RX, width=2), fillLevel=-60, brush=fill, name="SNR", connect="finite"
-        )
+        self._snr = self.plot(pen=pg.mkPen(RX, width=2), fillLevel=-60, brush=fill)
+        self.getPlotItem().legend.addItem(pg.PlotDataItem(pen=pg.mkPen(RX, width=2)), "SNR")
         self._gain = self.plot(pen=pg.mkPen(GAIN, width=2), name="channel gain over its mean")
         self._span: tuple[float, float] | None = None
         self._edge_khz: float | None = None
@@ -485,11 +507,11 @@ class _ChannelPlot(_Plot):
         numbers = np.concatenate([np.arange(-half, 0), np.arange(1, len(gain_db) - half + 1)])  # none at DC
         khz = numbers * (spacing_hz or 1e3) / 1e3
         there = np.isfinite(snr_db)
-        self._snr.setData(khz[there], np.clip(snr_db[there], -60, 80))
-        self._gain.setData(khz, np.clip(np.nan_to_num(gain_db, neginf=-60.0), -60, 80))
+        _set_curve(self._snr, khz[there], np.clip(snr_db[there], -60, 80))
+        _set_curve(self._gain, khz, np.clip(np.nan_to_num(gain_db, neginf=-60.0), -60, 80))
         low = min(np.nanpercentile(gain_db, 1), np.percentile(snr_db[there], 1) if there.any() else 0.0)
         high = max(np.nanmax(gain_db), snr_db[there].max() if there.any() else 0.0)
-        span = 10 * np.floor(max(low, -40.0) / 10 - 0.2), 10 * np.ceil(min(high, 80.0) / 10 + 0.6)
+        span = 10 * np.floor(max(low, -40.0) / 10 - 0.2), 10 * np.ceil(min(high, 80.0) / 10 + 0.9)
         if span != self._span:
             self._span = span
             self.setYRange(*span, padding=0)
@@ -505,7 +527,7 @@ class _PaprPlot(_Plot):
         super().__init__("Peak power", "peak over mean (dB)", "share of bursts above")
         self._line = self.plot(pen=pg.mkPen(TX, width=3), stepMode=None)
         self.getPlotItem().setLogMode(False, True)
-        self.setYRange(-3, 0, padding=0.02)
+        self.setYRange(-3, 0.1, padding=0)
         self.setXRange(6, 15, padding=0)
         self._line.setLogMode(False, True)
         self._none = pg.TextItem("not told by\nthe transmitter", color=DIM, anchor=(0.5, 0.5))
@@ -515,7 +537,7 @@ class _PaprPlot(_Plot):
 
     def draw(self, paprs_db: np.ndarray) -> None:
         self._none.setVisible(not len(paprs_db))
-        self._line.setData(*ccdf(paprs_db))
+        _set_curve(self._line, *ccdf(paprs_db))
 
 
 class _Counters(QtWidgets.QTableWidget):
@@ -537,13 +559,22 @@ class _Counters(QtWidgets.QTableWidget):
         self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
 
     def draw(self, rows: list[tuple[str, str, int]]) -> None:
-        if self.rowCount() != len(rows):
-            self.setRowCount(len(rows))
-        for at, (place, reason, number) in enumerate(rows):
+        lines = []  # a line for each block, then its reasons
+        for place, reason, number in rows:
+            if not lines or lines[-1][0] != place:
+                lines.append((place, None, 0))
+            lines.append((place, reason, number))
+        if self.rowCount() != len(lines):
+            self.setRowCount(len(lines))
+        for at, (place, reason, number) in enumerate(lines):
+            if reason is None:
+                self._set(at, 0, place, QtGui.QColor(_COLOURS.get(place[:2], BAD)), QtCore.Qt.AlignLeft)
+                self._set(at, 1, "", QtGui.QColor(DIM), QtCore.Qt.AlignRight)
+                continue
             grown = number != self._before.get((place, reason))
-            colour = QtGui.QColor(BAD if place == "dashboard" else TEXT if grown else DIM)
-            self._set(at, 0, f"{place}: {reason}", colour, QtCore.Qt.AlignLeft)
-            self._set(at, 1, f"{number:,}", colour, QtCore.Qt.AlignRight)
+            colour = QtGui.QColor(TEXT if grown else DIM)
+            self._set(at, 0, f"   {reason}", colour, QtCore.Qt.AlignLeft)
+            self._set(at, 1, short_number(number), colour, QtCore.Qt.AlignRight)
         self._before = {(place, reason): number for place, reason, number in rows}
 
     def _set(self, row: int, column: int, text: str, colour: QtGui.QColor, side) -> None:
