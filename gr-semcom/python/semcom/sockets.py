@@ -24,6 +24,7 @@ from semcom.errors import ConfigError, OutputError
 SERVER, CLIENT = "server", "client"  # stems of the certificates in a folder of keys
 _PUBLIC, _SECRET = ".key", ".key_secret"
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*):(?P<port>\d{1,5}|\*)")
+_CURVE_BYTES = 1024  # more than CURVE's handshake, and what it adds to a message
 _PATIENCE_S = 0.5  # a socket that was closed just now lets go of its port a moment later
 _KEEPALIVE = {
     zmq.TCP_KEEPALIVE: 1,
@@ -50,7 +51,8 @@ def open_socket(
     Args:
         kind: zmq.PUSH, zmq.SUB, ... address: tcp://HOST:PORT, ipc://PATH or inproc://NAME; to bind, HOST
             may be * (all of this machine's) and PORT may be * (a free one; ``bound_address`` tells which).
-        max_bytes: of one message that comes in; who sends more is disconnected.
+        max_bytes: of one message that comes in. Who sends more is disconnected. libzmq lets a socket that connects come
+            back only if it is opened again: a listener to whom nothing comes for seconds should do that.
         high_water: messages that wait each way; then PUSH waits and PUB drops.
         keys: folder of certificates; where given, nobody without them gets in, here or elsewhere.
         insecure: allows an address beyond this machine without keys.
@@ -67,7 +69,9 @@ def open_socket(
         raise ConfigError(f"no socket for {address}: {error}. Close other programs that use many.") from error
     try:
         socket.linger = 0
-        socket.setsockopt(zmq.MAXMSGSIZE, int(max_bytes))
+        socket.setsockopt(
+            zmq.MAXMSGSIZE, int(max_bytes) if pair is None else max(int(max_bytes), 0) + _CURVE_BYTES
+        )
         socket.set_hwm(int(high_water))
         for option, value in _KEEPALIVE.items():
             socket.setsockopt(option, value)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """SNR reports of the receiving station, for the encoder."""
 
+import time
 from functools import partial
 
 import pmt
@@ -18,6 +19,7 @@ from semcom.keys import PORT_SNR, SNR_DB, SNR_STDERR_DB, TIMESTAMP_S
 _MAX_BYTES = 65536  # who sends more is cut off; what is shorter and still too long is counted
 _HIGH_WATER = 64  # reports that wait to be heard
 _POLL_MS = 50
+_SILENCE_S = 3.0  # then the socket is opened anew: libzmq gives up on a peer that once broke the protocol
 
 
 class feedback_receiver(SocketThread, gr.basic_block):
@@ -56,11 +58,16 @@ class feedback_receiver(SocketThread, gr.basic_block):
             "feedback_receiver", partial(sockets.open_socket, zmq.SUB, address, **access, **limits)
         )
         self._tracker = SnrTracker(float(max_age_s), float(wander_db))
+        self._connects, self._silent_since_s = not bind, time.monotonic()
         self.message_port_register_out(pmt.intern(PORT_SNR))
 
     def serve(self, socket: zmq.Socket) -> None:
         if socket.poll(_POLL_MS):
+            self._silent_since_s = time.monotonic()
             self._take(socket.recv_multipart(zmq.NOBLOCK))
+        elif self._connects and time.monotonic() - self._silent_since_s > _SILENCE_S:
+            self._silent_since_s = time.monotonic()
+            self.reopen()
         self._tracker.belief()  # notices that reports have become stale
         self.set_counts(self._tracker.counters)
 
