@@ -200,7 +200,7 @@ class CaptureWriter:
     def _next_path(self) -> Path:
         self._made += 1
         now = datetime.datetime.now(datetime.timezone.utc)
-        return self.folder / f"semcom_{now:%Y%m%dT%H%M%SZ}_{self.session[:8]}_{self._made:04d}"
+        return self.folder / f"{now:%Y%m%dT%H%M%SZ}_{self.session[:8]}_{self._made:04d}"
 
     def _checkpoint_when_due(self) -> None:
         if self._open is not None and self._open.is_due(self._checkpoint_s):

@@ -84,8 +84,7 @@ def _burst_table(found: list[dict]):
     table.add_column("picture", overflow="fold", min_width=7)
     for head in ("burst", "SNR dB", "+-", "CFO Hz", "quality"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("latents", no_wrap=True)
-    table.add_column("error", overflow="fold", min_width=5)
+    table.add_column("latents, or why not", overflow="fold", min_width=12)
     for row in found:
         there = row["image_id"] is not None
         table.add_row(
@@ -96,8 +95,7 @@ def _burst_table(found: list[dict]):
             number(row["snr_stderr_db"], 2),
             number(row["cfo_hz"], 1),
             number(row["sync_quality"], 2),
-            (row["latents_sha256"] or "-")[:8],
-            escape(row["error"] or ""),
+            escape(row["error"] or (row["latents_sha256"] or "-")[:8]),
         )
     return table
 

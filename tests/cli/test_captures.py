@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom capture``, ``replay`` and ``inspect``, from files to files."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from semcom import capture
+from semcom.capture.replaying import engine, latents_sha256
+from semcom.cli.main import app
+from semcom.codec import zoo
+from semcom.modem import DetectedBurst, Modem, estimate_snr
+from semcom.pictures import pixels_sha256, samples, write_png
+
+MODEL = "cifar-1-12"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [np.ascontiguousarray(picture.pixels[60:92, 40:88]) for picture in samples()]
+
+
+@pytest.fixture(scope="module")
+def bursts(pictures):
+    """One burst a picture, ``[4, n]``, no noise to speak of."""
+    model, modem = zoo.load(MODEL), Modem()
+    with torch.inference_mode():
+        latents = torch.stack([model.encode_image(pixels, 20.0) for pixels in pictures])
+        sent = modem.modulate(latents, image_id=range(4), size=(32, 48), model_hash=model.model_hash)
+    noise = torch.randn(4, sent.shape[-1], generator=torch.Generator().manual_seed(1), dtype=sent.dtype)
+    return sent[:, 0] + 0.1 * noise
+
+
+@pytest.fixture
+def folder(bursts, tmp_path):
+    """A recording of four bursts, demodulated one by one; the last could not be read."""
+    torch.set_num_threads(1)
+    info = capture.RecordingInfo(1e6, 2.45e9, hardware="a test", engine=engine())
+    writer = capture.CaptureWriter(tmp_path / "captures", info, min_free_bytes=0)
+    for number, burst in enumerate(bursts):
+        note = capture.BurstNote(1000 + 9000 * number, 0.0, sync_quality=0.9)
+        with torch.inference_mode():
+            (got,) = Modem().demodulate([DetectedBurst(burst, note.sample_offset, 0.0, 0.9)])
+            snr = estimate_snr(got.pilots_rx[None], got.pilots_ref[None], got.pilot_dof)
+        if number == 3:
+            burst, note = 0.1 * torch.randn_like(burst), replace(note, error="header failed its CRC")
+        else:
+            note = replace(
+                note,
+                **vars(got.header),
+                snr_db=float(snr.snr_db),
+                snr_stderr_db=float(snr.stderr_db),
+                cfo_refined=got.cfo,
+                latents_sha256=latents_sha256(got.latents),
+                image=f"{number}.png",
+            )
+        writer.write(burst.numpy(), note, 1e9 + number)
+    writer.close()
+    return writer.folder
+
+
+def test_inspect_shows_every_burst_and_draws_them(folder, tmp_path):
+    done = run("inspect", folder, "--png", tmp_path / "new" / "s.png", "--json", tmp_path / "i.json")
+    assert done.exit_code == 0, done.output
+    assert all(words in done.output for words in ("0.png", "2.png", "header", "fits", "s.png"))
+    told = json.loads((tmp_path / "i.json").read_text())
+    assert [row["image_id"] for row in told["bursts"]] == [0, 1, 2, None]
+    assert told["bursts"][3]["error"] == "header failed its CRC"
+    (recording,) = told["recordings"]
+    assert (recording["bursts"], recording["bursts_read"], recording["pictures"]) == (4, 3, 3)
+    assert recording["state"] == "closed" and recording["intact"] and recording["hardware"] == "a test"
+    with Image.open(tmp_path / "new" / "s.png") as image:
+        assert image.size[0] > 1000
+
+
+def test_inspect_shows_the_first_rows_and_says_how_many_follow(folder):
+    done = run("inspect", folder, "--rows", 1)
+    assert done.exit_code == 0 and "3 bursts more" in done.output and "2.png" not in done.output
+
+
+def test_replay_writes_pictures_and_compares_latents(folder, pictures, tmp_path):
+    for number, pixels in enumerate(pictures):
+        write_png(tmp_path / "sent" / f"{number}.png", pixels)
+    options = ["--out", tmp_path / "out", "--originals", tmp_path / "sent", "--json", tmp_path / "r.json"]
+    done = run("replay", folder, *options)
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["latents_equal"] == told["latents_compared"] == 3 and told["same_engine"]
+    assert [row["image"] for row in told["pictures"]] == ["0.png", "1.png", "2.png"]
+    for row in told["pictures"]:
+        assert row["psnr_db"] > 22 and row["snr_db"] == pytest.approx(20, abs=1)
+        with Image.open(row["file"]) as image:
+            assert image.size == (48, 32)
+    assert "3 of 3" in done.output and "not read" in done.output
+
+
+def test_json_on_the_standard_output_is_json_alone(folder):
+    for command in ("inspect", "replay"):
+        assert json.loads(run(command, folder, "--json", "-").stdout)
+
+
+def test_a_recording_whose_recorder_was_killed_is_repaired(folder, tmp_path):
+    (meta,) = folder.glob("*.sigmf-meta")
+    told = json.loads(meta.read_text())
+    lines = [{"global": {k: v for k, v in told["global"].items() if k != "core:sha512"}}]
+    pairs = zip(told["captures"], told["annotations"], strict=True)
+    lines += [{"capture": c, "annotation": a} for c, a in pairs]
+    meta.with_suffix(".sigmf-journal").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    meta.unlink()
+    done = run("inspect", folder)
+    assert done.exit_code == 0 and "cut off" in done.output
+    done = run("inspect", folder, "--repair")
+    assert done.exit_code == 0 and "completed, 4 bursts" in done.output and "closed" in done.output
+    assert meta.exists() and not list(folder.glob("*.sigmf-journal"))
+
+
+@pytest.mark.parametrize("command", ["inspect", "replay"])
+def test_what_is_no_recording_is_refused_in_words(command, folder, tmp_path):
+    (meta,) = folder.glob("*.sigmf-meta")
+    assert run(command, tmp_path / "nothing").exit_code == 2
+    text = meta.read_text()
+    for wrong, words in (
+        (text[: len(text) // 2], "cut short"),
+        (text.replace("cf32_le", "ci8"), "ci8"),
+        (text.replace("semcom", "other"), "without the 'semcom' namespace"),
+    ):
+        meta.write_text(wrong)
+        done = run(command, folder)
+        assert done.exit_code == 2 and words in " ".join(done.stderr.split()), done.output
+    meta.write_text(text)
+    meta.with_suffix(".sigmf-data").unlink()
+    done = run(command, folder)
+    assert done.exit_code == 2 and "is missing" in " ".join(done.stderr.split())
+
+
+def test_an_unknown_model_and_a_bad_place_are_refused_before_anything_is_done(folder, tmp_path):
+    done = run("replay", folder, "--model", "cifar-1-11", "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "cifar-1-1" in done.stderr
+    (tmp_path / "file").touch()
+    assert run("replay", folder, "--out", tmp_path / "file").exit_code == 2
+    assert run("inspect", folder, "--png", tmp_path).exit_code == 2
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(90)
+def test_capture_replay_inspect(bursts, pictures, tmp_path):
+    """A receiver on a recorded stream, then its recording again: the same pictures, the same latents."""
+    silence = torch.zeros(4, 700, dtype=bursts.dtype)
+    line = torch.cat([torch.cat([silence, bursts], dim=1).flatten(), torch.zeros(40_000, dtype=bursts.dtype)])
+    line.numpy().tofile(tmp_path / "air.c64")
+    (tmp_path / "link.yaml").write_text(f"name: test\nmodel: {MODEL}\n")
+    with (tmp_path / "sent.log").open("w") as log:
+        for number, pixels in enumerate(pictures):
+            entry = {"image_id": number, "image": f"p{number}.png", "sha256": pixels_sha256(pixels)}
+            entry |= {"path": str(write_png(tmp_path / "sent" / f"p{number}.png", pixels)), "model": MODEL}
+            log.write(json.dumps({**entry, "sent_utc": 0.0}) + "\n")
+    options = ["--out", tmp_path / "captures", "--link", tmp_path / "link.yaml", "--seconds", 20]
+    options += [
+        "--radio",
+        f"file:{tmp_path / 'air.c64'}",
+        "--sent-log",
+        tmp_path / "sent.log",
+        "--describe",
+        "desk",
+    ]
+    done = run("capture", *options)
+    assert done.exit_code == 0, done.output
+    (recording,), _ = capture.read_recordings(tmp_path / "captures")
+    assert recording.state == "closed" and recording.checksum_fits() and len(recording.bursts) == 4
+    assert (
+        recording.global_info["core:hw"] == "desk" and recording.global_info["semcom:link"]["model"] == MODEL
+    )
+    done = run(
+        "replay", tmp_path / "captures", "--sent-log", tmp_path / "sent.log", "--json", tmp_path / "r.json"
+    )
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["latents_equal"] == told["latents_compared"] == 4
+    assert [row["image"] for row in told["pictures"]] == [f"p{n}.png" for n in range(4)]
+    assert all(row["psnr_db"] > 22 for row in told["pictures"])
+
+
+@pytest.mark.radio
+def test_capture_refuses_impossible_bounds_before_it_receives(tmp_path):
+    (tmp_path / "air.c64").write_bytes(bytes(8000))
+    options = ["--radio", f"file:{tmp_path / 'air.c64'}", "--max-file-mb", 10, "--max-total-mb", 11]
+    done = run("capture", "--out", tmp_path / "captures", *options)
+    assert done.exit_code == 2 and "max_total_bytes" in done.stderr
