@@ -12,6 +12,8 @@ from semcom.blocks.base import Guarded, check, is_number
 from semcom.radio.device import RadioProfile
 from semcom.radio.interface import Controls
 
+IDLE_MS = 1  # GNU Radio leaves a source that had nothing alone for 250 ms, unless told otherwise
+
 
 @dataclass(frozen=True)
 class Wish:

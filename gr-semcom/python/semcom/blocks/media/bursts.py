@@ -17,6 +17,7 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks.base import Guarded
+from semcom.blocks.media import IDLE_MS
 from semcom.radio.reports import TxReports
 from semcom.radio.timing import BurstCutter, BurstScheduler, BurstTimer, TaggedSamples, Time
 
@@ -105,6 +106,7 @@ class burst_emitter(gr.sync_block):
         self._ready: deque[TaggedSamples] = deque()
         self._at = 0
         self.sent_all = False
+        self.set_blkd_input_timer_value(IDLE_MS)
         self.message_port_register_in(pmt.intern(_REPORTS))
         self.set_msg_handler(pmt.intern(_REPORTS), self.on_report)
 
@@ -143,7 +145,7 @@ class burst_emitter(gr.sync_block):
         if waiting and self._schedule.over_since_s() < _LAST_ANSWER_S:
             return False
         if waiting and not self.sent_all:
-            self._guard.fail(f"the radio never answered for {waiting} bursts")
+            self._guard.fail(f"the radio never answered for {waiting} burst{'s' if waiting > 1 else ''}")
         self.sent_all = True
         return True
 

@@ -14,7 +14,7 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks.base import Guarded
-from semcom.blocks.media import End, Wish
+from semcom.blocks.media import IDLE_MS, End, Wish
 from semcom.radio.samples import usable
 from semcom.sockets import open_socket
 
@@ -99,6 +99,7 @@ class zmq_pull(_Socket, gr.sync_block):
     def __init__(self, wish: Wish):
         gr.sync_block.__init__(self, name="zmq_pull", in_sig=None, out_sig=[np.complex64])
         self.init_socket(zmq.PULL, wish, bind=False)
+        self.set_blkd_input_timer_value(IDLE_MS)
         self._left = np.zeros(0, np.complex64)
 
     def work(self, input_items, output_items) -> int:

@@ -1,0 +1,568 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Radio sink and source on every medium; USRPs are played by a fake one with virtual time."""
+
+import os
+import socket
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pmt
+import pytest
+import zmq
+from gnuradio import blocks as gr_blocks
+from gnuradio import gr
+from radio_bench import wait_until
+
+from semcom import blocks, keys
+from semcom.blocks.media import bursts as burst_blocks
+from semcom.blocks.media import soapy, usrp
+from semcom.blocks.pdu import Pdu
+from semcom.errors import ConfigError, OutputError
+from semcom.modem import Modem, StreamDetector
+from semcom.radio.device import Calibration, RadioProfile, Side, save_device
+from semcom.radio.fake import FakeRadio, FakeUsrpSink
+from semcom.radio.timing import Time
+
+pytestmark = pytest.mark.timeout(90)
+RATE = 1e6
+
+
+def noise(count=100_000, seed=0):
+    random = np.random.default_rng(seed)
+    return (random.normal(size=count) + 1j * random.normal(size=count)).astype(np.complex64)
+
+
+def free_port() -> str:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{trial.getsockname()[1]}"
+
+
+def run(*chain):
+    top = gr.top_block("test", catch_exceptions=True)
+    top.connect(*chain)
+    top.run()
+
+
+class Running:
+    """A flowgraph that is stopped at the end."""
+
+    def __init__(self, *chain):
+        self.chain = chain
+        self.top = gr.top_block("test", catch_exceptions=True)
+        self.top.connect(*chain)
+
+    def __enter__(self):
+        self.top.start()
+        return self
+
+    def __exit__(self, *_):
+        self.top.stop()
+        self.top.wait()
+
+
+def tag(offset, key):
+    made = gr.tag_t()
+    made.offset, made.key, made.value = offset, pmt.intern(key), pmt.PMT_T
+    return made
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_file_there_and_back_with_its_end(tmp_path):
+    samples = noise()
+    sink = blocks.radio_sink(f"file:{tmp_path}/air.c64")
+    run(gr_blocks.vector_source_c(samples, tags=[tag(99_999, keys.TAG_END)]), sink)
+    assert sink.sent_all() and sink.wait_sent(0)
+    back = gr_blocks.vector_sink_c()
+    run(blocks.radio_source(f"file:{tmp_path}/air.c64"), back)
+    assert np.array_equal(np.array(back.data(), np.complex64), samples)
+    assert [(t.offset, pmt.symbol_to_string(t.key)) for t in back.tags()] == [(99_999, keys.TAG_END)]
+
+
+def test_file_that_exists_is_left_alone_unless_asked(tmp_path):
+    path = tmp_path / "air.c64"
+    path.write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="exists and is left as it is"):
+        blocks.radio_sink(f"file:{path}")
+    assert path.read_bytes() == b"precious"
+    run(gr_blocks.vector_source_c(noise(10)), blocks.radio_sink(f"file:{path}", overwrite=True))
+    assert path.stat().st_size == 80
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="no file of samples"):
+        blocks.radio_source(f"file:{tmp_path}/none.c64")
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(ConfigError, match="not a single sample"):
+        blocks.radio_source(f"file:{tmp_path}/empty")
+    with pytest.raises(OutputError):
+        blocks.radio_sink(f"file:{tmp_path}/empty/air.c64")
+
+
+def test_file_cut_short_and_with_numbers_that_are_none(tmp_path):
+    samples = noise(1000)
+    samples[[3, 500]] = np.nan, 1e30
+    (tmp_path / "air.c64").write_bytes(samples.tobytes() + b"abc")
+    source, back = blocks.radio_source(f"file:{tmp_path}/air.c64"), gr_blocks.vector_sink_c()
+    run(source, back)
+    got = np.array(back.data(), np.complex64)
+    assert len(got) == 1000 and got[3] == got[500] == 0 and np.array_equal(got[4:500], samples[4:500])
+    assert any("cut in the middle" in reason for reason in source.counters)
+    assert any("no numbers" in reason for reason in source.counters)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_full_disk_is_told_and_ends_the_flowgraph():
+    sink = blocks.radio_sink("file:/dev/full", overwrite=True)
+    run(gr_blocks.vector_source_c(noise(1000)), sink)
+    assert any("cannot be written any further" in reason for reason in sink.counters)
+    assert isinstance(sink.error, OutputError)
+
+
+# -- ZMQ -------------------------------------------------------------------------------------------
+
+
+def test_zmq_there_and_back_although_the_listener_comes_late_and_again():
+    address, samples = free_port(), noise(400_000)
+    sink = blocks.radio_sink(f"zmq:{address}")
+    got = []
+    with Running(gr_blocks.vector_source_c(samples, tags=[tag(399_999, keys.TAG_END)]), sink):
+        time.sleep(0.2)
+        assert not sink.sent_all()
+        for share in (100_000, 300_000):
+            back = gr_blocks.vector_sink_c()
+            with Running(
+                blocks.radio_source(f"zmq:{address}"), gr_blocks.throttle(8, 2e6), back
+            ):  # slow: messages wait
+                wait_until(
+                    lambda b=back, n=share: len(b.data()) >= n or sink.sent_all(), 10, lambda: "samples"
+                )
+                time.sleep(0.2)
+            got += list(back.data())
+        assert sink.wait_sent(5)
+    assert sink.counters["samples sent"] == 400_000
+    # what waited for the first listener went with it; nothing else is lost, and the order is kept
+    got = np.array(got, np.complex64)
+    assert len(got) > 150_000 and got[0] == samples[0] and got[-1] == samples[-1]
+
+
+def test_zmq_is_lossless_for_one_listener():
+    address, samples = free_port(), noise(300_000)
+    sink, back = blocks.radio_sink(f"zmq:{address}"), gr_blocks.vector_sink_c()
+    with Running(blocks.radio_source(f"zmq:{address}"), back):
+        with Running(gr_blocks.vector_source_c(samples), sink):
+            wait_until(lambda: len(back.data()) >= 300_000, 10, lambda: f"samples, {len(back.data())}")
+    assert np.array_equal(np.array(back.data(), np.complex64), samples)
+
+
+def test_zmq_understands_gr_zeromq_both_ways():
+    zeromq = pytest.importorskip("gnuradio.zeromq")
+    samples = noise(50_000)
+    for theirs_sends in (True, False):
+        address, back = free_port(), gr_blocks.vector_sink_c()
+        if theirs_sends:
+            sink, source = zeromq.push_sink(8, 1, address), blocks.radio_source(f"zmq:{address}")
+        else:
+            sink, source = blocks.radio_sink(f"zmq:{address}"), zeromq.pull_source(8, 1, address)
+        with Running(source, back), Running(gr_blocks.vector_source_c(samples), sink):
+            wait_until(lambda b=back: len(b.data()) >= 50_000, 10, lambda: "samples")
+        assert np.array_equal(np.array(back.data(), np.complex64), samples)
+
+
+def test_zmq_garbage_is_counted_and_the_source_lives_on():
+    address, samples = free_port(), noise(1000)
+    push = zmq.Context.instance().socket(zmq.PUSH)
+    push.bind(address)
+    try:
+        source, back = blocks.radio_source(f"zmq:{address}"), gr_blocks.vector_sink_c()
+        with Running(source, back):
+            bad = samples.copy()
+            bad[7] = np.inf
+            for message in (b"garbage", b"", b"x" * 12, bad.tobytes(), samples.tobytes()):
+                push.send(message)
+            wait_until(lambda: len(back.data()) >= 2000, 10, lambda: f"{dict(source.counters)}")
+        got = np.array(back.data(), np.complex64)
+        assert np.array_equal(got[1000:], samples) and got[7] == 0
+        assert source.counters["message that is no whole number of samples, left out"] == 2
+        assert source.counters["samples that are no numbers or absurdly large, put to zero"] == 1
+    finally:
+        push.close(0)
+
+
+def test_zmq_port_in_use_and_other_machines_are_refused_in_words():
+    address = free_port()
+    first = blocks.radio_sink(f"zmq:{address}")
+    with pytest.raises(ConfigError, match="in use"):
+        blocks.radio_sink(f"zmq:{address}")
+    del first
+    for make in (blocks.radio_sink, blocks.radio_source):
+        with pytest.raises(ConfigError, match="other machines"):
+            make("zmq:tcp://192.0.2.1:5550")
+
+
+def test_zmq_flowgraph_can_be_started_again():
+    address = free_port()
+    sink, back = blocks.radio_sink(f"zmq:{address}"), gr_blocks.vector_sink_c()
+    sending = Running(gr_blocks.null_source(8), sink)
+    receiving = Running(blocks.radio_source(f"zmq:{address}"), gr_blocks.throttle(8, 1e6), back)
+    for _ in range(2):
+        before = len(back.data())
+        with sending, receiving:
+            wait_until(lambda n=before: len(back.data()) > n, 5, lambda: "samples")
+    assert sink.error is None
+
+
+# -- arguments -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [blocks.radio_sink, blocks.radio_source])
+def test_arguments_are_checked_in_words(make, tmp_path):
+    with pytest.raises(ConfigError, match="none of usrp"):
+        make("carrier-pigeon")
+    with pytest.raises(ConfigError, match="sample_rate_hz"):
+        make("zmq", sample_rate_hz=0)
+    with pytest.raises(ConfigError, match="gain_db"):
+        make("zmq", gain_db=float("nan"))
+    with pytest.raises(ConfigError, match="did you mean 'b210'"):
+        make("usrp", device="b211")
+    with pytest.raises(ConfigError, match="soapy"):
+        make("usrp", device="pluto")
+
+
+@pytest.mark.parametrize("make", [blocks.radio_sink, blocks.radio_source])
+@pytest.mark.parametrize("radio", ["usrp:serial=000000", "soapy:driver=plutosdr,uri=ip:127.0.0.1"])
+def test_a_radio_that_is_not_there(make, radio):
+    pytest.importorskip(f"gnuradio.{'uhd' if radio.startswith('usrp') else 'soapy'}")
+    with pytest.raises(ConfigError, match="connected|not installed"):
+        make(radio)
+
+
+# -- a USRP that is not there ----------------------------------------------------------------------
+
+
+class FakeUhdBlock(gr.sync_block):
+    """What gr-uhd's blocks offer, in front of a FakeRadio; the clock moves a little whenever it is looked at."""
+
+    def __init__(self, radio, transmit):
+        gr.sync_block.__init__(
+            self, "fake usrp", [np.complex64] if transmit else None, None if transmit else [np.complex64]
+        )
+        self.radio, self.transmit, self.sink = radio, transmit, FakeUsrpSink(radio)
+        self.lock = threading.RLock()
+        self.feed = []  # receiving: pieces to hand out
+        self.set_blkd_input_timer_value(1)
+        if transmit:
+            radio.on_event = self.tell
+            self.message_port_register_out(pmt.intern("async_msgs"))
+
+    def tell(self, event):
+        codes = pmt.list1(pmt.intern(event))
+        value = pmt.dict_add(pmt.make_dict(), pmt.intern("event_code"), codes)
+        self.message_port_pub(pmt.intern("async_msgs"), pmt.cons(pmt.intern("uhd_async_msg"), value))
+
+    def start(self):
+        if self.transmit:
+            self.sink.start()
+        return True
+
+    def work(self, input_items, output_items):
+        if self.transmit:
+            samples, start = input_items[0], self.nitems_read(0)
+            tags = [
+                (t.offset - start, pmt.symbol_to_string(t.key), _value(t.value))
+                for t in self.get_tags_in_window(0, 0, len(samples))
+            ]
+            with self.lock:
+                return self.sink.work(samples, tags)
+        if not self.feed:
+            return -1
+        if len(self.feed[0].samples) > len(output_items[0]):
+            return 0
+        piece = self.feed.pop(0)
+        output_items[0][: len(piece.samples)] = piece.samples
+        for position, key, value in piece.tags:
+            value = pmt.to_pmt(value) if not isinstance(value, Time) else _time_tuple(value)
+            self.add_item_tag(0, self.nitems_written(0) + position, pmt.intern(key), value)
+        return len(piece.samples)
+
+    def get_time_now(self):
+        with self.lock:
+            self.radio.advance(0.002)
+            now = self.radio.now
+        return SimpleNamespace(get_full_secs=lambda: now.whole, get_frac_secs=lambda: now.fraction)
+
+    def get_antennas(self, channel):
+        return self.radio.antennas()
+
+    def set_antenna(self, name, channel):
+        self.radio.set_antenna(name)
+
+    def set_subdev_spec(self, name, board):
+        if name != "A:A":
+            raise RuntimeError("LookupError: KeyError: nothing of that name")
+        self.radio.set_subdev(name)
+
+    def set_clock_source(self, name, board):
+        self.radio.set_clocks(name, "")
+
+    def set_time_source(self, name, board):
+        pass
+
+    def set_samp_rate(self, rate):
+        self.radio.set_sample_rate_hz(rate)
+
+    def get_samp_rate(self):
+        return self.radio.sample_rate_hz
+
+    def set_center_freq(self, frequency, channel):
+        self.radio.set_centre_frequency_hz(frequency)
+
+    def get_center_freq(self, channel):
+        return self.radio.centre_frequency_hz
+
+    def set_gain(self, gain, channel):
+        self.radio.set_gain_db(gain)
+
+    def get_gain(self, channel):
+        return self.radio.gain_db
+
+
+def _value(value):
+    if pmt.is_tuple(value):
+        return Time(pmt.to_uint64(pmt.tuple_ref(value, 0)), pmt.to_double(pmt.tuple_ref(value, 1)))
+    return pmt.to_python(value)
+
+
+def _time_tuple(time):
+    return pmt.make_tuple(pmt.from_uint64(time.whole), pmt.from_double(time.fraction))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A fake radio behind ``usrp``; the arguments that it was opened with are its ``args``."""
+    radio = FakeRadio(now=Time(1000, 0.5))
+    radio.block = None
+
+    def make(transmit):
+        def opened(args):
+            radio.args, radio.block = args, FakeUhdBlock(radio, transmit)
+            return radio.block
+
+        return opened
+
+    monkeypatch.setattr(usrp, "make_sink", make(True))
+    monkeypatch.setattr(usrp, "make_source", make(False))
+    return radio
+
+
+def modulated_latents(modulator, pictures=6):
+    random = np.random.default_rng(3)
+    latents = [
+        (random.normal(size=2048) + 1j * random.normal(size=2048)).astype(np.complex64)
+        for _ in range(pictures)
+    ]
+    for number, vector in enumerate(latents):
+        vector /= np.sqrt(np.mean(np.abs(vector) ** 2))
+        meta = {keys.IMAGE_ID: number, keys.HEIGHT: 32, keys.WIDTH: 32, keys.MODEL_HASH: 5}
+        modulator.enqueue(Pdu(meta, vector))
+    modulator.enqueue(Pdu.end())
+
+
+def test_modulator_through_a_usrp_every_burst_is_on_the_air_and_acknowledged(fake):
+    """From latents to the air: detected again, every one, at the time it was given; the sink outlives the stream
+    until all is acknowledged."""
+    modulator = blocks.burst_modulator(idle="wait", amplitude=0.25, tx_tags=True)
+    sink = blocks.radio_sink("usrp:type=b200", RATE, 2.45e9, 20.0)
+    with Running(modulator, sink):
+        modulated_latents(modulator)
+        assert sink.wait_sent(30), dict(sink.counters)
+    bursts = modulator.counters["bursts sent"]
+    assert bursts >= 6
+    assert (
+        sink.counters["bursts acknowledged by the radio"] == bursts + 2
+    )  # the lead-in, and the silence at the end
+    assert not any("(L)" in reason or "(U)" in reason for reason in sink.counters)
+    first = fake.on_air[0][0]
+    assert first >= 1001e6, "less than half a second of lead"
+    last = max(at + len(samples) for at, samples in fake.on_air)
+    air = fake.transmitted(first, last - first)
+    found = StreamDetector(Modem()).push(np.concatenate([air, np.zeros(200_000, np.complex64)]))
+    assert len(found) == bursts
+
+
+@pytest.mark.parametrize("with_lead_in, right", [(True, 20), (False, 19)])
+def test_the_lead_in_makes_the_difference(fake, monkeypatch, with_lead_in, right):
+    """Twenty short bursts through the blocks: one of them is wrong without the lead-in, none with it."""
+    timer = burst_blocks.BurstTimer
+    monkeypatch.setattr(burst_blocks, "BurstTimer", lambda scheduler: timer(scheduler, with_lead_in))
+    sink = blocks.radio_sink("usrp")
+    tags = [tag(at, key) for n in range(20) for at, key in ((n * 1000, "tx_sob"), (n * 1000 + 999, "tx_eob"))]
+    run(gr_blocks.vector_source_c(noise(20_000), tags=tags), sink)
+    assert sink.counters["bursts acknowledged by the radio"] == right + with_lead_in
+    assert any("never answered for 1 burst" in reason for reason in sink.counters) == (right < 20)
+
+
+def test_samples_outside_of_bursts_are_not_sent(fake):
+    sink = blocks.radio_sink("usrp")
+    stream = noise(30_000)
+    tags = [tag(1000, "tx_sob"), tag(1999, "tx_eob"), tag(5000, "tx_sob"), tag(24_999, "tx_eob")]
+    top = gr.top_block("test", catch_exceptions=True)
+    top.connect(gr_blocks.vector_source_c(stream, tags=tags), sink)
+    top.run()  # ends by itself although no end was tagged
+    on_air = np.concatenate([samples for _, samples in fake.on_air])
+    assert np.array_equal(on_air[4:1004], stream[1000:2000])  # after the lead-in
+    assert np.array_equal(on_air[1068:21_068], stream[5000:25_000])
+    assert sink.counters["samples outside of bursts, not sent"] == 9000
+    assert sink.sent_all()
+
+
+def test_reports_of_the_radio_are_counted_in_words(fake):
+    sink = blocks.radio_sink("usrp")
+    for event in (
+        "time_error",
+        "underflow",
+        "underflow_in_packet",
+        "seq_error",
+        "seq_error_in_burst",
+        "burst_ack",
+        "x",
+    ):
+        for block in sink._end.blocks:
+            if hasattr(block, "on_report"):
+                codes = pmt.list1(pmt.intern(event))
+                content = pmt.dict_add(pmt.make_dict(), pmt.intern("event_code"), codes)
+                block.on_report(pmt.cons(pmt.intern("uhd_async_msg"), content))
+                block.on_report(pmt.intern("garbage")) if event == "x" else None
+    words = " / ".join(sink.counters)
+    for letter in (
+        "(L): burst came too late",
+        "(U): the computer did not deliver",
+        "(S): packets",
+        "acknowledged",
+    ):
+        assert letter in words
+    assert "event 'x' of the radio" in words and "no report" in words
+
+
+def test_clipped_gain_and_frequency_are_told_with_what_the_radio_took(fake):
+    sink = blocks.radio_sink("usrp", RATE, 50e6, 90.0)
+    words = " / ".join(sink.counters)
+    assert "tx gain: the radio took 76 dB instead of 90" in words
+    assert "tx frequency: the radio took 70000000 Hz instead of 50000000" in words
+    sink.set_gain_db(33.0)
+    sink.set_centre_frequency_hz(1e9)
+    assert (fake.gain_db, fake.centre_frequency_hz) == (33.0, 1e9)
+
+
+def test_profile_of_a_radio_is_obeyed(fake, tmp_path):
+    profile = RadioProfile(
+        name="mine",
+        args="type=b200",
+        clock_source="external",
+        master_clock_rate_hz=32e6,
+        tx=Side(antenna="RX2", subdev="A:A", gain_max_db=30.0),
+        rx=Side(antenna="TX/RX2"),
+        calibration=Calibration(frequency_hz=1e9, frequency_offset_hz=500.0),
+    )
+    path = str(save_device(profile, tmp_path / "mine.yaml"))
+    sink = blocks.radio_sink("usrp:serial=7", RATE, 2e9, 30.0, device=path)
+    assert fake.args == "type=b200,serial=7,master_clock_rate=3.2e+07"
+    assert (fake.antenna, fake.subdev, fake.clocks) == ("RX2", "A:A", ("external", ""))
+    assert fake.centre_frequency_hz == pytest.approx(2e9 + 1000)
+    with pytest.raises(ConfigError, match="31 dB is outside the limits"):
+        blocks.radio_sink("usrp", RATE, 2e9, 31.0, device=path)
+    sink.set_gain_db(60.0)
+    assert fake.gain_db == 30.0 and any("held at the profile's limit" in reason for reason in sink.counters)
+    with pytest.raises(ConfigError, match="no antenna 'TX/RX2': choose one of TX/RX, RX2"):
+        blocks.radio_source("usrp", RATE, 2e9, 0.0, device=path)
+
+
+def test_a_rate_that_the_clock_does_not_divide_to_is_refused(fake):
+    with pytest.raises(ConfigError, match="instead of 3e"):
+        blocks.radio_sink("usrp", 3e6)
+
+
+def test_overflow_is_counted_with_what_it_cost(fake):
+    source = blocks.radio_source("usrp", RATE, 2.4e9)
+    back = gr_blocks.vector_sink_c()
+    fake.signal = lambda at: at.astype(np.complex64)
+    block = fake.block
+    block.feed = [fake.receive(4000) for _ in range(3)]
+    fake.overflow(1234)
+    block.feed += [fake.receive(4000) for _ in range(3)]
+    run(source, back)
+    assert len(back.data()) == 24_000
+    assert source.counters["received samples lost to overflows"] == 1234
+    assert sum(n for reason, n in source.counters.items() if reason.startswith("overflow (O)")) == 1
+    times = [t for t in back.tags() if pmt.symbol_to_string(t.key) == "rx_time"]
+    assert [t.offset for t in times] == [0, 12_000]  # for whoever wants them downstream
+
+
+def test_dc_and_image_are_corrected_as_measured(fake, tmp_path):
+    clean = noise(20_000)
+    profile = RadioProfile(calibration=Calibration(dc_re=0.01, dc_im=-0.02, image_re=0.03, image_im=0.01))
+    path = str(save_device(profile, tmp_path / "mine.yaml"))
+    image, dc = profile.calibration.image, profile.calibration.dc
+    received = (clean + image * np.conj(clean)) / (1 - abs(image) ** 2) + dc
+    back = gr_blocks.vector_sink_c()
+    source = blocks.radio_source("usrp", RATE, 2.4e9, device=path)
+    piece = fake.receive(4000)
+    for at in range(0, 20_000, 4000):
+        fake.block.feed.append(type(piece)(received[at : at + 4000].astype(np.complex64), []))
+    run(source, back)
+    assert np.allclose(np.array(back.data()), clean, atol=1e-5)
+
+
+def test_a_soapy_device_is_set_through_the_same_interface(tmp_path):
+    class Block:
+        """What gr-soapy's blocks offer."""
+
+        def __init__(self):
+            self.radio = FakeRadio(names=("A", "B"))
+
+        def list_antennas(self, channel):
+            return self.radio.names
+
+        def set_antenna(self, channel, name):
+            self.radio.set_antenna(name)
+
+        def set_sample_rate(self, channel, rate):
+            self.radio.set_sample_rate_hz(rate)
+
+        def get_sample_rate(self, channel):
+            return self.radio.sample_rate_hz
+
+        def set_frequency(self, channel, frequency):
+            self.radio.set_centre_frequency_hz(frequency)
+
+        def get_frequency(self, channel):
+            return self.radio.centre_frequency_hz
+
+        def set_gain(self, channel, gain):
+            self.radio.set_gain_db(gain)
+
+        def get_gain(self, channel):
+            return self.radio.gain_db
+
+    from semcom.radio.interface import Controls
+
+    said, block = [], Block()
+    profile = RadioProfile(driver="soapy", rx=Side(antenna="B"))
+    Controls(soapy.SoapyDevice(block), profile, False, said.append).configure(1e6, 2.4e9, 99.0)
+    assert block.radio.antenna == "B" and block.radio.gain_db == 76
+    assert said == ["rx gain: the radio took 76 dB instead of 99"]
+
+
+def test_receive_hands_out_stretches_one_after_the_other(tmp_path):
+    from semcom.blocks.receive import receive
+
+    noise(100_000).tofile(tmp_path / "air.c64")
+    source = blocks.radio_source(f"file:{tmp_path}/air.c64")
+    assert len(receive(source, 10_000, RATE)) == 10_000
+    source = blocks.radio_source(f"file:{tmp_path}/air.c64")
+    with pytest.raises(ConfigError, match="only 80000 of 90000 samples"):
+        receive(source, 90_000, RATE)
