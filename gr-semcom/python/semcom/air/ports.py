@@ -16,43 +16,14 @@ _MAX_BYTES_ON_WIRE = 2 * MAX_MESSAGE_BYTES  # beyond it the sender is disconnect
 _LARGEST_VALUE = 1e6
 _MESSAGES_AT_ONCE = 64
 _IN_QUEUE, _OUT_QUEUE_S = 64, 0.5
+_GIVEN_UP_S = 0.3  # ZMQ says sooner that it will call again
 
 
-class _Watched:
-    """A socket and who is at its other end."""
-
-    def __init__(self, socket: zmq.Socket, arrived: int):
-        self.socket = socket
-        self.monitor = socket.get_monitor_socket(arrived | zmq.EVENT_DISCONNECTED)
-        self._arrived = arrived
-        self._peers: set[int] = set()
-        self.counters: Counter[str] = Counter()
-
-    @property
-    def peers(self) -> int:
-        return len(self._peers)
-
-    def watch(self) -> None:
-        """Reads who came and who went."""
-        while True:
-            try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            if event["event"] == self._arrived:
-                self._peers.add(event["value"])
-                self.counters["connections made"] += 1
-            elif event["value"] in self._peers:
-                self._peers.discard(event["value"])
-                self.counters["connections lost"] += 1
-
-    def close(self) -> None:
-        self.socket.disable_monitor()
-        self.socket.close(0)
-
-
-class TransmitterPort(_Watched):
+class TransmitterPort:
     """Listens to one transmitter; it may come and go.
+
+    Attributes:
+        connected: whether it is there, as far as we know: before its first sample we may not.
 
     Args:
         room_samples: how many samples wait here; more wait at the transmitter.
@@ -60,12 +31,39 @@ class TransmitterPort(_Watched):
     """
 
     def __init__(self, address: str, room_samples: int, hold_samples: int, hold_s: float, **keys):
-        socket = open_socket(
+        self.socket = open_socket(
             zmq.PULL, address, bind=False, max_bytes=_MAX_BYTES_ON_WIRE, high_water=_IN_QUEUE, **keys
         )
-        super().__init__(socket, zmq.EVENT_CONNECTED)
+        self.monitor = self.socket.get_monitor_socket(
+            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+        )
+        self.counters: Counter[str] = Counter()
+        self.connected = False
         self.queue = SampleQueue(hold_samples, hold_s)
-        self._room = room_samples
+        self._address, self._room = address, room_samples
+        self._hung_up_s: float | None = None
+
+    def watch(self) -> None:
+        """Reads who came and who went."""
+        for event, _ in _events(self.monitor):
+            if event == zmq.EVENT_DISCONNECTED:
+                self.connected, self._hung_up_s = False, time.monotonic()
+                self.counters["connections lost"] += 1
+            else:
+                self._hung_up_s = None
+                self.connected = event == zmq.EVENT_CONNECTED
+
+    def tend(self) -> None:
+        """Calls again where ZMQ has given up on a transmitter for good: it does so after a message beyond all limits."""
+        if self._hung_up_s is None or time.monotonic() - self._hung_up_s < _GIVEN_UP_S:
+            return
+        if self.has_room and not self.socket.poll(0):  # nothing is left to be read
+            self._hung_up_s = None
+            self.socket.disconnect(self._address)
+            self.socket.connect(self._address)
+
+    def close(self) -> None:
+        _close(self.socket)
 
     @property
     def has_room(self) -> bool:
@@ -81,7 +79,7 @@ class TransmitterPort(_Watched):
                 message = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            heard = True
+            heard = self.connected = True
             samples = self._samples(message)
             self.counters["samples received"] += len(samples)
             self.queue.push(samples, time.monotonic())
@@ -110,15 +108,39 @@ class TransmitterPort(_Watched):
         return samples.astype(np.complex64, copy=False)
 
 
-class ReceiverPort(_Watched):
+class ReceiverPort:
     """Feeds one receiver; it may come and go. Nothing here waits longer than it is told to."""
 
     def __init__(self, address: str, sample_rate_hz: float, block_samples: int, **keys):
         high_water = max(4, round(_OUT_QUEUE_S * sample_rate_hz / block_samples))
-        socket = open_socket(zmq.PUSH, address, bind=True, max_bytes=2**16, high_water=high_water, **keys)
-        super().__init__(socket, zmq.EVENT_ACCEPTED)
-        self.address = bound_address(socket)
+        self.socket = open_socket(
+            zmq.PUSH, address, bind=True, max_bytes=2**16, high_water=high_water, **keys
+        )
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self.counters: Counter[str] = Counter()
+        self.address = bound_address(self.socket)
+        self._peers: set[int] = set()
         self._stalled = False
+
+    @property
+    def connected(self) -> int:
+        """How many receivers are there; more than one share the samples between them."""
+        return len(self._peers)
+
+    def watch(self) -> None:
+        """Reads who came and who went."""
+        for event, peer in _events(self.monitor):
+            if event == zmq.EVENT_ACCEPTED:
+                self._peers.add(peer)
+                self.counters["connections made"] += 1
+            elif peer in self._peers:
+                self._peers.discard(peer)
+                self.counters["connections lost"] += 1
+        if len(self._peers) > 1:
+            self.counters["receivers at once (they share the samples)"] = len(self._peers)
+
+    def close(self) -> None:
+        _close(self.socket)
 
     def send(self, samples: np.ndarray, patience_s: float) -> None:
         """Offers samples; drops and counts them where nobody takes them.
@@ -130,14 +152,16 @@ class ReceiverPort(_Watched):
             return
         message = samples.tobytes()
         sent = self._offer(message)
-        if not sent and self.peers and patience_s and not self._stalled:
+        if not sent and self.connected and patience_s and not self._stalled:
             deadline = time.monotonic() + patience_s
-            while not sent and self.peers and (left := deadline - time.monotonic()) > 0:
+            while not sent and self.connected and (left := deadline - time.monotonic()) > 0:
                 self.socket.poll(min(1000 * left, 50), zmq.POLLOUT)
                 sent = self._offer(message)
                 self.watch()
         self._stalled = not sent
-        lost = "samples dropped, receiver too slow" if self.peers else "samples dropped, no receiver there"
+        lost = (
+            "samples dropped, receiver too slow" if self.connected else "samples dropped, no receiver there"
+        )
         self.counters["samples sent" if sent else lost] += len(samples)
 
     def _offer(self, message: bytes) -> bool:
@@ -147,6 +171,17 @@ class ReceiverPort(_Watched):
             return False
         return True
 
-    def watch(self) -> None:
-        super().watch()
-        self.counters["most receivers at once"] = max(self.counters["most receivers at once"], self.peers)
+
+def _events(monitor: zmq.Socket):
+    """What a monitor has to tell: events and their values (the connection's file descriptor)."""
+    while True:
+        try:
+            told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            return
+        yield told["event"], told["value"]
+
+
+def _close(socket: zmq.Socket) -> None:
+    socket.disable_monitor()
+    socket.close(0)

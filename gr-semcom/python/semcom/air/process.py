@@ -104,11 +104,11 @@ class VirtualAir:
             "skipped_s": self._skipped_s,
             "flushes": self._flushes,
             "transmitters": {
-                name: {"connected": port.peers} | dict(port.counters)
+                name: {"connected": int(port.connected)} | dict(port.counters)
                 for name, port in self.transmitters.items()
             },
             "receivers": {
-                name: {"connected": port.peers} | dict(port.counters) | played[name]
+                name: {"connected": port.connected} | dict(port.counters) | played[name]
                 for name, port in self.receivers.items()
             },
         }
@@ -163,6 +163,7 @@ class VirtualAir:
             poller.register(port.monitor, zmq.POLLIN)
             owners[port.monitor] = port.watch
         for port in self.transmitters.values():
+            port.tend()
             if port.has_room:
                 poller.register(port.socket, zmq.POLLIN)
                 owners[port.socket] = port.listen
