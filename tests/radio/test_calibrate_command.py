@@ -48,10 +48,10 @@ def measured(what, recording, out, *more):
 
 def test_each_measurement_adds_to_the_profile_of_the_one_before(recording, tmp_path):
     a, b, c, d = (tmp_path / f"{name}.yaml" for name in "abcd")
-    measured("noise-floor", recording, a, "--device", "b200", "--gain-db", "20")
-    measured("gain-sweep", recording, b, "--device", str(a), "--gain-db", "10")
-    measured("offset", recording, c, "--device", str(b), "--tone", "50000", "--frequency", "1e9")
-    profile = measured("iq-dc", recording, d, "--device", str(c))
+    measured("noise-floor", recording, a, "--hardware", "b200", "--gain-db", "20")
+    measured("gain-sweep", recording, b, "--hardware", str(a), "--gain-db", "10")
+    measured("offset", recording, c, "--hardware", str(b), "--tone-hz", "50000", "--frequency-hz", "1e9")
+    profile = measured("iq-dc", recording, d, "--hardware", str(c))
     found = profile.calibration
     assert profile.name == "USRP B200" and profile.tested_by == "nobody"
     assert found.noise_floor_dbfs == pytest.approx(-57, abs=0.3)
@@ -75,11 +75,11 @@ def test_an_existing_file_stays(recording, tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["offset", "--tone", "9e5"], "outside what"),
+        (["offset", "--tone-hz", "9e5"], "outside what"),
         (["noise-floor", "--gain-db", "1", "--gain-db", "2"], "one gain"),
         (["noise-floor", "--seconds", "5"], "only"),
-        (["offset", "--frequency", "0"], "give --frequency"),
-        (["noise-floor", "--device", "b20"], "b200"),
+        (["offset", "--frequency-hz", "0"], "give --frequency-hz"),
+        (["noise-floor", "--hardware", "b20"], "b200"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_words(recording, tmp_path, arguments, words):

@@ -26,7 +26,7 @@ def calibrate(
         typer.Argument(
             help="noise-floor: nothing connected, a terminator on the antenna socket. "
             "gain-sweep: the strongest signal to expect is sent meanwhile. "
-            "offset: an unmodulated carrier is sent at --frequency + --tone. "
+            "offset: an unmodulated carrier is sent at --frequency-hz + --tone-hz. "
             "iq-dc: noise or bursts at a good level."
         ),
     ],
@@ -35,13 +35,18 @@ def calibrate(
         str, typer.Option("--radio", help="usrp[:ARGS], soapy:ARGS, zmq[:ENDPOINT] or file:PATH.")
     ] = ("usrp"),
     device: Annotated[
-        str, typer.Option("--device", help="Radio profile to begin with: a name, or the path of a YAML file.")
+        str,
+        typer.Option(
+            "--hardware",
+            metavar="NAME",
+            help="Radio profile to begin with: a name, or the path of a YAML file.",
+        ),
     ] = "",
     link: Annotated[
         str, typer.Option("--link", metavar="FILE", help="Link profile: sample rate, frequency and gain.")
     ] = "",
     frequency: Annotated[
-        float | None, typer.Option("--frequency", min=0, max=1e11, help="Centre frequency in Hz.")
+        float | None, typer.Option("--frequency-hz", min=0, max=1e11, help="Centre frequency in Hz.")
     ] = None,
     sample_rate: Annotated[
         float | None, typer.Option("--sample-rate", min=1e3, max=1e9, help="Samples per second.")
@@ -53,7 +58,7 @@ def calibrate(
     tone: Annotated[
         float,
         typer.Option(
-            "--tone", callback=options._finite, help="Where the carrier is sent, in Hz from the centre."
+            "--tone-hz", callback=options._finite, help="Where the carrier is sent, in Hz from the centre."
         ),
     ] = 0.0,
     seconds: Annotated[float, typer.Option("--seconds", min=0.01, max=60, help="How long to listen.")] = 1.0,
@@ -80,7 +85,7 @@ def calibrate(
     if what is not Measurement.gain_sweep and len(gains) > 1:
         raise ConfigError(f"{what.value} is measured at one gain: give --gain-db once.")
     if abs(tone) > rate_hz / 2:
-        raise ConfigError(f"--tone {tone:g} Hz is outside what {rate_hz:g} samples per second show.")
+        raise ConfigError(f"--tone-hz {tone:g} Hz is outside what {rate_hz:g} samples per second show.")
     source = radio_source(radio, rate_hz, frequency_hz, gains[0], device)
 
     def listen():
@@ -89,7 +94,7 @@ def calibrate(
     results = _MEASURE[what](source, listen, rate_hz, frequency_hz, gains, tone, profile, console())
     today = datetime.date.today().isoformat()
     save_device(profile.measured(date=today, sample_rate_hz=rate_hz, **results), out, overwrite)
-    console().print(f"Written to {out}. Use it with --device {out}.", soft_wrap=True, markup=False)
+    console().print(f"Written to {out}. Use it with --hardware {out}.", soft_wrap=True, markup=False)
 
 
 def _gains(what: Measurement, profile, wanted: float | None) -> list[float]:
@@ -136,7 +141,7 @@ def _offset(source, listen, rate_hz, frequency_hz, gains, tone, profile, console
     from semcom.radio.calibration import tone_offset_hz
 
     if frequency_hz <= 0:
-        raise ConfigError("the offset is measured at a frequency: give --frequency, or a link profile.")
+        raise ConfigError("the offset is measured at a frequency: give --frequency-hz, or a link profile.")
     seen = tone_offset_hz(listen(), rate_hz) - tone
     before = profile.calibration.tuned_hz(frequency_hz) - frequency_hz if source.is_radio else 0.0
     console.print(

@@ -86,7 +86,10 @@ class zmq_push(_Socket, gr.sync_block):
     def _send(self, samples: np.ndarray) -> int:
         if not self._socket.poll(_PATIENCE_MS, zmq.POLLOUT):
             return 0
-        self._socket.send(samples.tobytes(), zmq.NOBLOCK)
+        try:
+            self._socket.send(samples.tobytes(), zmq.NOBLOCK)
+        except zmq.Again:  # the listener has just gone: these samples wait for the next one
+            return 0
         self._guard.count("samples sent", len(samples))
         if self.get_tags_in_window(0, 0, len(samples), pmt.intern(keys.TAG_END)):
             self._ended_s = time.monotonic()
