@@ -16,6 +16,7 @@ SMALL = {
     "linres": {"channels": 8, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]},
     "adjscc": {"channels": 8, "filters": 16},
     "bdjscc": {"channels": 8, "filters": 16},
+    "anchor": {"channels": 8, "stride": 4, "width": 16, "depth": 1},
 }
 DEEP = {"channels": 32, "widths": [16, 24], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]}
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Images to latents and back: encoders, decoders, the zoo of trained models."""
 
-from semcom.codec.base import Codec, latent_weights
-from semcom.codec.registry import ARCHITECTURES, build
+from semcom.codec.base import Codec, Decoder, latent_weights
+from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder
 
-__all__ = ["ARCHITECTURES", "Codec", "build", "latent_weights"]
+__all__ = ["ARCHITECTURES", "DECODERS", "Codec", "Decoder", "build", "build_decoder", "latent_weights"]

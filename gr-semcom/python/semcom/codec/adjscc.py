@@ -4,35 +4,8 @@
 import torch
 from torch import nn
 
-from semcom.codec.attention import AttentionFeature
 from semcom.codec.base import Codec
-from semcom.codec.gdn import GDN
-
-
-class _Stage(nn.Module):
-    """Convolution, (I)GDN, then, but for the last stage of a chain, PReLU per channel and AF."""
-
-    def __init__(self, convolution: nn.Module, inverse: bool, last: bool, attention: bool):
-        super().__init__()
-        channels = convolution.out_channels
-        self.convolution = convolution
-        self.gdn = GDN(channels, inverse)
-        self.prelu = None if last else nn.PReLU(channels)
-        self.attention = AttentionFeature(channels) if attention and not last else None
-
-    def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        x = self.gdn(self.convolution(x))
-        if self.prelu is not None:
-            x = self.prelu(x)
-        return x if self.attention is None else self.attention(x, snr_db)
-
-
-def _down(inputs, outputs, kernel, stride):
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
-
-
-def _up(inputs, outputs, kernel, stride):
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)
+from semcom.codec.stages import Stage, down, up
 
 
 class ADJSCC(Codec):
@@ -55,14 +28,14 @@ class ADJSCC(Codec):
         super().__init__(channels, stride=4)
         f = filters
         shapes = [(3, f, 9, 2), (f, f, 5, 2), (f, f, 5, 1), (f, f, 5, 1), (f, channels, 5, 1)]
-        self.encoder = self._chain(_down, shapes, inverse=False)
+        self.encoder = self._chain(down, shapes, inverse=False)
         shapes = [(channels, f, 5, 1), (f, f, 5, 1), (f, f, 5, 1), (f, f, 5, 2), (f, 3, 9, 2)]
-        self.decoder = self._chain(_up, shapes, inverse=True)
+        self.decoder = self._chain(up, shapes, inverse=True)
 
     def _chain(self, convolution, shapes, inverse):
         last = len(shapes) - 1
         return nn.ModuleList(
-            _Stage(convolution(*shape), inverse, n == last, self.attention) for n, shape in enumerate(shapes)
+            Stage(convolution(*shape), inverse, n == last, self.attention) for n, shape in enumerate(shapes)
         )
 
     def encode_planes(self, images, snr_db):

@@ -34,15 +34,21 @@ def latents_to_planes(latents: torch.Tensor, channels: int, grid: tuple[int, int
     return torch.cat([latents.real, latents.imag], dim=1).reshape(-1, channels, *grid)
 
 
-class Codec(nn.Module):
-    """Base of every DeepJSCC architecture: images to complex latents of mean power 1, and back.
+class Decoder(nn.Module):
+    """Base of whatever turns received latents into images: sizes, erasures, weights, what it is told of the SNR.
 
-    A subclass sets ``channels`` (even number of real planes sent) and ``stride`` (pixels per grid cell side)
-    and implements :meth:`encode_planes` and :meth:`decode_planes`. Images of any size are padded at the right
-    and bottom, by repeating the last row and column, to a multiple of the stride; decoding crops them back.
+    A subclass implements :meth:`decode_planes`. One decoder fits every encoder of the same ``channels`` and
+    ``stride``: several users can decode what one transmitter sends, each with its own.
+
+    Args:
+        channels: real planes received; even, half of them I, half Q.
+        stride: pixels per side of a cell of the latent grid.
+
+    Raises:
+        ConfigError: channels odd or below 2.
     """
 
-    name = "codec"  # the architecture's name in model cards
+    name = "decoder"  # the architecture's name in model cards
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -68,27 +74,6 @@ class Codec(nn.Module):
         """Complex latents k that an image of this size becomes."""
         rows, columns = self.grid(height, width)
         return self.channels // 2 * rows * columns
-
-    def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
-        """Images ``[B, 3, H, W]`` (float, 0..1) to complex latents ``[B, k]`` with mean power 1 per image.
-
-        Args:
-            snr_db: the Es/N0 in dB that the transmitter expects, a number or ``[B]``.
-
-        Raises:
-            ImageError: the images are not ``[B, 3, H, W]`` or are empty.
-        """
-        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(
-                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
-            )
-        height, width = images.shape[-2:]
-        rows, columns = self.grid(height, width)
-        pad = (0, columns * self.stride - width, 0, rows * self.stride - height)
-        if any(pad):
-            images = F.pad(images, pad, mode="replicate")
-        planes = self.encode_planes(images, self._told(self._per_image(snr_db, images)))
-        return normalise_power(planes_to_latents(planes))
 
     def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
         """Received latents ``[B, k]`` (complex) to images ``[B, 3, H, W]``, float 0..1.
@@ -122,12 +107,6 @@ class Codec(nn.Module):
         images = self.decode_planes(planes, weights, self._told(snr))[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
 
-    def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes.
-
-        ``[B, channels, h, w]``, not yet normalised."""
-        raise NotImplementedError
-
     def decode_planes(
         self, planes: torch.Tensor, weights: torch.Tensor, snr_db: torch.Tensor
     ) -> torch.Tensor:
@@ -144,3 +123,40 @@ class Codec(nn.Module):
             snr_db, dtype=like.real.dtype if like.is_complex() else like.dtype, device=like.device
         )
         return snr.expand(like.shape[0])
+
+
+class Codec(Decoder):
+    """Base of every DeepJSCC architecture: images to complex latents of mean power 1, and back.
+
+    A subclass implements :meth:`encode_planes` and :meth:`decode_planes`. Images of any size are padded at the
+    right and bottom, by repeating the last row and column, to a multiple of the stride; decoding crops them back.
+    """
+
+    name = "codec"
+
+    def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
+        """Images ``[B, 3, H, W]`` (float, 0..1) to complex latents ``[B, k]`` with mean power 1 per image.
+
+        Args:
+            snr_db: the Es/N0 in dB that the transmitter expects, a number or ``[B]``.
+
+        Raises:
+            ImageError: the images are not ``[B, 3, H, W]`` or are empty.
+        """
+        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
+            raise ImageError(
+                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
+            )
+        height, width = images.shape[-2:]
+        rows, columns = self.grid(height, width)
+        pad = (0, columns * self.stride - width, 0, rows * self.stride - height)
+        if any(pad):
+            images = F.pad(images, pad, mode="replicate")
+        planes = self.encode_planes(images, self._told(self._per_image(snr_db, images)))
+        return normalise_power(planes_to_latents(planes))
+
+    def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes.
+
+        ``[B, channels, h, w]``, not yet normalised."""
+        raise NotImplementedError

@@ -4,11 +4,17 @@
 import difflib
 
 from semcom.codec.adjscc import ADJSCC, BDJSCC
+from semcom.codec.anchor import Anchor
 from semcom.codec.base import Codec
+from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
 from semcom.codec.linres import LinRes
 from semcom.errors import ModelError
 
-ARCHITECTURES: dict[str, type[Codec]] = {cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC)}
+ARCHITECTURES: dict[str, type[Codec]] = {cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor)}
+#: families of user decoder, which decode what another model's encoder sends
+DECODERS: dict[str, type[UserDecoder]] = {
+    cls.name: cls for cls in (AttentionDecoder, ConvDecoder, ResNetDecoder, VGGDecoder)
+}
 
 
 def build(architecture: str, arguments: dict) -> Codec:
@@ -17,15 +23,24 @@ def build(architecture: str, arguments: dict) -> Codec:
     Raises:
         ModelError: unknown name (the nearest is suggested) or arguments that the architecture does not take.
     """
-    if architecture not in ARCHITECTURES:
-        near = difflib.get_close_matches(str(architecture), ARCHITECTURES, n=1, cutoff=0.0)[0]
-        raise ModelError(
-            f"unknown architecture '{architecture}': did you mean '{near}'? "
-            f"There are {', '.join(ARCHITECTURES)}."
-        )
+    return _make(ARCHITECTURES, "architecture", architecture, arguments)
+
+
+def build_decoder(family: str, arguments: dict) -> UserDecoder:
+    """An untrained user decoder of a named family; arguments channels, stride, width, depth.
+
+    Raises:
+        ModelError: unknown family (the nearest is suggested) or arguments that it does not take.
+        ConfigError: values that cannot be.
+    """
+    return _make(DECODERS, "decoder family", family, arguments)
+
+
+def _make(classes: dict, what: str, name: str, arguments: dict):
+    if name not in classes:
+        near = difflib.get_close_matches(str(name), classes, n=1, cutoff=0.0)[0]
+        raise ModelError(f"unknown {what} '{name}': did you mean '{near}'? There are {', '.join(classes)}.")
     try:
-        return ARCHITECTURES[architecture](**arguments)
+        return classes[name](**arguments)
     except TypeError as error:
-        raise ModelError(
-            f"architecture '{architecture}' does not take these arguments {arguments}: {error}."
-        ) from error
+        raise ModelError(f"{what} '{name}' does not take these arguments {arguments}: {error}.") from error
