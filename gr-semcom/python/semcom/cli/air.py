@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,42 +153,49 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _play(plan, keys: str, insecure: bool, seconds: float | None, status_every: float) -> dict[str, Any]:
+    from rich.markup import escape
+
     from semcom.air.process import VirtualAir
     from semcom.cli.console import err
 
     console, stop = err(), threading.Event()
-    with VirtualAir(plan, keys=keys, insecure=insecure) as radio:
+
+    def say(report: dict[str, Any]) -> None:
+        console.print(_line(report), highlight=False, soft_wrap=True)
+
+    with _ended_by_signals(stop), VirtualAir(plan, keys=keys, insecure=insecure) as radio:
         for name, port in radio.receivers.items():
-            console.print(f"receiver {name}: connect it to {port.address}", highlight=False)
+            console.print(f"receiver {escape(name)}: connect it to {port.address}", highlight=False)
         for name, one in plan.transmitters.items():
-            console.print(f"transmitter {name}: awaited at {one.address}", highlight=False)
-        former = {
-            number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            radio.run(
-                stop,
-                seconds,
-                on_status=(lambda report: console.print(_line(report), highlight=False, soft_wrap=True))
-                if status_every > 0
-                else None,
-                status_every_s=max(status_every, 0.1),
-            )
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+            console.print(f"transmitter {escape(name)}: awaited at {one.address}", highlight=False)
+        radio.run(stop, seconds, say if status_every > 0 else None, max(status_every, 0.1))
         return radio.report()
+
+
+@contextmanager
+def _ended_by_signals(stop: threading.Event):
+    """Ctrl-C and SIGTERM set ``stop`` and nothing else, so that the counters are still shown."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    former = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, former, strict=True):
+            signal.signal(number, handler)
 
 
 def _line(report: dict[str, Any]) -> str:
     """One line on how it goes."""
+    from rich.markup import escape
+
     parts = [f"{report['time_on_air_s']:.0f} s on the air", f"load {100 * report['load']:.0f} %"]
     if report["pace"] == Pace.real_time.value:
         parts.append(f"real-time factor {report['real_time_factor']:.3f}")
     for kind, done in (("transmitters", "samples played"), ("receivers", "samples sent")):
         for name, counts in report[kind].items():
-            here = "here" if counts["connected"] else "not here"
-            parts.append(f"{name} {here}, {counts.get(done, 0) / 1e6:.2f} Msamples")
+            absent = "not heard" if kind == "transmitters" else "not here"
+            here = "here" if counts["connected"] else absent
+            parts.append(f"{escape(name)} {here}, {counts.get(done, 0) / 1e6:.2f} Msamples")
     return " | ".join(parts)
 
 
