@@ -420,6 +420,25 @@ def test_samples_outside_of_bursts_are_not_sent(fake):
     assert sink.sent_all()
 
 
+def test_a_long_burst_leaves_whole(fake):
+    """Five times what the radio holds: no second start, no starving, one acknowledgement."""
+    sink, burst = blocks.radio_sink("usrp"), noise(325_000)
+    run(gr_blocks.vector_source_c(burst, tags=[tag(0, "tx_sob"), tag(324_999, "tx_eob")]), sink)
+    assert sink.counters["bursts acknowledged by the radio"] == 2
+    assert not any("(U)" in reason for reason in sink.counters)
+    start = min(at for at, samples in fake.on_air if len(samples) > 3)
+    assert np.array_equal(fake.transmitted(start, len(burst)), burst)
+
+
+def test_what_the_driver_refuses_is_said_in_words(fake, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("EnvironmentError: IOError: many words\nno such master clock rate")
+
+    monkeypatch.setattr(FakeUhdBlock, "set_samp_rate", refuse)
+    with pytest.raises(ConfigError, match="refuses its settings: no such master clock rate"):
+        blocks.radio_sink("usrp")
+
+
 def test_reports_of_the_radio_are_counted_in_words(fake):
     sink = blocks.radio_sink("usrp")
     for event in (

@@ -9,10 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from semcom.blocks.base import Guarded, check, is_number
+from semcom.errors import ConfigError
 from semcom.radio.device import RadioProfile
 from semcom.radio.interface import Controls
 
 IDLE_MS = 1  # GNU Radio leaves a source that had nothing alone for 250 ms, unless told otherwise
+
+
+def last_line(error: Exception) -> str:
+    """Drivers complain at length; the point comes last."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,18 @@ class Wish:
     overwrite: bool = False
 
     def controls(self, device, transmit: bool) -> Controls:
-        """The device, set up as wished."""
+        """The device, set up as wished.
+
+        Raises:
+            ConfigError: like ``Controls.configure``, and whatever the driver has against it.
+        """
         controls = Controls(device, self.profile, transmit, self.guard.fail)
-        controls.configure(self.sample_rate_hz, self.centre_frequency_hz, self.gain_db)
+        try:
+            controls.configure(self.sample_rate_hz, self.centre_frequency_hz, self.gain_db)
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise ConfigError(
+                f"radio '{self.profile.name}' refuses its settings: {last_line(error)}."
+            ) from error
         return controls
 
 

@@ -7,7 +7,7 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks.base import Guarded
-from semcom.blocks.media import End, Wish
+from semcom.blocks.media import End, Wish, last_line
 from semcom.blocks.media.bursts import BurstQueue, burst_collector, burst_emitter
 from semcom.blocks.media.correction import connect_corrected
 from semcom.errors import ConfigError, MissingError
@@ -81,12 +81,8 @@ def _make(call, args: str) -> gr.basic_block:
             wanted = f"no USRP answers to '{args}'" if args else "no USRP is connected"
             raise ConfigError(f"{wanted}. {those_connected('usrp')}") from error
         raise ConfigError(
-            f"the USRP at '{args}' cannot be used: {_last_line(error)}. `uhd_usrp_probe` tells more."
+            f"the USRP at '{args}' cannot be used: {last_line(error)}. `uhd_usrp_probe` tells more."
         ) from error
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 class UhdDevice:
@@ -131,7 +127,7 @@ def _translated(what: str, value: str, call) -> None:
     try:
         call()
     except (RuntimeError, ValueError, LookupError) as error:
-        raise ConfigError(f"the radio has no {what} '{value}': {_last_line(error)}.") from error
+        raise ConfigError(f"the radio has no {what} '{value}': {last_line(error)}.") from error
 
 
 class rx_watcher(gr.sync_block):
