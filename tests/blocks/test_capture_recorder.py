@@ -160,8 +160,8 @@ def stream_of(pictures, link_hash=0):
     return (line * torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(line.dtype)).numpy()
 
 
-def receive(stream, folder, tmp_path, **options):
-    """Runs a receiver with a recorder to the end of ``stream``; returns its blocks."""
+def receive(stream, folder, tmp_path, stop=True, **options):
+    """Runs a receiver with a recorder over ``stream``, stopped after eight pictures or left to end; returns its blocks."""
     from gnuradio import blocks as gr_blocks
     from gnuradio import gr
 
@@ -186,8 +186,10 @@ def receive(stream, folder, tmp_path, **options):
     top.msg_connect((chain.demodulator, "failed"), (chain.recorder, "failed"))
     top.start()
     wait_until(lambda: len(chain.sink.pictures) >= 8, 40, lambda: dict(chain.decoder.counters))
-    top.stop()
+    if stop:
+        top.stop()
     top.wait()
+    top.stop()
     return chain
 
 
@@ -243,3 +245,16 @@ def test_when_the_disk_is_full_recording_stops_and_the_receiver_goes_on(pictures
     assert counters["recording stopped"] == 1 and counters["bursts recorded"] == 1
     assert sum(n for reason, n in counters.items() if "not recorded" in reason) == 9
     assert len(bursts_in(tmp_path / "c")) == 1
+
+
+@pytest.mark.timeout(90)
+def test_a_stream_that_ends_ends_the_recorder_too_and_nothing_is_lost(pictures, tmp_path):
+    """GNU Radio tells the recorder that the detector is done while estimates are still on their way."""
+    chain = receive(
+        stream_of(pictures), tmp_path / "c", tmp_path, stop=False, wait_s=0.5, max_file_bytes=2**18
+    )
+    found = bursts_in(tmp_path / "c")
+    assert (
+        len(found) == chain.detector.counters["bursts found"] and len({f.recording.name for f in found}) > 1
+    )
+    assert sum(f.note.snr_db is not None for f in found) == chain.estimator.counters["sent to 'out'"]
