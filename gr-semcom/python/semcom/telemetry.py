@@ -11,8 +11,10 @@ and the sequence numbers show it. Nothing that arrives is trusted: ``unpack`` ch
 import json
 import math
 import secrets
+import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import zmq
@@ -28,6 +30,7 @@ _VERSION = 1
 _MAX_HEADER_BYTES = 2**18
 _MAX_ARRAYS, _MAX_VALUES, _MAX_TEXT, _MAX_BLOCKS, _MAX_REASONS = 16, 64, 200, 64, 80
 _MAX_NUMBER = 2**62
+_REOPEN_S = 3.0  # a station says something four times a second
 _HIGH_WATER = 16  # messages that wait for a slow watcher; then it misses some
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float32", "complex64")}
 
@@ -244,7 +247,8 @@ class Subscriber:
     def __init__(self, address: str, keys: str = "", insecure: bool = False):
         self.address = address
         self.garbage: Counter[str] = Counter()
-        self._socket = open_socket(
+        self._open = partial(
+            open_socket,
             zmq.SUB,
             address,
             bind=False,
@@ -253,19 +257,25 @@ class Subscriber:
             keys=keys,
             insecure=insecure,
         )
+        self._socket, self._quiet_since = self._open(), time.monotonic()
 
     def receive(self, most: int = 64) -> list[Message]:
         """What has arrived, oldest first, at most ``most`` messages; never waits."""
-        out = []
+        out, now = [], time.monotonic()
         for _ in range(most):
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
+            self._quiet_since = now
             try:
                 out.append(unpack(frames))
             except PduError as error:
                 self.garbage[str(error)] += 1
+        if now - self._quiet_since > _REOPEN_S:
+            # libzmq comes back after a restart, but not to a peer that once sent a message too large
+            self._socket.close()
+            self._socket, self._quiet_since = self._open(), now
         return out
 
     def close(self) -> None:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom dashboard``: what the stations do, live."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from semcom.cli import options
 
 
 def dashboard(
@@ -14,15 +17,9 @@ def dashboard(
     tx: Annotated[
         str, typer.Option("--tx", metavar="ADDRESS", help="Telemetry of the transmitter; '' for none.")
     ] = "tcp://127.0.0.1:5581",
-    keys: Annotated[
-        str, typer.Option("--keys", metavar="FOLDER", help="CurveZMQ certificates, for stations elsewhere.")
-    ] = "",
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen to other machines without keys.")
-    ] = False,
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=0.0, help="Close the window after this long; 0: never.")
-    ] = 0.0,
+    keys: options.Keys = None,
+    insecure: options.Insecure = False,
+    seconds: options.Seconds = None,
     screenshot: Annotated[
         Path | None,
         typer.Option("--screenshot", metavar="FILE", help="Write a PNG of the window at the end."),
@@ -41,17 +38,18 @@ def dashboard(
 
     if screenshot is not None:
         writable_file(screenshot)
-        if not seconds:
+        if seconds is None:
             raise ConfigError("--screenshot is taken at the end: say when with --seconds.")
 
-    from semcom.dashboard.app import run
     from semcom.telemetry import Subscriber
 
-    subscribers = [Subscriber(address, keys, insecure) for address in (rx, tx) if address]
-    try:
-        report = run(subscribers, seconds=seconds or None, screenshot=screenshot)
-    finally:
+    with ExitStack() as stack:
+        subscribers = [Subscriber(address, str(keys or ""), insecure) for address in (rx, tx) if address]
         for subscriber in subscribers:
-            subscriber.close()
+            stack.callback(subscriber.close)
+
+        from semcom.dashboard.app import run
+
+        report = run(subscribers, seconds, screenshot)
     if fps_report:
         out().print(report.in_words())

@@ -19,6 +19,7 @@ SILENT_S = 2.0  # without a word: a station tells something four times a second
 _PAIR_S = 30.0  # a picture that comes back later than this is another one of the same number
 _KEPT_PICTURES = 16
 _KEPT_PAPRS = 4000
+_MAX_PROBLEMS = 32
 _RATE_S = 2.0
 _MIN_RATE_S = 0.5
 TOPICS = ("pictures", "snr", "burst", "papr", "counters")
@@ -130,6 +131,8 @@ class DashboardState:
 
     def problem(self, words: str, number: int = 1) -> None:
         """Counts something that the watcher should see."""
+        if words not in self.problems and len(self.problems) >= _MAX_PROBLEMS:
+            words = "other troubles"
         self.problems[words] += number
         self.versions["counters"] += 1
 
@@ -145,7 +148,9 @@ class DashboardState:
                 self._forget(message.station)
             station.session, station.sequence = message.session, message.sequence
         elif message.sequence > station.sequence:
-            station.missed += message.sequence - station.sequence - 1
+            if missed := message.sequence - station.sequence - 1:
+                station.missed += missed
+                self.versions["counters"] += 1
             station.sequence = message.sequence
         station.heard_s = now_s
 

@@ -134,10 +134,16 @@ class DashboardWidget(QtWidgets.QWidget):
     # -- frame by frame -------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """One frame: takes what has arrived, draws what has changed."""
+        """One frame: takes what has arrived, draws what has changed. What fails is counted, the window lives on."""
         now = self._clock()
-        for message in self._source():
-            self.state.take(message, now)
+        try:
+            for message in self._source():
+                self.state.take(message, now)
+            self.frames += self._draw(now)
+        except Exception as error:  # out of a slot it would end the process
+            self.state.problem(f"{type(error).__name__}: {error}"[:160])
+
+    def _draw(self, now: float) -> bool:
         drew = [self._draw_if_new(topic, now) for topic in ("pictures", "snr", "burst", "papr")]
         if now >= self._next["text"]:
             self._next["text"] = now + _TEXT_EVERY_S
@@ -145,7 +151,7 @@ class DashboardWidget(QtWidgets.QWidget):
         if now >= self._next["counters"]:
             self._next["counters"] = now + _COUNTERS_EVERY_S
             drew.append(self._draw_if_new("counters", now))
-        self.frames += any(drew)
+        return any(drew)
 
     def _draw_if_new(self, topic: str, now: float) -> bool:
         version = self.state.versions[topic]
@@ -507,11 +513,13 @@ class _ChannelPlot(_Plot):
         numbers = np.concatenate([np.arange(-half, 0), np.arange(1, len(gain_db) - half + 1)])  # none at DC
         khz = numbers * (spacing_hz or 1e3) / 1e3
         there = np.isfinite(snr_db)
-        _set_curve(self._snr, khz[there], np.clip(snr_db[there], -60, 80))
-        _set_curve(self._gain, khz, np.clip(np.nan_to_num(gain_db, neginf=-60.0), -60, 80))
-        low = min(np.nanpercentile(gain_db, 1), np.percentile(snr_db[there], 1) if there.any() else 0.0)
-        high = max(np.nanmax(gain_db), snr_db[there].max() if there.any() else 0.0)
-        span = 10 * np.floor(max(low, -40.0) / 10 - 0.2), 10 * np.ceil(min(high, 80.0) / 10 + 0.9)
+        snr_db, gain_db = (
+            np.clip(np.nan_to_num(row, neginf=-60.0), -60.0, 80.0) for row in (snr_db[there], gain_db)
+        )
+        _set_curve(self._snr, khz[there], snr_db)
+        _set_curve(self._gain, khz, gain_db)
+        low, high = np.percentile(np.concatenate([snr_db, gain_db]), [1, 100])
+        span = 10 * np.floor(max(low, -40.0) / 10 - 0.2), 10 * np.ceil(high / 10 + 0.9)
         if span != self._span:
             self._span = span
             self.setYRange(*span, padding=0)
