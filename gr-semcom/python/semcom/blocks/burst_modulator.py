@@ -22,6 +22,7 @@ from semcom.radio import load_link
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
 _FLUSH_SLACK_SAMPLES = 40000  # what a detector holds back at most, beside a burst and its look-ahead
 _PATIENCE_S = 0.002
+_LOOK_AGAIN_MS = 1
 
 
 class burst_modulator(PduWorker, gr.sync_block):
@@ -72,6 +73,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         )
         self._check_amplitude(amplitude)
         gr.sync_block.__init__(self, name="burst_modulator", in_sig=None, out_sig=[np.complex64])
+        # GNU Radio leaves a source that had nothing alone for 250 ms otherwise
+        self.set_blkd_input_timer_value(_LOOK_AGAIN_MS)
         self.init_pdus("burst_modulator", outputs=(), max_queue=max_queue, batch=batch, threads=threads)
         self.gap_samples, self.idle, self.amplitude, self.tx_tags = (
             int(gap_samples),

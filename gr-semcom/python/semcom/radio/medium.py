@@ -26,7 +26,7 @@ class Kind:
 
 KINDS = {
     "usrp": Kind("wait", True, "", "", "UHD device arguments, such as addr=192.168.10.2 or type=b200"),
-    "soapy": Kind("zeros", False, None, None, "SoapySDR device arguments, such as driver=plutosdr"),
+    "soapy": Kind("zeros", False, "", "", "SoapySDR device arguments, such as driver=plutosdr"),
     "zmq": Kind(
         "wait", False, "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560", "a ZMQ endpoint, tcp://HOST:PORT"
     ),
