@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Transmitter and receiver apart: over a file, over a socket, with a profile that is not the other's."""
 
+import dataclasses
 import json
 import socket
 import threading
@@ -13,6 +14,8 @@ from semcom.blocks import stations
 from semcom.blocks.stations import ReceiveStation, StationConfig, TransmitStation, receive, transmit
 from semcom.errors import ConfigError
 from semcom.pictures import pixels_sha256, read_picture, samples
+from semcom.radio import load_link
+from semcom.radio.device import load_device, save_device
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -134,3 +137,18 @@ def test_signals_end_a_station_and_are_given_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(1)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_gains_come_from_the_command_line_then_calibration_then_the_profile(tmp_path, link):
+    radio = load_device("b210")
+    measured = dataclasses.replace(radio, calibration=dataclasses.replace(radio.calibration, rx_gain_db=33.0))
+    save_device(measured, tmp_path / "mine.yaml")
+    profile, hardware = load_link(link), str(tmp_path / "mine.yaml")
+
+    def gain_db(transmit, **given):
+        return StationConfig(**given).radio_options(profile, transmit)["gain_db"]
+
+    assert gain_db(False, hardware=hardware, gain_db=5.0) == 5.0
+    assert gain_db(False, hardware=hardware) == 33.0
+    assert gain_db(True, hardware=hardware) == profile.tx_gain_db
+    assert gain_db(False) == profile.rx_gain_db

@@ -28,6 +28,7 @@ from semcom.blocks.image_source import IDS
 from semcom.files import append_json_line
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
+from semcom.radio.device import load_device
 
 _TICK_S = 0.1
 _AHEAD = 2  # pictures between source and modulator
@@ -41,9 +42,10 @@ class StationConfig:
     Attributes:
         profile: path of the link profile; "": the defaults, and no profile named in the headers.
         radio: MEDIUM[:ADDRESS], see ``radio.medium``. hardware: radio profile, name or path; "": none.
-        gain_db, centre_frequency_hz: instead of the profile's.
-        feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for both.
-        insecure: allows those addresses beyond this machine without keys.
+        gain_db, centre_frequency_hz: instead of the profile's. A gain that calibration has put into the radio profile
+            comes before the link profile's.
+        feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
+            on ZMQ. insecure: allows those addresses beyond this machine without keys.
         log: file for JSON lines, one a picture; "": none.
         device, threads: for torch.
     """
@@ -61,16 +63,18 @@ class StationConfig:
     device: str = "cpu"
     threads: int = 1
 
-    def radio_options(self, link: LinkProfile, gain_db: float) -> dict:
+    def radio_options(self, link: LinkProfile, transmit: bool) -> dict:
         """Arguments of ``radio_sink`` and ``radio_source``."""
-        frequency = self.centre_frequency_hz
+        frequency, side = self.centre_frequency_hz, "tx_gain_db" if transmit else "rx_gain_db"
+        measured = getattr(load_device(self.hardware).calibration, side) if self.hardware else None
+        gains = self.gain_db, measured, getattr(link, side)
         return {
             "radio": self.radio,
             "sample_rate_hz": link.sample_rate_hz,
             "centre_frequency_hz": link.centre_frequency_hz if frequency is None else frequency,
-            "gain_db": gain_db if self.gain_db is None else self.gain_db,
+            "gain_db": next(gain for gain in gains if gain is not None),
             "device": self.hardware,
-            "insecure": self.insecure,
+            **self.socket_options,
         }
 
     @property
@@ -170,7 +174,7 @@ class TransmitStation(Station):
             batch=1,
             on_sent=self._sent,
         )
-        self.radio = blocks.radio_sink(**config.radio_options(link, link.tx_gain_db))
+        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.chain = [self.source, self.encoder, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
         self._connect_line(self.source, self.encoder, self.modulator)
@@ -236,7 +240,7 @@ class ReceiveStation(Station):
     ):
         super().__init__("receiver", config)
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
-        radio = config.radio_options(link, link.rx_gain_db)
+        radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
         self.detector = blocks.burst_detector(profile=config.profile, threads=config.threads)
         self.demodulator = blocks.burst_demodulator(

@@ -110,11 +110,11 @@ Keys = Annotated[
     typer.Option(
         "--keys",
         metavar="FOLDER",
-        help="CurveZMQ certificates for feedback and telemetry; see `semcom keys`.",
+        help="CurveZMQ certificates for all ZMQ sockets; see `semcom keys`.",
     ),
 ]
 Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Allow feedback and telemetry beyond this machine without keys.")
+    bool, typer.Option("--insecure", help="Allow ZMQ addresses beyond this machine without keys.")
 ]
 Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="One JSON line a picture, appended.")]
 NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
