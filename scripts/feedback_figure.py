@@ -127,7 +127,8 @@ def draw(rows: list[Row], traces: dict[str, np.ndarray]) -> None:
             top.plot(ARMS[arm](trace_db)[shown], color=colour, lw=1.1, label=arm)
         top.axhline(10, color="#999999", lw=1, ls="--", label="open, 10 dB")
         top.set(title=channel, xlabel="burst", ylabel="SNR the encoder is told (dB)")
-        top.legend(fontsize=8, frameon=False, loc="lower right" if column else "upper center")
+        if column == 0:  # the other has no room for it
+            top.legend(fontsize=8, frameon=False, loc="upper center")
         for number, (model, colour) in enumerate(COLOURS.items()):
             cells = [
                 next(r for r in rows if (r["channel"], r["model"], r["arm"]) == (channel, model, arm))

@@ -39,11 +39,11 @@ def graph():
         for source, out, sink, port in edges:
             top.msg_connect((source, out), (sink, port))
         top.start()
-        running.append(top)
+        running.append((top, edges))  # GNU Radio crashes if Python drops a block that still runs
         return top
 
     yield run
-    for top in running:
+    for top, _ in running:
         top.stop()
         top.wait()
 
