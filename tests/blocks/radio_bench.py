@@ -17,7 +17,8 @@ class Bench:
             self.recorders[port] = recorder
             self.top.msg_connect((block, port), (recorder, "in"))
         if not ports:
-            self.top.msg_connect((make_recorder(), "out"), (block, "in"))
+            self.feeder = make_recorder()  # GNU Radio does not keep a Python block alive
+            self.top.msg_connect((self.feeder, "out"), (block, "in"))
 
     def __enter__(self):
         self.top.start()
