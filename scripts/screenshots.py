@@ -2,6 +2,7 @@
 """Takes the dashboard's screenshot without a screen, and measures how fluent it is.
 
 .venv/bin/python scripts/screenshots.py            # docs/images/dashboard.png
+.venv/bin/python scripts/screenshots.py --recording  # the same of a recorded link, on a machine that is busy
 .venv/bin/python scripts/screenshots.py --measure  # frames a second and CPU time at 1 Msample/s
 
 The screenshot is of `semcom tx`, `semcom air` (a fading multipath channel) and `semcom rx` at work. To measure the
@@ -221,8 +222,11 @@ def free_ports(count: int) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--measure", action="store_true", help="play a recording and report; no picture")
+    parser.add_argument(
+        "--recording", action="store_true", help="picture the recording, not stations at work"
+    )
     parser.add_argument("--seconds", type=float, default=75.0, help="how long the dashboard runs")
-    parser.add_argument("--steps", type=int, default=10, help="different SNRs and channels in the recording")
+    parser.add_argument("--steps", type=int, default=30, help="different SNRs and channels in the recording")
     parser.add_argument("--out", type=Path, default=TARGET, help="where the screenshot goes")
     options = parser.parse_args()
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -233,7 +237,8 @@ def main() -> None:
     addresses = {
         name: f"tcp://127.0.0.1:{port}" for name, port in zip(("rx", "tx"), free_ports(2), strict=True)
     }
-    source = player(addresses, options.steps) if options.measure else stations(addresses)
+    is_played = options.measure or options.recording
+    source = player(addresses, options.steps) if is_played else stations(addresses)
     with source, ExitStack() as stack:
         subscribers = [Subscriber(address) for address in addresses.values()]
         for subscriber in subscribers:

@@ -170,6 +170,15 @@ class TestFigures:
         assert len(ring) == 3 and ring.rows().tolist() == [[2, -2], [3, -3], [4, -4]]
 
 
+def test_large_pictures_are_kept_by_their_bytes():
+    state, pixels = DashboardState(), np.zeros((1024, 1024, 3), np.uint8)
+    for image_id in range(60):
+        state.take(picture("tx", image_id, 0, sequence=image_id, pixels=pixels), 1.0)
+    assert 15 <= len(state._sent) <= 2**26 // pixels.nbytes
+    state.take(picture("rx", 45, 0, pixels=pixels), 2.0)
+    assert state.sent.image_id == 45 and state.psnr_db == 99.0
+
+
 def test_kinds_of_trouble_are_bounded():
     state = DashboardState()
     for sequence in range(1000):
@@ -195,4 +204,4 @@ def test_memory_stays_bounded():
                     len(state.stations["rx"].marks),
                 )
             )
-    assert sizes[0] == sizes[1] and sizes[0][0] <= 16
+    assert sizes[0] == sizes[1] and sizes[0][0] <= 512

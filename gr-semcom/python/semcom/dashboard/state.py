@@ -17,7 +17,10 @@ from semcom.telemetry import PICTURE, STATE, Counters, Message, Values
 HISTORY_S = 60.0  # of the time plots
 SILENT_S = 2.0  # without a word: a station tells something four times a second
 _PAIR_S = 30.0  # a picture that comes back later than this is another one of the same number
-_KEPT_PICTURES = 16
+_KEPT_PICTURES, _KEPT_PICTURE_BYTES = (
+    512,
+    2**26,
+)  # sent ones that wait for their reception, which may be seconds behind
 _KEPT_PAPRS = 4000
 _MAX_PROBLEMS = 32
 _RATE_S = 2.0
@@ -172,8 +175,7 @@ class DashboardState:
         if message.station == "tx":
             self._sent[picture.image_id] = picture
             self._sent.move_to_end(picture.image_id)
-            while len(self._sent) > _KEPT_PICTURES:
-                self._sent.popitem(last=False)
+            self._forget_oldest()
             is_pair = self.psnr_db is None and self.received is not None and picture.fits(self.received)
             if is_pair or self.received is None or self.is_silent("rx", now_s):
                 self._show(picture, self.received, is_pair, now_s)
@@ -183,6 +185,13 @@ class DashboardState:
         if is_pair:
             del self._sent[picture.image_id]
         self._show(partner if is_pair else self._latest_sent(), picture, is_pair, now_s)
+
+    def _forget_oldest(self) -> None:
+        while len(self._sent) > 1 and (
+            len(self._sent) > _KEPT_PICTURES
+            or sum(picture.pixels.nbytes for picture in self._sent.values()) > _KEPT_PICTURE_BYTES
+        ):
+            self._sent.popitem(last=False)
 
     def _show(self, sent: Shown | None, received: Shown | None, is_pair: bool, now_s: float) -> None:
         self.sent, self.received, self.psnr_db = sent, received, None
