@@ -13,6 +13,7 @@ from semcom.air import Engine, make_script
 from semcom.air.chain import generator
 from semcom.air.filters import GROUP_DELAY_SAMPLES
 from semcom.air.queue import SampleQueue
+from semcom.air.speed import CASES, samples_per_second
 from semcom.modem import Modem, StreamDetector, estimate_snr
 
 AMPLITUDE = 0.25
@@ -235,3 +236,8 @@ def test_converter_and_drops_are_counted():
 @pytest.mark.parametrize("rate, block", [(1e3, 256), (1e6, 4096), (1e7, 4096), (3e5, 1024)])
 def test_blocks_are_some_milliseconds(rate, block):
     assert Engine(script(sample_rate_hz=rate)).block_samples == block
+
+
+def test_one_core_is_enough():
+    """Well above 1 Msample/s with everything on; the figures in docs/air.md are of the same function."""
+    assert max(samples_per_second(*CASES["everything"], blocks=60) for _ in range(3)) > 1.2e6

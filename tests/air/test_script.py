@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Air scripts: what is written, what is meant, and every mistake named."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from semcom.air import Engine, load_script, make_script
 from semcom.errors import ConfigError
@@ -134,3 +136,12 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="list.yaml must be a list of 'key: value' lines"):
         load_script(tmp_path / "list.yaml")
+
+
+def test_the_script_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "air.md").read_text()
+    script = make_script(yaml.safe_load(text.split("```yaml")[1].split("```")[0]), "docs/air.md")
+    assert [link.name for link in script.links] == ["alice>carol", "bob>carol"] and len(script.changes) == 3
+    for thing in script.things().values():
+        written = {field.name for field in fields(thing)} - {"noise_power_db"}
+        assert all(name in text for name in written), "each setting is told of"

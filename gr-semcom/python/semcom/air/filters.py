@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Filters that remember: FIR, delay, and the resampler of a clock that is off. Streams in pieces, numpy only.
 
-A FIR filter is one matrix product: rows of 64 outputs, each from its window of inputs, times a banded matrix. It costs
+A FIR filter is one matrix product: rows of 32 outputs, each from its window of inputs, times a banded matrix. It costs
 about as much as adding noise.
 """
 
@@ -10,9 +10,9 @@ import numpy as np
 HALF_TAPS = 32
 GROUP_DELAY_SAMPLES = HALF_TAPS  # of every link: what its interpolation filter needs
 _BETA = 6.2  # 65 dB from 0.94 of the band on
-_ROW = 64
+_ROW = 32
 _ORDER = 5  # of the polynomials in the resampler's fraction: -65 dB
-_FRACTION_MARGIN = 0.02  # a row of 64 outputs at 200 ppm drifts by 0.013 of a sample
+_FRACTION_MARGIN = 0.01  # 32 outputs at 200 ppm drift by 0.0064 of a sample
 
 
 def interpolation_kernel(offset: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class Fir:
 
 
 def _rows_times(line: np.ndarray, count: int, matrix: np.ndarray) -> np.ndarray:
-    """Windows of ``line`` every 64 samples times ``matrix``; ``[count]`` outputs."""
+    """Windows of ``line`` every 32 samples times ``matrix``; ``[count]`` outputs."""
     rows = -(-count // _ROW)
     short = (rows - 1) * _ROW + len(matrix) - len(line)
     if short > 0:
@@ -119,7 +119,7 @@ class Resampler:
         nearest = np.rint(begins).astype(np.int64)
         index = (nearest - self._first - HALF_TAPS)[:, None] + np.arange(_ROW + 2 * HALF_TAPS)
         windows = self._line[index]
-        parts = np.stack([windows.real, windows.imag]) @ self._matrix  # [2, rows, (order + 1) * 64]
+        parts = np.stack([windows.real, windows.imag]) @ self._matrix  # [2, rows, (order + 1) * 32]
         parts = parts.reshape(2, rows, _ORDER + 1, _ROW)
         fraction = ((begins - nearest)[:, None] + np.arange(_ROW) * (step - 1)).astype(np.float32)
         value = parts[:, :, _ORDER]
@@ -136,7 +136,7 @@ class Resampler:
 
 
 def _farrow_matrix() -> np.ndarray:
-    """``[64 + 2 HALF_TAPS, (order + 1) * 64]``: windows of input to the coefficients of each output's polynomial."""
+    """``[32 + 2 HALF_TAPS, (order + 1) * 32]``: windows of input to the coefficients of each output's polynomial."""
     limit = 0.5 + _FRACTION_MARGIN
     nodes = limit * np.cos(np.pi * (np.arange(32) + 0.5) / 32)
     taps = interpolation_kernel(np.arange(-HALF_TAPS, HALF_TAPS + 1)[None, :] - nodes[:, None])

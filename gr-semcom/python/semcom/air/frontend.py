@@ -38,8 +38,9 @@ def convert(samples: np.ndarray, bits: int, full_scale: float) -> tuple[np.ndarr
     parts = np.ascontiguousarray(samples).view(np.float32)
     codes = np.rint(parts / size)
     limited = np.clip(codes, -steps, steps - 1)
-    clipped = (codes != limited).reshape(-1, 2).any(1)
-    return (limited * size).view(np.complex64), int(clipped.sum())
+    beyond = codes != limited
+    clipped = int(beyond.reshape(-1, 2).any(1).sum()) if beyond.any() else 0
+    return (limited * size).view(np.complex64), clipped
 
 
 class Oscillator:

@@ -51,6 +51,13 @@ class VirtualAir:
         except BaseException:
             self.close()
             raise
+        self._poller = zmq.Poller()
+        self._owners: dict[zmq.Socket, Callable[[], bool | None]] = {}
+        for port in (*self.transmitters.values(), *self.receivers.values()):
+            self._poller.register(port.monitor, zmq.POLLIN)
+            self._owners[port.monitor] = port.watch
+        for port in self.transmitters.values():
+            self._owners[port.socket] = port.listen
         self._began_s = self._ended_s = None
         self._busy_s = self._skipped_s = 0.0
         self._times_behind = self._flushes = 0
@@ -158,13 +165,8 @@ class VirtualAir:
 
     def _listen(self, timeout_s: float) -> bool:
         """Waits until something comes or the time is over; whether a transmitter has sent anything."""
-        poller, owners = zmq.Poller(), {}
-        for port in (*self.transmitters.values(), *self.receivers.values()):
-            poller.register(port.monitor, zmq.POLLIN)
-            owners[port.monitor] = port.watch
         for port in self.transmitters.values():
             port.tend()
-            if port.has_room:
-                poller.register(port.socket, zmq.POLLIN)
-                owners[port.socket] = port.listen
-        return any([owners[socket]() for socket, _ in poller.poll(1000 * timeout_s)])
+            # a queue that is full is not listened to: the rest waits at its sender
+            self._poller.register(port.socket, zmq.POLLIN if port.has_room else 0)
+        return any([self._owners[socket]() for socket, _ in self._poller.poll(1000 * timeout_s)])
