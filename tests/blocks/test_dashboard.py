@@ -182,6 +182,21 @@ def test_a_graph_started_again_is_heard_again(watched):
     until(lambda m: len(m) > before + 3, "messages of the second run")
 
 
+@pytest.mark.timeout(60)
+def test_a_graph_with_an_end_comes_to_its_end():
+    """The block says that it is done a moment after the last block before it, and holds nobody up."""
+    from gnuradio import blocks as gr_blocks
+    from gnuradio import gr
+
+    source = gr_blocks.vector_source_c([0.0] * 20_000, False)
+    detector, watcher, top = blocks.burst_detector(), blocks.telemetry("tcp://127.0.0.1:*"), gr.top_block()
+    top.connect(source, detector)
+    top.msg_connect((detector, "out"), (watcher, "bursts"))
+    began = time.monotonic()
+    top.run()
+    assert time.monotonic() - began < 30
+
+
 def test_arguments():
     for bad, words in (
         ({"station": "moon"}, "station"),
