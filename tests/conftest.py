@@ -3,6 +3,7 @@
 
 import importlib.util
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -63,3 +64,8 @@ def picture_file(tmp_path):
     path = tmp_path / "pattern.png"
     Image.fromarray(pixels).save(path)
     return path
+
+
+# a busy machine is no failure
+hypothesis.settings.register_profile("semcom", deadline=None)
+hypothesis.settings.load_profile("semcom")

@@ -125,7 +125,7 @@ def test_encoder_follows_fresh_feedback_and_falls_back(bench, model, make_pictur
         assert b.count("stale") == 1
         for absurd in (1e6, float("nan"), -300.0):
             b.post(bridge.to_dict({keys.SNR_DB: absurd}), keys.PORT_SNR)
-        b.count("SNR feedback refused", 3)
+        b.count("absurd SNR report refused", 3)
         b.post(bridge.to_dict({}), keys.PORT_SNR)
         b.count("without 'snr_db'")
         block.set_snr_db(3.0)

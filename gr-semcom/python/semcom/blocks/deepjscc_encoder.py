@@ -9,12 +9,11 @@ import pmt
 import torch
 
 from semcom import keys, pictures
+from semcom.adaptation import SNR_RANGE_DB, report_of
 from semcom.blocks.base import PduBlock, check, check_device, is_number, meta_of, reason_of, runs_of_pictures
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.codec import zoo
 from semcom.errors import PduError, SemcomError
-
-SNR_RANGE_DB = (-20.0, 60.0)  # feedback outside of this is refused
 
 
 class deepjscc_encoder(PduBlock):
@@ -69,9 +68,7 @@ class deepjscc_encoder(PduBlock):
     def on_snr(self, message: Pmt) -> None:
         """Feedback from the receiver."""
         try:
-            snr_db = Pdu(meta_of(message)).number(keys.SNR_DB)
-            if not (np.isfinite(snr_db) and SNR_RANGE_DB[0] <= snr_db <= SNR_RANGE_DB[1]):
-                raise PduError(f"SNR feedback refused: outside {SNR_RANGE_DB[0]:g} to {SNR_RANGE_DB[1]:g} dB")
+            snr_db = report_of(meta_of(message))[keys.SNR_DB]
         except SemcomError as error:
             self.fail(reason_of(error), error)
             return
