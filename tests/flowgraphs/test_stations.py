@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Transmitter and receiver flowgraphs, compiled and run as programs of their own: a picture across."""
+
+import json
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from grc_bench import ROOT, environment
+
+from semcom import pictures, quality
+from semcom.radio import load_link
+
+RUNNER = Path(__file__).with_name("station_runner.py")
+LINK = str(ROOT / "hardware" / "links" / "photo.yaml")
+LIMIT_S = 90
+AIR_SNR_DB = 16.0
+
+pytestmark = pytest.mark.timeout(240)
+pytest.importorskip("PyQt5")
+pytest.importorskip("pyqtgraph")
+
+
+def read(name: str) -> dict:
+    return yaml.safe_load((ROOT / "flowgraphs" / f"{name}.grc").read_text())
+
+
+def addresses(count: int) -> list[str]:
+    """Free ports: all are held until the last is found."""
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    found = [f"tcp://127.0.0.1:{one.getsockname()[1]}" for one in held]
+    for one in held:
+        one.close()
+    return found
+
+
+@contextmanager
+def running(*command: str, home: Path):
+    """A process that is gone afterwards, whatever happens."""
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def station(program: Path, wish: dict, *arguments: str, home: Path):
+    with running(str(RUNNER), str(program), json.dumps(wish), *arguments, home=home) as process:
+        yield process
+
+
+def figures_of(process: subprocess.Popen) -> dict:
+    output, _ = process.communicate(timeout=LIMIT_S)
+    line = next((line for line in output.splitlines() if line.startswith("FIGURES ")), None)
+    assert line and process.returncode == 0, output
+    figures = json.loads(line.removeprefix("FIGURES "))
+    print(figures)
+    return figures
+
+
+def best_psnr_db(received: Path) -> float:
+    """Of a received picture against the photograph that it is most like."""
+    pixels = pictures.read_picture(received).pixels
+    same = [sample.pixels for sample in pictures.samples() if sample.pixels.shape == pixels.shape]
+    return max(float(quality.psnr(sample, pixels)) for sample in same)
+
+
+@pytest.mark.parametrize("side", ["tx", "rx"])
+def test_nothing_else_in_the_graph_changes_with_the_radio(side):
+    """Between the usrp and the zmq flowgraph differ the radio's default and the controls of gain and frequency."""
+    usrp, zmq = read(f"{side}_usrp"), read(f"{side}_zmq")
+    assert usrp["connections"] == zmq["connections"]
+    named = [{block["name"]: block for block in graph["blocks"]} for graph in (usrp, zmq)]
+    assert set(named[0]) - set(named[1]) == {"gain", "frequency", "gain_db", "frequency_hz"}
+    assert set(named[1]) <= set(named[0])
+    different = {
+        (name, key)
+        for name, block in named[1].items()
+        for key, value in block["parameters"].items()
+        if value != named[0][name]["parameters"][key]
+    }
+    radio = "radio_sink" if side == "tx" else "radio_source"
+    allowed = {("radio", "value"), ("view", "gui_hint"), ("recorder", "centre_frequency_hz")}
+    allowed |= {(radio, "gain_db"), (radio, "centre_frequency_hz")}
+    assert {(name, key) for name, key in different if key != "note"} <= allowed
+    assert ("radio", "value") in different
+
+
+def test_both_stations_take_the_format_from_the_link_profile(compiled):
+    """No number of the link profile is typed into a flowgraph."""
+    for name in ("tx_usrp", "rx_usrp", "tx_zmq", "rx_zmq"):
+        text = yaml.safe_dump(read(name)["blocks"])
+        assert load_link(LINK).model not in text
+        code = compiled(name).read_text()
+        assert "profile = load_link(link)" in code and "profile.model" in code
+
+
+def test_three_programs_over_the_virtual_air(compiled, tmp_path):
+    sent_at, heard_at, feedback = addresses(3)
+    transmitter, receiver = (compiled(f"{side}_zmq") for side in ("tx", "rx"))
+    common = ("--link", LINK, "--feedback", feedback)
+    air = ["air", "--tx", sent_at, "--rx", heard_at, "--snr-db", str(AIR_SNR_DB), "--status-every", "0"]
+    enough = tmp_path / "enough"
+    tx_wish = {"until_file": str(enough), "set": {"rate": 2.0, "snr_db": 5.0}}
+    rx_wish = {"until": ["sink", "pictures", 4], "folder": str(tmp_path / "out")}
+    with (
+        running("-c", "from semcom.cli.main import app; app()", *air, home=tmp_path),
+        station(transmitter, tx_wish, "--radio", f"zmq:{sent_at}", *common, home=tmp_path) as tx,
+        station(receiver, rx_wish, "--radio", f"zmq:{heard_at}", *common, home=tmp_path) as rx,
+    ):
+        received = figures_of(rx)
+        enough.touch()
+        sent = figures_of(tx)
+    assert min(received["window"]) > 300
+    assert not received["counters"]["view"], "the live view refused something"
+    assert received["counters"]["decoder"]["bursts missing"] == 0
+    assert sent["counters"]["encoder"]["SNR feedback received"] >= 3
+    came = sorted((tmp_path / "out").glob("*.png"))
+    assert len(came) >= 4
+    assert np.median([best_psnr_db(picture) for picture in came]) > 24
+
+
+def test_the_usrp_flowgraphs_over_a_file(compiled, tmp_path):
+    """The same pictures through the very blocks that serve a USRP, with what the command line says instead."""
+    samples, out, capture = tmp_path / "air.c64", tmp_path / "out", tmp_path / "capture"
+    transmitter, receiver = (compiled(f"{side}_usrp") for side in ("tx", "rx"))
+    common = ("--radio", f"file:{samples}", "--link", LINK, "--feedback", addresses(1)[0], "--gain", "3")
+    live = {"set": {"gain_db": 5.0, "frequency_hz": 2.451e9}}
+    wish = {"until": ["modulator", "bursts sent", 4]} | live
+    with station(transmitter, wish, *common, home=tmp_path) as tx:
+        figures_of(tx)
+    assert samples.stat().st_size > 8 * 100_000
+    wish = {"until": ["sink", "pictures", 1], "folder": str(out)} | live
+    with station(receiver, wish, *common, "--capture", str(capture), home=tmp_path) as rx:
+        received = figures_of(rx)
+    assert received["counters"]["recorder"]["bursts recorded"] >= 2
+    assert list(capture.glob("*.sigmf-meta"))
+    assert best_psnr_db(next(out.glob("*.png"))) > 26
