@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The virtual air as a process: an engine, its sockets and a pace."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -169,4 +170,5 @@ class VirtualAir:
             port.tend()
             # a queue that is full is not listened to: the rest waits at its sender
             self._poller.register(port.socket, zmq.POLLIN if port.has_room else 0)
-        return any([self._owners[socket]() for socket, _ in self._poller.poll(1000 * timeout_s)])
+        # whole milliseconds, rounded up: rounded down, the last one would be spent spinning
+        return any([self._owners[socket]() for socket, _ in self._poller.poll(math.ceil(1000 * timeout_s))])
