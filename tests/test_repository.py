@@ -73,8 +73,10 @@ class Block:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Block())
-import importlib, pkgutil, semcom, semcom_training
+import importlib, importlib.util, pkgutil, semcom, semcom_training
 skipped = ("semcom.blocks",)
+if not (importlib.util.find_spec("pyqtgraph") and importlib.util.find_spec("PyQt5")):
+    skipped += ("semcom.dashboard.window", "semcom.dashboard.app")
 for package in (semcom, semcom_training):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda name: None):
         if not module.name.startswith(skipped):

@@ -25,3 +25,12 @@ def equivalent_snr(noise_var: torch.Tensor) -> torch.Tensor:
 def equivalent_snr_db(noise_var: torch.Tensor) -> torch.Tensor:
     """``equivalent_snr`` in dB, bounded to -20..60."""
     return (10 * torch.log10(equivalent_snr(noise_var))).clamp(*RANGE_DB)
+
+
+def rescale(noise_var: torch.Tensor, snr_db: torch.Tensor | float) -> torch.Tensor:
+    """Noise variances ``[..., k]`` scaled so that about ``snr_db`` ``[...]`` is their equivalent SNR; their ratios stay.
+
+    Exact for a uniform channel, close where the SNR given is close to theirs already: one step, not an iteration.
+    """
+    snr_db = torch.as_tensor(snr_db, dtype=noise_var.dtype, device=noise_var.device)
+    return noise_var * (10 ** (-snr_db / 10) * equivalent_snr(noise_var))[..., None]

@@ -183,8 +183,12 @@ class TransmitStation(Station):
             self.msg_connect((self.feedback, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
             self.chain.append(self.feedback)
         if config.telemetry:
-            self.telemetry = blocks.telemetry(config.telemetry, station="tx", **config.socket_options)
+            self.telemetry = blocks.telemetry(
+                config.telemetry, station="tx", profile=config.profile, **config.socket_options
+            )
             self.msg_connect((self.source, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
+            if config.feedback:
+                self.msg_connect((self.feedback, keys.PORT_SNR), (self.telemetry, keys.PORT_SNR))
             _watch(self.telemetry, self.chain)
 
     def _note(self, image_id: int, picture: Picture) -> None:
@@ -197,6 +201,8 @@ class TransmitStation(Station):
         self.summary.pictures += 1
         self.summary.bursts += meta[keys.BURST_COUNT]
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
+        if self.config.telemetry:
+            self.telemetry.on_sent(meta)
         if self.config.log:
             height, width = picture.pixels.shape[:2]
             entry = {
@@ -278,7 +284,9 @@ class ReceiveStation(Station):
             self.msg_connect((self.estimator, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
             self.chain.append(self.feedback)
         if config.telemetry:
-            self.telemetry = blocks.telemetry(config.telemetry, station="rx", **config.socket_options)
+            self.telemetry = blocks.telemetry(
+                config.telemetry, station="rx", profile=config.profile, **config.socket_options
+            )
             self.msg_connect((self.decoder, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
             self.msg_connect((self.estimator, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
             _watch(self.telemetry, self.chain)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from semcom.equivalent_snr import equivalent_snr
+from semcom.equivalent_snr import rescale
 from semcom.modem import frame
 from semcom.modem.header import BurstHeader
 from semcom.modem.profile import ModemProfile
@@ -85,7 +85,7 @@ class ImageAssembler:
             return done
         at = header.burst_index * len(latents)
         entry.latents[at : at + len(latents)] = latents.cpu()
-        entry.noise_var[at : at + len(latents)] = _rescale(noise_var.cpu(), snr_db)
+        entry.noise_var[at : at + len(latents)] = rescale(noise_var.cpu(), snr_db)
         entry.snr_db[header.burst_index] = snr_db
         self.counters["bursts used"] += 1
         if len(entry.snr_db) == header.burst_count:
@@ -144,8 +144,3 @@ def _same_picture(a: BurstHeader, b: BurstHeader) -> bool:
         b.latent_count,
         b.model_hash,
     )
-
-
-def _rescale(noise_var: torch.Tensor, snr_db: float) -> torch.Tensor:
-    """Scales noise variances so that their equivalent SNR is the estimate (their own scale is close already)."""
-    return noise_var * (10 ** (-snr_db / 10) * equivalent_snr(noise_var))
