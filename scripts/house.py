@@ -16,26 +16,42 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "house.png
 
 # floor by floor, from the ground up: (name, what it does, left, width)
 FLOORS = [
-    [("errors  keys  files", "words for what goes wrong; every key once; atomic writes", 0, 12)],
     [
-        ("quality", "PSNR, MS-SSIM", 0, 3),
-        ("channel", "what the air does, differentiable", 3, 5.5),
-        ("pictures", "image files in and out", 8.5, 3.5),
+        (
+            "errors  keys  files  settings",
+            "words for what goes wrong; every key once; atomic writes; YAML to dataclass",
+            0,
+            12,
+        )
+    ],
+    [
+        ("quality", "PSNR, MS-SSIM", 0, 2.4),
+        ("channel", "what the air does, differentiable", 2.4, 4),
+        ("pictures", "image files in and out", 6.4, 2.8),
+        ("sockets", "limits, keys", 9.2, 2.8),
     ],
     [
         ("codec", "images to latents and back;\nAF modules, zoo, cards", 0, 5),
         ("modem", "latents to samples and back;\nframe, sync, equaliser, SNR", 5, 7),
     ],
     [
-        ("link", "codec + modem + channel, no GNU Radio", 0, 5),
-        ("training/", "recipes, one loop, export", 5, 4),
-        ("report", "a page of results", 9, 3),
+        ("radio", "link and radio profiles,\nmedia, burst timing", 0, 4),
+        ("adaptation", "what to believe\nof feedback", 4, 4),
+        ("telemetry", "what a live view is told", 8, 4),
+    ],
+    [
+        ("link", "codec + modem + channel", 0, 2.8),
+        ("training/", "recipes, loops, export", 2.8, 2.6),
+        ("air", "the virtual air", 5.4, 1.9),
+        ("capture", "SigMF, replay", 7.3, 1.9),
+        ("dashboard", "Qt, no GNU Radio", 9.2, 2.8),
     ],
     [("blocks", "GNU Radio adapters: the only room that imports gnuradio", 0, 12)],
     [
-        ("cli", "the semcom command", 0, 4.2),
-        ("grc/  flowgraphs/", "GNU Radio Companion", 4.2, 4.3),
-        ("bench  scripts/", "speed; set-up, figures", 8.5, 3.5),
+        ("cli", "the semcom command", 0, 3.6),
+        ("grc/  flowgraphs/", "GNU Radio Companion", 3.6, 3.4),
+        ("hardware/", "profiles, guide, air scripts", 7, 2.6),
+        ("scripts/", "set-up, figures", 9.6, 2.4),
     ],
 ]
 WAY = ["image", "encode", "modulate", "air", "detect", "demodulate", "estimate", "decode", "image"]
@@ -43,7 +59,7 @@ HEIGHT = 1.15
 
 
 def main() -> None:
-    figure, axes = plt.subplots(figsize=(12, 8.2), dpi=110)
+    figure, axes = plt.subplots(figsize=(12, 9.2), dpi=110)
     for level, floor in enumerate(FLOORS):
         for name, text, left, width in floor:
             box = FancyBboxPatch(
