@@ -193,6 +193,29 @@ def test_zmq_garbage_is_counted_and_the_source_lives_on():
         push.close(0)
 
 
+def test_zmq_source_hears_again_after_a_message_beyond_all_limits():
+    """libzmq hangs up on such a sender and would never call again."""
+    address, samples = free_port(), noise(1000)
+    push = zmq.Context.instance().socket(zmq.PUSH)
+    push.bind(address)
+    try:
+        source, back = blocks.radio_source(f"zmq:{address}"), gr_blocks.vector_sink_c()
+        with Running(source, back):
+            push.send(samples.tobytes())
+            wait_until(lambda: len(back.data()) >= 1000, 10, lambda: "the first samples")
+            push.send(bytes(40 * 2**20))
+
+            def again():
+                push.send(samples.tobytes(), zmq.NOBLOCK)
+                return len(back.data()) >= 2000
+
+            wait_until(
+                lambda: push.poll(100, zmq.POLLOUT) and again(), 10, lambda: f"{dict(source.counters)}"
+            )
+    finally:
+        push.close(0)
+
+
 def test_zmq_port_in_use_and_other_machines_are_refused_in_words():
     address = free_port()
     first = blocks.radio_sink(f"zmq:{address}")

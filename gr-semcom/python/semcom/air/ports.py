@@ -6,9 +6,9 @@ from collections import Counter
 
 import numpy as np
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from semcom.air.queue import SampleQueue
+from semcom.redial import Redial, monitored
 from semcom.sockets import bound_address, open_socket
 
 MAX_MESSAGE_BYTES = 2**22  # half a million samples; a message larger than that is refused
@@ -16,7 +16,6 @@ _MAX_BYTES_ON_WIRE = 2 * MAX_MESSAGE_BYTES  # beyond it the sender is disconnect
 _LARGEST_VALUE = 1e6
 _MESSAGES_AT_ONCE = 64
 _IN_QUEUE, _OUT_QUEUE_S = 64, 0.5
-_GIVEN_UP_S = 0.3  # ZMQ says sooner that it will call again
 
 
 class TransmitterPort:
@@ -34,33 +33,26 @@ class TransmitterPort:
         self.socket = open_socket(
             zmq.PULL, address, bind=False, max_bytes=_MAX_BYTES_ON_WIRE, high_water=_IN_QUEUE, **keys
         )
-        self.monitor = self.socket.get_monitor_socket(
-            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
-        )
+        self._redial = Redial(self.socket, address)
+        self.monitor = self._redial.monitor
         self.counters: Counter[str] = Counter()
-        self.connected = False
         self.queue = SampleQueue(hold_samples, hold_s)
-        self._address, self._room = address, room_samples
-        self._hung_up_s: float | None = None
+        self._room = room_samples
+
+    @property
+    def connected(self) -> bool:
+        return self._redial.connected
 
     def watch(self) -> None:
         """Reads who came and who went."""
-        for event, _ in _events(self.monitor):
-            if event == zmq.EVENT_DISCONNECTED:
-                self.connected, self._hung_up_s = False, time.monotonic()
-                self.counters["connections lost"] += 1
-            else:
-                self._hung_up_s = None
-                self.connected = event == zmq.EVENT_CONNECTED
+        self._redial.watch()
+        if self._redial.losses:
+            self.counters["connections lost"] = self._redial.losses
 
     def tend(self) -> None:
-        """Calls again where ZMQ has given up on a transmitter for good: it does so after a message beyond all limits."""
-        if self._hung_up_s is None or time.monotonic() - self._hung_up_s < _GIVEN_UP_S:
-            return
-        if self.has_room and not self.socket.poll(0):  # nothing is left to be read
-            self._hung_up_s = None
-            self.socket.disconnect(self._address)
-            self.socket.connect(self._address)
+        """Calls again where ZMQ has given up on a transmitter for good."""
+        if self.has_room:
+            self._redial.tend()
 
     def close(self) -> None:
         _close(self.socket)
@@ -79,7 +71,7 @@ class TransmitterPort:
                 message = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            heard = self.connected = True
+            heard = self._redial.connected = True
             samples = self._samples(message)
             self.counters["samples received"] += len(samples)
             self.queue.push(samples, time.monotonic())
@@ -129,7 +121,7 @@ class ReceiverPort:
 
     def watch(self) -> None:
         """Reads who came and who went."""
-        for event, peer in _events(self.monitor):
+        for event, peer in monitored(self.monitor):
             if event == zmq.EVENT_ACCEPTED:
                 self._peers.add(peer)
                 self.counters["connections made"] += 1
@@ -170,16 +162,6 @@ class ReceiverPort:
         except zmq.Again:
             return False
         return True
-
-
-def _events(monitor: zmq.Socket):
-    """What a monitor has to tell: events and their values (the connection's file descriptor)."""
-    while True:
-        try:
-            told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            return
-        yield told["event"], told["value"]
 
 
 def _close(socket: zmq.Socket) -> None:

@@ -16,6 +16,7 @@ from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import IDLE_MS, End, Wish
 from semcom.radio.samples import usable
+from semcom.redial import Redial
 from semcom.sockets import open_socket
 
 _BYTES = np.dtype(np.complex64).itemsize
@@ -104,12 +105,22 @@ class zmq_pull(_Socket, gr.sync_block):
         self.init_socket(zmq.PULL, wish, bind=False)
         self.set_blkd_input_timer_value(IDLE_MS)
         self._left = np.zeros(0, np.complex64)
+        self._address = wish.address
+        self._redial = Redial(self._socket, wish.address)
+
+    def start(self) -> bool:
+        super().start()
+        if self._redial.socket is not self._socket:
+            self._redial = Redial(self._socket, self._address)
+        return True
 
     def work(self, input_items, output_items) -> int:
         return self._guard.guarded_work(lambda: self._receive(output_items[0]), fallback=0)
 
     def _receive(self, out: np.ndarray) -> int:
         done = self._give(out)
+        self._redial.watch()
+        self._redial.tend()
         while done < len(out) and self._socket.poll(0 if done else _PATIENCE_MS, zmq.POLLIN):
             self._left = self._samples_in(self._socket.recv(zmq.NOBLOCK))
             done += self._give(out[done:])
