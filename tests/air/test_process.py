@@ -335,5 +335,5 @@ def test_an_air_that_was_held_up_skips_and_says_so(opened, monkeypatch):
         monkeypatch.setattr(radio.engine, "process", slow)
         radio.run(threading.Event(), seconds=0.3)
         report = radio.report()
-    assert report["times_behind"] == 1 and report["skipped_s"] > 0.25
+    assert report["times_behind"] >= 1 and report["skipped_s"] > 0.25
     assert report["real_time_factor"] < 0.7
