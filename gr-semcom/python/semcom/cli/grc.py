@@ -11,10 +11,16 @@ import typer
 
 from semcom.cli.grc_paths import gnuradio_program, grc_environment
 from semcom.errors import ConfigError, MissingError
+from semcom.shipped import shipped_flowgraph
 
 
 def grc(
-    file: Annotated[Path | None, typer.Argument(help="A .grc flowgraph.")] = None,
+    flowgraph: Annotated[
+        str | None,
+        typer.Argument(
+            help="A .grc file, or the name of one of ours: loopback, tx_zmq, rx_zmq, tx_usrp, rx_usrp."
+        ),
+    ] = None,
     compile_only: Annotated[
         bool, typer.Option("--compile", help="Generate the Python program, open nothing.")
     ] = False,
@@ -23,10 +29,11 @@ def grc(
     ),
 ) -> None:
     """Open a flowgraph in GNU Radio Companion, with this environment's Python and blocks."""
-    if file is not None and not file.is_file():
-        raise ConfigError(f"{file} does not exist.")
+    file = None if flowgraph is None else _find(flowgraph)
     if compile_only and file is None:
-        raise ConfigError("--compile needs a .grc file.")
+        raise ConfigError(
+            "--compile needs a .grc file, or the name of a flowgraph that comes with the project."
+        )
     program = gnuradio_program("grcc" if compile_only else "gnuradio-companion")
     environment = grc_environment()
     if compile_only:
@@ -38,6 +45,16 @@ def grc(
         )
     command = [sys.executable, program, *([str(file)] if file else [])]
     os.execve(sys.executable, command, environment)
+
+
+def _find(flowgraph: str) -> Path:
+    """A file by its path, else one that comes with the project by its name, with or without ``.grc``."""
+    file = Path(flowgraph)
+    if file.is_file():
+        return file
+    if file.parent != Path("."):
+        raise ConfigError(f"{file} does not exist.")
+    return shipped_flowgraph(file.name.removesuffix(".grc"))
 
 
 def _compile(program: str, file: Path, output: Path, environment: dict[str, str]) -> None:
