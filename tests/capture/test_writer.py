@@ -274,7 +274,8 @@ def test_killed_at_any_moment_it_leaves_what_can_be_read(tmp_path):
         except CaptureError as error:  # killed before the first burst
             assert not list(folder.glob("*.sigmf-meta")), error
             continue
-        assert not problems
+        # a recording that had just been rotated to holds nothing yet, and that is said
+        assert all("killed before the first burst" in problem for problem in problems), problems
         bursts = [burst for recording in recordings for burst in recording.bursts]
         offsets = [burst.note.sample_offset for burst in bursts]
         assert offsets == list(range(offsets[0], offsets[0] + len(offsets))) if offsets else True
