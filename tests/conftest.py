@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What tests of every room share."""
 
+import dataclasses
 import importlib.util
 
 import hypothesis
@@ -54,6 +55,39 @@ def tiny_model(tmp_path_factory):
     )
     card.write(folder / "tiny.json")
     return folder / "tiny.json"
+
+
+@pytest.fixture(scope="session")
+def tiny_users(tiny_model, tmp_path_factory):
+    """Untrained user decoders of the tiny codec, one a family: family to the path of its card.
+
+    They lie in a folder with a copy of their anchor, whose card is there under the key ``anchor``."""
+    import shutil
+
+    from semcom.codec import DECODERS, build_decoder, zoo
+
+    folder = tmp_path_factory.mktemp("users")
+    for suffix in ("json", "safetensors"):
+        shutil.copy(tiny_model.with_suffix(f".{suffix}"), folder)
+    anchor, cards = zoo.card(tiny_model), {"anchor": folder / "tiny.json"}
+    for family in DECODERS:
+        torch.manual_seed(1)
+        arguments = {"channels": 8, "stride": 4, "width": 8, "depth": 2}
+        decoder = build_decoder(family, arguments)
+        sha256 = zoo.save_weights(decoder, folder / f"tiny-{family}.safetensors")
+        card = dataclasses.replace(
+            anchor,
+            name=f"tiny-{family}",
+            architecture=family,
+            arguments=arguments,
+            weights_file=f"tiny-{family}.safetensors",
+            weights_sha256=sha256,
+            parameters=sum(p.numel() for p in decoder.parameters()),
+            anchor=anchor.reference,
+        )
+        cards[family] = folder / f"tiny-{family}.json"
+        card.write(cards[family])
+    return cards
 
 
 @pytest.fixture

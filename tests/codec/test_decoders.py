@@ -104,6 +104,22 @@ def test_width_and_depth_are_capacity(family):
     assert size_of(small(family, depth=depth)) < size_of(small(family, depth=depth + 1))
 
 
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_linear_path_decodes_beside_the_network(family):
+    decoder, size = small(family, linear=True).eval(), (24, 16)
+    latents = received(decoder, size)
+    with torch.no_grad():
+        assert torch.equal(
+            decoder.decode(latents, 10.0, size), torch.full((2, 3, *size), 0.5)
+        )  # nothing learnt
+        decoder.linear.weight[:, :, 1, 1] = 0.02
+        one, two = (decoder.train().decode(scale * latents, 10.0, size) - 0.5 for scale in (1.0, 2.0))
+        weights = 10 / 11 * torch.ones(2, 4, 6, 4)  # the path also sees these, which do not scale
+        offset = decoder.linear(torch.cat([torch.zeros(2, 8, 6, 4), weights], dim=1))[0, 0, 0, 0]
+    assert "linear" not in dict(small(family).named_children()) or small(family).linear is None
+    torch.testing.assert_close(two - offset, 2 * (one - offset), atol=1e-4, rtol=1e-3)
+
+
 def test_layers_are_those_the_paper_names():
     attention, conv, resnet, vgg = (small(family, 8) for family in DECODERS)
     # one AF, one PReLU a stage but the last, one IGDN a stage: 1 on the grid, 3 doublings
@@ -131,7 +147,7 @@ def test_fusion_starts_as_the_identity_and_then_follows_the_snr():
 def test_the_anchors_encoder_mirrors_its_decoder(stride, depth):
     anchor = build("anchor", {"channels": STRIDES[stride], "stride": stride, "width": 16, "depth": depth})
     downwards = [(s.convolution.in_channels, s.convolution.out_channels) for s in anchor.encoder]
-    upwards = [(s.convolution.out_channels, s.convolution.in_channels) for s in anchor.decoder.stages][::-1]
+    upwards = [(s.convolution.out_channels, s.convolution.in_channels) for s in anchor.decoder.blocks][::-1]
     assert downwards[:-1] == upwards[:-1] and downwards[-1] == (upwards[-1][0], STRIDES[stride])
     assert anchor.encode(torch.rand(1, 3, 33, 20), 5.0).shape == (1, anchor.latent_count(33, 20))
     # the decoder is one of the family, by itself

@@ -292,7 +292,8 @@ def _link_of(recording: Recording) -> LinkProfile:
 def _model_of(code: int) -> zoo.LoadedModel | None:
     for name in zoo.names():
         try:
-            if int(zoo.card(name).weights_sha256[:8], 16) >> (32 - zoo.MODEL_HASH_BITS) == code:
+            card = zoo.card(name)
+            if card.anchor is None and card.model_hash == code:
                 return zoo.load(name)
         except ModelError:
             continue

@@ -90,7 +90,7 @@ def _model_hash(name: Any) -> int | None:
     from semcom.errors import ModelError
 
     try:
-        return int(zoo.card(name).weights_sha256[:8], 16) >> (32 - zoo.MODEL_HASH_BITS)
+        return zoo.card(name).model_hash
     except (ModelError, TypeError):  # the transmitter's own model, not here
         return None
 

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from semcom.errors import ModelError
 
+MODEL_HASH_BITS = 22
+OPTIONAL = ("anchor", "parent", "capture")
+
 
 @dataclass(frozen=True)
 class ModelCard:
     """One trained codec in words and numbers; ``card.schema.json`` is its contract."""
 
     name: str
-    architecture: str  # name in codec.registry
+    architecture: str  # name in codec.registry; of a user decoder its family
     arguments: dict  # of the architecture
     rho: float  # complex payload symbols per source value
     snr_range_db: list  # [lowest, highest] trained for
@@ -30,11 +33,26 @@ class ModelCard:
     measured: list  # tables of PSNR against SNR: evaluation_set, images, channel, snr_db, psnr_db
     licence: str
     description: str = ""
+    anchor: dict | None = None  # of a user decoder: name and weights_sha256 of the model that encodes
+    parent: dict | None = None  # of a fine-tuned model: name and weights_sha256 of what it started from
+    capture: dict | None = None  # of a model fine-tuned from the air: sha256 of the recordings, and more
     schema_version: int = field(default=1)
 
+    @property
+    def model_hash(self) -> int:
+        """The first 22 bits of the sha256 of the weights that encode (a user's are its anchor's), as the air has it."""
+        sha256 = self.anchor["weights_sha256"] if self.anchor else self.weights_sha256
+        return int(sha256[:8], 16) >> (32 - MODEL_HASH_BITS)
+
+    @property
+    def reference(self) -> dict:
+        """Name and sha256, as ``anchor`` or ``parent`` of another card."""
+        return {"name": self.name, "weights_sha256": self.weights_sha256}
+
     def to_dict(self) -> dict:
-        """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values, ready for JSON, without the optional fields that are not set."""
+        values = dataclasses.asdict(self)
+        return {k: v for k, v in values.items() if v is not None or k not in OPTIONAL}
 
     def write(self, path) -> None:
         """Writes the card as JSON.

@@ -20,16 +20,20 @@ from semcom.errors import ConfigError
 
 KERNEL = 5
 SNR_SCALE_DB = 20.0  # a light FC sees the SNR as a number around 1
+BN_MOMENTUM = 0.02  # batches are small and SNRs differ: statistics over the last 50 of them
 
 
 class UserDecoder(Decoder):
-    """A decoder without an encoder: a chain of stages from the latent grid to pixels, sigmoid at the end.
+    """A decoder without an encoder: a chain of blocks from the latent grid to pixels, sigmoid at the end.
 
     Args:
         channels: real planes received, as the encoder sends them.
         stride: pixels per side of a grid cell, a power of 2; one stage doubles height and width.
         width: feature channels on the latent grid.
         depth: capacity on the latent grid; each family says what it counts.
+        linear: add a linear path, one 3x3 convolution from the latents to pixel blocks, which the family's own
+            network corrects. Not in the paper; it suits an encoder that has one itself (``linres``), and short
+            trainings.
 
     Raises:
         ConfigError: a stride that is no power of 2 from 2 on, a width or depth out of range.
@@ -37,7 +41,7 @@ class UserDecoder(Decoder):
 
     least_depth = 0
 
-    def __init__(self, channels: int, stride: int, width: int, depth: int):
+    def __init__(self, channels: int, stride: int, width: int, depth: int, linear: bool = False):
         super().__init__(channels, stride)
         if stride < 2 or stride & (stride - 1):
             raise ConfigError(
@@ -48,9 +52,15 @@ class UserDecoder(Decoder):
                 f"decoder '{self.name}': width must be at least 1 and depth at least {self.least_depth}, not "
                 f"{width} and {depth}."
             )
-        self.stages = nn.ModuleList(self.make_stages(channels + channels // 2, width, depth))
+        inputs = channels + channels // 2  # weighted planes and their weights
+        self.blocks = nn.ModuleList(self.make_blocks(inputs, width, depth))
+        self.linear = nn.Conv2d(inputs, 3 * stride**2, 3, padding=1) if linear else None
+        if self.linear is not None:
+            last = self.blocks[-1].convolution
+            for tensor in (self.linear.weight, self.linear.bias, last.weight, last.bias):
+                nn.init.zeros_(tensor)  # the network starts as mid-grey, the linear path as nothing
 
-    def make_stages(self, inputs: int, width: int, depth: int) -> list[nn.Module]:
+    def make_blocks(self, inputs: int, width: int, depth: int) -> list[nn.Module]:
         """The chain from ``inputs`` planes to 3; each takes (x, snr_db)."""
         raise NotImplementedError
 
@@ -60,10 +70,12 @@ class UserDecoder(Decoder):
         return self.stride.bit_length() - 1
 
     def decode_planes(self, planes, weights, snr_db):
-        x = torch.cat([planes * torch.cat([weights, weights], dim=1), weights], dim=1)
-        for stage in self.stages:
-            x = stage(x, snr_db)
-        return torch.sigmoid(x)
+        seen = torch.cat([planes * torch.cat([weights, weights], dim=1), weights], dim=1)
+        x = seen
+        for block in self.blocks:
+            x = block(x, snr_db)
+        image = torch.sigmoid(x)
+        return image if self.linear is None else image + F.pixel_shuffle(self.linear(seen), self.stride)
 
 
 def widths_upwards(width: int, doublings: int) -> list[int]:
@@ -105,7 +117,7 @@ class AttentionDecoder(UserDecoder):
 
     name = "attention"
 
-    def make_stages(self, inputs, width, depth):
+    def make_blocks(self, inputs, width, depth):
         widths = widths_upwards(width, self.doublings)
         flat = [inputs] + [width] * depth
         shapes = [(a, b, KERNEL, 1) for a, b in pairwise(flat)]
@@ -114,7 +126,7 @@ class AttentionDecoder(UserDecoder):
         return [Stage(up(*shape), True, n == last, True) for n, shape in enumerate(shapes)]
 
 
-class _ConvStage(nn.Module):
+class _ConvBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.convolution = up(inputs, outputs, KERNEL, stride)
@@ -134,12 +146,12 @@ class ConvDecoder(UserDecoder):
 
     name = "conv"
 
-    def make_stages(self, inputs, width, depth):
+    def make_blocks(self, inputs, width, depth):
         flat = [inputs] + [width] * depth
         upwards = [flat[-1], *widths_upwards(width, self.doublings)[1:]]
-        stages = [_ConvStage(a, b, 1) for a, b in pairwise(flat)]
-        stages += [_ConvStage(a, b, 2) for a, b in pairwise(upwards)]
-        return [*stages, _ToPixels(upwards[-1])]
+        blocks = [_ConvBlock(a, b, 1) for a, b in pairwise(flat)]
+        blocks += [_ConvBlock(a, b, 2) for a, b in pairwise(upwards)]
+        return [*blocks, _ToPixels(upwards[-1])]
 
 
 class _ResidualBlock(nn.Module):
@@ -149,10 +161,10 @@ class _ResidualBlock(nn.Module):
         super().__init__()
         self.stride = stride
         self.first = up(inputs, outputs, 3, stride)
-        self.first_norm = nn.BatchNorm2d(outputs)
+        self.first_norm = nn.BatchNorm2d(outputs, momentum=BN_MOMENTUM)
         self.prelu = nn.PReLU(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.second_norm = nn.BatchNorm2d(outputs)
+        self.second_norm = nn.BatchNorm2d(outputs, momentum=BN_MOMENTUM)
         self.skip = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x, snr_db):
@@ -174,16 +186,16 @@ class ResNetDecoder(UserDecoder):
     name = "resnet"
     least_depth = 1
 
-    def make_stages(self, inputs, width, depth):
+    def make_blocks(self, inputs, width, depth):
         widths = widths_upwards(width, self.doublings)
         flat = depth - (self.doublings - 1)
         if flat < 1:
             raise ConfigError(
                 f"decoder 'resnet': stride {self.stride} needs a depth of at least {self.doublings}, not {depth}."
             )
-        stages = [_ResidualBlock(a, b, 1) for a, b in pairwise([inputs] + [width] * flat)]
-        stages += [_ResidualBlock(a, b, 2) for a, b in pairwise(widths)]
-        return [*stages, _ToPixels(widths[-1])]
+        blocks = [_ResidualBlock(a, b, 1) for a, b in pairwise([inputs] + [width] * flat)]
+        blocks += [_ResidualBlock(a, b, 2) for a, b in pairwise(widths)]
+        return [*blocks, _ToPixels(widths[-1])]
 
 
 class _VGGBlock(nn.Module):
@@ -209,9 +221,9 @@ class VGGDecoder(UserDecoder):
 
     name = "vgg"
 
-    def make_stages(self, inputs, width, depth):
+    def make_blocks(self, inputs, width, depth):
         flat = [inputs] + [width] * depth
         upwards = [flat[-1], *widths_upwards(width, self.doublings)[1:]]
-        stages = [_VGGBlock(a, b, 1) for a, b in pairwise(flat)]
-        stages += [_VGGBlock(a, b, 2) for a, b in pairwise(upwards)]
-        return [*stages, _ToPixels(upwards[-1])]
+        blocks = [_VGGBlock(a, b, 1) for a, b in pairwise(flat)]
+        blocks += [_VGGBlock(a, b, 2) for a, b in pairwise(upwards)]
+        return [*blocks, _ToPixels(upwards[-1])]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Trained codecs by name: safetensors beside a model card, checked on the way in. Pickle is never read."""
+"""Trained codecs by name: safetensors beside a model card, checked on the way in. Pickle is never read.
+
+A user decoder is a model too: its card names an anchor, whose encoder it decodes. Loaded, the two are one codec.
+"""
 
 import difflib
 import hashlib
@@ -12,27 +15,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from semcom.codec.base import Codec
+from semcom.codec.base import Codec, Decoder
 from semcom.codec.card import ModelCard, read_card
-from semcom.codec.registry import build
+from semcom.codec.paired import Paired
+from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder
 from semcom.errors import ImageError, ModelError
 
 WEIGHTS = Path(__file__).parent / "weights"
-MODEL_HASH_BITS = 22
 
 
 @dataclass
 class LoadedModel:
-    """A codec ready to run (``eval`` mode, float32, no gradients), and where it comes from."""
+    """A codec ready to run (``eval`` mode, float32, no gradients), and where it comes from.
+
+    Of a user decoder, ``codec`` is a :class:`semcom.codec.paired.Paired`: the anchor's encoder, the user's decoder.
+    """
 
     codec: Codec
     card: ModelCard
-    sha256: str  # of the weights file
+    sha256: str  # of the weights file; a user's own
 
     @property
     def model_hash(self) -> int:
-        """The first 22 bits of the weights' sha256, as burst headers carry it."""
-        return int(self.sha256[:8], 16) >> (32 - MODEL_HASH_BITS)
+        """22 bits of the sha256 of the weights that encode, as burst headers carry it; a user's are its anchor's."""
+        return self.card.model_hash
 
     @property
     def device(self) -> torch.device:
@@ -81,15 +87,122 @@ def card(name) -> ModelCard:
 
 
 def load(name, device="cpu") -> LoadedModel:
-    """Loads a model by name, card path or folder.
+    """Loads a model by name, card path or folder. With a user decoder comes its anchor: from the folder of the
+    user's card, else from those that ship.
 
     Raises:
         ModelError: no such model; a card that does not fit its schema; weights that are absent, altered
-            (sha256), unreadable, or do not fit the architecture that the card names.
+            (sha256), unreadable, or do not fit the architecture that the card names; an anchor that is absent,
+            is not the one that the user was trained for, or sends another number of planes or another stride.
     """
     path = _card_path(name)
     model_card = read_card(path)
-    file = path.with_name(model_card.weights_file)
+    _check_kind(model_card)
+    if model_card.anchor is None:
+        codec = _filled(build, path, model_card)
+    else:
+        anchor_path = _anchor_path(model_card, path.parent)
+        anchor = _filled(build, anchor_path, read_card(anchor_path))
+        codec = Paired(anchor, _filled(build_decoder, path, model_card))
+    return LoadedModel(codec.requires_grad_(False).eval().to(device), model_card, model_card.weights_sha256)
+
+
+def anchors() -> list[str]:
+    """The models that ship and encode, sorted."""
+    return [name for name in names() if card(name).anchor is None]
+
+
+def users(anchor) -> dict[str, str]:
+    """The user decoders that lie beside an anchor: decoder family to what :func:`load` takes.
+
+    Args:
+        anchor: name or card path of a model that encodes.
+
+    Raises:
+        ModelError: no such model, or it is itself a user decoder.
+    """
+    path = _card_path(anchor)
+    anchor_card = read_card(path)
+    if anchor_card.anchor is not None:
+        raise ModelError(
+            f"'{anchor_card.name}' is a user decoder of '{anchor_card.anchor['name']}': name that model instead."
+        )
+    found: dict[str, str] = {}
+    for place in sorted(path.parent.glob("*.json")):
+        try:
+            user = read_card(place)
+        except ModelError:  # another kind of file
+            continue
+        if user.anchor == anchor_card.reference:
+            found.setdefault(user.architecture, user.name if path.parent == WEIGHTS else str(place))
+    return {family: found[family] for family in DECODERS if family in found}
+
+
+def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> str:
+    """Writes a codec's or user decoder's tensors as safetensors and returns the file's sha256.
+
+    Floating tensors are stored as ``dtype``, counters as they are. Of a :class:`~semcom.codec.paired.Paired`
+    only the user's decoder is written: the anchor has a file of its own.
+    """
+    part = codec.user if isinstance(codec, Paired) else codec
+    tensors = {
+        key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for key, tensor in part.state_dict().items()
+    }
+    blob = save_safetensors(tensors)
+    Path(path).write_bytes(blob)
+    return hashlib.sha256(blob).hexdigest()
+
+
+def _check_kind(model_card: ModelCard) -> None:
+    name, architecture = model_card.name, model_card.architecture
+    if model_card.anchor is None and architecture in DECODERS:
+        raise ModelError(
+            f"model '{name}' is a user decoder ('{architecture}'), but its card names no anchor: add the name and "
+            f"weights_sha256 of the model whose encoder it decodes."
+        )
+    if model_card.anchor is not None and architecture in ARCHITECTURES:
+        raise ModelError(
+            f"model '{name}' has an anchor, but '{architecture}' is a whole codec: a user decoder is one of "
+            f"{', '.join(DECODERS)}."
+        )
+
+
+def _anchor_path(user: ModelCard, folder: Path) -> Path:
+    """The card of a user's anchor: the one in the user's folder, else the one that ships."""
+    name, wanted = user.anchor["name"], user.anchor["weights_sha256"]
+    path = next((p for p in (folder / f"{name}.json", WEIGHTS / f"{name}.json") if p.is_file()), None)
+    if path is None:
+        raise ModelError(
+            f"model '{user.name}' decodes what '{name}' encodes, but that model is neither in {folder} nor among "
+            f"those that ship: put {name}.json and its weights beside the user's card."
+        )
+    anchor = read_card(path)
+    if anchor.anchor is not None:
+        raise ModelError(
+            f"model '{user.name}': its anchor '{name}' is itself a user decoder and encodes nothing: its card must "
+            f"name the model that encodes, '{anchor.anchor['name']}'."
+        )
+    if anchor.weights_sha256 != wanted:
+        raise ModelError(
+            f"model '{user.name}' was trained for another '{name}': weights {wanted[:12]}..., but those in "
+            f"{path.parent} are {anchor.weights_sha256[:12]}.... A changed encoder needs its users trained again."
+        )
+    return path
+
+
+def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
+    """What the card describes, made, filled with its weights and told its SNR range."""
+    tensors = _tensors(path.with_name(model_card.weights_file), model_card)
+    module = make(model_card.architecture, dict(model_card.arguments))
+    _check_fit(module, tensors, model_card)
+    module.load_state_dict(tensors)
+    module.snr_range_db = tuple(model_card.snr_range_db)
+    return module
+
+
+def _tensors(file: Path, model_card: ModelCard) -> dict[str, torch.Tensor]:
+    """The weights as the codec computes with them: float32, counters as stored."""
     if not file.is_file():
         raise ModelError(f"model '{model_card.name}': its weights {file} are missing.")
     blob = file.read_bytes()
@@ -101,27 +214,15 @@ def load(name, device="cpu") -> LoadedModel:
             f"short: fetch it again."
         )
     try:
-        tensors = {key: tensor.float() for key, tensor in load_safetensors(blob).items()}
+        stored = load_safetensors(blob)
     except SafetensorError as error:
         raise ModelError(
             f"model '{model_card.name}': {file.name} is not a safetensors file: {error}."
         ) from error
-    codec = build(model_card.architecture, dict(model_card.arguments))
-    _check_fit(codec, tensors, model_card)
-    codec.load_state_dict(tensors)
-    codec.snr_range_db = tuple(model_card.snr_range_db)
-    return LoadedModel(codec.requires_grad_(False).eval().to(device), model_card, sha256)
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
 
 
-def save_weights(codec: Codec, path, dtype: torch.dtype = torch.float16) -> str:
-    """Writes a codec's tensors as safetensors and returns the file's sha256."""
-    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in codec.state_dict().items()}
-    blob = save_safetensors(tensors)
-    Path(path).write_bytes(blob)
-    return hashlib.sha256(blob).hexdigest()
-
-
-def _check_fit(codec: Codec, tensors: dict, model_card: ModelCard) -> None:
+def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
     wanted = {key: list(tensor.shape) for key, tensor in codec.state_dict().items()}
     found = {key: list(tensor.shape) for key, tensor in tensors.items()}
     for key in sorted(wanted.keys() | found.keys()):

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""User decoders in the zoo: paired with their anchor on loading, refused in words where they do not fit."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from semcom.codec import DECODERS, build_decoder, zoo
+from semcom.codec.card import read_card
+from semcom.codec.evaluate import evaluate
+from semcom.codec.paired import Paired
+from semcom.errors import ModelError
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (37, 50, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tiny_users, tmp_path):
+    """A copy of the tiny anchor and its users that a test may spoil."""
+    shutil.copytree(tiny_users["anchor"].parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def change(path, **changes):
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    return path
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_user_encodes_as_its_anchor_and_decodes_itself(family, tiny_users):
+    anchor, user = zoo.load(tiny_users["anchor"]), zoo.load(tiny_users[family])
+    assert user.model_hash == anchor.model_hash and user.sha256 != anchor.sha256
+    assert user.codec.rho == anchor.codec.rho and not user.codec.training
+    latents = anchor.encode_image(IMAGE, 10)
+    assert torch.equal(user.encode_image(IMAGE, 10), latents)
+    assert not np.array_equal(
+        user.decode_image(latents, 10, (37, 50)), anchor.decode_image(latents, 10, (37, 50))
+    )
+    assert evaluate(user, [("noise", IMAGE)], 10, with_ms_ssim=False)[0]["psnr_db"] > 5
+
+
+def test_each_is_told_the_snr_within_its_own_range(folder):
+    change(folder / "tiny-conv.json", snr_range_db=[5, 10])
+    codec = zoo.load(folder / "tiny-conv.json").codec
+    assert codec.anchor.snr_range_db == (0, 20) and codec.user.snr_range_db == (5, 10)
+    with torch.no_grad():  # an untrained fusion is blind to the SNR
+        codec.user.blocks[0].fusion.dense.weight.fill_(0.3)
+    latents, variance = torch.randn(1, 8, dtype=torch.complex64), torch.full((1, 8), 0.1)
+    low, at, inside = (codec.decode(latents, snr, (8, 4), variance) for snr in (-9.0, 5.0, 8.0))
+    assert torch.equal(low, at) and not torch.equal(at, inside)
+
+
+def test_the_anchor_is_beside_the_user_or_ships(tiny_users, folder):
+    loose = folder / "loose"
+    loose.mkdir()
+    for suffix in ("json", "safetensors"):
+        shutil.copy(folder / f"tiny-vgg.{suffix}", loose)
+    with pytest.raises(ModelError, match="put tiny.json and its weights beside the user's card"):
+        zoo.load(loose)
+    shipped = zoo.card("cifar-1-12")  # a stride of 4 and 8 planes, as the tiny one
+    change(loose / "tiny-vgg.json", anchor=shipped.reference)
+    model = zoo.load(loose)
+    assert model.model_hash == zoo.load("cifar-1-12").model_hash == shipped.model_hash
+
+
+def test_another_anchor_of_the_same_name(folder):
+    wrong = {"name": "tiny", "weights_sha256": "0" * 64}
+    with pytest.raises(ModelError, match="was trained for another 'tiny'.*trained again"):
+        zoo.load(change(folder / "tiny-conv.json", anchor=wrong))
+
+
+def test_an_altered_anchor(folder):
+    blob = bytearray((folder / "tiny.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (folder / "tiny.safetensors").write_bytes(blob)
+    with pytest.raises(ModelError, match="model 'tiny': .*altered or cut short"):
+        zoo.load(folder / "tiny-conv.json")
+
+
+def test_a_user_is_no_anchor(folder):
+    reference = read_card(folder / "tiny-vgg.json").reference
+    with pytest.raises(ModelError, match="is itself a user decoder.*'tiny'"):
+        zoo.load(change(folder / "tiny-conv.json", anchor=reference))
+
+
+def test_a_decoder_that_does_not_fit_its_anchors_grid(folder):
+    arguments = {"channels": 32, "stride": 8, "width": 8, "depth": 2}  # the same rho
+    sha256 = zoo.save_weights(build_decoder("conv", arguments), folder / "tiny-conv.safetensors")
+    card = change(folder / "tiny-conv.json", arguments=arguments, weights_sha256=sha256)
+    with pytest.raises(ModelError, match="takes 32 planes at stride 8.*sends 8 at stride 4"):
+        zoo.load(card)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("tiny-conv", {"anchor": None}, "names no anchor"),
+        ("tiny-conv", {"architecture": "linres"}, "a user decoder is one of attention, conv"),
+        ("tiny-conv", {"architecture": "convv"}, "did you mean 'conv'"),
+        ("tiny-conv", {"anchor": {"name": "tiny"}}, "'anchor'.*weights_sha256"),
+        ("tiny-conv", {"parent": {"name": "x", "weights_sha256": "?"}}, "'parent.weights_sha256'"),
+        ("tiny-conv", {"capture": {"folder": "/data"}}, "'capture'.*sha256"),
+        ("tiny-conv", {"arguments": {"channels": 8, "stride": 4, "width": 9, "depth": 2}}, "should be"),
+    ],
+)
+def test_wrong_cards(folder, name, changes, message):
+    with pytest.raises(ModelError, match=message):
+        zoo.load(change(folder / f"{name}.json", **changes))
+
+
+def test_optional_fields_come_back_and_stay_out_when_unset(folder):
+    plain = read_card(folder / "tiny.json")
+    assert not {"anchor", "parent", "capture"} & set(plain.to_dict())
+    capture = {"sha256": "ab" * 32, "bursts": 12}
+    dataclasses.replace(plain, parent=plain.reference, capture=capture).write(folder / "tuned.json")
+    tuned = read_card(folder / "tuned.json")
+    assert tuned.parent["name"] == "tiny" and tuned.capture == capture and tuned.anchor is None
+
+
+def test_saving_a_pair_saves_the_user(folder):
+    codec = zoo.load(folder / "tiny-resnet.json").codec
+    sha256 = zoo.save_weights(codec, folder / "again.safetensors")
+    assert sha256 == read_card(folder / "tiny-resnet.json").weights_sha256
+
+
+def test_counters_of_batch_norm_survive_half_precision(folder):
+    codec = zoo.load(folder / "tiny-resnet.json").codec
+    norm = next(m for m in codec.user.modules() if isinstance(m, nn.BatchNorm2d))
+    norm.num_batches_tracked.fill_(123_457)
+    sha256 = zoo.save_weights(codec, folder / "tiny-resnet.safetensors")
+    again = zoo.load(change(folder / "tiny-resnet.json", weights_sha256=sha256)).codec
+    assert (
+        next(m for m in again.user.modules() if isinstance(m, nn.BatchNorm2d)).num_batches_tracked == 123_457
+    )
+
+
+def test_gradients_of_a_pair_stop_before_the_anchor(tiny_users):
+    codec = zoo.load(tiny_users["conv"]).codec
+    codec.user.requires_grad_(True).train()
+    latents = codec.encode(torch.rand(1, 3, 16, 16), 10.0)
+    codec.decode(latents, 10.0, (16, 16)).mean().backward()
+    assert all(p.grad is None for p in codec.anchor.parameters())
+    assert all(p.grad is not None for p in codec.user.parameters())
+
+
+def test_users_of_an_anchor(tiny_users):
+    found = zoo.users(tiny_users["anchor"])
+    assert list(found) == list(DECODERS)
+    assert zoo.load(found["vgg"]).card.name == "tiny-vgg"
+    with pytest.raises(ModelError, match="'tiny-conv' is a user decoder of 'tiny'"):
+        zoo.users(tiny_users["conv"])
+    assert zoo.users("cifar-1-6") == {}
+    assert set(zoo.anchors()) <= set(zoo.names()) and "photo-1-12" in zoo.anchors()
+
+
+def test_pairing_by_hand(tiny_users):
+    anchor = zoo.load(tiny_users["anchor"]).codec
+    decoder = build_decoder("vgg", {"channels": 8, "stride": 4, "width": 8, "depth": 1})
+    pair = Paired(anchor, decoder)
+    assert (pair.channels, pair.stride) == (8, 4) and pair.user is decoder
