@@ -20,6 +20,7 @@ from semcom.errors import ConfigError
 
 _DB = 10 / math.log(10)
 _FLOOR = 1e-3  # -30 dB: below it an estimate says only "nothing there"
+_CEILING = 1e6  # 60 dB: above it, "no noise to speak of"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def estimate_snr(
         dof: complex parameters fitted to ``received`` to make ``reference``, a number or ``[B]``.
 
     Returns:
-        ``SnrEstimate`` with ``[B]`` tensors; never below -30 dB, never NaN for finite input.
+        ``SnrEstimate`` with ``[B]`` tensors; -30 to 60 dB, never NaN for finite input.
 
     Raises:
         ConfigError: fewer known symbols than fitted parameters plus one.
@@ -68,7 +69,7 @@ def estimate_snr(
     noise = (residual / torch.exp(torch.digamma(free))).clamp_min(tiny)
     power = reference.abs().square() - ((dof - 1).clamp_min(0) / count * noise).unsqueeze(-1)
     gains = (power / noise.unsqueeze(-1)).clamp(_FLOOR, 1e12)
-    g = equivalent_snr(1 / gains).clamp_min(_FLOOR)
+    g = equivalent_snr(1 / gains).clamp(_FLOOR, _CEILING)
     return SnrEstimate(_DB * g.log(), _DB * (2 / (g * count) + 1 / free).sqrt())
 
 
