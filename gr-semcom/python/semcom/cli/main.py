@@ -14,6 +14,7 @@ from semcom.cli.dashboard import dashboard
 from semcom.cli.demo import demo
 from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
+from semcom.cli.finetune import finetune
 from semcom.cli.grc import grc
 from semcom.cli.inspect import inspect
 from semcom.cli.keys import keys
@@ -56,6 +57,7 @@ for command in (
     dashboard,
     evaluate,
     train,
+    finetune,
     models,
     bench,
     calibrate,

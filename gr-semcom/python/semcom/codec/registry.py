@@ -3,9 +3,10 @@
 
 import difflib
 
+from semcom.codec.adapted import Adapted, without_encoder
 from semcom.codec.adjscc import ADJSCC, BDJSCC
 from semcom.codec.anchor import Anchor
-from semcom.codec.base import Codec
+from semcom.codec.base import Codec, Decoder
 from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
 from semcom.codec.linres import LinRes
 from semcom.errors import ModelError
@@ -26,14 +27,22 @@ def build(architecture: str, arguments: dict) -> Codec:
     return _make(ARCHITECTURES, "architecture", architecture, arguments)
 
 
-def build_decoder(family: str, arguments: dict) -> UserDecoder:
+def build_decoder(family: str, arguments: dict) -> Decoder:
     """An untrained user decoder of a named family; arguments channels, stride, width, depth.
+
+    Of ``adapted``, which no family is, they are decoder (an architecture or family), arguments (its own) and modem.
 
     Raises:
         ModelError: unknown family (the nearest is suggested) or arguments that it does not take.
         ConfigError: values that cannot be.
     """
-    return _make(DECODERS, "decoder family", family, arguments)
+    return _make({**DECODERS, Adapted.name: _adapted}, "decoder family", family, arguments)
+
+
+def _adapted(decoder: str, arguments: dict, modem: dict | None = None) -> Adapted:
+    if decoder in ARCHITECTURES:
+        return Adapted(without_encoder(build(decoder, arguments)), modem)
+    return Adapted(build_decoder(decoder, arguments), modem)
 
 
 def _make(classes: dict, what: str, name: str, arguments: dict):

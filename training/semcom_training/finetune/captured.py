@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A capture as examples: received latents and their noise beside the picture that was sent, and what was skipped."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from semcom import settings
+from semcom.capture import CaptureError, Recording, namespace
+from semcom.capture.originals import Originals
+from semcom.capture.replaying import CapturedPicture, Replay
+from semcom.codec import zoo
+from semcom.errors import SemcomError
+from semcom.modem.profile import ModemProfile
+from semcom.pictures import pixels_sha256
+from semcom.radio import LinkProfile
+
+LEAST_PICTURES = 8  # different ones: fewer cannot be split
+_ORDINARY = ("bursts used", "pictures")  # what a replay counts although nothing is wrong
+
+
+@dataclass(frozen=True)
+class Example:
+    """One received picture.
+
+    original: uint8 ``[3, H, W]``. received ``[k]`` complex64 and noise_var ``[k]`` (inf: lost): in the codec's order.
+    key: SHA-256 of the original, the same however often it was sent. snr_db: mean of the live estimates.
+    """
+
+    key: str
+    name: str
+    original: torch.Tensor
+    received: torch.Tensor
+    noise_var: torch.Tensor
+    snr_db: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return tuple(self.original.shape[1:])
+
+    def grid(self, stride: int) -> tuple[int, int]:
+        """Rows and columns of the latent grid of a codec with this stride."""
+        return -(-self.size[0] // stride), -(-self.size[1] // stride)
+
+
+@dataclass
+class Capture:
+    """What a folder of recordings holds for one model. ``skipped`` counts in words what could not be used.
+
+    sha256: of the recordings' own hashes. recordings: their names.
+    """
+
+    examples: list[Example]
+    modem: ModemProfile
+    sha256: str
+    recordings: list[str]
+    skipped: Counter = field(default_factory=Counter)
+
+    @property
+    def snr_db(self) -> float:
+        """Mean over the pictures."""
+        return sum(example.snr_db for example in self.examples) / len(self.examples)
+
+
+def read_capture(
+    path: str | Path,
+    model: str | Path,
+    originals: str | Path | None = None,
+    sent_log: str | Path | None = None,
+    link: LinkProfile | None = None,
+) -> Capture:
+    """Replays recordings through the modem that flew and joins each picture with what was sent.
+
+    Args:
+        path: a folder or a file of a recording. model: whose latents they must be; a user's are its anchor's.
+        originals: folder of the pictures that were sent. sent_log: the transmitter's log, which says where they are.
+        link: only recordings and bursts of this link profile are taken; None: of any, as long as the modem is one.
+
+    Raises:
+        CaptureError: nothing there; nothing of this model or link profile; too few pictures with an original.
+        ModelError: no such model. ImageError: no folder of originals.
+    """
+    run = Replay(path, str(model), decode=False, originals=Originals(originals, sent_log))
+    skipped: Counter = Counter({f"recordings not used: {problem}": 1 for problem in run.problems})
+    run.recordings, modem = _of_one_link(run.recordings, link, skipped)
+    examples = []
+    for picture in run:
+        if link is not None and picture.header.link_hash not in (0, link.hash):
+            skipped["pictures of another link profile"] += 1
+        elif picture.original is None:
+            skipped["pictures whose original is not known (give --originals or --sent-log)"] += 1
+        else:
+            examples.append(_example(picture))
+    skipped.update({what: n for what, n in run.counters.items() if n and what not in _ORDINARY})
+    capture = Capture(
+        examples, modem, capture_sha256(run.recordings), [r.name for r in run.recordings], skipped
+    )
+    _require_enough(capture, path, zoo.card(model).name)
+    return capture
+
+
+def capture_sha256(recordings: list[Recording]) -> str:
+    """SHA-256 over the SHA-512 of each recording's samples, in the order of their names: which capture it was."""
+    digest = hashlib.sha256()
+    for recording in sorted(recordings, key=lambda one: one.name):
+        digest.update(_samples_sha512(recording).encode())
+    return digest.hexdigest()
+
+
+def split(examples: list[Example], held_out: float) -> tuple[list[Example], list[Example]]:
+    """Training and held-out examples, by picture: all receptions of one picture are on one side. Deterministic.
+
+    Args:
+        held_out: share of the pictures, above 0 and below 1; at least one is on either side.
+    """
+    keys = sorted({example.key for example in examples})
+    count = min(max(1, round(held_out * len(keys))), len(keys) - 1)
+    apart = set(keys[:count])
+    return [e for e in examples if e.key not in apart], [e for e in examples if e.key in apart]
+
+
+def _of_one_link(recordings, link, skipped) -> tuple[list[Recording], ModemProfile]:
+    """The recordings of the link profile wanted, else those whose modem is the first one's."""
+    kept: list[Recording] = []
+    modem = link.modem if link is not None else None
+    for recording in recordings:
+        told = recording.global_info.get(namespace.LINK)
+        theirs = LinkProfile() if told is None else _link(recording, told)
+        if link is not None and told is not None and theirs.hash != link.hash:
+            skipped["recordings of another link profile"] += 1
+        elif modem is not None and theirs.modem != modem:
+            skipped["recordings of another modem profile"] += 1
+        else:
+            modem = theirs.modem
+            kept.append(recording)
+    if not kept:
+        raise CaptureError(
+            f"no recording was made with link profile {link.name!r}: {_in_words(skipped)}. Give the profile that both "
+            f"stations had, or leave --link out."
+        )
+    return kept, modem
+
+
+def _link(recording: Recording, told) -> LinkProfile:
+    try:
+        return settings.make(LinkProfile, told, f"link profile in {recording.name}")
+    except SemcomError as error:
+        raise CaptureError(f"{error} Was it recorded by another release?") from error
+
+
+def _example(picture: CapturedPicture) -> Example:
+    return Example(
+        pixels_sha256(picture.original),
+        picture.name or f"{picture.header.image_id:05d}",
+        torch.from_numpy(picture.original.transpose(2, 0, 1).copy()),
+        torch.from_numpy(picture.latents.copy()),
+        torch.from_numpy(picture.noise_var.copy()),
+        picture.snr_db,
+    )
+
+
+def _require_enough(capture: Capture, path, model: str) -> None:
+    different = len({example.key for example in capture.examples})
+    if different >= LEAST_PICTURES:
+        return
+    what = _in_words(capture.skipped)
+    if not capture.examples and capture.skipped["bursts of another model"]:
+        raise CaptureError(
+            f"{path} holds nothing that '{model}' encoded ({what}): name the transmitter's model with --model."
+        )
+    raise CaptureError(
+        f"{path} holds {different} different pictures that can be used, fine-tuning needs {LEAST_PICTURES}"
+        f"{f' ({what})' if what else ''}: record more, or say where the originals are."
+    )
+
+
+def _in_words(counter: Counter) -> str:
+    return "; ".join(f"{what}: {n}" for what, n in counter.items() if n)
+
+
+def _samples_sha512(recording: Recording) -> str:
+    told = recording.global_info.get("core:sha512")
+    if told is not None:
+        return told
+    try:
+        with recording.data_path.open("rb") as file:
+            return hashlib.file_digest(file, "sha512").hexdigest()
+    except OSError as error:
+        raise CaptureError(f"{recording.data_path} cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fine-tuned model as a zoo entry: weights and card in a folder, whole or not at all."""
+
+import dataclasses
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import torch
+
+from semcom import files
+from semcom.codec import zoo
+from semcom.codec.adapted import Adapted
+from semcom.codec.base import Codec
+from semcom.codec.card import ModelCard
+from semcom_training.finetune.captured import Capture
+from semcom_training.finetune.loop import Tuned
+from semcom_training.finetune.options import Options
+
+
+def user_card(parent: ModelCard, adapted: Adapted, capture: Capture) -> dict:
+    """What the card of a fine-tuned user decoder says beside what all say."""
+    inner = (parent.architecture, dict(parent.arguments))
+    if parent.architecture == Adapted.name:
+        inner = parent.arguments["decoder"], parent.arguments["arguments"]
+    modem = dataclasses.asdict(capture.modem)
+    return {
+        "architecture": Adapted.name,
+        "arguments": {"decoder": inner[0], "arguments": inner[1], "modem": modem},
+        "anchor": parent.anchor or parent.reference,
+        "parameters": sum(p.numel() for p in adapted.parameters()),
+    }
+
+
+def stage(
+    name: str,
+    parent: ModelCard,
+    codec: Codec | Adapted,
+    capture: Capture,
+    tuned: Tuned,
+    options: Options,
+    changes: dict,
+    folder: Path,
+) -> Path:
+    """Writes the model into a folder of its own and returns the path of its card; ``measured`` is still empty."""
+    file = f"{name}.safetensors"
+    card = dataclasses.replace(
+        parent,
+        name=name,
+        weights_file=file,
+        weights_sha256=zoo.save_weights(codec, folder / file),
+        weights_dtype="float16",
+        training_data=[f"capture {capture.sha256[:12]}"],
+        recipe=dataclasses.asdict(options),
+        seed=options.seed,
+        budget={
+            "steps": tuned.steps,
+            "minutes": round(tuned.minutes, 2),
+            "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+            "started_from": parent.name,
+        },
+        measured=[],
+        parent=parent.reference,
+        capture={
+            "sha256": capture.sha256,
+            "recordings": capture.recordings,
+            "pictures": len(capture.examples),
+            "skipped": dict(capture.skipped),
+        },
+        **changes,
+    )
+    path = folder / f"{name}.json"
+    card.write(path)
+    return path
+
+
+def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dict:
+    """An entry of ``measured``: one SNR, the capture's mean."""
+    return {
+        "evaluation_set": title,
+        "images": len(psnr_db),
+        "channel": channel,
+        "snr_db": [round(snr_db, 2)],
+        "psnr_db": [round(float(psnr_db.mean()), 3)],
+    }
+
+
+def publish(staged: Path, measured: list[dict], out: Path) -> Path:
+    """Moves a staged model into ``out``, weights first; a card that is there names weights that are."""
+    card = dataclasses.replace(zoo.card(staged), measured=measured)
+    card.write(staged)
+    files.write_bytes(out / card.weights_file, staged.with_name(card.weights_file).read_bytes())
+    return files.write_bytes(out / staged.name, staged.read_bytes())
+
+
+def staging_folder(parent: str | Path) -> tempfile.TemporaryDirectory:
+    """A folder that goes again, with the parent's card and weights in it, and its anchor's where those do not ship."""
+    folder = tempfile.TemporaryDirectory(prefix="semcom-finetune-")
+    copy_model(parent, Path(folder.name))
+    return folder
+
+
+def copy_model(name: str | Path, folder: Path) -> None:
+    """A model of the user's own into ``folder``, with the anchor beside it; one that ships is found anyway."""
+    if str(name) in zoo.names():
+        return
+    place = Path(name)
+    place = place if place.is_file() else next(iter(sorted(place.glob("*.json"))))
+    card = zoo.card(place)
+    for file in (place, place.with_name(card.weights_file)):
+        if file.resolve() != (folder / file.name).resolve():
+            files.write_bytes(folder / file.name, file.read_bytes())
+    if card.anchor is not None and os.path.isfile(place.with_name(f"{card.anchor['name']}.json")):
+        copy_model(place.with_name(f"{card.anchor['name']}.json"), folder)
