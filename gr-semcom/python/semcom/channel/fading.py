@@ -22,10 +22,13 @@ def exponential_profile(max_delay_samples: float, *, decay_db: float = 20.0) -> 
 def rayleigh_taps(
     profile: torch.Tensor, batch: int, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Independent CN(0, profile) taps, ``[batch, len(profile)]`` complex64: one block-fading draw a row."""
-    like = torch.empty(0, dtype=torch.complex64)
+    """Independent CN(0, profile) taps, ``[batch, len(profile)]`` complex64: one block-fading draw a row.
+
+    They are on the generator's device; without one, on the CPU.
+    """
+    like = torch.empty(0, dtype=torch.complex64, device=generator.device if generator else None)
     draw = complex_normal((batch, len(profile)), like=like, generator=generator)
-    return draw * profile.sqrt().to(torch.float32)
+    return draw * profile.sqrt().to(draw.device, torch.float32)
 
 
 def unit_energy(taps: torch.Tensor) -> torch.Tensor:
