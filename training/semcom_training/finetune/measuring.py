@@ -79,7 +79,7 @@ def fit_canceller(
 
 
 def _least_squares(examples: list[Example], columns: Callable, targets: list[torch.Tensor]) -> torch.Tensor:
-    """Coefficients ``[terms, 2]`` of ``columns(at)`` ``[terms, k]`` that explain ``targets[at]`` ``[k]`` of all examples.
+    """Coefficients ``[terms, 2]`` of ``columns(at)`` ``[terms, k]`` that explain ``targets[at]`` ``[k]``.
 
     Each latent counts by what its noise variance leaves of it (lost ones not at all).
     """

@@ -24,7 +24,7 @@ class Options:
     steps: int = 200
     batch: int = 8
     max_minutes: float = 0.0
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-5
     ema: float = 0.95
     check_every: int = 25
     held_out: float = 0.25

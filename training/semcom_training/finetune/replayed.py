@@ -16,8 +16,8 @@ _SMOOTH_CARRIERS = 8  # on either side, that share an estimate of the response
 
 @dataclass(frozen=True)
 class _Record:
-    """One captured picture: response ``[active]`` left after the equaliser, residual ``[rows, active]`` (0 where there is
-    none), ``there`` ``[rows, active]`` whether there is one, noise_var ``[active]`` as told."""
+    """One captured picture: response ``[active]`` left after the equaliser, residual ``[rows, active]``, ``there``
+    ``[rows, active]`` whether there is one, noise_var ``[active]`` as told."""
 
     response: torch.Tensor
     residual: torch.Tensor

@@ -40,7 +40,7 @@ def finetune(
     ] = Path("finetuned"),
     steps: Annotated[int, typer.Option(min=0, max=10**6, help="Optimiser steps, each decoder.")] = 200,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Pictures a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, max=0.01, help="Of Adam, at first.")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=0.01, help="Of Adam, at first.")] = 2e-5,
     max_minutes: Annotated[float, typer.Option(min=0, help="End each after so long; 0: no limit.")] = 0.0,
     held_out: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of the pictures that decide at the end.")

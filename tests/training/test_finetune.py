@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fine-tuning on captures: what is read, what is measured, what is written and what is not."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from finetune_bench import MODEL, POOR, SNR_DB, make_capture
+
+from semcom.air.script import Transmitter
+from semcom.capture import CaptureError
+from semcom.codec import zoo
+from semcom.codec.adapted import Adapted
+from semcom.codec.distortion import PayloadGrid
+from semcom.errors import ConfigError, ModelError
+from semcom.modem import Modem, ofdm
+from semcom.radio import LinkProfile
+from semcom_training.finetune import Options, finetune_pair, finetune_user, read_capture, split
+from semcom_training.finetune.measuring import encode_again, fit_canceller
+from semcom_training.finetune.replayed import ReplayedChannel
+from semcom_training.finetune.users import decoder_of, tune_user
+from semcom_training.train import TrainingError
+
+QUICK = Options(steps=4, batch=4, check_every=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("capture")
+    make_capture(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def capture(folder):
+    return read_capture(folder / "air", MODEL, folder / "sent")
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return zoo.load(MODEL).codec
+
+
+@pytest.fixture(scope="module")
+def sent(capture, codec):
+    return encode_again(codec, capture.examples)
+
+
+def test_every_picture_comes_with_its_original_and_nothing_is_skipped(capture):
+    assert len(capture.examples) == 40 and not capture.skipped
+    assert all(len(e.received) == len(e.noise_var) == 256 for e in capture.examples)
+
+
+def test_the_hash_of_a_capture_is_over_its_recordings_hashes(folder, capture):
+    told = [
+        json.loads(p.read_text())["global"]["core:sha512"] for p in sorted((folder / "air").glob("*-meta"))
+    ]
+    assert capture.sha256 == hashlib.sha256("".join(told).encode()).hexdigest()
+
+
+def test_receptions_of_one_picture_are_on_one_side_of_the_split(capture):
+    twice = capture.examples + [replace(e, snr_db=0.0) for e in capture.examples]
+    training, held_out = split(twice, 0.25)
+    assert {e.key for e in training} & {e.key for e in held_out} == set()
+    assert len(held_out) == 20 and split(twice[::-1], 0.25)[1][0].key in {e.key for e in held_out}
+
+
+def test_the_snr_that_the_encoder_was_told_is_found(capture, codec, sent):
+    exact = encode_again(codec, capture.examples, SNR_DB)
+    error = torch.stack([(a - b).abs().square().mean() for a, b in zip(sent, exact, strict=True)])
+    assert error.mean() < 1e-3
+
+
+def test_a_payload_grid_is_what_the_modem_sends():
+    modem = Modem()
+    latents = torch.randn(1, 9000, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    grid = PayloadGrid(modem.profile, 9000)
+    p, plan = modem.profile, modem.plan(9000)
+    bursts = modem.modulate(latents, image_id=[1], size=(8, 8), model_hash=1)[0]
+    tail = bursts[:, p.preamble_samples + p.header_samples :]
+    carriers = ofdm.demodulate(tail, p.active_carriers, p.fft_size, p.cp_samples)
+    assert plan.burst_count == 2
+    assert torch.allclose(grid.put(latents)[0], carriers.flatten(0, 1), atol=1e-5)
+    assert torch.allclose(grid.take(grid.put(latents)), latents)
+    row, carrier = grid.carriers()
+    assert len({(int(r), int(c)) for r, c in zip(row, carrier, strict=True)}) == 9000
+
+
+def test_the_canceller_takes_out_most_of_the_distortion_on_pictures_it_has_not_seen(capture, codec, sent):
+    adapted = Adapted(decoder_of(zoo.load(MODEL)))
+    fit_canceller(adapted.canceller, capture.examples[:30], sent[:30], codec.stride)
+    before = after = 0.0
+    for example, known in zip(capture.examples[30:], sent[30:], strict=True):
+        cleaned, _ = adapted.canceller(
+            example.received[None], example.noise_var[None], example.grid(codec.stride)
+        )
+        before += float((example.received - known).abs().square().mean())
+        after += float((cleaned[0] - known).abs().square().mean())
+    assert after < 0.7 * before
+
+
+def test_erased_latents_stay_erased_behind_a_canceller(capture, codec, sent):
+    adapted = Adapted(decoder_of(zoo.load(MODEL))).eval()
+    fit_canceller(adapted.canceller, capture.examples[:8], sent[:8], codec.stride)
+    noise_var = capture.examples[0].noise_var.clone()
+    noise_var[:100] = torch.inf
+    cleaned, left = adapted.canceller(capture.examples[0].received[None], noise_var[None], (8, 8))
+    assert (cleaned[0, :100] == 0).all() and torch.isinf(left[0, :100]).all()
+    assert torch.isfinite(
+        adapted.decode(capture.examples[0].received[None], 0.0, (32, 32), noise_var[None])
+    ).all()
+
+
+def test_the_replayed_channel_has_power_and_spectrum_of_errors_on_held_out_bursts(capture, sent):
+    """Within 0.5 dB in all, and within 1.5 dB in each of six bands of carriers."""
+    channel = ReplayedChannel(capture.modem, capture.examples[:25], sent[:25])
+    _, carrier = PayloadGrid(capture.modem, 256).carriers()
+    band = carrier // 40
+    real, played = torch.zeros(6), torch.zeros(6)
+    generator = torch.Generator().manual_seed(3)
+    for example, known in zip(capture.examples[25:], sent[25:], strict=True):
+        real.index_add_(0, band, (example.received - known).abs().square())
+        for _ in range(8):
+            received, noise_var = channel(known[None], generator)
+            played.index_add_(0, band, (received[0] - known).abs().square() / 8)
+    assert abs(10 * torch.log10(played.sum() / real.sum())) < 0.5
+    assert (10 * torch.log10(played / real)).abs().max() < 1.5
+
+
+def test_gradients_pass_the_replayed_channel(capture, sent):
+    channel = ReplayedChannel(capture.modem, capture.examples[:8], sent[:8])
+    latents = sent[9][None].clone().requires_grad_(True)
+    received, _ = channel(latents, torch.Generator().manual_seed(1))
+    received.abs().square().sum().backward()
+    assert torch.isfinite(torch.view_as_real(latents.grad)).all() and latents.grad.abs().min() > 0
+
+
+def test_a_better_decoder_is_written_with_parent_capture_and_tables(capture, tmp_path):
+    outcome = finetune_user(MODEL, capture, tmp_path, QUICK)
+    assert outcome.gain_db > 0.1 and outcome.card.parent == tmp_path
+    loaded, parent = zoo.load(outcome.card), zoo.load(MODEL)
+    assert loaded.card.parent == parent.card.reference == loaded.card.anchor
+    assert loaded.card.capture["sha256"] == capture.sha256
+    assert loaded.model_hash == parent.model_hash and loaded.sha256 != parent.sha256
+    before, after = loaded.card.measured
+    assert after["psnr_db"][0] - before["psnr_db"][0] == pytest.approx(outcome.gain_db, abs=0.002)
+    image = capture.examples[0].original[None].float() / 255
+    assert torch.equal(loaded.codec.encode(image, 10.0), parent.codec.encode(image, 10.0))
+
+
+def test_a_fine_tuned_decoder_can_be_fine_tuned_again(capture, tmp_path):
+    first = finetune_user(MODEL, capture, tmp_path, QUICK)
+    second = finetune_user(first.card, capture, tmp_path / "again", replace(QUICK, margin_db=0.0, steps=0))
+    assert second.before_db == pytest.approx(first.after_db, abs=0.01)
+    assert abs(second.gain_db) < 0.3
+
+
+def test_what_gains_nothing_is_not_written(capture, tmp_path):
+    outcome = finetune_user(MODEL, capture, tmp_path, replace(QUICK, margin_db=20.0))
+    assert outcome.card is None and list(tmp_path.iterdir()) == []
+
+
+def test_a_pair_is_never_worse_than_what_it_started_from(capture, tmp_path):
+    wild = replace(QUICK, learning_rate=0.01)
+    outcome = finetune_pair(MODEL, capture, tmp_path, wild)
+    assert outcome.after_db >= outcome.before_db - 0.01
+    assert (outcome.card is None) == (list(tmp_path.iterdir()) == [])
+
+
+def test_a_pair_that_gains_is_a_codec_of_its_own(capture, tmp_path):
+    outcome = finetune_pair(MODEL, capture, tmp_path, replace(QUICK, steps=24, check_every=8, margin_db=0.0))
+    assert outcome.gain_db > 0
+    loaded, parent = zoo.load(outcome.card), zoo.load(MODEL)
+    assert loaded.model_hash != parent.model_hash and loaded.card.anchor is None
+    assert loaded.card.parent == parent.card.reference
+
+
+def test_a_loss_that_is_no_number_names_step_and_pictures(capture):
+    broken = [replace(e, noise_var=e.noise_var * torch.nan) for e in capture.examples]
+    with pytest.raises(TrainingError, match="step 0, pictures shape-"):
+        tune_user(zoo.load(MODEL), replace(capture, examples=broken), QUICK)
+
+
+def test_a_capture_of_another_model_is_refused_in_words(folder):
+    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 40"):
+        read_capture(folder / "air", "photo-1-12", folder / "sent")
+
+
+def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
+    make_capture(tmp_path, 2, Transmitter())
+    meta = next((tmp_path / "air").glob("*.sigmf-meta"))
+    told = json.loads(meta.read_text())
+    told["global"]["semcom:link"] = asdict(LinkProfile(name="theirs"))
+    meta.write_text(json.dumps(told))
+    with pytest.raises(CaptureError, match="recordings of another link profile: 1"):
+        read_capture(tmp_path / "air", MODEL, tmp_path / "sent", link=LinkProfile(name="ours"))
+
+
+def test_missing_originals_are_counted_and_said(folder, tmp_path):
+    with pytest.raises(CaptureError, match="original is not known .*: 40"):
+        read_capture(folder / "air", MODEL)
+
+
+def test_a_partly_corrupt_capture_is_used_as_far_as_it_goes(tmp_path):
+    make_capture(tmp_path, 14, POOR)
+    data = next((tmp_path / "air").glob("*.sigmf-data"))
+    samples = bytearray(data.read_bytes())
+    samples[: len(samples) // 8] = bytes(len(samples) // 8)
+    data.write_bytes(samples[: len(samples) * 7 // 8])
+    capture = read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
+    assert 8 <= len(capture.examples) < 14
+    assert capture.skipped["bursts whose samples are cut off"] >= 1
+    assert any(what.startswith("bursts not read") for what in capture.skipped)
+
+
+def test_an_empty_folder_is_no_capture(tmp_path):
+    with pytest.raises(CaptureError, match="holds no SigMF recording"):
+        read_capture(tmp_path, MODEL)
+
+
+def test_too_few_pictures_are_refused(tmp_path):
+    make_capture(tmp_path, 3)
+    with pytest.raises(CaptureError, match="3 different pictures .* needs 8"):
+        read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
+
+
+def test_options_out_of_range_are_named():
+    with pytest.raises(ConfigError, match="'learning_rate' must be above 0"):
+        Options(learning_rate=0.0)
+
+
+def test_a_user_decoder_is_no_pair(capture, tmp_path):
+    user = finetune_user(MODEL, capture, tmp_path, QUICK).card
+    with pytest.raises(ModelError, match=f"is a user decoder: give --model '{MODEL}'"):
+        finetune_pair(user, capture, tmp_path, QUICK)
