@@ -148,7 +148,7 @@ def simulate(
     """
     model = zoo.load(config.model, device=device)
     modem = Modem(device=device)
-    air = _Air(config)
+    air = Air(config)
     results = []
     with torch.inference_mode():
         for number, picture in enumerate(pictures):
@@ -158,15 +158,36 @@ def simulate(
     return results
 
 
-def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem, air: "_Air") -> LinkResult:
+def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem, air: "Air") -> LinkResult:
     began = time.perf_counter()
-    size = picture.pixels.shape[:2]
-    latents = model.encode_image(picture.pixels, config.snr_db)[None]
-    bursts = modem.modulate(latents, image_id=[number % 65536], size=size, model_hash=model.model_hash)[0]
-    plan = modem.plan(latents.shape[1])
+    bursts = transmit(number, picture, config.snr_db, model, modem)
+    image, received = receive(air.carry(bursts), model, modem)
+    seconds = time.perf_counter() - began
+    return result_of_reception(picture, config, model, modem, bursts, image, received, seconds)
 
+
+def transmit(
+    number: int, picture: Picture, snr_db: float, model: zoo.LoadedModel, modem: Modem
+) -> torch.Tensor:
+    """A picture to its bursts ``[N, n]``.
+
+    Args:
+        number: of the picture; its last 16 bits are on the air. snr_db: what the encoder is told.
+    """
+    size = picture.pixels.shape[:2]
+    latents = model.encode_image(picture.pixels, snr_db)[None]
+    return modem.modulate(latents, image_id=[number % 65536], size=size, model_hash=model.model_hash)[0]
+
+
+def receive(
+    samples: torch.Tensor, model: zoo.LoadedModel, modem: Modem
+) -> tuple[AssembledImage | None, np.ndarray | None]:
+    """Received samples ``[m]`` to the first picture in them: as it was put together, and uint8 ``[H, W, 3]``.
+
+    Both are None if no burst of this model was found.
+    """
     detector = StreamDetector(modem)
-    found = detector.push(air.carry(bursts)) + detector.flush()
+    found = detector.push(samples) + detector.flush()
     demodulated = [burst for burst in modem.demodulate(found) if burst.header is not None]
     assembler = ImageAssembler(modem.profile, model.model_hash, model.codec.latent_count)
     assembled: list[AssembledImage] = []
@@ -175,9 +196,21 @@ def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem,
         assembled += assembler.add(burst.header, burst.latents, burst.noise_var, float(snr.snr_db))
     assembled += assembler.flush()
     image = assembled[0] if assembled else None
-    received = decode_assembled(model, image) if image else None
-    seconds = time.perf_counter() - began
+    return image, decode_assembled(model, image) if image else None
 
+
+def result_of_reception(
+    picture: Picture,
+    config: LinkConfig,
+    model: zoo.LoadedModel,
+    modem: Modem,
+    bursts: torch.Tensor,
+    image: AssembledImage | None,
+    received: np.ndarray | None,
+    seconds: float,
+) -> LinkResult:
+    """Scores what :func:`transmit` sent and :func:`receive` gave; ``seconds``: what both took."""
+    plan = modem.plan(model.codec.latent_count(*picture.pixels.shape[:2]))
     return result_of(
         picture,
         config,
@@ -192,7 +225,7 @@ def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem,
     )
 
 
-class _Air:
+class Air:
     """Drops bursts, lays the rest on a time line with silence between, and does what the channel does."""
 
     def __init__(self, config: LinkConfig):

@@ -47,29 +47,51 @@ def mean(values) -> float | None:
 
 def results_table(results, by_snr: bool) -> Table:
     """A table of ``LinkResult`` objects: one row each, or one row an SNR (means and sums over it)."""
-    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("pictures\nreceived" if by_snr else "\npicture", overflow="fold", min_width=12)
-    for head in (
-        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM"),
-        *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
-    ):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = _figures_table("pictures\nreceived" if by_snr else "\npicture")
     groups = [[result] for result in results]
     if by_snr:
         groups = [[r for r in results if r.snr_db == snr] for snr in dict.fromkeys(r.snr_db for r in results)]
     for group in groups:
-        got = sum(r.psnr_db is not None for r in group)
-        table.add_row(
-            f"{got} of {len(group)}" if by_snr else escape(group[0].image),
-            f"{group[0].snr_db:g}",
-            number(mean(r.snr_est_db for r in group), 1),
-            number(mean(r.psnr_db for r in group), 2),
-            number(mean(r.ms_ssim for r in group), 4),
-            *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
-            _total(r.bursts_lost for r in group),
-            number(mean(r.real_time_factor for r in group), 3),
-        )
+        table.add_row(_received_of(group) if by_snr else escape(group[0].image), *_figures(group))
     return table
+
+
+def users_table(results) -> Table:
+    """A table of ``UserResult`` objects: one row a user and SNR, means and sums over the pictures."""
+    table = _figures_table("\nuser", "pictures\nreceived")
+    for key in dict.fromkeys((r.user, r.snr_db) for r in results):
+        group = [r for r in results if (r.user, r.snr_db) == key]
+        table.add_row(escape(key[0]), _received_of(group), *_figures(group))
+    return table
+
+
+def _received_of(group) -> str:
+    """How many of the results have a picture, in words."""
+    return f"{sum(r.psnr_db is not None for r in group)} of {len(group)}"
+
+
+def _figures_table(first: str, *others: str) -> Table:
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(first, overflow="fold", min_width=12)
+    for head in (
+        *others,
+        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM"),
+        *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
+    ):
+        table.add_column(head, justify="right", no_wrap=True)
+    return table
+
+
+def _figures(group) -> list[str]:
+    return [
+        f"{group[0].snr_db:g}",
+        number(mean(r.snr_est_db for r in group), 1),
+        number(mean(r.psnr_db for r in group), 2),
+        number(mean(r.ms_ssim for r in group), 4),
+        *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
+        _total(r.bursts_lost for r in group),
+        number(mean(r.real_time_factor for r in group), 3),
+    ]
 
 
 def _total(values) -> str:

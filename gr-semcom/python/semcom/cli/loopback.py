@@ -27,11 +27,26 @@ def loopback(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
     ] = False,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            "--users",
+            metavar="NAME,...",
+            help="Several receivers with channels of their own: families of the model's user decoders (see "
+            "`semcom models`), card paths, or anchor.",
+        ),
+    ] = None,
+    user_snr_db: Annotated[
+        str | None,
+        typer.Option(
+            "--user-snr-db", metavar="DB,...", help="SNR of each user's channel. [default: --snr-db for all]"
+        ),
+    ] = None,
 ) -> None:
-    """Send pictures through the GNU Radio flowgraph at one or more SNRs."""
-    from semcom.cli.console import results_table
+    """Send pictures through the GNU Radio flowgraph at one or more SNRs, to one receiver or to several users."""
+    from semcom.cli.console import results_table, users_table
     from semcom.cli.output import as_rows, check_json, give_json
-    from semcom.cli.send import default_model, read_inputs, send, sender
+    from semcom.cli.send import default_model, read_inputs, send, sender, user_sender
     from semcom.files import writable_folder
 
     pictures = read_inputs(images, skip_bad)
@@ -44,6 +59,7 @@ def loopback(
 
     model = model or default_model()
     zoo.load(model)
+    listeners = _listeners(model, users, user_snr_db, seed, len(set(snr_db)))
     configs = [
         LinkConfig(
             model=model,
@@ -57,14 +73,43 @@ def loopback(
         )
         for snr in dict.fromkeys(snr_db)
     ]
-    results = send(pictures, configs, sender(radio=not no_radio))
+    radio = not no_radio
+    results = send(pictures, configs, user_sender(radio, listeners) if listeners else sender(radio))
     if out is not None:
         _write_pictures(out, pictures, results)
-    give_json(json, as_rows(results), results_table(results, by_snr=len(pictures) > 8))
+    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
+    give_json(json, as_rows(results), table)
+
+
+def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, runs: int) -> list:
+    """The users named on the command line; none if none are.
+
+    Raises:
+        ConfigError: SNRs that are no numbers, out of range, without users, or beside several of --snr-db.
+    """
+    from semcom.errors import ConfigError
+
+    if names is None:
+        if snr_db is not None:
+            raise ConfigError("--user-snr-db is for --users: name them, or use --snr-db.")
+        return []
+    from semcom.users import named_users
+
+    if snr_db is not None and runs > 1:
+        raise ConfigError("--user-snr-db goes with one --snr-db, which is what the encoder is told.")
+    try:
+        values = [float(value) for value in snr_db.split(",")] if snr_db is not None else []
+    except ValueError as error:
+        raise ConfigError(f"--user-snr-db takes numbers with commas between, not '{snr_db}'.") from error
+    if not all(-20 <= value <= 60 for value in values):
+        raise ConfigError(f"--user-snr-db: an SNR must be -20 to 60 dB, not {snr_db}.")
+    return named_users(model, [name for name in map(str.strip, names.split(",")) if name], values, seed)
 
 
 def _write_pictures(folder: Path, pictures, results) -> None:
-    """One PNG a result, ``<name>_<snr>dB.png``; pictures of the same name are numbered apart."""
+    """One PNG a result, ``<name>_<snr>dB.png`` or, with users, ``<name>_<user>_<snr>dB.png``.
+
+    Pictures of the same name are numbered apart."""
     from semcom.pictures import write_png
 
     stems: list[str] = []
@@ -74,7 +119,9 @@ def _write_pictures(folder: Path, pictures, results) -> None:
             number += 1
             stem = f"{Path(picture.name).stem}-{number}"
         stems.append(stem)
+    users = dict.fromkeys(getattr(result, "user", "") for result in results)
     for position, result in enumerate(results):
         if result.picture is not None:
-            stem = stems[position % len(stems)]
-            write_png(folder / f"{stem}_{result.snr_db:g}dB.png", result.picture)
+            stem = stems[position // len(users) % len(stems)]
+            user = f"_{result.user}" if any(users) else ""
+            write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.picture)

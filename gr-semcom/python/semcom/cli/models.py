@@ -5,13 +5,13 @@ from semcom.cli.console import mention, number, out
 
 
 def models() -> None:
-    """List the trained models with their PSNR over the ideal AWGN channel."""
+    """List the trained models with their PSNR over the ideal AWGN channel, user decoders under their anchor."""
     from rich import box
     from rich.table import Table
 
     from semcom.codec import zoo
 
-    cards = {name: zoo.card(name) for name in zoo.names()}
+    cards = _in_order({name: zoo.card(name) for name in zoo.names()})
     if not cards:
         mention("no trained model is installed.")
         return
@@ -30,14 +30,29 @@ def models() -> None:
         table.add_column(str(snr), justify="right", no_wrap=True, min_width=5)
     table.add_column("MB", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
-    for name, card in cards.items():
+    for card in cards.values():
         size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
         tables = [m for m in card.measured if m["channel"] == "awgn"] or [{"evaluation_set": "-"}]
         for line, measured in enumerate(tables):
             psnr = dict(zip(measured.get("snr_db", []), measured.get("psnr_db", [])))
-            own = (name, f"{card.rho:.4f}") if line == 0 else ("", "")
+            own = (_shown(card), f"{card.rho:.4f}") if line == 0 else ("", "")
             size_sha = (f"{size:.1f}", card.weights_sha256[:8]) if line == 0 else ("", "")
             table.add_row(
                 *own, measured["evaluation_set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha
             )
     out().print(table)
+
+
+def _in_order(cards: dict) -> dict:
+    """Every model that encodes, and after each the user decoders that decode it."""
+    ordered = {}
+    for name, card in cards.items():
+        if card.anchor is None:
+            ordered[name] = card
+            ordered.update({n: c for n, c in cards.items() if c.anchor == card.reference})
+    return ordered | {name: card for name, card in cards.items() if name not in ordered}
+
+
+def _shown(card) -> str:
+    """A user decoder is shown by its family, which is what ``--users`` takes."""
+    return card.name if card.anchor is None else f"  {card.architecture}"

@@ -54,6 +54,17 @@ def sender(radio: bool):
     return run
 
 
+def user_sender(radio: bool, users: list):
+    """As :func:`sender`, to several users (from ``semcom.users.named_users``)."""
+    if not radio:
+        from semcom.users import simulate as run
+    else:
+        require_gnuradio("Run `semcom doctor`, or use --no-radio for the same modem without it.")
+        from semcom.blocks.multiuser import run
+
+    return lambda pictures, config, progress: run(pictures, config, users, progress=progress)
+
+
 def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
     """Raises MissingError if GNU Radio cannot be imported."""
     try:

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One transmitter and several users as one GNU Radio flowgraph, each user with a channel and a decoder of its own.
+
+    image_source -> deepjscc_encoder -> burst_modulator ~+~> channel ~> burst_detector -> ... -> image_sink
+                                                         +~> channel ~> burst_detector -> ... -> image_sink
+                                                         '~> ...
+
+``run`` is what ``semcom loopback --users`` calls; ``semcom.users.simulate`` is the same without GNU Radio.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from gnuradio import gr
+
+from semcom import blocks, keys
+from semcom.blocks.loopback import STALL_S, make_channel
+from semcom.errors import SemcomError
+from semcom.link import LinkConfig, result_of
+from semcom.pictures import Picture
+from semcom.users import User, UserResult, user_result
+
+_MAX_IN_FLIGHT = 8
+_PATIENCE_S = 1.0  # a picture that others have and a user has not after so long will not come to it
+
+
+class Reception:
+    """The blocks of one user, from its channel to its pictures."""
+
+    def __init__(self, user: User, config: LinkConfig, on_picture, device: str, threads: int):
+        self.user = user
+        self.air = make_channel(user.config(config))
+        self.detector = blocks.burst_detector(threads=threads)
+        self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
+        self.estimator = blocks.pilot_snr_estimator(threads=threads)
+        self.decoder = blocks.deepjscc_decoder(user.model, device=device, threads=threads)
+        self.sink = blocks.image_sink(keep=0, callback=lambda meta, pixels: on_picture(user, meta, pixels))
+        self.chain = [self.detector, self.demodulator, self.estimator, self.decoder, self.sink]
+
+
+class MultiuserFlowgraph(gr.top_block):
+    """A transmitter and its users.
+
+    Args:
+        pictures: what to send; read one by one.
+        config: what the transmitter has: model, SNR told to the encoder, drops; and the kind of channel.
+        users: who listens.
+        on_sent, on_modulated: the callbacks of image source and modulator.
+        on_picture: called with (User, meta, pixels) for each picture that a user received.
+    """
+
+    def __init__(
+        self,
+        pictures: Iterable[Picture],
+        config: LinkConfig,
+        users: list[User],
+        *,
+        on_sent=None,
+        on_modulated=None,
+        on_picture=lambda user, meta, pixels: None,
+        device: str = "cpu",
+        threads: int = 1,
+    ):
+        super().__init__("semcom multiuser", catch_exceptions=True)
+        self.source = blocks.image_source(pictures_in=pictures, max_in_flight=_MAX_IN_FLIGHT, on_sent=on_sent)
+        self.encoder = blocks.deepjscc_encoder(
+            config.model, snr_db=config.snr_db, device=device, threads=threads, batch=_MAX_IN_FLIGHT
+        )
+        self.modulator = blocks.burst_modulator(
+            drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
+        )
+        self.receptions = [Reception(user, config, on_picture, device, threads) for user in users]
+        self._connect_messages([self.source, self.encoder, self.modulator])
+        for reception in self.receptions:
+            self.connect(self.modulator, *reception.air, reception.detector)
+            self._connect_messages(reception.chain)
+
+    def _connect_messages(self, line: list) -> None:
+        for upstream, downstream in zip(line, line[1:], strict=False):
+            self.msg_connect((upstream, keys.PORT_OUT), (downstream, keys.PORT_IN))
+
+    @property
+    def chain(self) -> list:
+        """Every block with counters, transmitter first."""
+        return [self.source, self.encoder, self.modulator] + [b for r in self.receptions for b in r.chain]
+
+    def run_to_end(self, stall_s: float = STALL_S, on_tick: Callable[[], None] | None = None) -> float:
+        """Starts, waits until the end of the stream has come to every user, stops. Returns the seconds it took.
+
+        Raises:
+            SemcomError: nothing moved anywhere for ``stall_s``; the message names who waits.
+        """
+        with torch.inference_mode():  # so that the time measured is that of pictures
+            for block in (self.encoder, *(r.decoder for r in self.receptions)):
+                block.warm_up()
+        began = moved = time.perf_counter()
+        seen = None
+        self.start()
+        try:
+            while not all(r.sink.ended.wait(0.1 / len(self.receptions)) for r in self.receptions):
+                if on_tick:
+                    on_tick()
+                state = tuple(sum(block.counters.values()) for block in self.chain)
+                if state != seen:
+                    seen, moved = state, time.perf_counter()
+                elif time.perf_counter() - moved > stall_s:
+                    raise SemcomError(self._starved(stall_s))
+            return time.perf_counter() - began
+        finally:
+            self.stop()
+            self.wait()
+
+    def _starved(self, stall_s: float) -> str:
+        waiting = [r.user.name for r in self.receptions if not r.sink.ended.is_set()]
+        lines = "; ".join(f"{block.name()}: {dict(block.counters) or 'nothing'}" for block in self.chain)
+        return (
+            f"nothing has moved for {stall_s:g} s; users that wait: {', '.join(waiting)}. Counters: {lines}"
+        )
+
+
+def run(
+    pictures: Iterable[Picture],
+    config: LinkConfig,
+    users: list[User],
+    progress: Callable[[], None] | None = None,
+    device: str = "cpu",
+) -> list[UserResult]:
+    """Sends pictures through the flowgraph, all in one run; as :func:`semcom.users.simulate`.
+
+    Raises:
+        SemcomError: an unknown model, or a flowgraph that stands still.
+    """
+    ledger = _Ledger(config, users)
+    flowgraph = MultiuserFlowgraph(
+        pictures,
+        config,
+        users,
+        on_sent=ledger.sent,
+        on_modulated=ledger.modulated,
+        on_picture=ledger.received,
+        device=device,
+    )
+    ledger.acknowledge = flowgraph.source.acknowledge
+    reported = 0
+
+    def tick(total: int | None = None):
+        nonlocal reported
+        ledger.give_up(time.monotonic() - _PATIENCE_S)
+        while progress and reported < (ledger.complete if total is None else total):
+            reported += 1
+            progress()
+
+    seconds = flowgraph.run_to_end(on_tick=tick)
+    tick(len(ledger.entries))
+    return ledger.results(seconds)
+
+
+class _Ledger:
+    """What was sent, and what came to each user, by picture number."""
+
+    def __init__(self, config: LinkConfig, users: list[User]):
+        self._config, self._users = config, users
+        self.entries: list[dict] = []
+        self._open: dict[int, dict] = {}  # by the 16-bit number on the air
+        self._waiting: dict[int, float] = {}  # pictures that some user lacks, and when the first had them
+        self._absent: set[str] = (
+            set()
+        )  # users that missed a picture and have had none since: nobody waits for them
+        self._lock = threading.Lock()
+        self.complete = 0  # pictures that came to every user who hears anything
+        self.acknowledge: Callable[[int], None] = lambda image_id: None
+
+    def sent(self, image_id: int, picture: Picture) -> None:
+        self._open[image_id] = {"picture": picture, "received": {}, "through": False}
+        self.entries.append(self._open[image_id])
+
+    def modulated(self, meta: dict) -> None:
+        self._open[meta[keys.IMAGE_ID]].update(meta)
+        if meta["bursts_dropped"] == meta[keys.BURST_COUNT]:  # no user will ever have it
+            self.acknowledge(meta[keys.IMAGE_ID])
+
+    def received(self, user: User, meta: dict, pixels) -> None:
+        """Called from the threads of the users' sinks."""
+        entry = self._open.get(meta.get(keys.IMAGE_ID))
+        if entry is None:
+            return
+        with self._lock:
+            entry["received"][user.name] = (pixels, meta[keys.BURSTS_RECEIVED], meta[keys.SNR_DB])
+            self._absent.discard(user.name)
+            if not entry["through"]:
+                self._waiting.setdefault(meta[keys.IMAGE_ID], time.monotonic())
+        self._settle(meta[keys.IMAGE_ID])
+
+    def give_up(self, before_s: float) -> None:
+        """Waits no more for users that lack what others had before ``before_s`` (of ``time.monotonic``)."""
+        with self._lock:
+            overdue = [image_id for image_id, first_s in self._waiting.items() if first_s < before_s]
+            for image_id in overdue:
+                self._absent |= self._lacking(image_id)
+        for image_id in overdue:
+            self._settle(image_id)
+
+    def _settle(self, image_id: int) -> None:
+        """Acknowledges a picture, once, that every user has of whom it can be expected."""
+        with self._lock:
+            through = image_id in self._waiting and self._lacking(image_id) <= self._absent
+            if through:
+                del self._waiting[image_id]
+                self._open[image_id]["through"] = True
+                self.complete += 1
+        if through:
+            self.acknowledge(image_id)
+
+    def _lacking(self, image_id: int) -> set[str]:
+        return {user.name for user in self._users} - self._open[image_id]["received"].keys()
+
+    def results(self, seconds: float) -> list[UserResult]:
+        """Scores everything, after the run so that it does not slow it down."""
+        airtime = sum(entry.get(keys.AIRTIME_SAMPLES, 0) for entry in self.entries)
+        factor = airtime / self._config.sample_rate_hz / max(seconds, 1e-9)
+        return [self._result(entry, user, factor) for entry in self.entries for user in self._users]
+
+    def _result(self, entry: dict, user: User, real_time_factor: float) -> UserResult:
+        pixels, found, snr_est_db = entry["received"].get(user.name, (None, 0, None))
+        result = result_of(
+            entry["picture"],
+            user.config(self._config),
+            received=pixels,
+            snr_est_db=snr_est_db,
+            bursts_sent=entry.get(keys.BURST_COUNT, 0),
+            bursts_found=found,
+            latent_count=entry.get(keys.LATENT_COUNT, 0),
+            airtime_samples=entry.get(keys.AIRTIME_SAMPLES, 0),
+            papr_db=entry.get(keys.PAPR_DB, 0.0),
+            real_time_factor=real_time_factor,
+        )
+        return user_result(user, result)

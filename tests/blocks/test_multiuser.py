@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One transmitter, several users: the flowgraph gives what the loop without GNU Radio gives, and never hangs."""
+
+import numpy as np
+import pytest
+
+from semcom import keys
+from semcom.blocks.multiuser import MultiuserFlowgraph, run
+from semcom.codec import DECODERS
+from semcom.errors import SemcomError
+from semcom.link import LinkConfig
+from semcom.link import simulate as simulate_one
+from semcom.users import named_users, simulate
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def setup(tiny_users, names=tuple(DECODERS), user_snr_db=(), **config):
+    model = str(tiny_users["anchor"])
+    return LinkConfig(model, **{"snr_db": 12.0, **config}), named_users(model, names, user_snr_db)
+
+
+def test_same_as_without_gnu_radio(tiny_users, make_pictures):
+    config, users = setup(tiny_users)
+    pictures, calls = list(make_pictures(6, 48, 64)), []
+    through_radio = run(pictures, config, users, progress=lambda: calls.append(1))
+    plain = simulate(pictures, config, users)
+    assert len(calls) == 6 and len(through_radio) == len(plain) == 24
+    for one, other in zip(through_radio, plain, strict=True):
+        assert (one.image, one.user, one.bursts_sent) == (other.image, other.user, other.bursts_sent)
+        assert one.bursts_lost == other.bursts_lost == 0 and one.picture.shape == (48, 64, 3)
+        assert abs(one.psnr_db - other.psnr_db) < 1.0
+        assert abs(one.overhead - other.overhead) < 1e-6
+
+
+def test_the_first_user_with_the_anchors_decoder_is_the_plain_link(tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["anchor", "conv"], seed=0)
+    pictures = list(make_pictures(2))
+    several = [result for result in simulate(pictures, config, users) if result.user == "anchor"]
+    for one, other in zip(several, simulate_one(pictures, config), strict=True):
+        assert np.array_equal(one.picture, other.picture) and one.snr_est_db == other.snr_est_db
+
+
+@pytest.mark.parametrize("channel", ["ideal", "rayleigh", "multipath"])
+def test_channels_of_their_own(channel, tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "conv"], channel=channel, snr_db=20.0)
+    results = run(make_pictures(4), config, users)
+    estimates = [[r.snr_est_db for r in results if r.user == user.name] for user in users]
+    assert all(len(of_one) == 4 for of_one in estimates)
+    assert (estimates[0] == estimates[1]) == (channel == "ideal")
+
+
+def test_users_with_snrs_of_their_own(tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"], [5.0, 18.0])
+    results = run(make_pictures(6), config, users)
+    for user in users:
+        estimates = [r.snr_est_db for r in results if r.user == user.name]
+        assert abs(np.mean(estimates) - user.snr_db) < 0.5
+        assert {r.snr_db for r in results if r.user == user.name} == {user.snr_db}
+
+
+def test_more_pictures_than_the_window_and_a_user_out_of_range(tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"], [15.0, -20.0])
+    results = run(make_pictures(30), config, users)
+    near, far = ([r for r in results if r.user == user.name] for user in users)
+    assert len(near) == len(far) == 30 and all(r.picture is not None for r in near)
+    assert sum(r.picture is None for r in far) > 20
+
+
+@pytest.mark.parametrize("send", [run, simulate], ids=["flowgraph", "no-radio"])
+def test_what_is_dropped_is_dropped_for_all(send, tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"], drop=0.4, snr_db=20.0, seed=1)
+    results = send(make_pictures(8, 300, 300), config, users)
+    lost = [[r.bursts_lost for r in results if r.user == user.name] for user in users]
+    assert lost[0] == lost[1] and 0 < sum(lost[0]) < sum(r.bursts_sent for r in results) / 2
+
+
+def test_everything_dropped_ends_in_order(tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"], drop=1.0)
+    assert all(r.picture is None for r in run(make_pictures(12), config, users))
+
+
+def test_a_standstill_names_the_user_that_waits(tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"])
+    flowgraph = MultiuserFlowgraph(make_pictures(2), config, users)
+    cut = flowgraph.receptions[1]
+    flowgraph.msg_disconnect((cut.estimator, keys.PORT_OUT), (cut.decoder, keys.PORT_IN))
+    with pytest.raises(SemcomError, match="users that wait: vgg. Counters: image_source"):
+        flowgraph.run_to_end(stall_s=1.0)
