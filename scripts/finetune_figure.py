@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What fine-tuning on a capture wins back of the PSNR that a poor transmitter loses: docs/figures/finetune.{csv,png,md}.
+"""What fine-tuning on a capture wins back of PSNR lost to a poor transmitter: docs/figures/finetune.{csv,png,md}.
 
 .venv/bin/python scripts/finetune_figure.py --data FOLDER
 """
@@ -136,8 +136,7 @@ def write_markdown(rows: list[dict]) -> None:
         "behind an I/Q modulator off by "
         f"{POOR.iq_gain_db:g} dB and {POOR.iq_phase_deg:g} degrees. Two rays: the second 6 samples later, 8 dB weaker.",
         "",
-        "| model | clean | distorted | canceller only | fine-tuned | clean, fine-tuned (control) | lost | recovered | "
-        "beyond control |",
+        "| model | clean | distorted | canceller only | fine-tuned | control | lost | recovered | beyond control |",
         "|---" * 9 + "|",
     ]
     for one in rows:
@@ -151,16 +150,16 @@ def write_markdown(rows: list[dict]) -> None:
         "",
         "![PSNR by arm](finetune.png)",
         "",
-        f"*Clean*: the same two rays without amplifier and I/Q error, with {-compression_db():.2f} dB more noise, by "
-        "which the amplifier lowers the wanted signal: so both have the same noise after equalisation. The encoder is told "
-        f"{SNR_DB:g} dB in all arms. *Lost* = clean - distorted; *recovered* = (fine-tuned - distorted) / lost. "
-        "*Control*: the same fine-tuning on the clean capture, which shows what further training on such pictures is worth by itself; "
-        "*beyond control* subtracts it. Standard errors of the gain, over pictures: "
-        f"{errors}.",
+        f"*Clean*: the same two rays without amplifier and I/Q error, with {-compression_db():.2f} dB more noise, "
+        "by which the amplifier lowers the wanted signal: so both have the same noise after equalisation. The "
+        f"encoder is told {SNR_DB:g} dB in all arms. *Lost* = clean - distorted; *recovered* = (fine-tuned - "
+        "distorted) / lost. *Control*: the same fine-tuning on the clean capture, which shows what further training "
+        "on such pictures is worth by itself; *beyond control* subtracts it. Standard errors of the gain, over "
+        f"pictures: {errors}.",
         "",
-        "Pictures: middles of BSDS500 photos (not its `val_` ones; for `cifar-1-12` shrunk by 4), one quarter held out from "
-        "the fine-tuning. They were among the photos that `photo-1-12` was first trained on, in every arm alike. The virtual "
-        "air is called as a library: no real time, no radio.",
+        "Pictures: middles of BSDS500 photos (not its `val_` ones; for `cifar-1-12` shrunk by 4), one quarter held "
+        "out from the fine-tuning. They were among the photos that `photo-1-12` was first trained on, in every arm "
+        "alike. The virtual air is called as a library: no real time, no radio.",
         "",
     ]
     (FIGURES / "finetune.md").write_text("\n".join(lines))
