@@ -3,13 +3,14 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
-from semcom.errors import ConfigError
+from semcom.errors import ConfigError, OutputError
 from semcom_training.multiuser import cells as cells_module
 from semcom_training.multiuser.__main__ import app
 from semcom_training.multiuser.cells import Cells
@@ -216,6 +217,24 @@ def test_nan_stops_and_keeps_the_last_epoch(recipe, generated, tmp_path):
         cells.get("simultaneous", 1)
     kept = torch.load(tmp_path / "runs/tiny/simultaneous-1.pt", weights_only=True)
     assert kept["done"] == 1
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(recipe, generated, tmp_path, monkeypatch):
+    replace, times = os.replace, []
+
+    def full(source, target):
+        times.append(target)
+        if len(times) == 2:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    cells = Cells(load_experiment(recipe()), generated, tmp_path / "runs", "cpu", lambda text: None)
+    with pytest.raises(OutputError, match="No space left"):
+        cells.get("iterative", 1)
+    kept = torch.load(tmp_path / "runs/tiny/iterative-1.pt", weights_only=True)
+    assert kept["done"] == 1
+    assert [path.name for path in (tmp_path / "runs/tiny").iterdir()] == ["iterative-1.pt"]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ A finished cell is a JSON file and is not done again; an unfinished one goes on 
 an unbroken one would.
 """
 
+import io
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -154,7 +154,11 @@ class Cells:
 
 
 def save(path: Path, fingerprint: str, done: int, seconds: float, series: list, system, optimisers) -> None:
-    """Writes beside, then renames: a checkpoint is whole or not there."""
+    """Writes a checkpoint whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written (disk full); the one before it is kept.
+    """
     state = {
         "experiment": fingerprint,
         "done": done,
@@ -163,6 +167,6 @@ def save(path: Path, fingerprint: str, done: int, seconds: float, series: list, 
         "system": system.state_dict(),
         "optimisers": optimisers.state_dict(),
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    blob = io.BytesIO()
+    torch.save(state, blob)
+    files.write_bytes(path, blob.getvalue())

@@ -125,7 +125,10 @@ class Optimisers:
             found = losses(self.system, users, batch, encoder)
         total = sum(found.values())
         if not torch.isfinite(total):
-            raise TrainingError(f"the loss became {total.item()}: lower learning_rate and start again.")
+            raise TrainingError(
+                f"the loss became {total.item()} (users {', '.join(users)}, batch seed {batch.seed}). The last finished "
+                "epoch is kept; lower learning_rate and give another output folder."
+            )
         moving = [*users, "encoder"] if encoder else list(users)
         for name in moving:
             self.of[name].zero_grad(set_to_none=True)
