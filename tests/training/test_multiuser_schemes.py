@@ -297,6 +297,16 @@ def test_commands_make_every_figure(recipe, generated, tmp_path):
     assert all(0 < v < 60 for by_user in cell["psnr_db"]["div2k"].values() for v in by_user.values())
 
 
+def test_one_cell_can_be_run_apart(recipe, generated, tmp_path):
+    common = [str(recipe()), "--data", str(generated), "--out", str(tmp_path / "runs"), "--device", "cpu"]
+    runner = CliRunner()
+    result = runner.invoke(app, ["run", *common, "--scheme", "simultaneous", "--seed", "2"])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "runs/tiny").iterdir()] == ["simultaneous-2.json"]
+    wrong = runner.invoke(app, ["run", *common, "--scheme", "parallel"])
+    assert wrong.exit_code == 2 and "no scheme 'parallel'" in wrong.output
+
+
 def test_commands_complain_in_words(recipe, generated, tmp_path):
     common = ["--data", str(generated), "--out", str(tmp_path / "runs")]
     runner = CliRunner()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semcom.cli.main import Commands
+from semcom.errors import ConfigError
 
 DESCENT_STEPS = "0.001,0.01,0.03,0.1,0.3"
 
@@ -43,16 +44,28 @@ def run(
     out: Out = "runs/multiuser",
     device: Device = "auto",
     threads: Threads = 0,
+    scheme: Annotated[list[str], typer.Option(help="Only this scheme; may be repeated.")] = (),
+    seed: Annotated[list[int], typer.Option(help="Only this seed; may be repeated.")] = (),
     dry_run: Annotated[bool, typer.Option(help="Only print the budget.")] = False,
 ) -> None:
-    """Train and measure every scheme with every seed; finished cells are kept, a killed one goes on."""
+    """Train and measure every scheme with every seed; finished cells are kept, a killed one goes on.
+
+    Cells are independent: several machines or GPUs can each take some (--scheme, --seed) into one folder.
+    """
     if dry_run:
         from semcom_training.multiuser.experiment import load_experiment
         from semcom_training.multiuser.tables import budget_table
 
         typer.echo(budget_table(load_experiment(experiment)))
         return
-    _cells(experiment, data, out, device, threads).all()
+    cells = _cells(experiment, data, out, device, threads)
+    for one in scheme:
+        if one not in cells.experiment.schemes:
+            known = ", ".join(cells.experiment.schemes)
+            raise ConfigError(
+                f"experiment '{cells.experiment.name}' has no scheme '{one}': there are {known}."
+            )
+    cells.all(scheme, seed)
 
 
 @app.command()
@@ -92,7 +105,6 @@ def forgetting(
     rival: Annotated[str, typer.Option(help="After whose epochs.")] = "vgg",
 ) -> None:
     """What an epoch for one user costs another, under iterative and under two-stage training (Fig. 5)."""
-    from semcom.errors import ConfigError
     from semcom_training.multiuser.forgetting import SCHEMES, write_forgetting
 
     cells = _cells(experiment, data, out, device, threads)
@@ -119,7 +131,6 @@ def theory(
     ] = DESCENT_STEPS,
 ) -> None:
     """Theorems 1 to 3, measured: gradients at the encoder, users behind a frozen one, descent."""
-    from semcom.errors import ConfigError
     from semcom_training.multiuser.theory_figures import write_theory
 
     try:

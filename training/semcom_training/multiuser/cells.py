@@ -63,10 +63,14 @@ class Cells:
         self._check(cell["experiment"], path)
         return cell
 
-    def all(self, schemes=None) -> list[dict]:
-        """Every cell of these schemes (all by default), scheme by scheme for one seed, then the next seed."""
-        wanted = schemes or self.experiment.schemes
-        return [self.get(scheme, seed) for seed in self.experiment.seeds for scheme in wanted]
+    def all(self, schemes=None, seeds=None) -> list[dict]:
+        """Every cell of these schemes and seeds (all by default): the schemes of one seed, then the next seed."""
+        wanted = [
+            (scheme, seed)
+            for seed in seeds or self.experiment.seeds
+            for scheme in schemes or self.experiment.schemes
+        ]
+        return [self.get(scheme, seed) for scheme, seed in wanted]
 
     def pictures(self) -> Pictures:
         """The training pictures, read once."""
