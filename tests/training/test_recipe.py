@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
-from semcom.codec import build
 from semcom.errors import ConfigError
+from semcom_training.models import build_codec
 from semcom_training.recipe import RECIPES, load_recipe, make_recipe
 
 SMALLEST = {"name": "x", "architecture": "linres", "arguments": {"channels": 8}, "data": ["pictures"]}
@@ -11,7 +11,7 @@ SMALLEST = {"name": "x", "architecture": "linres", "arguments": {"channels": 8},
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_recipes_are_valid_and_build(path):
     recipe = load_recipe(path)
-    build(recipe.architecture, recipe.arguments)
+    build_codec(recipe)
     assert "kodak" not in recipe.data and "photos_valid" not in str(recipe.data)
     assert not any("bsds500" in folder for folder in recipe.data) or "val_" in recipe.exclude
 
@@ -28,6 +28,14 @@ def test_a_shipped_recipe_is_found_by_name():
         ({"steps": 0}, "'steps' = 0"),
         ({"batch": True}, "'batch'"),
         ({"loss": "ssim"}, "'loss'"),
+        ({"loss": {"mse": -1}}, "'loss'.*above 0"),
+        ({"channel": "ether"}, "'channel'.*ether.*rayleigh"),
+        ({"channel": {"name": "modem", "backof_db": 3}}, "'channel'.*backof_db.*backoff_db"),
+        ({"channel": {"delay_samples": 3}}, "'channel'"),
+        ({"snr_db": [1, "a"]}, "'snr_db'"),
+        ({"stage": "listener"}, "'stage'"),
+        ({"stage": "user"}, "'anchor'"),
+        ({"anchor": "photo-1-12"}, "'anchor'"),
         ({"optimiser": "sgd"}, "'optimiser'"),
         ({"snr_low_db": 30}, "'snr_high_db'"),
         ({"data": "cifar10"}, "'data'"),

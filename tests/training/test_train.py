@@ -3,13 +3,20 @@
 
 import csv
 import dataclasses
+import resource
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from semcom.codec import build, zoo
+from semcom.errors import OutputError
 from semcom_training import train
+from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint
+from semcom_training.objective import Objective
 from semcom_training.optim import make_optimisers, orthogonalise
 from semcom_training.recipe import make_recipe
 
@@ -43,24 +50,29 @@ def run(generated, out, resume=True, **changes):
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 
-class Killed(Exception):
-    pass
+SCRIPT = """
+import os, signal, sys, torch
+from semcom_training import train
+from semcom_training.recipe import make_recipe
+torch.set_num_threads(1)
+recipe, data, out, dies_at = eval(sys.argv[1])
+original = train.take_step
+
+def take_step(training, step, *rest):
+    if step == dies_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(training, step, *rest)
+
+train.take_step = take_step
+train.run(make_recipe(recipe), data=data, out=out, progress=False, device="cpu")
+"""
 
 
-def test_killed_and_resumed_equals_unbroken(generated, tmp_path, monkeypatch):
+def test_killed_and_resumed_equals_unbroken(generated, tmp_path):
     unbroken = run(generated, tmp_path / "a")
-    original, calls = train.training_loss, []
-
-    def dies(*arguments):
-        calls.append(1)
-        if len(calls) == 8:
-            raise Killed
-        return original(*arguments)
-
-    monkeypatch.setattr(train, "training_loss", dies)
-    with pytest.raises(Killed):
-        run(generated, tmp_path / "b")
-    monkeypatch.setattr(train, "training_loss", original)
+    arguments = repr((TINY, str(generated), str(tmp_path / "b"), 7))
+    died = subprocess.run([sys.executable, "-c", SCRIPT, arguments], capture_output=True, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr
     assert torch.load(tmp_path / "b/tiny/checkpoint.pt", weights_only=True)["step"] == 7
     resumed = run(generated, tmp_path / "b")
     for part in ("model", "average"):
@@ -71,20 +83,56 @@ def test_killed_and_resumed_equals_unbroken(generated, tmp_path, monkeypatch):
     assert not list((tmp_path / "b").rglob("*.tmp"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files, which only Unix does")
+def test_a_full_disk_keeps_the_checkpoint_before(generated, tmp_path, capsys):
+    """A limit on the size of files is the full disk that a test can have: writing fails half-way."""
+    run(generated, tmp_path, steps=3)
+    checkpoint = tmp_path / "tiny/checkpoint.pt"
+    before, limits = checkpoint.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="checkpoint of step 5.*one before it.*is kept.*room"):
+            run(generated, tmp_path, steps=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "checkpoint of step 4" in capsys.readouterr().out  # said, and the training went on
+    assert checkpoint.read_bytes() == before and not list(tmp_path.rglob("*.tmp"))
+    assert run(generated, tmp_path, steps=5)["step"] == 5
+
+
 def test_the_seed_decides(generated, tmp_path):
     same = [run(generated, tmp_path / name, steps=3)["model"]["encoder_in.weight"] for name in "ab"]
     other = run(generated, tmp_path / "c", steps=3, seed=2)["model"]["encoder_in.weight"]
     assert torch.equal(*same) and not torch.equal(same[0], other)
 
 
-def test_nan_stops_with_the_step_and_keeps_the_checkpoint(generated, tmp_path, monkeypatch):
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_nan_stops_with_step_and_names_and_keeps_the_checkpoint(generated, tmp_path, monkeypatch, what):
     run(generated, tmp_path, steps=5)
-    monkeypatch.setattr(
-        train, "training_loss", lambda model, *_: next(model.parameters()).sum() * float("nan")
-    )
-    with pytest.raises(train.TrainingError, match="nan at step 5.*checkpoint"):
+    original = Objective.forward
+
+    def forward(self, images, *rest):
+        loss, psnr = original(self, images, *rest)
+        if what == "loss":
+            return loss * float("nan"), psnr
+        return loss + 0 * (next(self.parameters()).sum() * 0).sqrt(), psnr  # finite, with an infinite slope
+
+    monkeypatch.setattr(Objective, "forward", forward)
+    with pytest.raises(train.TrainingError, match=r"step 5.*pictures/\d\d\.png, .*checkpoint\.pt") as error:
         run(generated, tmp_path, steps=9)
+    assert str(error.value).count(".png") == TINY["batch"]
     assert torch.load(tmp_path / "tiny/checkpoint.pt", weights_only=True)["step"] == 5
+
+
+def test_the_named_pictures_are_the_batch(generated):
+    pictures = train.Pictures(generated, ["pictures"], held_out=4)
+    names = pictures.batch_names(6, torch.Generator().manual_seed(3))
+    drawn = pictures.batch(6, torch.Generator().manual_seed(3))
+    for name, image in zip(names, drawn):
+        file = read_image(generated / name)
+        assert torch.equal(image, file) or torch.equal(image, file.flip(2))
 
 
 def test_another_recipe_does_not_resume(generated, tmp_path):
@@ -100,7 +148,7 @@ def test_it_learns(generated, tmp_path):
     changes = {"steps": 200, "log_every": 200, "batch": 8, "outer_rate": 1.0, "checkpoint_minutes": 9.0}
     recipe = make_recipe(TINY | changes)
     torch.manual_seed(recipe.seed)
-    model = build(recipe.architecture, recipe.arguments)
+    model = build(recipe.architecture, recipe.arguments).eval()
     pictures = train.Pictures(generated, recipe.data, crop=recipe.crop, held_out=recipe.held_out)
     before = train.validate(model, pictures.held_out, recipe.crop)
     run(generated, tmp_path, **changes)

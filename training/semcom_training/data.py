@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from semcom.errors import ConfigError
+from semcom_training.download import DOWNLOADS
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -22,7 +23,10 @@ def data_root(data=None) -> Path:
     """
     folder = data or os.environ.get("SEMCOM_DATA")
     if not folder:
-        raise ConfigError("no data folder: give one, or set the environment variable SEMCOM_DATA.")
+        raise ConfigError(
+            "no data folder: give one, or set the environment variable SEMCOM_DATA "
+            "(`semcom data get` fills one with public pictures)."
+        )
     if not Path(folder).is_dir():
         raise ConfigError(f"the data folder {folder} does not exist.")
     return Path(folder)
@@ -99,30 +103,25 @@ class Pictures:
 
     def __init__(self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1):
         self.crop = crop
-        images = []
-        for name in folders:
-            folder = Path(root) / name
-            if not folder.is_dir():
-                raise ConfigError(f"the recipe trains on '{name}', but {folder} does not exist.")
-            if folder.name == "cifar10":
-                images += list(torch.from_numpy(load_cifar10(folder).transpose(0, 3, 1, 2).copy()))
-            else:
-                images += [read_image(path) for path in image_files(folder, exclude)]
-        images = [image for image in images if min(image.shape[1:]) >= max(crop, 1)]
-        if len(images) <= held_out:
+        named = [item for name in folders for item in _named_images(Path(root), name, exclude)]
+        named = [(name, image) for name, image in named if min(image.shape[1:]) >= max(crop, 1)]
+        if len(named) <= held_out:
             raise ConfigError(
-                f"{len(images)} pictures in {', '.join(folders)} are too few: {held_out} are held out."
+                f"{len(named)} pictures in {', '.join(folders)} are too few: {held_out} are held out."
             )
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
-        self.held_out = [images[n] for n in sorted(order[:held_out])]
-        self.images = [images[n] for n in sorted(order[held_out:])]
+        order = torch.randperm(len(named), generator=torch.Generator().manual_seed(seed)).tolist()
+        self.held_out = [named[n][1] for n in sorted(order[:held_out])]
+        self.names, self.images = zip(*(named[n] for n in sorted(order[held_out:])))
 
-    def batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
-        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time."""
+    def batch(self, size: int, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> torch.Tensor:
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time.
+
+        Of several processes each gives the same seed and gets every ``ranks``-th row, from ``rank`` on.
+        """
         picks = torch.randint(len(self.images), (size,), generator=generator).tolist()
         places = torch.rand(size, 3, generator=generator).tolist()
         out = []
-        for pick, (row, column, flip) in zip(picks, places):
+        for pick, (row, column, flip) in list(zip(picks, places))[rank::ranks]:
             image = self.images[pick]
             if self.crop:
                 top = int(row * (image.shape[1] - self.crop + 1))
@@ -130,6 +129,26 @@ class Pictures:
                 image = image[:, top : top + self.crop, left : left + self.crop]
             out.append(image.flip(2) if flip < 0.5 else image)
         return torch.stack(out)
+
+    def batch_names(self, size: int, generator: torch.Generator) -> list[str]:
+        """The names of the pictures that :meth:`batch` draws from a generator of the same seed."""
+        return [self.names[n] for n in torch.randint(len(self.images), (size,), generator=generator).tolist()]
+
+
+def _named_images(root: Path, name: str, exclude) -> list[tuple[str, torch.Tensor]]:
+    folder = root / name
+    if not folder.is_dir():
+        cure = (
+            f"`semcom data get {folder.name} --to {folder.parent}` downloads it."
+            if folder.name in DOWNLOADS
+            else f"put a folder of pictures there, or name another under 'data' (`semcom data get NAME --to {root}` "
+            f"downloads {', '.join(DOWNLOADS)})."
+        )
+        raise ConfigError(f"the recipe trains on '{name}', but {folder} does not exist: {cure}")
+    if folder.name == "cifar10":
+        images = torch.from_numpy(load_cifar10(folder).transpose(0, 3, 1, 2).copy())
+        return [(f"{name}/train-{n}", image) for n, image in enumerate(images)]
+    return [(f"{name}/{path.relative_to(folder)}", read_image(path)) for path in image_files(folder, exclude)]
 
 
 def read_image(path: Path) -> torch.Tensor:

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import torch
 
-from semcom.codec import build, zoo
+from semcom import files
+from semcom.codec import zoo
 from semcom.codec.card import ModelCard
 from semcom.codec.evaluate import evaluate, summarise
+from semcom.codec.paired import Paired
 from semcom.errors import ConfigError
 from semcom_training.data import data_root, image_files, load_cifar10, read_image
+from semcom_training.models import build_codec, load_anchor, user_arguments
 from semcom_training.recipe import Recipe, make_recipe
 
 CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
@@ -43,8 +46,11 @@ def export_model(
 ) -> Path:
     """Writes ``<name>.safetensors`` (float16) and ``<name>.json`` into ``folder`` and measures them there.
 
+    Of a user's recipe the decoder alone is written. An anchor that does not ship is copied beside it, so that the
+    folder can be loaded wherever it goes.
+
     Args:
-        codec: the averaged weights.
+        codec: the averaged weights; of a user, paired with its anchor.
         steps, seconds: spent in training.
         root: data folder with the evaluation set; without it the card's table is empty.
 
@@ -54,17 +60,19 @@ def export_model(
     folder = Path(folder)
     codec = copy.deepcopy(codec).eval().cpu()
     sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
+    trained = codec.user if isinstance(codec, Paired) else codec
+    low, high = recipe.snr_range_db
     device = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else _processor()
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
-        arguments=recipe.arguments,
+        arguments=user_arguments(recipe, codec) if recipe.stage == "user" else recipe.arguments,
         rho=codec.rho,
-        snr_range_db=[max(recipe.snr_low_db, 0.0), min(recipe.snr_high_db, 20.0)],
+        snr_range_db=[max(low, 0.0), min(high, 20.0)],
         weights_file=f"{recipe.name}.safetensors",
         weights_sha256=sha256,
         weights_dtype="float16",
-        parameters=sum(p.numel() for p in codec.parameters()),
+        parameters=sum(p.numel() for p in trained.parameters()),
         training_data=list(recipe.data),
         recipe=dataclasses.asdict(recipe),
         seed=recipe.seed,
@@ -72,13 +80,25 @@ def export_model(
         | ({"started_from": recipe.init_from} if recipe.init_from else {}),
         measured=[],
         licence=recipe.licence,
+        anchor=load_anchor(recipe).card.reference if recipe.stage == "user" else None,
     )
+    if recipe.stage == "user":
+        bring_anchor(recipe.anchor, folder)
     path = folder / f"{recipe.name}.json"
     card.write(path)
     found = evaluation_images(recipe, root) if measure and root else None
     if found:
         dataclasses.replace(card, measured=[measure_table(zoo.load(path), *found, codec)]).write(path)
     return path
+
+
+def bring_anchor(anchor: str, folder: Path) -> None:
+    """Copies the card and the weights of an anchor that does not ship into ``folder``."""
+    source = zoo.card_path(anchor)
+    if source.parent in (zoo.WEIGHTS, folder):
+        return
+    for path in (source, source.with_name(zoo.card(anchor).weights_file)):
+        files.write_bytes(folder / path.name, path.read_bytes())
 
 
 def measure_table(model, title: str, images, full_precision=None) -> dict:
@@ -111,8 +131,8 @@ def export_checkpoint(checkpoint, out, data=None, measure: bool = True) -> Path:
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     recipe = make_recipe(dict(state["recipe"]), str(checkpoint))
     recipe = dataclasses.replace(recipe, steps=max(state["step"], 1))
-    codec = build(recipe.architecture, recipe.arguments)
-    codec.load_state_dict(state["average"])
+    codec, trained = build_codec(recipe)
+    trained.load_state_dict(state["average"])
     Path(out).mkdir(parents=True, exist_ok=True)
     return export_model(
         recipe, codec, out, state["step"], state["seconds"], data_root(data) if measure else None

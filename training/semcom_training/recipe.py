@@ -7,6 +7,8 @@ from pathlib import Path
 
 from semcom import settings
 from semcom.errors import ConfigError
+from semcom_training.channels import Channel, channel
+from semcom_training.losses import check_loss
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -17,12 +19,17 @@ class Recipe:
 
     ``steps``, ``max_minutes``, ``decay_fraction`` and the two intervals may be changed when a training is
     resumed (to end it earlier or later); the rest may not.
+
+    Stage ``anchor`` trains an encoder and a decoder together. Stage ``user`` trains one user's decoder against the
+    encoder of ``anchor``, which stays as it is to the last bit.
     """
 
     name: str  # of the model in the zoo
-    architecture: str  # codec.registry name
-    arguments: dict  # of that architecture
+    architecture: str  # codec.registry name: a codec, or in stage user a family of decoder
+    arguments: dict  # of that architecture; in stage user the anchor gives channels and stride
     data: list  # folders below the data folder
+    stage: str = "anchor"  # anchor | user
+    anchor: str = ""  # stage user: name, card or folder of the model whose encoder is on the air
     licence: str = "GPL-3.0-or-later"
     exclude: list = dataclasses.field(default_factory=list)  # file name prefixes that are not trained on
     crop: int = 0  # pixels a side of random crops; 0: whole images (CIFAR)
@@ -38,12 +45,18 @@ class Recipe:
     decay_fraction: float = 0.9  # last part of the schedule, where the rate falls to zero
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.999  # decay of the averaged weights, which are the ones exported
-    loss: str = "log-mse"  # log-mse (mean PSNR) | mse
+    loss: str | dict = "log-mse"  # log-mse (mean PSNR) | mse | ms-ssim | lpips, or {mse: 0.8, ms-ssim: 0.2}
     loss_floor: float = 3e-5  # error below which log-mse stops caring
+    channel: str | dict = "awgn"  # of semcom_training.channels, or {name: modem, delay_samples: 8, ...}
+    snr_db: list[float] = dataclasses.field(
+        default_factory=list
+    )  # one of these an image; empty: the range below
     snr_low_db: float = -1.0
     snr_high_db: float = 21.0
     snr_skew: float = 1.0  # above 1 low SNRs are drawn more often: low + (high - low) * uniform^skew
-    uneven_fraction: float = 0.25  # of the images see uneven noise: faded or erased latents
+    uneven_fraction: float = (
+        0.25  # of the images see uneven noise: erased latents, or faded on a flat channel
+    )
     stale_fraction: float = 0.1  # of the images are encoded for an SNR that is a few dB off
     seed: int = 1
     init_from: str = ""  # card of a model whose fitting tensors are the start
@@ -51,6 +64,16 @@ class Recipe:
     log_every: int = 100
 
     FREE = ("steps", "max_minutes", "decay_fraction", "checkpoint_minutes", "log_every")
+
+    @property
+    def snr_range_db(self) -> tuple[float, float]:
+        """The lowest and the highest SNR trained for."""
+        return (min(self.snr_db), max(self.snr_db)) if self.snr_db else (self.snr_low_db, self.snr_high_db)
+
+    def make_channel(self) -> Channel:
+        """What is between encoder and decoder. Raises ConfigError for a channel or options that do not exist."""
+        options = {"name": self.channel} if isinstance(self.channel, str) else dict(self.channel)
+        return channel(options.pop("name", None), self.uneven_fraction, **options)
 
     def fixed(self) -> dict:
         """The fields that must not change between the parts of one training."""
@@ -83,7 +106,8 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
         "learning_rate": recipe.learning_rate > 0,
         "decay_fraction": 0 <= recipe.decay_fraction <= 1,
         "ema": 0 <= recipe.ema < 1,
-        "loss": recipe.loss in ("log-mse", "mse"),
+        "stage": recipe.stage in ("anchor", "user"),
+        "anchor": bool(recipe.anchor) == (recipe.stage == "user"),
         "optimiser": recipe.optimiser in ("muon", "adamw"),
         "snr_skew": recipe.snr_skew > 0,
         "snr_high_db": recipe.snr_high_db >= recipe.snr_low_db,
@@ -93,4 +117,9 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     for key, fine in checks.items():
         if not fine:
             raise ConfigError(f"{source}: '{key}' = {getattr(recipe, key)!r} is outside what it can be.")
+    for key, check in {"loss": lambda: check_loss(recipe.loss), "channel": recipe.make_channel}.items():
+        try:
+            check()
+        except ConfigError as error:
+            raise ConfigError(f"{source}: '{key}': {error}") from None
     return recipe

@@ -2,167 +2,244 @@
 """One training, readable from top to bottom: data, codec, loop, checkpoint, export.
 
 python -m semcom_training.train RECIPE --data FOLDER --out FOLDER
+torchrun --nproc-per-node 4 -m semcom_training.train RECIPE --data FOLDER --out FOLDER
 """
 
 import copy
-import csv
-import math
-import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from semcom.channel.awgn import awgn, noise_power
-from semcom.codec import build
-from semcom.equivalent_snr import equivalent_snr_db
-from semcom.errors import SemcomError
+from semcom.channel.awgn import awgn
+from semcom.codec.base import Codec, Decoder
+from semcom.errors import ConfigError, OutputError, SemcomError
+from semcom.files import writable_folder
+from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
+from semcom_training.errors import TrainingError
+from semcom_training.log import Bar, Log
+from semcom_training.machine import make_fabric
+from semcom_training.models import build_codec, start_from, with_trained
+from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe
 
-LOG_FIELDS = ["step", "minutes", "images_per_s", "learning_rate", "train_psnr_db"]
-LOG_FIELDS += ["psnr_1_db", "psnr_10_db", "psnr_20_db"]  # held-out images
-
-
-class TrainingError(SemcomError):
-    """The training cannot go on: the loss is not a number, or the checkpoint is another recipe's."""
-
 
 def run(
-    recipe, data=None, out="runs", device="auto", threads=None, resume=True, progress=True, export=True
+    recipe,
+    data=None,
+    out="runs",
+    device="auto",
+    threads=None,
+    resume=True,
+    progress=True,
+    export=True,
+    *,
+    devices: int = 1,
+    nodes: int = 1,
+    tensorboard: bool = False,
 ) -> Path:
-    """Trains a codec by a recipe and exports it.
+    """Trains a codec, or a user's decoder, by a recipe and exports it.
 
     Args:
         recipe: path of a YAML recipe, the name of a shipped one, or a :class:`Recipe`.
         data: folder that holds the recipe's data folders; else the environment variable SEMCOM_DATA.
         out: folder for the checkpoint, the log and the exported model, ``<out>/<name>/``.
         device: ``cpu``, ``cuda`` or ``auto``.
-        threads: torch threads; ``None`` leaves them as they are.
+        threads: torch threads of each process; ``None`` leaves them as they are.
         resume: go on from ``checkpoint.pt`` if there is one; else start anew.
         progress: show a progress bar.
         export: write ``<name>.safetensors`` and its card at the end.
+        devices, nodes, tensorboard: as in :func:`semcom_training.machine.make_fabric`. The recipe's batch is split
+            over the processes.
 
     Returns:
         The folder ``<out>/<name>``.
 
     Raises:
         ConfigError: the recipe or the data folder is wrong.
+        ModelError: the architecture or the anchor is wrong.
+        MissingError: a package is absent.
+        OutputError: ``out`` cannot be written, or the last checkpoint cannot.
         TrainingError: the loss became NaN (the last checkpoint is kept), or the checkpoint does not fit.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if threads:
         torch.set_num_threads(threads)
-    folder = Path(out) / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    root = data_root(data)
-    pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
-
-    torch.manual_seed(recipe.seed)
-    model = build(recipe.architecture, recipe.arguments)
-    if recipe.init_from:
-        start_from(model, recipe.init_from)
-    model.to(device).train()
-    if device.type == "cpu":
-        model.to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimisers = make_optimisers(
-        model, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate
-    )
-    parameters = list(model.parameters())
-    step, seconds = 0, 0.0
+    root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
+    fabric = make_fabric(device, devices, nodes, folder if tensorboard else None)
+    training = prepare(recipe, root, fabric)
+    state = Progress()
     if resume and (folder / "checkpoint.pt").exists():
-        step, seconds = load_checkpoint(folder / "checkpoint.pt", recipe, model, average, optimisers)
+        state = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts)
 
-    log = Log(folder / "log.csv", step)
-    bar = Bar(recipe.name, progress)
-    started = last_log = last_checkpoint = time.monotonic()
-    seconds_before, losses, last_step = seconds, [], step
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-    while (done := schedule_position(recipe, step, seconds)) < 1:
-        rate = learning_rate(recipe, step, done)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["rate_scale"]
-
-        # every step draws from its own seed, so that a resumed training repeats an unbroken one
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        images = pictures.batch(recipe.batch, generator).to(device).float() / 255
-        if device.type == "cpu":
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast:
-            loss = training_loss(model, images, recipe, generator)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {step}: the training stops. The last good checkpoint "
-                f"is in {folder}; lower learning_rate (now {recipe.learning_rate}) and start again."
-            )
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        for optimiser in optimisers:
-            optimiser.step()
-        step += 1
-        decay = min(recipe.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), parameters, 1 - decay)
-        losses.append(loss.detach())
+    log = Log(folder / "log.csv", state.step) if fabric.is_global_zero else None
+    bar = Bar(recipe.name, progress and fabric.is_global_zero)
+    started = last_checkpoint = last_log = time.monotonic()
+    seconds_before, seen, last_step = state.seconds, [], state.step
+    while (done := schedule_position(recipe, state.step, state.seconds)) < 1:
+        rate = learning_rate(recipe, state.step, done)
+        seen.append(take_step(training, state.step, rate, folder))
+        state.step += 1
 
         now = time.monotonic()
-        seconds = seconds_before + now - started
-        done = schedule_position(recipe, step, seconds)
-        if step % recipe.log_every == 0 or done >= 1:
-            speed = (step - last_step) * recipe.batch / (now - last_log)
-            row = {"step": step, "minutes": seconds / 60, "images_per_s": speed, "learning_rate": rate}
-            mean = torch.stack(losses).mean().item()
-            row["train_psnr_db"] = (
-                -10 / math.log(10) * (mean if recipe.loss == "log-mse" else math.log(max(mean, 1e-9)))
-            )
-            row |= validate(average, pictures.held_out, recipe.crop)
-            log.write(row)
-            bar.show(done, seconds, row)
-            losses, last_log, last_step = [], now, step
-        if now - last_checkpoint > 60 * recipe.checkpoint_minutes or done >= 1:
-            save_checkpoint(folder / "checkpoint.pt", recipe, model, average, optimisers, step, seconds)
+        state.seconds = together(fabric, recipe, seconds_before + now - started)
+        done = schedule_position(recipe, state.step, state.seconds)
+        speed = (state.step - last_step) * recipe.batch / (now - last_log)
+        bar.step(state.step, done, speed, state.seconds)
+        if state.step % recipe.log_every == 0 or done >= 1:
+            loss, psnr = fabric.all_reduce(torch.stack(seen).mean(dim=0), reduce_op="mean").tolist()
+            row = {"step": state.step, "minutes": state.seconds / 60, "images_per_s": speed}
+            row |= {"learning_rate": rate, "train_loss": loss, "train_psnr_db": psnr}
+            if fabric.is_global_zero:
+                row |= validate(training.averaged, training.pictures.held_out, recipe.crop)
+                log.write(row)
+                bar.row(done, state.seconds, row)
+                fabric.log_dict(row, state.step)
+            seen, last_log, last_step = [], time.monotonic(), state.step
+        due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
+        if fabric.is_global_zero and (due or done >= 1):
+            try:
+                save_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, state)
+            except OutputError as error:
+                if done >= 1:
+                    raise
+                bar.say(f"{error} The training goes on and tries again.")
             last_checkpoint = now
     bar.close()
-    if export:
+    if export and fabric.is_global_zero:
         from semcom_training.export import export_model
 
-        export_model(recipe, average, folder, step, seconds, root)
+        export_model(recipe, training.averaged, folder, state.step, state.seconds, root)
+    fabric.barrier()
     return folder
 
 
-def training_loss(model, images, recipe: Recipe, generator) -> torch.Tensor:
-    """Encode, pass the channel, decode, compare; random SNR for each image, uneven noise for some.
+@dataclass
+class Training:
+    """What a step works on. ``trained`` is the part of ``codec`` that learns, ``average`` its averaged weights."""
 
-    With ``log-mse`` the loss is the mean over images of ln(MSE + loss_floor), for it is the mean of the
-    per-image PSNR that is wanted.
+    recipe: Recipe
+    fabric: object
+    pictures: Pictures
+    codec: Codec
+    trained: Decoder
+    average: Decoder
+    optimisers: list
+    objective: torch.nn.Module  # Objective, as Fabric wraps it
+
+    @property
+    def averaged(self) -> Codec:
+        """The codec with the averaged weights: what is validated and exported."""
+        return with_trained(self.codec, self.average)
+
+    @property
+    def parts(self) -> tuple:
+        """What a checkpoint holds."""
+        return self.trained, self.average, self.optimisers
+
+
+def prepare(recipe: Recipe, root: Path, fabric) -> Training:
+    """Reads the pictures and builds everything else from the recipe's seed.
+
+    Raises:
+        ConfigError, ModelError, MissingError: as :func:`run`.
     """
-    batch, device = len(images), images.device
-    uniform = torch.rand(batch, 4, generator=generator).to(device)
-    snr = recipe.snr_low_db + (recipe.snr_high_db - recipe.snr_low_db) * uniform[:, 0] ** recipe.snr_skew
-    off = 4 * torch.randn(batch, generator=generator).to(device)
-    believed = torch.where(uniform[:, 1] < recipe.stale_fraction, snr + off, snr)
-    latents = model.encode(images, believed)
+    if recipe.batch % fabric.world_size:
+        raise ConfigError(
+            f"a batch of {recipe.batch} cannot be split evenly over {fabric.world_size} processes: change 'batch'."
+        )
+    torch.manual_seed(recipe.seed)
+    codec, trained = build_codec(recipe)
+    objective = Objective(codec, recipe)
+    pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
+    if recipe.init_from:
+        start_from(trained, recipe.init_from)
+    objective.to(fabric.device).train()
+    if fabric.device.type == "cpu":
+        codec.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(trained).requires_grad_(False).eval()
+    optimisers = make_optimisers(
+        trained, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate
+    )
+    return Training(
+        recipe, fabric, pictures, codec, trained, average, optimisers, fabric.setup_module(objective)
+    )
 
-    # what the air adds, drawn as noise of power 1 and scaled by the variance of each latent
-    noise_var = noise_power(snr, like=latents)[:, None].expand(latents.shape)
-    fading = torch.empty(latents.shape).exponential_(generator=generator).clamp_min(0.02).to(device)
-    lost = torch.rand(latents.shape, generator=generator).to(device) < 0.5 * uniform[:, 3:]
-    faded = uniform[:, 2:3] < recipe.uneven_fraction
-    erased = (uniform[:, 2:3] > recipe.uneven_fraction / 2) & faded
-    noise_var = torch.where(faded & ~erased, noise_var / fading, noise_var)
-    noise = awgn(torch.zeros(latents.shape, dtype=latents.dtype), 0.0, generator).to(device)
-    received = latents + noise * noise_var.sqrt()
-    noise_var = torch.where(erased & lost, torch.inf, noise_var)
 
-    decoded = model.decode(received, equivalent_snr_db(noise_var), images.shape[-2:], noise_var)
-    mse = (decoded - images).square().mean(dim=(1, 2, 3))
-    return (mse + recipe.loss_floor).log().mean() if recipe.loss == "log-mse" else mse.mean()
+def take_step(training: Training, step: int, rate: float, folder="") -> torch.Tensor:
+    """Gradient step number ``step`` at a learning rate; returns loss and PSNR in dB as one tensor ``[2]``.
+
+    Raises:
+        TrainingError: the loss or its gradient is not a number; no weight has changed.
+    """
+    recipe, fabric = training.recipe, training.fabric
+    for optimiser in training.optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["rate_scale"]
+        optimiser.zero_grad(set_to_none=True)
+
+    images, snr, believed, noise = draw(training, step)
+    loss, psnr = training.objective(images, snr, believed, noise)
+    fabric.backward(loss)
+    parameters = list(training.trained.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+    if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
+        raise TrainingError(not_a_number(training, step, loss.item(), folder))
+    for optimiser in training.optimisers:
+        optimiser.step()
+
+    decay = min(recipe.ema, (2 + step) / (11 + step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(training.average.parameters()), parameters, 1 - decay)
+        for averaged, own in zip(training.average.buffers(), training.trained.buffers()):
+            averaged.copy_(own)  # what batch normalisation has seen
+    return torch.stack([loss.detach(), psnr])
+
+
+def draw(training: Training, step: int):
+    """Images, SNRs, what encoders believe, and the noise's generator: this process's share of a step's batch.
+
+    Every step draws from its own seed, so that a resumed training repeats an unbroken one. Processes draw the same
+    batch and take every n-th row of it; the noise of each is its own.
+    """
+    recipe, fabric = training.recipe, training.fabric
+    rank, ranks = fabric.global_rank, fabric.world_size
+    generator = step_generator(recipe, step)
+    images = training.pictures.batch(recipe.batch, generator, rank, ranks).to(fabric.device).float() / 255
+    if fabric.device.type == "cpu":
+        images = images.contiguous(memory_format=torch.channels_last)
+    snr, believed = (x[rank::ranks].to(fabric.device) for x in draw_snr(recipe, recipe.batch, generator))
+    noise = torch.Generator().manual_seed(1_009 * generator.initial_seed() + rank)
+    return images, snr, believed, noise
+
+
+def step_generator(recipe: Recipe, step: int) -> torch.Generator:
+    """The source of everything random in a step."""
+    return torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+
+
+def not_a_number(training: Training, step: int, loss: float, folder) -> str:
+    """The words for a loss or gradient that is not a number: where, on what, and what is left."""
+    recipe = training.recipe
+    names = training.pictures.batch_names(recipe.batch, step_generator(recipe, step))
+    checkpoint = Path(folder) / "checkpoint.pt"
+    kept = (
+        f"The last good checkpoint is {checkpoint}" if checkpoint.exists() else "There is no checkpoint yet"
+    )
+    return (
+        f"the loss is {loss} (or its gradient is not a number) at step {step}: the training stops. The batch was "
+        f"{', '.join(names)}. {kept}; lower learning_rate (now {recipe.learning_rate}) and start again."
+    )
+
+
+def together(fabric, recipe: Recipe, seconds: float) -> float:
+    """One clock for all processes where the schedule goes by minutes: all must stop at the same step."""
+    if fabric.world_size == 1 or not recipe.max_minutes:
+        return seconds
+    return float(fabric.all_reduce(torch.tensor(seconds, device=fabric.device), reduce_op="mean"))
 
 
 def schedule_position(recipe: Recipe, step: int, seconds: float) -> float:
@@ -182,21 +259,19 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
 
 
 @torch.no_grad()
-def validate(model, images, crop: int) -> dict:
+def validate(codec: Codec, images, crop: int) -> dict:
     """Mean per-image PSNR of the held-out images at 1, 10 and 20 dB (centre crops for photos), same noise
     always."""
     side = crop or min(images[0].shape[1:])
-    device = next(model.parameters()).device
+    device = next(codec.parameters()).device
     x = torch.stack([centre_crop(image, side) for image in images]).to(device).float() / 255
-    model.eval()
     row = {}
     for snr in (1, 10, 20):
         generator = torch.Generator(device).manual_seed(snr)
-        received = awgn(model.encode(x, float(snr)), float(snr), generator)
-        decoded = (model.decode(received, float(snr), x.shape[-2:]) * 255).round() / 255
+        received = awgn(codec.encode(x, float(snr)), float(snr), generator)
+        decoded = (codec.decode(received, float(snr), x.shape[-2:]).clamp(0, 1) * 255).round() / 255
         mse = (decoded - x).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
         row[f"psnr_{snr}_db"] = -10 * mse.log10().mean().item()
-    model.train()
     return row
 
 
@@ -204,100 +279,6 @@ def centre_crop(image, side: int):
     """The middle ``side`` x ``side`` pixels of ``[3, H, W]``."""
     top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
     return image[:, top : top + side, left : left + side]
-
-
-def start_from(model, card_path: str) -> None:
-    """Copies every tensor of another model whose name and shape fit, and says how many."""
-    from semcom.codec import zoo
-
-    other = zoo.load(card_path).codec.state_dict()
-    own = model.state_dict()
-    fitting = {k: v for k, v in other.items() if k in own and own[k].shape == v.shape}
-    model.load_state_dict(own | fitting)
-    print(f"started from {card_path}: {len(fitting)} of {len(own)} tensors fit")
-
-
-def save_checkpoint(path: Path, recipe, model, average, optimisers, step, seconds) -> None:
-    """Writes beside, then renames: a checkpoint is whole or not there."""
-    state = {
-        "recipe": recipe.fixed(),
-        "step": step,
-        "seconds": seconds,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimisers": [o.state_dict() for o in optimisers],
-    }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: Path, recipe, model, average, optimisers) -> tuple[int, float]:
-    """Restores everything; returns the step and the seconds spent. Only tensors and plain values are read."""
-    state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
-    changed = [k for k, v in recipe.fixed().items() if state["recipe"].get(k) != v]
-    if changed:
-        raise TrainingError(
-            f"{path} was trained with other values of {', '.join(changed)}: use another output "
-            f"folder, or start anew without resuming."
-        )
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    for optimiser, saved in zip(optimisers, state["optimisers"]):
-        optimiser.load_state_dict(saved)
-    return state["step"], state["seconds"]
-
-
-class Log:
-    """A CSV file of the training's course; on resuming, rows after the checkpoint are dropped."""
-
-    def __init__(self, path: Path, step: int):
-        self.path = path
-        rows = []
-        if step and path.exists():
-            with open(path, newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def write(self, row: dict):
-        row = {
-            k: v if isinstance(v, int) else f"{v:.4g}" if k == "learning_rate" else f"{v:.3f}"
-            for k, v in row.items()
-        }
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, LOG_FIELDS).writerow(row)
-
-
-class Bar:
-    """Progress on a terminal (Rich); a plain line each time where there is none."""
-
-    def __init__(self, name: str, enabled: bool):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        console = Console()
-        self.plain = enabled and not console.is_terminal
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
-        self.progress = Progress(*columns, console=console, disable=not enabled or self.plain)
-        self.task = self.progress.add_task(name, total=1.0, text="")
-        self.progress.start()
-
-    def show(self, done: float, seconds: float, row: dict):
-        left = seconds * (1 - done) / max(done, 1e-9) / 60
-        held_out = " / ".join(f"{row[f'psnr_{snr}_db']:.2f}" for snr in (1, 10, 20))
-        text = (
-            f"step {row['step']}  {row['images_per_s']:.0f} images/s  {left:.0f} min left  "
-            f"train {row['train_psnr_db']:.2f} dB  held out {held_out} dB at 1 / 10 / 20 dB"
-        )
-        self.progress.update(self.task, completed=done, text=text)
-        if self.plain:
-            print(text, flush=True)
-
-    def close(self):
-        self.progress.stop()
 
 
 if __name__ == "__main__":
@@ -310,9 +291,22 @@ if __name__ == "__main__":
         device: str = "auto",
         threads: int = None,
         resume: bool = True,
+        devices: int = 1,
+        nodes: int = 1,
+        tensorboard: bool = False,
     ):
         try:
-            run(recipe, data, out, device, threads, resume)
+            run(
+                recipe,
+                data,
+                out,
+                device,
+                threads,
+                resume,
+                devices=devices,
+                nodes=nodes,
+                tensorboard=tensorboard,
+            )
         except SemcomError as error:
             raise SystemExit(f"semcom_training: {error}") from None
 

@@ -83,7 +83,7 @@ def card(name) -> ModelCard:
     Raises:
         ModelError: no such model (the nearest name is suggested), or the card does not fit its schema.
     """
-    return read_card(_card_path(name))
+    return read_card(card_path(name))
 
 
 def load(name, device="cpu") -> LoadedModel:
@@ -95,7 +95,7 @@ def load(name, device="cpu") -> LoadedModel:
             (sha256), unreadable, or do not fit the architecture that the card names; an anchor that is absent,
             is not the one that the user was trained for, or sends another number of planes or another stride.
     """
-    path = _card_path(name)
+    path = card_path(name)
     model_card = read_card(path)
     _check_kind(model_card)
     if model_card.anchor is None:
@@ -121,7 +121,7 @@ def users(anchor) -> dict[str, str]:
     Raises:
         ModelError: no such model, or it is itself a user decoder.
     """
-    path = _card_path(anchor)
+    path = card_path(anchor)
     anchor_card = read_card(path)
     if anchor_card.anchor is not None:
         raise ModelError(
@@ -238,7 +238,12 @@ def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
         )
 
 
-def _card_path(name) -> Path:
+def card_path(name) -> Path:
+    """The file of a model's card, from a name that ships, the path of a card, or a folder that holds one.
+
+    Raises:
+        ModelError: there is none.
+    """
     if str(name) in names():
         return WEIGHTS / f"{name}.json"
     path = Path(name)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The course of a training: a CSV file, and what a person sees while it runs."""
+
+import csv
+from pathlib import Path
+
+FIELDS = ["step", "minutes", "images_per_s", "learning_rate", "train_loss", "train_psnr_db"]
+FIELDS += ["psnr_1_db", "psnr_10_db", "psnr_20_db"]  # held-out images
+
+
+class Log:
+    """A CSV file of the training's course; on resuming, rows after the checkpoint are dropped."""
+
+    def __init__(self, path: Path, step: int):
+        self.path = path
+        rows = []
+        if step and path.exists():
+            with open(path, newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def write(self, row: dict) -> None:
+        """Adds a line; keys are ``FIELDS``."""
+        row = {
+            key: value
+            if isinstance(value, int)
+            else f"{value:.4g}"
+            if key == "learning_rate"
+            else f"{value:.4f}"
+            for key, value in row.items()
+        }
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, FIELDS).writerow(row)
+
+
+class Bar:
+    """Progress on a terminal (Rich); a plain line at each row of the log where there is none."""
+
+    def __init__(self, name: str, enabled: bool):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.console = Console()
+        self.plain = enabled and not self.console.is_terminal
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
+        self.progress = Progress(*columns, console=self.console, disable=not enabled or self.plain)
+        self.task = self.progress.add_task(name, total=1.0, text="")
+        self.found = ""
+        self.progress.start()
+
+    def step(self, step: int, done: float, images_per_s: float, seconds: float) -> None:
+        """After each step: how far, how fast, how long still; ``done`` 0..1 after ``seconds``."""
+        left = seconds * (1 - done) / max(done, 1e-9)
+        self.progress.update(
+            self.task,
+            completed=done,
+            text=f"step {step}  {images_per_s:.0f} images/s  {duration(left)} left  {self.found}",
+        )
+
+    def row(self, done: float, seconds: float, row: dict) -> None:
+        """At each row of the log: how good."""
+        held_out = " / ".join(f"{row[f'psnr_{snr}_db']:.2f}" for snr in (1, 10, 20))
+        self.found = f"train {row['train_psnr_db']:.2f} dB  held out {held_out} dB at 1 / 10 / 20 dB"
+        self.step(row["step"], done, row["images_per_s"], seconds)
+        if self.plain:
+            print(self.progress.tasks[0].fields["text"], flush=True)
+
+    def say(self, words: str) -> None:
+        """A line above the bar, also when progress is not shown: it is about something that went wrong."""
+        self.console.print(words, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self.progress.stop()
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a recipe trains: a whole codec, or a user's decoder behind an anchor's encoder."""
+
+from torch import nn
+
+from semcom.codec import build, build_decoder, zoo
+from semcom.codec.base import Codec, Decoder
+from semcom.codec.paired import Paired
+from semcom.errors import ConfigError
+from semcom_training.recipe import Recipe
+
+
+def build_codec(recipe: Recipe) -> tuple[Codec, Decoder]:
+    """The untrained codec of a recipe, and the part of it that is trained (all of it, or the user's decoder).
+
+    Raises:
+        ModelError: an architecture, family or anchor that does not exist, or arguments that do not fit.
+        ConfigError: the anchor is itself a user decoder.
+    """
+    if recipe.stage == "anchor":
+        codec = build(recipe.architecture, recipe.arguments)
+        return codec, codec
+    anchor = load_anchor(recipe)
+    user = build_decoder(recipe.architecture, user_arguments(recipe, anchor.codec))
+    return Paired(anchor.codec, user), user
+
+
+def load_anchor(recipe: Recipe) -> zoo.LoadedModel:
+    """The model whose encoder a user's recipe trains against, frozen. Raises as :func:`build_codec`."""
+    anchor = zoo.load(recipe.anchor)
+    if anchor.card.anchor is not None:
+        raise ConfigError(
+            f"recipe '{recipe.name}': its anchor '{recipe.anchor}' is a user decoder; name the model that encodes, "
+            f"'{anchor.card.anchor['name']}'."
+        )
+    return anchor
+
+
+def user_arguments(recipe: Recipe, anchor: Codec) -> dict:
+    """The recipe's arguments with the anchor's channels and stride."""
+    return {"channels": anchor.channels, "stride": anchor.stride} | recipe.arguments
+
+
+def with_trained(codec: Codec, trained: Decoder) -> Codec:
+    """The codec with other weights (the averaged ones) in the place of the part that is trained."""
+    return Paired(codec.anchor, trained) if isinstance(codec, Paired) else trained
+
+
+def start_from(trained: nn.Module, card: str) -> None:
+    """Copies every tensor of another model (of a user decoder: its own) whose name and shape fit; says how many."""
+    codec = zoo.load(card).codec
+    other = (codec.user if isinstance(codec, Paired) else codec).state_dict()
+    own = trained.state_dict()
+    fitting = {k: v for k, v in other.items() if k in own and own[k].shape == v.shape}
+    trained.load_state_dict(own | fitting)
+    print(f"started from {card}: {len(fitting)} of {len(own)} tensors fit")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loss of one batch: encode, pass the channel, decode, compare."""
+
+import torch
+from torch import nn
+
+from semcom.codec.base import Codec
+from semcom_training.losses import loss
+from semcom_training.recipe import Recipe
+
+_STALE_DB = 4.0  # standard deviation of what a stale report of the SNR is off by
+
+
+class Objective(nn.Module):
+    """A codec and what a recipe asks of it, as one module, for DDP synchronises what goes through ``forward``.
+
+    In stage user the anchor's encoder is not trained: no gradient is computed for it.
+    """
+
+    def __init__(self, codec: Codec, recipe: Recipe):
+        super().__init__()
+        self.codec = codec
+        self.encoder_learns = recipe.stage == "anchor"
+        self.send = recipe.make_channel()
+        self.compare = loss(recipe.loss, recipe.loss_floor)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if not self.encoder_learns:
+            self.codec.anchor.eval()
+        return self
+
+    def forward(self, images, snr_db, believed_db, generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images ``[B, 3, H, W]`` in 0..1 to the loss and the mean PSNR in dB (of pictures not clipped).
+
+        Args:
+            snr_db: ``[B]`` of the channel. believed_db: ``[B]`` what the encoder is told.
+            generator: of the channel's noise.
+        """
+        with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
+            latents = self.codec.encode(images, believed_db)
+        got = self.send(latents, snr_db, generator)
+        decoded = self.codec.decode(got.latents, got.snr_db, images.shape[-2:], got.noise_var)
+        mse = (decoded.detach() - images).square().mean(dim=(1, 2, 3))
+        return self.compare(decoded, images), -10 * mse.clamp_min(1e-9).log10().mean()
+
+
+def draw_snr(recipe: Recipe, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """SNR in dB of each of ``count`` images, and what its encoder believes: in some images a value a few dB off."""
+    uniform = torch.rand(count, 2, generator=generator)
+    if recipe.snr_db:
+        snr = torch.tensor(recipe.snr_db)[(uniform[:, 0] * len(recipe.snr_db)).long()]
+    else:
+        snr = recipe.snr_low_db + (recipe.snr_high_db - recipe.snr_low_db) * uniform[:, 0] ** recipe.snr_skew
+    off = _STALE_DB * torch.randn(count, generator=generator)
+    return snr, torch.where(uniform[:, 1] < recipe.stale_fraction, snr + off, snr)
