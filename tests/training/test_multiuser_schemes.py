@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from semcom.errors import ConfigError, OutputError
+from semcom_training.errors import TrainingError
 from semcom_training.multiuser import cells as cells_module
 from semcom_training.multiuser.__main__ import app
 from semcom_training.multiuser.cells import Cells
@@ -18,7 +19,6 @@ from semcom_training.multiuser.experiment import SHIPPED, Experiment, load_exper
 from semcom_training.multiuser.measure import cosines, gradient_report
 from semcom_training.multiuser.schemes import SCHEMES, budget, plan
 from semcom_training.multiuser.system import Optimisers, System, learning_rate
-from semcom_training.train import TrainingError
 
 TINY = {
     "name": "tiny",

@@ -11,6 +11,7 @@ from torch import nn
 from semcom.codec.anchor import Anchor
 from semcom.codec.registry import build_decoder
 from semcom_training.channels import channel
+from semcom_training.errors import TrainingError
 from semcom_training.multiuser.experiment import Experiment
 
 
@@ -118,8 +119,6 @@ class Optimisers:
         Raises:
             TrainingError: a loss is not a number.
         """
-        from semcom_training.train import TrainingError
-
         self.system.train()
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
             found = losses(self.system, users, batch, encoder)
