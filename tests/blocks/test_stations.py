@@ -93,7 +93,8 @@ def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_heard(link, ma
         assert summary.pictures == 2
     thread.join(30)
     stop.set()
-    assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (receiver.summary, ids)
+    told = {block.name(): dict(block.counters) for block in receiver.chain}
+    assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (ids, told)
 
 
 def test_the_air_holds_a_fast_transmitter_up(link, make_pictures):

@@ -111,6 +111,11 @@ class burst_modulator(PduWorker, gr.sync_block):
         check("burst_modulator", drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"))
         self.drop = float(drop)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether everything is out, with the silence after it that lets a detector finish the last burst."""
+        return not self._ready and self._current is None and not self._silence_left
+
     # -- PDUs in: the worker ------------------------------------------------------------------------
 
     def prepare(self, pdu: Pdu) -> list:

@@ -223,8 +223,8 @@ class TransmitStation(Station):
             append_json_line(self.config.log, entry)
 
     def finished(self) -> bool:
-        """The last picture has left the radio."""
-        return self.radio.sent_all()
+        """The last picture has left the radio, and so has the silence after it: on a socket nothing else follows."""
+        return self.radio.sent_all() and self.modulator.quiet
 
 
 class ReceiveStation(Station):
