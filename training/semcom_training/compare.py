@@ -67,7 +67,7 @@ def compare(data, out, minutes: float, images: int = 1000, rivals=tuple(RIVALS))
     return rows
 
 
-def count_macs(codec, size) -> tuple[int, int]:
+def count_macs(codec, size, device="cpu") -> tuple[int, int]:
     """Multiply-accumulates of the convolutions and dense layers for one image ``size``: (encoder, decoder)."""
     total = 0
 
@@ -84,7 +84,7 @@ def count_macs(codec, size) -> tuple[int, int]:
 
     handles = [layer.register_forward_hook(hook) for layer in codec.modules()]
     with torch.no_grad():
-        latents = codec.encode(torch.rand(1, 3, *size), 10.0)
+        latents = codec.encode(torch.rand(1, 3, *size, device=device), 10.0)
         encoder, total = total, 0
         codec.decode(latents, 10.0, size)
     for handle in handles:

@@ -74,7 +74,7 @@ def get(name: str, to, report: Report | None = None) -> Path:
     for n, url in enumerate(download.urls):
         target = folder / url.rsplit("/", 1)[-1]
         unpacked = target.with_name(f".{target.name}.unpacked")
-        if unpacked.exists() or (target.suffix == ".png" and target.exists()):
+        if unpacked.exists():
             continue
         fetch(url, target, download.sha256[n] if download.sha256 else None, report)
         if target.suffix != ".png":
@@ -85,12 +85,14 @@ def get(name: str, to, report: Report | None = None) -> Path:
 
 
 def fetch(url: str, target: Path, sha256: str | None = None, report: Report | None = None) -> None:
-    """Downloads a file; a part that an earlier attempt left (``.part``) is gone on with.
+    """Downloads a file; a part that an earlier attempt left (``.part``) is gone on with, a whole file is left alone.
 
     Raises:
         ConfigError: the address cannot be reached, or the connection ends early (call again to go on).
         OutputError: the file cannot be written, or its sha256 is another (the file is removed).
     """
+    if target.exists():
+        return
     part = target.with_name(target.name + ".part")
     try:
         _fetch_rest(url, part, report or (lambda *_: None))
@@ -100,7 +102,7 @@ def fetch(url: str, target: Path, sha256: str | None = None, report: Report | No
         reason = getattr(error, "reason", None) or error
         raise ConfigError(
             f"{url} cannot be reached: {reason}. Is this machine online? The same command goes on where it stopped; "
-            f"or fetch the file elsewhere and put it at {part}."
+            f"or fetch the file elsewhere and put it at {target}."
         ) from error
     except OSError as error:
         raise OutputError(f"{part} cannot be written: {error.strerror or error}. Make room.") from error

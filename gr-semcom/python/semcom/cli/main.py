@@ -11,6 +11,7 @@ from semcom.cli.calibrate import calibrate
 from semcom.cli.capture import capture
 from semcom.cli.console import complain
 from semcom.cli.dashboard import dashboard
+from semcom.cli.data import data
 from semcom.cli.demo import demo
 from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
@@ -67,6 +68,7 @@ for command in (
     doctor,
 ):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool) -> None:

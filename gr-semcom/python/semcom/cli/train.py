@@ -38,8 +38,19 @@ def train(
         float | None,
         typer.Option(min=0.01, help="End after this many minutes of training, all sessions together."),
     ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="Another channel than the recipe's: awgn, rayleigh, multipath, or the whole modem."
+        ),
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs, or processes on CPUs.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write a TensorBoard log too.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would cost: nothing is trained or written.")
+    ] = False,
 ) -> None:
-    """Train a codec by a recipe; a training that was stopped goes on where it was."""
+    """Train a codec, or one user's decoder, by a recipe; a training that was stopped goes on where it was."""
     if data is not None and not data.is_dir():
         raise ConfigError(f"the data folder {data} does not exist.")
     import torch
@@ -54,6 +65,24 @@ def train(
     chosen = load_recipe(recipe)
     if max_minutes is not None:
         chosen = dataclasses.replace(chosen, max_minutes=max_minutes)
+    if channel is not None:
+        chosen = dataclasses.replace(chosen, channel=channel)
+        chosen.make_channel()
+    if dry_run:
+        from semcom_training.budget import budget
+
+        for what, words in budget(chosen, data, device.value, threads).items():
+            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True)
+        return
     writable_folder(out_folder)
-    folder = run(chosen, data=data, out=out_folder, device=device.value, threads=threads, resume=resume)
+    folder = run(
+        chosen,
+        data=data,
+        out=out_folder,
+        device=device.value,
+        threads=threads,
+        resume=resume,
+        devices=devices,
+        tensorboard=tensorboard,
+    )
     out().print(f"Trained: {folder}", highlight=False, soft_wrap=True)
