@@ -8,7 +8,7 @@ import pytest
 from semcom_training.multiuser import theory
 from semcom_training.multiuser.cells import PROBE, Cells
 from semcom_training.multiuser.experiment import EvaluationSet, Experiment, User
-from semcom_training.multiuser.forgetting import forgetting_rows
+from semcom_training.multiuser.forgetting import forgetting_rows, write_forgetting
 from semcom_training.multiuser.system import System
 from semcom_training.multiuser.tables import order_rows, psnr_rows
 
@@ -108,6 +108,20 @@ def test_forgetting_compares_the_epochs_of_the_rival_only():
         (1, 1.5, "changed"),
         (2, 0.0, "same"),
     ]
+
+
+def test_forgetting_is_drawn_for_any_number_of_seeds(experiment, tmp_path):
+    def entry(users, psnr):
+        epoch = {"users": users, "number": 0, "encoder": True} if users else None
+        return {"epoch": epoch, "psnr_db": {"attention": psnr}, "digests": {"encoder": psnr, "attention": 0}}
+
+    seeds = [1, 2, 3, 4, 5, 6]
+    series = [entry([], 10.0), entry(["attention"], 20.0), entry(["conv"], 18.5)]
+    cells = [cell(scheme, seed, {}, series) for scheme in ("two_stage", "iterative") for seed in seeds]
+    many = dataclasses.replace(experiment, seeds=seeds)
+    write_forgetting(many, cells, tmp_path, "forgetting", "a test", "attention", "conv")
+    assert (tmp_path / "forgetting.png").stat().st_size > 1000
+    assert "1.50 ± 0.00 dB lost per epoch over all 6" in (tmp_path / "forgetting.md").read_text()
 
 
 def test_cosine_rows_tell_both_angle_and_length():

@@ -109,7 +109,7 @@ def _draw(experiment, cells, path: Path, user: str, rival: str) -> Path:
         some = [cell for cell in cells if cell["scheme"] == scheme]
         for number, cell in enumerate(some):
             values = [entry["psnr_db"][user] for entry in cell["series"]]
-            one.plot(values, color=SCHEME_COLOURS[scheme], linewidth=1.2, alpha=1 - 0.3 * number)
+            one.plot(values, color=SCHEME_COLOURS[scheme], linewidth=1.2, alpha=1 / (1 + 0.5 * number))
         for number, entry in enumerate(some[0]["series"]):
             if entry["epoch"] and entry["epoch"]["users"] == [rival]:
                 one.axvspan(number - 1, number, color="#f2d6cf", linewidth=0)
