@@ -157,3 +157,9 @@ class TestBootstrap:
         for environment in ({}, {"SEMCOM_NO_RADIO": "1"}):
             done = self.run(clone, **environment)
             assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by name: two of one name stop every test."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
