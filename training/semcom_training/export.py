@@ -6,8 +6,6 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 
 import copy
 import dataclasses
-import os
-import platform
 from pathlib import Path
 
 import torch
@@ -19,6 +17,7 @@ from semcom.codec.evaluate import evaluate, summarise
 from semcom.codec.paired import Paired
 from semcom.errors import ConfigError
 from semcom_training.data import data_root, image_files, load_cifar10, read_image
+from semcom_training.machine import hardware
 from semcom_training.models import build_codec, load_anchor, user_arguments
 from semcom_training.recipe import Recipe, make_recipe
 
@@ -62,7 +61,6 @@ def export_model(
     sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
     trained = codec.user if isinstance(codec, Paired) else codec
     low, high = recipe.snr_range_db
-    device = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else _processor()
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
@@ -76,7 +74,7 @@ def export_model(
         training_data=list(recipe.data),
         recipe=dataclasses.asdict(recipe),
         seed=recipe.seed,
-        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": device}
+        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": hardware()}
         | ({"started_from": recipe.init_from} if recipe.init_from else {}),
         measured=[],
         licence=recipe.licence,
@@ -137,15 +135,6 @@ def export_checkpoint(checkpoint, out, data=None, measure: bool = True) -> Path:
     return export_model(
         recipe, codec, out, state["step"], state["seconds"], data_root(data) if measure else None
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """One machine, several GPUs or a cluster behind one object: Lightning Fabric."""
 
 import os
+import platform
 from pathlib import Path
 
 import torch
@@ -66,3 +67,15 @@ def tensorboard_logger(folder: Path):
         return TensorBoardLogger(root_dir=folder, name="", version="tensorboard")
     except ModuleNotFoundError:
         raise MissingError("a TensorBoard log needs TensorBoard: pip install tensorboard.") from None
+
+
+def hardware() -> str:
+    """What computes here, in words: the GPU, else the processor and how much of it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} cores"

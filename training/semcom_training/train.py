@@ -184,19 +184,23 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
     images, snr, believed, noise = draw(training, step)
     loss, psnr = training.objective(images, snr, believed, noise)
     fabric.backward(loss)
-    parameters = list(training.trained.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+    norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
         raise TrainingError(not_a_number(training, step, loss.item(), folder))
+    update(training, step)
+    return torch.stack([loss.detach(), psnr])
+
+
+def update(training: Training, step: int) -> None:
+    """The optimisers' step, and the averaged weights after it."""
     for optimiser in training.optimisers:
         optimiser.step()
-
-    decay = min(recipe.ema, (2 + step) / (11 + step))
+    decay = min(training.recipe.ema, (2 + step) / (11 + step))
     with torch.no_grad():
-        torch._foreach_lerp_(list(training.average.parameters()), parameters, 1 - decay)
+        averaged, own = list(training.average.parameters()), list(training.trained.parameters())
+        torch._foreach_lerp_(averaged, own, 1 - decay)
         for averaged, own in zip(training.average.buffers(), training.trained.buffers()):
             averaged.copy_(own)  # what batch normalisation has seen
-    return torch.stack([loss.detach(), psnr])
 
 
 def draw(training: Training, step: int):
