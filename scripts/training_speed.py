@@ -67,8 +67,8 @@ def main(data: Path = typer.Option(..., help="Folder of data."), device: str = "
         rows,
         f"In {of}, medians of {repeats} steps. Beside the whole step in ms: drawing pictures and crops; the channel "
         "with its gradient (modem: OFDM, 17 taps of multipath, carrier offset, a Rapp amplifier); optimiser and "
-        "averaged weights. The last column is the share of these three together, the rest is encoder, decoder and loss, forward "
-        "and backward.",
+        "averaged weights. The last column is the share of these three together, the rest is encoder, decoder and "
+        "loss, forward and backward.",
     )
     with open(FIGURES / f"{stem}.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
