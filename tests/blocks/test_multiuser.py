@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One transmitter, several users: the flowgraph gives what the loop without GNU Radio gives, and never hangs."""
 
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +18,8 @@ from semcom.errors import SemcomError
 from semcom.link import LinkConfig
 from semcom.link import simulate as simulate_one
 from semcom.users import named_users, simulate
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -87,3 +96,66 @@ def test_a_standstill_names_the_user_that_waits(tiny_users, make_pictures):
     flowgraph.msg_disconnect((cut.estimator, keys.PORT_OUT), (cut.decoder, keys.PORT_IN))
     with pytest.raises(SemcomError, match="users that wait: vgg. Counters: image_source"):
         flowgraph.run_to_end(stall_s=1.0)
+
+
+RUN = """
+import importlib.util, json, sys, time
+from PyQt5 import Qt, QtCore
+
+spec = importlib.util.spec_from_file_location("multiuser", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+app = Qt.QApplication(sys.argv[:1])
+tb = module.multiuser()
+views = {name: getattr(tb, f"{name}_view") for name in ("attention", "conv", "resnet", "vgg")}
+tb.start()
+tb.show()
+tb.set_vgg_snr_db(20.0)
+began = time.monotonic()
+
+def look():
+    shown = {name: view.counters["pictures shown"] for name, view in views.items()}
+    if min(shown.values()) >= 2 or time.monotonic() - began > 60:
+        tb.stop()
+        tb.wait()
+        places = [view.widget.geometry().getRect() for view in views.values()]
+        print("FIGURES", json.dumps({"shown": shown, "places": places}))
+        app.quit()
+
+timer = QtCore.QTimer()
+timer.timeout.connect(look)
+timer.start(100)
+app.exec_()
+"""
+
+
+def test_the_flowgraph_shows_four_pictures_without_a_screen(tmp_path):
+    pytest.importorskip("PyQt5")
+    if not Path("/usr/bin/grcc").exists():
+        pytest.skip("GNU Radio Companion's compiler is not installed")
+    clean = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
+    told = {
+        "HOME": str(tmp_path),
+        "GRC_BLOCKS_PATH": str(ROOT / "gr-semcom/grc"),
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+
+    def call(*arguments):
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            env=clean | told,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    call("/usr/bin/grcc", "-o", tmp_path, ROOT / "flowgraphs/multiuser.grc")
+    lines = call("-c", RUN, tmp_path / "multiuser.py").splitlines()
+    figures = json.loads(next(line for line in lines if line.startswith("FIGURES ")).removeprefix("FIGURES "))
+    assert min(figures["shown"].values()) >= 2 and len(figures["shown"]) == 4
+    places = figures["places"]
+    assert all(width > 50 and height > 50 for _, _, width, height in places)
+    for (x, y, width, height), (u, v, *_size) in itertools.combinations(sorted(places), 2):
+        assert u >= x + width or v >= y + height, f"views lie on one another: {places}"

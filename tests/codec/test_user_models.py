@@ -164,3 +164,19 @@ def test_pairing_by_hand(tiny_users):
     decoder = build_decoder("vgg", {"channels": 8, "stride": 4, "width": 8, "depth": 1})
     pair = Paired(anchor, decoder)
     assert (pair.channels, pair.stride) == (8, 4) and pair.user is decoder
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_the_users_that_ship(family):
+    name = zoo.users("photo-1-12")[family]
+    model = zoo.load(name)
+    assert name == model.card.name == f"photo-1-12-{family}" and model.card.architecture == family
+    assert model.model_hash == zoo.load("photo-1-12").model_hash
+    assert (zoo.WEIGHTS / model.card.weights_file).stat().st_size <= 1.5e6
+    assert sum(p.numel() for p in model.codec.user.parameters()) == model.card.parameters
+    (table,) = model.card.measured
+    assert table["images"] == 24 and table["psnr_db"] == sorted(table["psnr_db"])
+    ramp = np.linspace(40, 210, 128)[None, :, None] + np.linspace(-30, 30, 96)[:, None, None]
+    ramp = np.repeat(ramp, 3, axis=2).clip(0, 255).astype(np.uint8)
+    low, high = (evaluate(model, [("ramp", ramp)], snr, with_ms_ssim=False)[0]["psnr_db"] for snr in (0, 20))
+    assert high > low > 20 and high > 27
