@@ -53,7 +53,7 @@ class Bar:
 
     def step(self, step: int, done: float, images_per_s: float, seconds: float) -> None:
         """After each step: how far, how fast, how long still; ``done`` 0..1 after ``seconds``."""
-        left = seconds * (1 - done) / max(done, 1e-9)
+        left = seconds * max(1 - done, 0.0) / max(done, 1e-9)
         self.progress.update(
             self.task,
             completed=done,
