@@ -9,18 +9,17 @@
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from gnuradio import channels, gr
+from gnuradio import channels
 from gnuradio import filter as gr_filter
 from gnuradio.filter import firdes
 
 from semcom import blocks, keys
+from semcom.blocks.flowgraph import Flowgraph
 from semcom.channel import fading
-from semcom.errors import SemcomError
 from semcom.link import LinkConfig, LinkResult, multipath_taps, result_of
 from semcom.pictures import Picture
 
@@ -30,7 +29,7 @@ _MAX_IN_FLIGHT = 8
 _RESAMPLER_PHASES = 32
 
 
-class LoopbackFlowgraph(gr.top_block):
+class LoopbackFlowgraph(Flowgraph):
     """The blocks of a link and a channel between modulator and detector.
 
     Channels: ``ideal`` nothing at all; ``awgn`` noise of power N0 = 10^(-SNR/10) a sample; ``rayleigh`` flat
@@ -81,10 +80,8 @@ class LoopbackFlowgraph(gr.top_block):
 
         self.air = make_channel(config)
         self.connect(self.modulator, *self.air, self.detector)
-        messages = (self.source, self.encoder, self.modulator), (self.detector, *self.chain[4:])
-        for line in messages:
-            for upstream, downstream in zip(line, line[1:], strict=False):
-                self.msg_connect((upstream, keys.PORT_OUT), (downstream, keys.PORT_IN))
+        self.connect_pdus(self.source, self.encoder, self.modulator)
+        self.connect_pdus(self.detector, *self.chain[4:])
         self.msg_connect((self.sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
 
     def run_to_end(self, stall_s: float = STALL_S, on_tick: Callable[[], None] | None = None) -> float:
@@ -96,25 +93,7 @@ class LoopbackFlowgraph(gr.top_block):
         with torch.inference_mode():  # so that the time measured is that of pictures
             self.encoder.warm_up()
             self.decoder.warm_up()
-        began = moved = time.perf_counter()
-        seen = None
-        self.start()
-        try:
-            while not self.sink.ended.wait(0.1):
-                if on_tick:
-                    on_tick()
-                state = self._state()
-                if state != seen:
-                    seen, moved = state, time.perf_counter()
-                elif time.perf_counter() - moved > stall_s:
-                    raise SemcomError(self.starved(stall_s))
-            return time.perf_counter() - began
-        finally:
-            self.stop()
-            self.wait()
-
-    def _state(self) -> tuple:
-        return tuple(sum(block.counters.values()) for block in self.chain)
+        return self.watch_to_end(lambda: self.sink.ended.wait(0.1), self.starved, stall_s, on_tick)
 
     def starved(self, stall_s: float) -> str:
         """In words: where the flow ended, and all counters."""

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Iterable
 
 import torch
-from gnuradio import gr
 
 from semcom import blocks, keys
+from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.loopback import STALL_S, make_channel
-from semcom.errors import SemcomError
 from semcom.link import LinkConfig, result_of
 from semcom.pictures import Picture
 from semcom.users import User, UserResult, user_result
@@ -40,7 +39,7 @@ class Reception:
         self.chain = [self.detector, self.demodulator, self.estimator, self.decoder, self.sink]
 
 
-class MultiuserFlowgraph(gr.top_block):
+class MultiuserFlowgraph(Flowgraph):
     """A transmitter and its users.
 
     Args:
@@ -72,14 +71,10 @@ class MultiuserFlowgraph(gr.top_block):
             drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
         )
         self.receptions = [Reception(user, config, on_picture, device, threads) for user in users]
-        self._connect_messages([self.source, self.encoder, self.modulator])
+        self.connect_pdus(self.source, self.encoder, self.modulator)
         for reception in self.receptions:
             self.connect(self.modulator, *reception.air, reception.detector)
-            self._connect_messages(reception.chain)
-
-    def _connect_messages(self, line: list) -> None:
-        for upstream, downstream in zip(line, line[1:], strict=False):
-            self.msg_connect((upstream, keys.PORT_OUT), (downstream, keys.PORT_IN))
+            self.connect_pdus(*reception.chain)
 
     @property
     def chain(self) -> list:
@@ -95,22 +90,10 @@ class MultiuserFlowgraph(gr.top_block):
         with torch.inference_mode():  # so that the time measured is that of pictures
             for block in (self.encoder, *(r.decoder for r in self.receptions)):
                 block.warm_up()
-        began = moved = time.perf_counter()
-        seen = None
-        self.start()
-        try:
-            while not all(r.sink.ended.wait(0.1 / len(self.receptions)) for r in self.receptions):
-                if on_tick:
-                    on_tick()
-                state = tuple(sum(block.counters.values()) for block in self.chain)
-                if state != seen:
-                    seen, moved = state, time.perf_counter()
-                elif time.perf_counter() - moved > stall_s:
-                    raise SemcomError(self._starved(stall_s))
-            return time.perf_counter() - began
-        finally:
-            self.stop()
-            self.wait()
+        return self.watch_to_end(self._all_ended, self._starved, stall_s, on_tick)
+
+    def _all_ended(self) -> bool:
+        return all(r.sink.ended.wait(0.1 / len(self.receptions)) for r in self.receptions)
 
     def _starved(self, stall_s: float) -> str:
         waiting = [r.user.name for r in self.receptions if not r.sink.ended.is_set()]

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gnuradio import gr
 
 from semcom import blocks, keys
+from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_source import IDS
 from semcom.files import append_json_line
 from semcom.pictures import Picture, pixels_sha256
@@ -93,7 +93,7 @@ class Summary:
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class Station(gr.top_block):
+class Station(Flowgraph):
     """What the two halves share: running until something ends it, and the counters of ``self.chain``."""
 
     def __init__(self, name: str, config: StationConfig):
@@ -101,7 +101,7 @@ class Station(gr.top_block):
         self.config = config
         self.link = load_link(config.profile)
         self.summary = Summary()
-        self.chain: list = []
+        self.chain = []
 
     def finished(self) -> bool:
         raise NotImplementedError
@@ -126,10 +126,6 @@ class Station(gr.top_block):
         self.summary.seconds = time.monotonic() - began
         self.summary.counters = {block.name(): dict(block.counters) for block in self.chain}
         return self.summary
-
-    def _connect_line(self, *line) -> None:
-        for upstream, downstream in zip(line, line[1:], strict=False):
-            self.msg_connect((upstream, keys.PORT_OUT), (downstream, keys.PORT_IN))
 
 
 class TransmitStation(Station):
@@ -177,7 +173,7 @@ class TransmitStation(Station):
         self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.chain = [self.source, self.encoder, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
-        self._connect_line(self.source, self.encoder, self.modulator)
+        self.connect_pdus(self.source, self.encoder, self.modulator)
         if config.feedback:
             self.feedback = blocks.feedback_receiver(config.feedback, **config.socket_options)
             self.msg_connect((self.feedback, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
@@ -266,7 +262,7 @@ class ReceiveStation(Station):
             self.sink,
         ]
         self.connect(self.radio, self.detector)
-        self._connect_line(*self.chain[1:])
+        self.connect_pdus(*self.chain[1:])
         if capture_folder:
             self.recorder = blocks.capture_recorder(
                 capture_folder,
