@@ -180,13 +180,7 @@ def air(noise_samples: int = 100_000_000) -> None:
 def modem_cost(
     data: Annotated[Path, typer.Option(help="a folder of pictures, such as Kodak")],
     model: str = "photo-1-12",
-    snr_db: Annotated[list[float], typer.Option(help="in dB; give it several times")] = [
-        0.0,
-        5.0,
-        10.0,
-        15.0,
-        20.0,
-    ],  # noqa: B006
+    snr_db: Annotated[list[float], typer.Option(help="in dB; give it several times")] = (0, 5, 10, 15, 20),
     limit: int = 24,
 ) -> None:
     """Mean PSNR through the GNU Radio flowgraph over AWGN, and of the codec alone over the same SNR."""

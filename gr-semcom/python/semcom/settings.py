@@ -47,8 +47,8 @@ def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
 def make(cls: type[T], values: dict[str, Any], source: str) -> T:
     """``values`` as an instance of the dataclass ``cls``; ``source`` begins every complaint.
 
-    Whole numbers pass for floats; a nested mapping becomes the nested dataclass. Rules of the dataclass's own belong in its
-    ``__post_init__``, as ConfigError.
+    Whole numbers pass for floats; a nested mapping becomes the nested dataclass. Rules of the dataclass's own belong in
+    its ``__post_init__``, as ConfigError.
 
     Raises:
         ConfigError: an unknown key (the nearest is suggested), a missing or wrong value.
