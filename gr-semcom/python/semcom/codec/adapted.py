@@ -19,8 +19,8 @@ class Canceller(nn.Module):
     """Takes distortion out of received latents, in a few passes of measured coefficients.
 
     Each pass guesses what was sent (the latents cleaned so far, weighted as their neighbours tell), works out the
-    polynomial terms of the guessed samples (``semcom.codec.distortion``), less what of them is proportional to the guess,
-    and takes their weighted sum from the latents as received. So it removes no signal, and noise only by chance.
+    polynomial terms of the guessed samples (``semcom.codec.distortion``), less what of them is proportional to the
+    guess, and takes their weighted sum from the latents as received. So it removes no signal, and noise only by chance.
 
     Args:
         modem: of the bursts.
