@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bits to symbols and back: constellations, soft demapping, error rates. No GNU Radio in here."""
+
+from semcom.modulation.constellation import (
+    ORDERS,
+    Constellation,
+    constellation,
+    map_bits,
+    map_labels,
+    pack_bits,
+    unpack_bits,
+)
+
+__all__ = ["ORDERS", "Constellation", "constellation", "map_bits", "map_labels", "pack_bits", "unpack_bits"]
