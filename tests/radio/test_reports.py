@@ -3,12 +3,10 @@
 
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from semcom.radio.fake import FakeRadio
 from semcom.radio.reports import OVERFLOW, SAMPLES_LOST, RxClock, TxReports, in_words
-from semcom.radio.samples import usable
 from semcom.radio.timing import Time
 
 
@@ -74,18 +72,3 @@ def test_a_new_rate_is_no_gap_and_a_clock_set_back_is_told():
     assert clock_.frequency_hz == 1e9
     clock_.on_time(5000, Time(1, 0.0))
     assert list(counts) == ["the radio's clock was set back while it received"]
-
-
-def test_samples_that_must_not_reach_the_modem():
-    good = np.array([1 + 1j, -3, 0], np.complex64)
-    assert usable(good) == (good, 0) or np.array_equal(usable(good)[0], good)
-    bad = np.array([1, np.nan, complex(0, np.inf), 1e30 + 1e30j, 2j], np.complex64)
-    out, count = usable(bad)
-    assert (
-        count == 3
-        and np.array_equal(out, np.array([1, 0, 0, 0, 2j], np.complex64))
-        and out.dtype == np.complex64
-    )
-    random = np.frombuffer(np.random.default_rng(0).bytes(80_000), np.complex64)
-    assert np.abs(usable(random)[0]).max() <= 2e6
-    assert usable(np.zeros(0, np.complex64))[1] == 0

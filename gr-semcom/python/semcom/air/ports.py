@@ -9,11 +9,11 @@ import zmq
 
 from semcom.air.queue import SampleQueue
 from semcom.redial import Redial, monitored
+from semcom.samples import usable
 from semcom.sockets import bound_address, open_socket
 
 MAX_MESSAGE_BYTES = 2**22  # half a million samples; a message larger than that is refused
 _MAX_BYTES_ON_WIRE = 2 * MAX_MESSAGE_BYTES  # beyond it the sender is disconnected before it fills our memory
-_LARGEST_VALUE = 1e6
 _MESSAGES_AT_ONCE = 64
 _IN_QUEUE, _OUT_QUEUE_S = 64, 0.5
 
@@ -91,13 +91,10 @@ class TransmitterPort:
             too_large = len(message) > MAX_MESSAGE_BYTES
             self.counters["messages too large" if too_large else "messages that hold no whole samples"] += 1
             return np.zeros(0, np.complex64)
-        samples = np.frombuffer(message, "<c8")
-        good = np.abs(samples.view("<f4")) <= _LARGEST_VALUE
-        if not good.all():
-            bad = ~good.reshape(-1, 2).all(1)
-            self.counters["samples that are no numbers, played as silence"] += int(bad.sum())
-            samples = np.where(bad, np.complex64(0), samples)
-        return samples.astype(np.complex64, copy=False)
+        samples, bad = usable(np.frombuffer(message, np.complex64))
+        if bad:
+            self.counters["samples that are no numbers, played as silence"] += bad
+        return samples
 
 
 class ReceiverPort:

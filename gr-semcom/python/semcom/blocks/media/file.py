@@ -12,7 +12,7 @@ from semcom.blocks.base import Guarded
 from semcom.blocks.media import End, Wish
 from semcom.errors import ConfigError, OutputError
 from semcom.files import writable_file
-from semcom.radio.samples import usable
+from semcom.samples import usable
 
 _BYTES = np.dtype(np.complex64).itemsize
 

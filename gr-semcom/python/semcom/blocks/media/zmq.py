@@ -15,8 +15,8 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import IDLE_MS, End, Wish
-from semcom.radio.samples import usable
 from semcom.redial import Redial
+from semcom.samples import usable
 from semcom.sockets import open_socket
 
 _BYTES = np.dtype(np.complex64).itemsize
