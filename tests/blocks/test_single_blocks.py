@@ -413,7 +413,6 @@ def test_demodulator_counts_what_it_cannot_read(bench):
     ("fields", "words"),
     [
         ({"version": 1}, "frame version 1"),
-        ({"mode": 5}, "payload mode 5"),
         ({"height": 0}, "empty picture"),
         ({"burst_index": 3}, "burst 3 of 1"),
         ({"latent_count": 2**22 - 1}, "burst"),

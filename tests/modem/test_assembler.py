@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from semcom.modem import BurstHeader, ImageAssembler, Modem, ModemProfile
+from semcom.modem import BurstHeader, ImageAssembler, Modem, ModemProfile, labels
 
 K, HASH = 20_000, 5
 
@@ -84,3 +84,29 @@ def test_picture_numbers_may_wrap_round(modem, sent):
     give(assembler, packed, 0, image_id=9)
     (old,) = assembler.add(BurstHeader(9, 0, 1, 32, 32, 300, HASH), small[0], torch.ones(300), 5.0)[:1]
     assert old.size == (256, 256) and old.bursts_received == 1
+
+
+def test_digital_bursts_are_taken_when_asked_for_and_their_symbols_fit(modem):
+    k, symbols = 200, 150  # 3 bits a latent in symbols of 4 bits
+    packed = modem.pack_latents(torch.randn(1, symbols, dtype=torch.complex64))[0]
+    sent = BurstHeader(1, 0, 1, 32, 32, symbols, 77, mode=4)
+
+    def give_to(**options):
+        assembler = ImageAssembler(modem.profile, HASH, latent_count_of=lambda h, w: k, **options)
+        return assembler.add(sent, packed, torch.full((symbols,), 0.1), 10.0), assembler.counters
+
+    (image,), _ = give_to(modes=(0, 4), digital_hashes={77})
+    assert (image.mode, image.model_hash, len(image.latents)) == (4, 77, symbols)
+    none, counters = give_to()
+    assert none == [] and counters["bursts of digital latents of order 16, not read here"] == 1
+    none, counters = give_to(modes=(0, 4), digital_hashes={HASH})
+    assert none == [] and counters["bursts of another model"] == 1
+
+
+@pytest.mark.parametrize("order, bits", [(2, 8), (4, 1), (8, 8), (16, 3), (64, 8), (256, 3), (256, 6)])
+def test_bits_a_latent_are_told_by_the_number_of_symbols(order, bits):
+    for latents in (7, 8, 255, 256):
+        symbols = labels.symbol_count(latents, bits, order)
+        assert labels.bits_per_latent(symbols, latents, order) == bits
+    assert labels.bits_per_latent(symbols - 1, latents, order) != bits
+    assert labels.bits_per_latent(100, 20, 2) is None  # 5 bits a latent: no codebook has them

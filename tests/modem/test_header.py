@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semcom.channel.awgn import awgn
-from semcom.errors import HeaderError
+from semcom.errors import ConfigError, HeaderError
 from semcom.modem import BurstHeader, header
 
 fields = st.fixed_dictionaries({name: st.integers(0, 2**bits - 1) for name, bits in header._FIELDS})
@@ -57,7 +59,6 @@ def test_noise_is_hardly_ever_a_header():
     "change, words",
     [
         ({"version": 1}, "version 1"),
-        ({"mode": 5}, "mode 5"),
         ({"height": 0}, "empty"),
         ({"burst_index": 3}, "cannot be"),
         ({"burst_count": 9}, "do not make"),
@@ -77,3 +78,24 @@ def test_absurd_headers_are_refused_before_anything_is_allocated(change, words):
     BurstHeader(**good).check(8640)
     with pytest.raises(HeaderError, match=words):
         BurstHeader(**(good | change)).check(8640)
+
+
+GOOD = BurstHeader(1, 0, 1, 32, 32, 256, 9)
+
+
+@pytest.mark.parametrize(
+    "mode, words",
+    [(5, "mode 5 .digital latents of order 64.*reads analog latents, coded"), (7, "mode 7 .coded bits")],
+)
+def test_a_mode_that_the_receiver_does_not_read_is_refused_in_words(mode, words):
+    sent = replace(GOOD, mode=mode)
+    sent.check(8640)
+    with pytest.raises(HeaderError, match=words):
+        sent.check(8640, modes={header.MODE_LATENTS, 7} - {mode})
+
+
+def test_every_order_has_its_mode_and_another_is_refused_by_name():
+    assert [header.order_of(header.mode_of(order)) for order in (0, *header.ORDERS)] == [0, *header.ORDERS]
+    assert replace(GOOD, mode=5).order == 64 and replace(GOOD, mode=header.MODE_CODED).order == 0
+    with pytest.raises(ConfigError, match="order 32 is unknown; choose one of 2, 4, 8, 16, 64, 256"):
+        header.mode_of(32)

@@ -105,6 +105,8 @@ class burst_demodulator(PduBlock):
                 keys.LATENT_COUNT: header.latent_count,
                 keys.MODEL_HASH: header.model_hash,
                 keys.LINK_HASH: header.link_hash,
+                keys.MODE: header.mode,
+                keys.ORDER: header.order,
                 keys.CFO: float(burst.cfo),
                 keys.BATCH_START: first,
                 keys.BATCH: together,

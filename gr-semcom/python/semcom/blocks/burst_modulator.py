@@ -17,6 +17,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.link import papr_db
 from semcom.modem import Modem
+from semcom.modem.header import MODE_LATENTS, MODES
 from semcom.radio import load_link
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
@@ -32,7 +33,8 @@ class burst_modulator(PduWorker, gr.sync_block):
     got the last burst and then nothing, so that simulated time stands still; ``idle="zeros"`` (a radio, a
     throttled graph) sends silence for ever.
 
-    Ports: ``in`` PDUs of latents (c32vector; image_id, height, width, model_hash); stream out.
+    Ports: ``in`` PDUs of latents or of other payload symbols (c32vector; image_id, height, width, model_hash, mode:
+    0 where absent); stream out.
 
     Args:
         profile: path of the link profile; "": none. It decides the modem's sizes and is named in every header.
@@ -122,6 +124,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         latents = pdu.vector(np.complex64)
         for key in (keys.IMAGE_ID, keys.HEIGHT, keys.WIDTH, keys.MODEL_HASH):
             pdu.integer(key)
+        if pdu.integer(keys.MODE, MODE_LATENTS) not in MODES:
+            raise PduError(f"PDU of payload mode {pdu.integer(keys.MODE)}, which burst headers do not know")
         if pdu.integer(keys.LATENT_COUNT, len(latents)) != len(latents):
             raise PduError("PDU of latents whose vector is not latent_count long")
         return [(pdu, torch.from_numpy(latents))]
@@ -136,6 +140,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 size=(pdus[0].integer(keys.HEIGHT), pdus[0].integer(keys.WIDTH)),
                 model_hash=pdus[0].integer(keys.MODEL_HASH),
                 link_hash=self._link_hash,
+                mode=pdus[0].integer(keys.MODE, MODE_LATENTS),
             )
             made += zip(pdus, bursts.cpu(), strict=True)
         for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice
@@ -227,4 +232,5 @@ class burst_modulator(PduWorker, gr.sync_block):
 def _same_bursts(item: tuple[Pdu, torch.Tensor]) -> tuple:
     """What pictures must share to be modulated in one call."""
     pdu, latents = item
-    return len(latents), *(pdu.integer(key) for key in (keys.HEIGHT, keys.WIDTH, keys.MODEL_HASH))
+    shared = (pdu.integer(key) for key in (keys.HEIGHT, keys.WIDTH, keys.MODEL_HASH))
+    return len(latents), pdu.integer(keys.MODE, MODE_LATENTS), *shared

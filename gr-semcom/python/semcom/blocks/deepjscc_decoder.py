@@ -13,6 +13,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.codec import zoo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
+from semcom.modem.header import MODE_LATENTS
 from semcom.radio import load_link
 
 _HEADER_KEYS = (
@@ -78,7 +79,8 @@ class deepjscc_decoder(PduBlock):
         self.model.codec.decode(latents, 10.0, size=size)
 
     def prepare(self, pdu: Pdu) -> list["_Ready"]:
-        header = BurstHeader(**{key: pdu.integer(key) for key in _HEADER_KEYS})
+        fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
+        header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
         header.check(self._profile.max_latents_per_burst)
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(

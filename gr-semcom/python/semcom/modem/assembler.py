@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bursts back into pictures' worth of latents; what never came is an erasure, and is counted."""
+"""Bursts back into pictures' worth of payload symbols; what never came is an erasure, and is counted."""
 
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
 
 from semcom.equivalent_snr import rescale
 from semcom.modem import frame
-from semcom.modem.header import BurstHeader
+from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, BurstHeader, describe
+from semcom.modem.labels import bits_per_latent
 from semcom.modem.profile import ModemProfile
 
 
 @dataclass(frozen=True)
 class AssembledImage:
-    """The latents of one picture, as far as they came.
+    """The payload of one picture, as far as it came.
 
-    latents ``[k]`` complex (0 where erased); noise_var ``[k]`` (inf where erased); snr_db: mean over the bursts that
-    came, of the estimates given with them; size: (height, width) in pixels.
+    latents ``[k]`` complex (0 where erased): latents, or the symbols of another payload mode; noise_var ``[k]`` (inf
+    where erased); snr_db: mean over the bursts that came, of the estimates given with them; size: (height, width) in
+    pixels; mode, model_hash: as its headers have them.
     """
 
     image_id: int
@@ -27,6 +30,8 @@ class AssembledImage:
     bursts_received: int
     burst_count: int
     snr_db: float
+    mode: int = MODE_LATENTS
+    model_hash: int = 0
 
 
 @dataclass
@@ -48,13 +53,21 @@ class ImageAssembler:
         model_hash: only bursts of this codec are taken; None takes all.
         latent_count_of: (height, width) -> k of the codec, checked before anything is allocated; None: unchecked.
         max_open: pictures under way at once.
+        modes: payload modes taken.
+        digital_hashes: what bursts of ``DIGITAL_MODES`` are named (codec and codebooks); None takes all.
     """
 
     def __init__(
-        self, profile: ModemProfile, model_hash: int | None = None, latent_count_of=None, max_open: int = 4
+        self,
+        profile: ModemProfile,
+        model_hash: int | None = None,
+        latent_count_of=None,
+        max_open: int = 4,
+        modes: Collection[int] = (MODE_LATENTS,),
+        digital_hashes: Collection[int] | None = None,
     ):
         self._profile, self._hash, self._count_of = profile, model_hash, latent_count_of
-        self._max_open = max_open
+        self._max_open, self._modes, self._digital_hashes = max_open, frozenset(modes), digital_hashes
         self._open: OrderedDict[int, _Open] = OrderedDict()
         self._closed: OrderedDict[int, BurstHeader] = OrderedDict()
         self.counters: Counter[str] = Counter()
@@ -97,9 +110,11 @@ class ImageAssembler:
         return [self._close(image_id) for image_id in list(self._open)]
 
     def _refuse(self, header: BurstHeader, latents, noise_var) -> str | None:
-        if self._hash is not None and header.model_hash != self._hash:
+        if header.mode not in self._modes:
+            return f"bursts of {describe(header.mode)}, not read here"
+        if not self._named_right(header):
             return "bursts of another model"
-        if self._count_of is not None and self._count_of(header.height, header.width) != header.latent_count:
+        if self._count_of is not None and not _fits(header, self._count_of(header.height, header.width)):
             return "bursts whose size does not fit the model"
         plan = self._profile.plan(header.latent_count)
         if not len(latents) == len(noise_var) == plan.latents_per_burst:
@@ -107,6 +122,11 @@ class ImageAssembler:
         if not bool(torch.isfinite(torch.view_as_real(latents)).all() and (noise_var > 0).all()):
             return "bursts with latents that are not numbers"
         return None
+
+    def _named_right(self, header: BurstHeader) -> bool:
+        if header.mode in DIGITAL_MODES:
+            return self._digital_hashes is None or header.model_hash in self._digital_hashes
+        return self._hash is None or header.model_hash == self._hash
 
     def _begin(self, header: BurstHeader) -> _Open:
         plan = self._profile.plan(header.latent_count)
@@ -134,13 +154,23 @@ class ImageAssembler:
             received,
             header.burst_count,
             sum(entry.snr_db.values()) / received,
+            header.mode,
+            header.model_hash,
         )
 
 
 def _same_picture(a: BurstHeader, b: BurstHeader) -> bool:
-    return (a.height, a.width, a.latent_count, a.model_hash) == (
+    return (a.mode, a.height, a.width, a.latent_count, a.model_hash) == (
+        b.mode,
         b.height,
         b.width,
         b.latent_count,
         b.model_hash,
     )
+
+
+def _fits(header: BurstHeader, k: int) -> bool:
+    """Whether ``k`` latents make the header's count of payload symbols."""
+    if header.mode in DIGITAL_MODES:
+        return bits_per_latent(header.latent_count, k, header.order) is not None
+    return header.latent_count == k

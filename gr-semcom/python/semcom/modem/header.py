@@ -6,17 +6,30 @@ code RM(1, 7) (biorthogonal, 128 chips, distance 64), which a single matrix prod
 The 2,176 chips are interleaved and repeated to fill the header's QPSK symbols.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-from semcom.errors import HeaderError
+from semcom.errors import ConfigError, HeaderError
 from semcom.modem import sequences
 
 VERSION = 2
 MODE_LATENTS = 0  # payload: one complex latent a subcarrier
+DIGITAL_MODES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+)  # payload: labels of quantised latents, on a constellation of so many points:
+ORDERS = (2, 4, 8, 16, 64, 256)  # ... the order of each of DIGITAL_MODES
+MODE_CODED = 7  # payload: bits of a source and channel code (separation); model_hash names both
+MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED)
+MAX_BITS_PER_LATENT = 8
 
 MAX_SIDE = 2**13 - 1
 MAX_LATENTS = 2**22 - 1
@@ -68,26 +81,65 @@ class BurstHeader:
             if not 0 <= value < 2**bits:
                 raise HeaderError(f"burst header: {name} is {value}, outside 0..{2**bits - 1}")
 
-    def check(self, max_latents_per_burst: int) -> None:
+    @property
+    def order(self) -> int:
+        """Points of the payload's constellation; 0 where the payload is no labels of latents."""
+        return order_of(self.mode)
+
+    def check(self, max_latents_per_burst: int, modes: Collection[int] = MODES) -> None:
         """Refuses a header that passed its CRC but cannot be served; called before anything is allocated.
 
+        Args:
+            modes: payload modes that this receiver reads.
+
         Raises:
-            HeaderError: version or mode of another release, or sizes that contradict each other.
+            HeaderError: version of another release, a mode not read here, or sizes that contradict each other.
         """
         if self.version != VERSION:
             raise HeaderError(f"burst of frame version {self.version}, this receiver reads version {VERSION}")
-        if self.mode != MODE_LATENTS:
-            raise HeaderError(f"payload mode {self.mode} is unknown to this receiver")
+        if self.mode not in modes:
+            raise HeaderError(
+                f"payload mode {self.mode} ({describe(self.mode)}) is unknown to this receiver, which reads "
+                f"{', '.join(describe(mode) for mode in sorted(modes))}"
+            )
         if not (self.height and self.width and self.latent_count and self.burst_count):
             raise HeaderError("burst header with an empty picture")
         if self.burst_index >= self.burst_count:
             raise HeaderError(f"burst {self.burst_index} of {self.burst_count} cannot be")
         if self.burst_count != -(-self.latent_count // max_latents_per_burst):
             raise HeaderError(f"{self.latent_count} latents do not make {self.burst_count} bursts")
-        if self.latent_count > 3 * (self.height + 64) * (self.width + 64):
+        spread = MAX_BITS_PER_LATENT if self.mode in DIGITAL_MODES else 1  # a bit a symbol at worst
+        if self.latent_count > 3 * spread * (self.height + 64) * (self.width + 64):
             raise HeaderError(
                 f"{self.latent_count} latents are too many for {self.height}x{self.width} pixels"
             )
+
+
+def mode_of(order: int) -> int:
+    """The payload mode of a constellation of ``order`` points; 0: analog latents.
+
+    Raises:
+        ConfigError: no such constellation.
+    """
+    if order == 0:
+        return MODE_LATENTS
+    if order not in ORDERS:
+        raise ConfigError(
+            f"modulation order {order!r} is unknown; choose one of {', '.join(map(str, ORDERS))}, or 0 for analog"
+        )
+    return DIGITAL_MODES[ORDERS.index(order)]
+
+
+def order_of(mode: int) -> int:
+    """Points of a payload mode's constellation; 0 where the payload is no labels of latents."""
+    return ORDERS[mode - DIGITAL_MODES[0]] if mode in DIGITAL_MODES else 0
+
+
+def describe(mode: int) -> str:
+    """A payload mode in words."""
+    if mode in DIGITAL_MODES:
+        return f"digital latents of order {order_of(mode)}"
+    return "coded bits" if mode == MODE_CODED else "analog latents"
 
 
 def crc16(bits: np.ndarray) -> np.ndarray:

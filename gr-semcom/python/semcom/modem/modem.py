@@ -12,7 +12,7 @@ from semcom.modem import frame, ofdm, sequences
 from semcom.modem import header as header_code
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
-from semcom.modem.header import BurstHeader
+from semcom.modem.header import MODE_LATENTS, BurstHeader
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 
@@ -72,15 +72,22 @@ class Modem:
     # -- transmit -----------------------------------------------------------------------------------
 
     def modulate(
-        self, latents: torch.Tensor, *, image_id, size: tuple[int, int], model_hash: int, link_hash: int = 0
+        self,
+        latents: torch.Tensor,
+        *,
+        image_id,
+        size: tuple[int, int],
+        model_hash: int,
+        link_hash: int = 0,
+        mode: int = MODE_LATENTS,
     ) -> torch.Tensor:
-        """Latents of pictures of one size to bursts.
+        """Payloads of pictures of one size to bursts.
 
         Args:
-            latents: ``[B, k]`` complex, mean power 1 a row.
+            latents: ``[B, k]`` complex, mean power 1 a row: latents, or the symbols of another payload mode.
             image_id: ``B`` whole numbers 0..65535.
             size: (height, width) in pixels. model_hash: 22 bits naming the codec. link_hash: 10 bits
-                naming the link profile; 0: none.
+                naming the link profile; 0: none. mode: what the payload is, one of ``header.MODES``.
 
         Returns:
             ``[B, burst_count, burst_samples]`` complex samples.
@@ -99,6 +106,7 @@ class Modem:
                 plan.latent_count,
                 model_hash,
                 link_hash,
+                mode,
             )
             for image in image_id
             for index in range(plan.burst_count)
