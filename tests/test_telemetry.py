@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semcom import telemetry
+from semcom.dashboard.digest import Digest
 from semcom.errors import ConfigError, PduError
-from semcom.telemetry import PICTURE, STATE, Message, Numbering, Publisher, Subscriber, pack, unpack
+from semcom.numbering import Numbering
+from semcom.telemetry import PICTURE, STATE, Message, Publisher, Subscriber, pack, unpack
 
 EXAMPLE = Message(
     STATE,
@@ -190,9 +192,9 @@ def test_nobody_listens_until_somebody_does(publisher):
 
 def test_messages_come_in_order_and_numbered(publisher, subscriber):
     until(lambda: publisher.is_heard, "a subscription")
-    numbering = Numbering("tx")
+    numbering = Numbering()
     for value in range(5):
-        publisher.send(numbering.message(PICTURE, {"value": value}, {}, {}))
+        publisher.send(Message(PICTURE, "tx", **numbering.next(), values={"value": value}))
     got = []
     until(lambda: got.extend(subscriber.receive()) or len(got) == 5, "five messages")
     assert [m.values["value"] for m in got] == [m.sequence for m in got] == list(range(5))
@@ -201,10 +203,10 @@ def test_messages_come_in_order_and_numbered(publisher, subscriber):
 
 def test_a_publisher_never_waits_for_a_slow_watcher(publisher, subscriber):
     until(lambda: publisher.is_heard, "a subscription")
-    numbering, pixels = Numbering("rx"), {"pixels": np.zeros((512, 512, 3), np.uint8)}
+    numbering, pixels = Numbering(), {"pixels": np.zeros((512, 512, 3), np.uint8)}
     began = time.monotonic()
     for _ in range(300):
-        publisher.send(numbering.message(PICTURE, {}, {}, pixels))
+        publisher.send(Message(PICTURE, "rx", **numbering.next(), arrays=pixels))
     assert time.monotonic() - began < 5
     got = []
     until(lambda: got.extend(subscriber.receive()) or not subscriber.receive(1), "the queue to be empty")
@@ -244,14 +246,14 @@ def test_garbage_is_counted_in_words_and_the_rest_goes_on():
 
 def test_a_watcher_hears_a_publisher_that_was_restarted(publisher, subscriber):
     until(lambda: publisher.is_heard, "a subscription")
-    publisher.send(Numbering("rx").message(STATE, {}, {}, {}))
+    publisher.send(Message(STATE, "rx", **Numbering().next()))
     first = until(subscriber.receive, "the first message")[0]
     address = publisher.address
     publisher.close()
     again = Publisher(address)
     try:
         until(lambda: subscriber.receive() or again.is_heard, "a new subscription")
-        again.send(Numbering("rx").message(STATE, {}, {}, {}))
+        again.send(Message(STATE, "rx", **Numbering().next()))
         second = until(subscriber.receive, "a message of the new one")[0]
     finally:
         again.close()
@@ -264,4 +266,4 @@ def test_a_port_in_use_and_a_wrong_station_are_told(publisher):
     with pytest.raises(ConfigError, match="without keys|keys"):
         Publisher("tcp://0.0.0.0:5599")
     with pytest.raises(ConfigError, match="station must be one of rx, tx"):
-        Numbering("both")
+        Digest("both")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from semcom import keys
-from semcom.adaptation import Numbering, SnrTracker
+from semcom.adaptation import SnrTracker
 from semcom.errors import ConfigError
 
 
@@ -38,14 +38,6 @@ def report(snr_db, sequence=None, session=7, stderr_db=0.5):
 
 def counted(tracker, words):
     return sum(number for what, number in tracker.counters.items() if words in what)
-
-
-def test_numbers_are_consecutive_and_sessions_differ():
-    first, second = Numbering(), Numbering()
-    numbered = [first.number({keys.SNR_DB: 3.0}) for _ in range(3)]
-    assert [r[keys.SEQUENCE] for r in numbered] == [0, 1, 2]
-    assert {r[keys.SESSION] for r in numbered} == {first.session} and first.session != second.session
-    assert all(r[keys.SNR_DB] == 3.0 for r in numbered)
 
 
 def test_believes_the_latest(tracker):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls again where libzmq has given up: it never comes back to a peer that once sent a message beyond all limits."""
+"""Calls again where libzmq has given up: it never comes back to a peer that once sent a message beyond all limits.
+
+A peer that was only killed and started again is libzmq's own business; it finds it within a few tenths of a second.
+"""
 
 import time
 from collections.abc import Iterator

@@ -26,6 +26,7 @@ _PUBLIC, _SECRET = ".key", ".key_secret"
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*):(?P<port>\d{1,5}|\*)")
 _CURVE_BYTES = 1024  # more than CURVE's handshake, and what it adds to a message
 _PATIENCE_S = 0.5  # a socket that was closed just now lets go of its port a moment later
+_HEARTBEAT_MS, _HEARTBEATS_LOST_MS = 1000, 3000
 _KEEPALIVE = {
     zmq.TCP_KEEPALIVE: 1,
     zmq.TCP_KEEPALIVE_IDLE: 30,
@@ -46,13 +47,14 @@ def open_socket(
 ) -> zmq.Socket:
     """A socket, bound or connected, that never holds up the end of the program and hears nothing over ``max_bytes``.
 
-    A SUB socket is subscribed to everything. A socket belongs to one thread at a time; whoever opened it closes it.
+    A SUB socket is subscribed to everything, and gives up a connection on which no heartbeat is answered for 3 s. A
+    socket belongs to one thread at a time; whoever opened it closes it.
 
     Args:
         kind: zmq.PUSH, zmq.SUB, ... address: tcp://HOST:PORT, ipc://PATH or inproc://NAME; to bind, HOST
             may be * (all of this machine's) and PORT may be * (a free one; ``bound_address`` tells which).
         max_bytes: of one message that comes in. Who sends more is disconnected. libzmq lets a socket that connects come
-            back only if it is opened again: a listener to whom nothing comes for seconds should do that.
+            back only if told to: see ``semcom.redial``.
         high_water: messages that wait each way; then PUSH waits and PUB drops.
         keys: folder of certificates; where given, nobody without them gets in, here or elsewhere.
         insecure: allows an address beyond this machine without keys.
@@ -77,6 +79,9 @@ def open_socket(
             socket.setsockopt(option, value)
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
+            # it never speaks, so TCP alone would take half a minute to notice that the other machine is gone
+            socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEATS_LOST_MS)
         if pair is not None:
             _secure(socket, pair, bind)
         _attach(socket, address, bind)

@@ -10,16 +10,14 @@ and the sequence numbers show it. Nothing that arrives is trusted: ``unpack`` ch
 
 import json
 import math
-import secrets
-import time
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import zmq
 
-from semcom.errors import ConfigError, PduError
+from semcom.errors import PduError
+from semcom.redial import Redial
 from semcom.sockets import bound_address, open_socket
 
 RX_ADDRESS, TX_ADDRESS = "tcp://127.0.0.1:5580", "tcp://127.0.0.1:5581"
@@ -30,7 +28,6 @@ _VERSION = 1
 _MAX_HEADER_BYTES = 2**18
 _MAX_ARRAYS, _MAX_VALUES, _MAX_TEXT, _MAX_BLOCKS, _MAX_REASONS = 16, 64, 200, 64, 80
 _MAX_NUMBER = 2**62
-_REOPEN_S = 3.0  # a station says something four times a second
 _HIGH_WATER = 16  # messages that wait for a slow watcher; then it misses some
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float32", "complex64")}
 
@@ -42,7 +39,7 @@ Counters = dict[str, dict[str, int]]
 class Message:
     """What a station tells at one moment.
 
-    kind: STATE or PICTURE. station: "rx" or "tx". session: drawn when the station starts; sequence: 0, 1, 2, ... in it.
+    kind: STATE or PICTURE. station: "rx" or "tx". session, sequence: as ``semcom.numbering``.
     values: numbers and words. counters: block to reason to how often. arrays: name to uint8, float32 or complex64.
     """
 
@@ -183,22 +180,6 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text[:_MAX_TEXT])
 
 
-class Numbering:
-    """Gives the messages of one run of a station their session and sequence number."""
-
-    def __init__(self, station: str):
-        if station not in STATIONS:
-            raise ConfigError(f"telemetry: station must be one of {', '.join(STATIONS)}, not {station!r}")
-        self.station = station
-        self._session, self._next = secrets.randbits(52), 0
-
-    def message(
-        self, kind: str, values: Values, counters: Counters, arrays: dict[str, np.ndarray]
-    ) -> Message:
-        number, self._next = self._next, self._next + 1
-        return Message(kind, self.station, self._session, number, values, counters, arrays)
-
-
 class Publisher:
     """Sends messages to whoever listens; belongs to one thread at a time.
 
@@ -247,35 +228,25 @@ class Subscriber:
     def __init__(self, address: str, keys: str = "", insecure: bool = False):
         self.address = address
         self.garbage: Counter[str] = Counter()
-        self._open = partial(
-            open_socket,
-            zmq.SUB,
-            address,
-            bind=False,
-            max_bytes=MAX_BYTES,
-            high_water=4 * _HIGH_WATER,
-            keys=keys,
-            insecure=insecure,
-        )
-        self._socket, self._quiet_since = self._open(), time.monotonic()
+        # what waits here for a slow watcher is more than what waits at the station
+        limits = {"max_bytes": MAX_BYTES, "high_water": 4 * _HIGH_WATER}
+        self._socket = open_socket(zmq.SUB, address, bind=False, keys=keys, insecure=insecure, **limits)
+        self._redial = Redial(self._socket, address)
 
     def receive(self, most: int = 64) -> list[Message]:
         """What has arrived, oldest first, at most ``most`` messages; never waits."""
-        out, now = [], time.monotonic()
+        out: list[Message] = []
         for _ in range(most):
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            self._quiet_since = now
             try:
                 out.append(unpack(frames))
             except PduError as error:
                 self.garbage[str(error)] += 1
-        if now - self._quiet_since > _REOPEN_S:
-            # libzmq comes back after a restart, but not to a peer that once sent a message too large
-            self._socket.close()
-            self._socket, self._quiet_since = self._open(), now
+        self._redial.watch()
+        self._redial.tend()
         return out
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a transmitter learns what its receiver hears: no GNU Radio in here."""
 
-from semcom.adaptation.feedback import SNR_RANGE_DB, Belief, Numbering, SnrTracker, report_of
+from semcom.adaptation.feedback import SNR_RANGE_DB, Belief, SnrTracker, report_of
 from semcom.adaptation.wire import read_dictionary
 
-__all__ = ["SNR_RANGE_DB", "Belief", "Numbering", "SnrTracker", "read_dictionary", "report_of"]
+__all__ = ["SNR_RANGE_DB", "Belief", "SnrTracker", "read_dictionary", "report_of"]

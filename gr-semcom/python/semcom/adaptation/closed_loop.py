@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from semcom import keys, quality
-from semcom.adaptation.feedback import Numbering, SnrTracker
+from semcom.adaptation.feedback import SnrTracker
 from semcom.air.fading import GRID, FadingTaps
 from semcom.air.script import Tap
 from semcom.channel.awgn import awgn, noise_power
 from semcom.codec.zoo import LoadedModel, to_uint8
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.numbering import Numbering
 
 _BATCH_PIXELS = 2**18
 
@@ -69,7 +70,7 @@ def closed_loop(
             now_s = burst * burst_s
             if burst >= delay:
                 report = {keys.SNR_DB: float(seen_db[burst - delay]), keys.SNR_STDERR_DB: stderr_db}
-                tracker.hear(numbering.number(report))
+                tracker.hear(report | numbering.next())
             belief = tracker.belief()
             told.append(start_db if belief is None else belief.snr_db)
         return np.array(told)

@@ -2,7 +2,7 @@
 """What a transmitter may believe of the SNR reports that come back to it.
 
 A report is a dictionary: ``snr_db``, ``snr_stderr_db`` and, from our own sender, ``session`` (drawn when the receiving
-station starts) and ``sequence`` (0, 1, 2, ... within the session). Reports get lost, repeated, reordered, old and
+station starts) and ``sequence`` (``semcom.numbering``). Reports get lost, repeated, reordered, old and
 absurd; ``SnrTracker`` counts each in words and keeps the rest. Ages are counted from arrival on the transmitter's clock,
 as the clocks of two machines need not agree.
 
@@ -12,7 +12,6 @@ picture's time are averaged; the time constant, (standard error / wander)^2 seco
 """
 
 import math
-import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -28,20 +27,6 @@ _MIN_STDERR_DB = 0.05  # nobody knows better: the channel moves within a burst
 _UNTOLD_STDERR_DB = 1.0  # of a report that does not say
 _MAX_SEQUENCE = 2**63
 _FORMER_SESSIONS = 8
-
-
-class Numbering:
-    """Adds session and sequence to the reports of one receiving station."""
-
-    def __init__(self, session: int | None = None):
-        self.session = secrets.randbits(31) if session is None else session
-        self._next = 0
-
-    def number(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """The report with its number, which no other of this session has."""
-        numbered = {**report, keys.SESSION: self.session, keys.SEQUENCE: self._next}
-        self._next += 1
-        return numbered
 
 
 @dataclass(frozen=True)

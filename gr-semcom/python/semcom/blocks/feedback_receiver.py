@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """SNR reports of the receiving station, for the encoder."""
 
-import time
 from functools import partial
 
 import pmt
@@ -15,11 +14,11 @@ from semcom.blocks.base import check, is_number
 from semcom.blocks.socket_thread import SocketThread
 from semcom.errors import PduError
 from semcom.keys import PORT_SNR, SNR_DB, SNR_STDERR_DB, TIMESTAMP_S
+from semcom.redial import Redial
 
 _MAX_BYTES = 65536  # who sends more is cut off; what is shorter and still too long is counted
 _HIGH_WATER = 64  # reports that wait to be heard
 _POLL_MS = 50
-_SILENCE_S = 3.0  # then the socket is opened anew: libzmq gives up on a peer that once broke the protocol
 
 
 class feedback_receiver(SocketThread, gr.basic_block):
@@ -58,18 +57,23 @@ class feedback_receiver(SocketThread, gr.basic_block):
             "feedback_receiver", partial(sockets.open_socket, zmq.SUB, address, **access, **limits)
         )
         self._tracker = SnrTracker(float(max_age_s), float(wander_db))
-        self._connects, self._silent_since_s = not bind, time.monotonic()
+        self._address = None if bind else address
+        self._redial: Redial | None = None
         self.message_port_register_out(pmt.intern(PORT_SNR))
 
     def serve(self, socket: zmq.Socket) -> None:
+        if self._address:
+            self._call_again(socket, self._address)
         if socket.poll(_POLL_MS):
-            self._silent_since_s = time.monotonic()
             self._take(socket.recv_multipart(zmq.NOBLOCK))
-        elif self._connects and time.monotonic() - self._silent_since_s > _SILENCE_S:
-            self._silent_since_s = time.monotonic()
-            self.reopen()
         self._tracker.belief()  # notices that reports have become stale
         self.set_counts(self._tracker.counters)
+
+    def _call_again(self, socket: zmq.Socket, address: str) -> None:
+        if self._redial is None or self._redial.socket is not socket:
+            self._redial = Redial(socket, address)
+        self._redial.watch()
+        self._redial.tend()
 
     def _take(self, frames: list[bytes]) -> None:
         if len(frames) != 1:

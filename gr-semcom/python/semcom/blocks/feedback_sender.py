@@ -10,12 +10,13 @@ import zmq
 from gnuradio import gr
 
 from semcom import sockets
-from semcom.adaptation import Numbering, report_of
+from semcom.adaptation import report_of
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import check, is_number, reason_of
 from semcom.blocks.pdu import Pmt
 from semcom.blocks.socket_thread import SocketThread
 from semcom.keys import PORT_SNR, TIMESTAMP_S
+from semcom.numbering import Numbering
 
 _MAX_BYTES = 4096  # a subscription, the only thing that comes in, is far shorter
 _HIGH_WATER = 16  # reports that wait for a slow transmitter: old ones are worth nothing
@@ -82,7 +83,7 @@ class feedback_sender(SocketThread, gr.basic_block):
             report, self._newest = self._newest, None
         if report is None:
             return
-        stamped = self._numbering.number(report) | {TIMESTAMP_S: time.monotonic()}
+        stamped = report | self._numbering.next() | {TIMESTAMP_S: time.monotonic()}
         socket.send(pmt.serialize_str(bridge.to_dict(stamped)), zmq.NOBLOCK)
         self.count("SNR reports sent")
         self.stopping.wait(self._interval_s)

@@ -29,11 +29,6 @@ class SocketThread(Guarded):
         """One round: waits a little, receives or sends. Called until ``stopping`` is set."""
         raise NotImplementedError
 
-    def reopen(self) -> None:
-        """From ``serve``: the next round has a new socket."""
-        self._socket.close()
-        self._socket = None
-
     def wake(self) -> None:
         """Called when the block stops, to end a wait in ``serve``."""
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from semcom import keys
-from semcom.errors import PduError
+from semcom.errors import ConfigError, PduError
 from semcom.modem import ModemProfile, sequences
 from semcom.modem.frame import BurstLayout
+from semcom.numbering import Numbering
 from semcom.radio import LinkProfile
-from semcom.telemetry import PICTURE, STATE, Counters, Message, Numbering
+from semcom.telemetry import PICTURE, STATE, STATIONS, Counters, Message
 
 MAX_RATE_HZ = 25.0  # of messages: a little more than the 20 frames a second that a watcher should see
 MAX_LATENTS, MAX_PILOTS = 1024, 512  # points of a constellation
@@ -144,6 +145,9 @@ class Digest:
     Args:
         station: "rx" or "tx". link: sizes and sample rate. max_rate_hz: of messages of state, and of pictures.
         max_pixels: of a picture; of a larger one every n-th pixel is told. clock: seconds, monotonic.
+
+    Raises:
+        ConfigError: an unknown station.
     """
 
     def __init__(
@@ -154,7 +158,10 @@ class Digest:
         max_pixels: int = 2**19,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._numbering, self._link, self._clock = Numbering(station), link or LinkProfile(), clock
+        if station not in STATIONS:
+            raise ConfigError(f"telemetry: station must be one of {', '.join(STATIONS)}, not {station!r}")
+        self._station, self._numbering = station, Numbering()
+        self._link, self._clock = link or LinkProfile(), clock
         self._view = CarrierView(self._link.modem)
         self._max_pixels, self._thinner = max_pixels, Thinner(max_rate_hz)
         self._lock = threading.Lock()
@@ -219,7 +226,7 @@ class Digest:
         out = [self._picture(meta, pixels) for meta, pixels in pictures]
         if arrays or counters or keys.SNR_DB in values or now - self._state_told >= _HEARTBEAT_S:
             self._state_told = now
-            out.append(self._numbering.message(STATE, values, counters, arrays))
+            out.append(self._message(STATE, values, arrays, counters))
         return out
 
     def _tell_burst(self, burst: "Burst", now: float, values: dict, arrays: dict) -> None:
@@ -255,7 +262,11 @@ class Digest:
                 values[key] = meta[key]
         if meta.get(keys.DETECTED_S) is not None and meta.get(keys.DECODED_S) is not None:
             values[LATENCY_S] = meta[keys.DECODED_S] - meta[keys.DETECTED_S]
-        return self._numbering.message(PICTURE, values, {}, {PIXELS: pixels[::step, ::step]})
+        return self._message(PICTURE, values, {PIXELS: pixels[::step, ::step]})
+
+    def _message(self, kind: str, values: dict, arrays: dict, counters: Counters | None = None) -> Message:
+        numbers = self._numbering.next()
+        return Message(kind, self._station, **numbers, values=values, counters=counters or {}, arrays=arrays)
 
 
 @dataclass(frozen=True)
