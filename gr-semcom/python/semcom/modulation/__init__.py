@@ -10,5 +10,15 @@ from semcom.modulation.constellation import (
     pack_bits,
     unpack_bits,
 )
+from semcom.modulation.demap import soft_demap
 
-__all__ = ["ORDERS", "Constellation", "constellation", "map_bits", "map_labels", "pack_bits", "unpack_bits"]
+__all__ = [
+    "ORDERS",
+    "Constellation",
+    "constellation",
+    "map_bits",
+    "map_labels",
+    "pack_bits",
+    "soft_demap",
+    "unpack_bits",
+]
