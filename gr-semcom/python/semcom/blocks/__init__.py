@@ -2,8 +2,13 @@
 """GNU Radio blocks: thin adapters between PMT messages or sample buffers and the library's batched calls.
 
 The only package that imports ``gnuradio``. Class, file and GRC id (``semcom_<name>``) carry the same name.
+A block's module is imported when the block is first asked for: a transmitter loads no Qt and no SigMF.
 ``image_view`` needs Qt; where PyQt5 is absent, making one says so.
 """
+
+import sys
+from importlib import import_module
+from types import ModuleType
 
 try:
     from gnuradio import gr as _gr  # noqa: F401
@@ -13,33 +18,7 @@ except ImportError as _error:
         "gnuradio package and use an environment made with --system-site-packages; see `semcom doctor`."
     ) from _error
 
-from semcom.blocks.burst_demodulator import burst_demodulator
-from semcom.blocks.burst_detector import burst_detector
-from semcom.blocks.burst_modulator import burst_modulator
-from semcom.blocks.capture_recorder import capture_recorder
-from semcom.blocks.dashboard import dashboard
-from semcom.blocks.deepjscc_decoder import deepjscc_decoder
-from semcom.blocks.deepjscc_encoder import deepjscc_encoder
-from semcom.blocks.feedback_receiver import feedback_receiver
-from semcom.blocks.feedback_sender import feedback_sender
-from semcom.blocks.image_sink import image_sink
-from semcom.blocks.image_source import image_source
-from semcom.blocks.pilot_snr_estimator import pilot_snr_estimator
-from semcom.blocks.radio_sink import radio_sink
-from semcom.blocks.radio_source import radio_source
-from semcom.blocks.telemetry import telemetry
 from semcom.errors import MissingError
-
-try:
-    from semcom.blocks.image_view import image_view
-except ImportError as _error:
-    _no_qt = str(_error)
-
-    def image_view(*args, **kwargs):
-        raise MissingError(
-            f"the image view needs PyQt5 ({_no_qt}): install the system's python3-pyqt5 package"
-        )
-
 
 __all__ = [
     "burst_demodulator",
@@ -59,3 +38,38 @@ __all__ = [
     "radio_source",
     "telemetry",
 ]
+
+
+class _Blocks(ModuleType):
+    """This package. Where the import system puts a submodule, it keeps the submodule's class of the same name."""
+
+    def __setattr__(self, name, value):
+        is_block = name in __all__ and isinstance(value, ModuleType)
+        super().__setattr__(name, getattr(value, name) if is_block else value)
+
+    def __dir__(self):
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Blocks
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import_module(f"{__name__}.{name}")  # which leaves the class here
+    except ImportError as error:
+        if name != "image_view" or not str(error.name).startswith("PyQt5"):
+            raise
+        globals()[name] = _without_qt(str(error))
+    return globals()[name]
+
+
+def _without_qt(reason: str):
+    def image_view(*args, **kwargs):
+        raise MissingError(
+            f"the image view needs PyQt5 ({reason}): install the system's python3-pyqt5 package"
+        )
+
+    return image_view

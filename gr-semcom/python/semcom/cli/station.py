@@ -2,6 +2,7 @@
 """What ``tx`` and ``rx`` share: their configuration, a line that says how it goes, and the summary at the end."""
 
 import dataclasses
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,10 @@ from semcom.cli.output import give_json
 
 def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log):
     """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent."""
-    from semcom.blocks.stations import StationConfig
     from semcom.files import writable_file
+
+    with no_collection():
+        from semcom.blocks.stations import StationConfig
 
     if log is not None:
         writable_file(log)
@@ -32,6 +35,18 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry,
         insecure=insecure,
         log=_text(log),
     )
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """No garbage collection while torch is imported: what imports make stays, and looking through it over and over is
+    a sixth of their time. Nor is it looked through later, in the middle of a picture."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

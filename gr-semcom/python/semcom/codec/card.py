@@ -10,6 +10,9 @@ from pathlib import Path
 from semcom.errors import ModelError
 
 MODEL_HASH_BITS = 22
+_SHIPPED = Path(__file__).with_name(
+    "weights"
+)  # their cards are checked by the tests, once: a schema takes 0.2 s
 OPTIONAL = ("anchor", "parent", "capture")
 
 
@@ -85,7 +88,8 @@ def read_card(path) -> ModelCard:
         values = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"model card {path} is not JSON: {error}.") from error
-    check_card(values, str(path))
+    if path.parent != _SHIPPED:
+        check_card(values, str(path))
     return ModelCard(**values)
 
 

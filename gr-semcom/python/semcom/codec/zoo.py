@@ -196,7 +196,7 @@ def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
     tensors = _tensors(path.with_name(model_card.weights_file), model_card)
     module = make(model_card.architecture, dict(model_card.arguments))
     _check_fit(module, tensors, model_card)
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, assign=True)
     module.snr_range_db = tuple(model_card.snr_range_db)
     return module
 
