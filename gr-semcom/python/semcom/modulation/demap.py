@@ -103,9 +103,11 @@ def _sign_bit(values: torch.Tensor, levels: int, work: torch.Tensor, steps: torc
     """sign(y) r (|y| - (r - 1) / 2) for levels 1 apart, in ``work``; ``values`` stay as they are."""
     if levels == 1:
         return work.copy_(values)
-    torch.trunc(values, out=steps).clamp_(1 - levels, levels - 1)  # sign(y) (r - 1)
-    torch.sub(values, steps, alpha=0.5, out=work)
-    return torch.addcmul(work, work, steps.abs_(), out=work)
+    torch.abs(values, out=work)
+    torch.floor(work, out=steps).clamp_(max=levels - 1)  # r - 1
+    work.sub_(steps, alpha=0.5)
+    torch.addcmul(work, work, steps, out=work)
+    return torch.copysign(work, values, out=work)
 
 
 def _put(values: torch.Tensor, column: torch.Tensor) -> None:
