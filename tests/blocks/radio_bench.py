@@ -4,21 +4,16 @@
 import time
 
 
-class Bench:
-    """Runs one block with a recorder on each of its output ports."""
+class Running:
+    """A flowgraph that runs within ``with``, of one chain of stream blocks if any are given."""
 
-    def __init__(self, block, *ports):
+    def __init__(self, *chain):
         from gnuradio import gr
 
-        self.block, self.recorders = block, {}
-        self.top = gr.top_block("bench", catch_exceptions=True)
-        for port in ports:
-            recorder = make_recorder()
-            self.recorders[port] = recorder
-            self.top.msg_connect((block, port), (recorder, "in"))
-        if not ports:
-            self.feeder = make_recorder()  # GNU Radio does not keep a Python block alive
-            self.top.msg_connect((self.feeder, "out"), (block, "in"))
+        self.chain = chain  # GNU Radio does not keep a Python block alive
+        self.top = gr.top_block("test", catch_exceptions=True)
+        if chain:
+            self.top.connect(*chain)
 
     def __enter__(self):
         self.top.start()
@@ -27,6 +22,21 @@ class Bench:
     def __exit__(self, *_):
         self.top.stop()
         self.top.wait()
+
+
+class Bench(Running):
+    """Runs one block with a recorder on each of its output ports."""
+
+    def __init__(self, block, *ports):
+        super().__init__()
+        self.block, self.recorders = block, {}
+        for port in ports:
+            recorder = make_recorder()
+            self.recorders[port] = recorder
+            self.top.msg_connect((block, port), (recorder, "in"))
+        if not ports:
+            self.feeder = make_recorder()  # GNU Radio does not keep a Python block alive
+            self.top.msg_connect((self.feeder, "out"), (block, "in"))
 
     def post(self, message, port="in"):
         """Posts a Pdu or a PMT."""

@@ -13,7 +13,7 @@ import pytest
 import zmq
 from gnuradio import blocks as gr_blocks
 from gnuradio import gr
-from radio_bench import wait_until
+from radio_bench import Running, wait_until
 
 from semcom import blocks, keys
 from semcom.blocks.media import bursts as burst_blocks
@@ -41,26 +41,25 @@ def free_port() -> str:
 
 
 def run(*chain):
-    top = gr.top_block("test", catch_exceptions=True)
-    top.connect(*chain)
-    top.run()
+    """Runs until the source ends."""
+    Running(*chain).top.run()
 
 
-class Running:
-    """A flowgraph that is stopped at the end."""
+def play(samples, sink, *tags):
+    """Samples with tags (offset, key) into a sink, to their end."""
+    run(gr_blocks.vector_source_c(samples, tags=[tag(*one) for one in tags]), sink)
 
-    def __init__(self, *chain):
-        self.chain = chain
-        self.top = gr.top_block("test", catch_exceptions=True)
-        self.top.connect(*chain)
 
-    def __enter__(self):
-        self.top.start()
-        return self
+def heard(source):
+    """All that a source has, to its end: samples and tags."""
+    back = gr_blocks.vector_sink_c()
+    run(source, back)
+    return np.array(back.data(), np.complex64), back.tags()
 
-    def __exit__(self, *_):
-        self.top.stop()
-        self.top.wait()
+
+def burst(first, last):
+    """Tags of a burst from sample ``first`` to ``last``."""
+    return (first, "tx_sob"), (last, "tx_eob")
 
 
 def tag(offset, key):
@@ -75,12 +74,11 @@ def tag(offset, key):
 def test_file_there_and_back_with_its_end(tmp_path):
     samples = noise()
     sink = blocks.radio_sink(f"file:{tmp_path}/air.c64")
-    run(gr_blocks.vector_source_c(samples, tags=[tag(99_999, keys.TAG_END)]), sink)
+    play(samples, sink, (99_999, keys.TAG_END))
     assert sink.sent_all() and sink.wait_sent(0)
-    back = gr_blocks.vector_sink_c()
-    run(blocks.radio_source(f"file:{tmp_path}/air.c64"), back)
-    assert np.array_equal(np.array(back.data(), np.complex64), samples)
-    assert [(t.offset, pmt.symbol_to_string(t.key)) for t in back.tags()] == [(99_999, keys.TAG_END)]
+    got, tags = heard(blocks.radio_source(f"file:{tmp_path}/air.c64"))
+    assert np.array_equal(got, samples)
+    assert [(t.offset, pmt.symbol_to_string(t.key)) for t in tags] == [(99_999, keys.TAG_END)]
 
 
 def test_file_that_exists_is_left_alone_unless_asked(tmp_path):
@@ -89,7 +87,7 @@ def test_file_that_exists_is_left_alone_unless_asked(tmp_path):
     with pytest.raises(ConfigError, match="exists and is left as it is"):
         blocks.radio_sink(f"file:{path}")
     assert path.read_bytes() == b"precious"
-    run(gr_blocks.vector_source_c(noise(10)), blocks.radio_sink(f"file:{path}", overwrite=True))
+    play(noise(10), blocks.radio_sink(f"file:{path}", overwrite=True))
     assert path.stat().st_size == 80
 
 
@@ -107,9 +105,8 @@ def test_file_cut_short_and_with_numbers_that_are_none(tmp_path):
     samples = noise(1000)
     samples[[3, 500]] = np.nan, 1e30
     (tmp_path / "air.c64").write_bytes(samples.tobytes() + b"abc")
-    source, back = blocks.radio_source(f"file:{tmp_path}/air.c64"), gr_blocks.vector_sink_c()
-    run(source, back)
-    got = np.array(back.data(), np.complex64)
+    source = blocks.radio_source(f"file:{tmp_path}/air.c64")
+    got, _ = heard(source)
     assert len(got) == 1000 and got[3] == got[500] == 0 and np.array_equal(got[4:500], samples[4:500])
     assert any("cut in the middle" in reason for reason in source.counters)
     assert any("no numbers" in reason for reason in source.counters)
@@ -118,7 +115,7 @@ def test_file_cut_short_and_with_numbers_that_are_none(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_full_disk_is_told_and_ends_the_flowgraph():
     sink = blocks.radio_sink("file:/dev/full", overwrite=True)
-    run(gr_blocks.vector_source_c(noise(1000)), sink)
+    play(noise(1000), sink)
     assert any("cannot be written any further" in reason for reason in sink.counters)
     assert isinstance(sink.error, OutputError)
 
@@ -173,47 +170,43 @@ def test_zmq_understands_gr_zeromq_both_ways():
         assert np.array_equal(np.array(back.data(), np.complex64), samples)
 
 
-def test_zmq_garbage_is_counted_and_the_source_lives_on():
-    address, samples = free_port(), noise(1000)
-    push = zmq.Context.instance().socket(zmq.PUSH)
-    push.bind(address)
-    try:
-        source, back = blocks.radio_source(f"zmq:{address}"), gr_blocks.vector_sink_c()
+@pytest.fixture
+def spoken_to():
+    """A bare PUSH socket, a source that listens to it, and what the source hears."""
+    address, back = free_port(), gr_blocks.vector_sink_c()
+    with zmq.Context.instance().socket(zmq.PUSH) as push:
+        push.linger = 0
+        push.bind(address)
+        source = blocks.radio_source(f"zmq:{address}")
         with Running(source, back):
-            bad = samples.copy()
-            bad[7] = np.inf
-            for message in (b"garbage", b"", b"x" * 12, bad.tobytes(), samples.tobytes()):
-                push.send(message)
-            wait_until(lambda: len(back.data()) >= 2000, 10, lambda: f"{dict(source.counters)}")
-        got = np.array(back.data(), np.complex64)
-        assert np.array_equal(got[1000:], samples) and got[7] == 0
-        assert source.counters["message that is no whole number of samples, left out"] == 2
-        assert source.counters["samples that are no numbers or absurdly large, put to zero"] == 1
-    finally:
-        push.close(0)
+            yield push, source, back
 
 
-def test_zmq_source_hears_again_after_a_message_beyond_all_limits():
+def test_zmq_garbage_is_counted_and_the_source_lives_on(spoken_to):
+    (push, source, back), samples = spoken_to, noise(1000)
+    bad = samples.copy()
+    bad[7] = np.inf
+    for message in (b"garbage", b"", b"x" * 12, bad.tobytes(), samples.tobytes()):
+        push.send(message)
+    wait_until(lambda: len(back.data()) >= 2000, 10, lambda: f"{dict(source.counters)}")
+    got = np.array(back.data(), np.complex64)
+    assert np.array_equal(got[1000:], samples) and got[7] == 0
+    assert source.counters["message that is no whole number of samples, left out"] == 2
+    assert source.counters["samples that are no numbers or absurdly large, put to zero"] == 1
+
+
+def test_zmq_source_hears_again_after_a_message_beyond_all_limits(spoken_to):
     """libzmq hangs up on such a sender and would never call again."""
-    address, samples = free_port(), noise(1000)
-    push = zmq.Context.instance().socket(zmq.PUSH)
-    push.bind(address)
-    try:
-        source, back = blocks.radio_source(f"zmq:{address}"), gr_blocks.vector_sink_c()
-        with Running(source, back):
-            push.send(samples.tobytes())
-            wait_until(lambda: len(back.data()) >= 1000, 10, lambda: "the first samples")
-            push.send(bytes(40 * 2**20))
+    (push, source, back), message = spoken_to, noise(1000).tobytes()
+    push.send(message)
+    wait_until(lambda: len(back.data()) >= 1000, 10, lambda: "the first samples")
+    push.send(bytes(40 * 2**20))
 
-            def again():
-                push.send(samples.tobytes(), zmq.NOBLOCK)
-                return len(back.data()) >= 2000
+    def again():
+        push.send(message, zmq.NOBLOCK)
+        return len(back.data()) >= 2000
 
-            wait_until(
-                lambda: push.poll(100, zmq.POLLOUT) and again(), 10, lambda: f"{dict(source.counters)}"
-            )
-    finally:
-        push.close(0)
+    wait_until(lambda: push.poll(100, zmq.POLLOUT) and again(), 10, lambda: f"{dict(source.counters)}")
 
 
 def test_zmq_port_in_use_and_other_machines_are_refused_in_words():
@@ -423,8 +416,7 @@ def test_the_lead_in_makes_the_difference(fake, monkeypatch, with_lead_in, right
     timer = burst_blocks.BurstTimer
     monkeypatch.setattr(burst_blocks, "BurstTimer", lambda scheduler: timer(scheduler, with_lead_in))
     sink = blocks.radio_sink("usrp")
-    tags = [tag(at, key) for n in range(20) for at, key in ((n * 1000, "tx_sob"), (n * 1000 + 999, "tx_eob"))]
-    run(gr_blocks.vector_source_c(noise(20_000), tags=tags), sink)
+    play(noise(20_000), sink, *(tag for n in range(20) for tag in burst(n * 1000, n * 1000 + 999)))
     assert sink.counters["bursts acknowledged by the radio"] == right + with_lead_in
     assert any("never answered for 1 burst" in reason for reason in sink.counters) == (right < 20)
 
@@ -432,10 +424,7 @@ def test_the_lead_in_makes_the_difference(fake, monkeypatch, with_lead_in, right
 def test_samples_outside_of_bursts_are_not_sent(fake):
     sink = blocks.radio_sink("usrp")
     stream = noise(30_000)
-    tags = [tag(1000, "tx_sob"), tag(1999, "tx_eob"), tag(5000, "tx_sob"), tag(24_999, "tx_eob")]
-    top = gr.top_block("test", catch_exceptions=True)
-    top.connect(gr_blocks.vector_source_c(stream, tags=tags), sink)
-    top.run()  # ends by itself although no end was tagged
+    play(stream, sink, *burst(1000, 1999), *burst(5000, 24_999))  # ends by itself although no end was tagged
     on_air = np.concatenate([samples for _, samples in fake.on_air])
     assert np.array_equal(on_air[4:1004], stream[1000:2000])  # after the lead-in
     assert np.array_equal(on_air[1068:21_068], stream[5000:25_000])
@@ -445,12 +434,12 @@ def test_samples_outside_of_bursts_are_not_sent(fake):
 
 def test_a_long_burst_leaves_whole(fake):
     """Five times what the radio holds: no second start, no starving, one acknowledgement."""
-    sink, burst = blocks.radio_sink("usrp"), noise(325_000)
-    run(gr_blocks.vector_source_c(burst, tags=[tag(0, "tx_sob"), tag(324_999, "tx_eob")]), sink)
+    sink, samples = blocks.radio_sink("usrp"), noise(325_000)
+    play(samples, sink, *burst(0, 324_999))
     assert sink.counters["bursts acknowledged by the radio"] == 2
     assert not any("(U)" in reason for reason in sink.counters)
     start = min(at for at, samples in fake.on_air if len(samples) > 3)
-    assert np.array_equal(fake.transmitted(start, len(burst)), burst)
+    assert np.array_equal(fake.transmitted(start, len(samples)), samples)
 
 
 def test_what_the_driver_refuses_is_said_in_words(fake, monkeypatch):
@@ -530,17 +519,16 @@ def test_a_rate_that_the_clock_does_not_divide_to_is_refused(fake):
 
 def test_overflow_is_counted_with_what_it_cost(fake):
     source = blocks.radio_source("usrp", RATE, 2.4e9)
-    back = gr_blocks.vector_sink_c()
     fake.signal = lambda at: at.astype(np.complex64)
     block = fake.block
     block.feed = [fake.receive(4000) for _ in range(3)]
     fake.overflow(1234)
     block.feed += [fake.receive(4000) for _ in range(3)]
-    run(source, back)
-    assert len(back.data()) == 24_000
+    got, tags = heard(source)
+    assert len(got) == 24_000
     assert source.counters["received samples lost to overflows"] == 1234
     assert sum(n for reason, n in source.counters.items() if reason.startswith("overflow (O)")) == 1
-    times = [t for t in back.tags() if pmt.symbol_to_string(t.key) == "rx_time"]
+    times = [t for t in tags if pmt.symbol_to_string(t.key) == "rx_time"]
     assert [t.offset for t in times] == [0, 12_000]  # for whoever wants them downstream
 
 
@@ -550,13 +538,11 @@ def test_dc_and_image_are_corrected_as_measured(fake, tmp_path):
     path = str(save_device(profile, tmp_path / "mine.yaml"))
     image, dc = profile.calibration.image, profile.calibration.dc
     received = (clean + image * np.conj(clean)) / (1 - abs(image) ** 2) + dc
-    back = gr_blocks.vector_sink_c()
     source = blocks.radio_source("usrp", RATE, 2.4e9, device=path)
     piece = fake.receive(4000)
     for at in range(0, 20_000, 4000):
         fake.block.feed.append(type(piece)(received[at : at + 4000].astype(np.complex64), []))
-    run(source, back)
-    assert np.allclose(np.array(back.data()), clean, atol=1e-5)
+    assert np.allclose(heard(source)[0], clean, atol=1e-5)
 
 
 def test_a_soapy_device_is_set_through_the_same_interface(tmp_path):

@@ -9,7 +9,7 @@ from grc_bench import FLOWGRAPHS, GRCC, environment
 
 try:
     from gnuradio import gr  # noqa: F401
-except Exception:  # tests/blocks/test_radio.py says why
+except Exception:  # tests/blocks/test_gnuradio.py says why
     collect_ignore_glob = ["test_*.py"]
 
 

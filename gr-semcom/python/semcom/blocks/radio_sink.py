@@ -3,17 +3,10 @@
 
 import time
 
-from gnuradio import gr
-
-from semcom.blocks.base import Guarded
-from semcom.blocks.media import Wish, check_station, file, soapy, usrp, zmq
-from semcom.radio.device import device_for
-from semcom.radio.medium import parse_medium
-
-_MEDIA = {"usrp": usrp, "soapy": soapy, "zmq": zmq, "file": file}
+from semcom.blocks.radio_end import RadioEnd
 
 
-class radio_sink(Guarded, gr.hier_block2):
+class radio_sink(RadioEnd):
     """Sends a stream on the medium that ``radio`` names. What a radio reports is counted in words (``counters``).
 
     Ports: stream in. On a USRP only what lies between the tags tx_sob and tx_eob is sent, each burst at a time of its
@@ -43,33 +36,18 @@ class radio_sink(Guarded, gr.hier_block2):
         insecure: bool = False,
         overwrite: bool = False,
     ):
-        check_station("radio_sink", sample_rate_hz, centre_frequency_hz, gain_db)
-        self.medium = parse_medium(radio, transmit=True)
-        signature = gr.io_signature(1, 1, gr.sizeof_gr_complex)
-        gr.hier_block2.__init__(self, "radio_sink", signature, gr.io_signature(0, 0, 0))
-        self.init_guard("radio_sink")
-        wish = Wish(
-            self.medium.address,
-            device_for(self.medium.name, device),
-            float(sample_rate_hz),
-            float(centre_frequency_hz),
-            float(gain_db),
-            self,
+        self.init_end(
+            "radio_sink",
+            True,
+            radio,
+            sample_rate_hz,
+            centre_frequency_hz,
+            gain_db,
+            device,
             keys,
-            bool(insecure),
-            bool(overwrite),
+            insecure,
+            overwrite,
         )
-        self._end = _MEDIA[self.medium.name].connect_sink(self, wish)
-
-    def set_gain_db(self, gain_db: float) -> None:
-        """Live; held within the profile's limits. Nothing where there is no radio."""
-        if self._end.controls:
-            self._end.controls.set_gain_db(float(gain_db))
-
-    def set_centre_frequency_hz(self, centre_frequency_hz: float) -> None:
-        """Live. Nothing where there is no radio."""
-        if self._end.controls:
-            self._end.controls.set_centre_frequency_hz(float(centre_frequency_hz))
 
     def sent_all(self) -> bool:
         """Whether everything up to the tag ``semcom_end`` is out; with a USRP: answered for by the radio."""

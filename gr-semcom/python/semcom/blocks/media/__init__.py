@@ -8,7 +8,7 @@ hier block's port and hand back an ``End``.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from semcom.blocks.base import Guarded, check, is_number
+from semcom.blocks.base import Guarded
 from semcom.errors import ConfigError
 from semcom.radio.device import RadioProfile
 from semcom.radio.interface import Controls
@@ -70,21 +70,3 @@ class End:
     blocks: tuple
     controls: Controls | None = None
     sent_all: Callable[[], bool] = lambda: False
-
-
-def check_station(block: str, sample_rate_hz: float, centre_frequency_hz: float, gain_db: float) -> None:
-    """The numbers that sink and source share.
-
-    Raises:
-        ConfigError: naming the one that is impossible.
-    """
-    check(
-        block,
-        sample_rate_hz=(sample_rate_hz, is_number(sample_rate_hz) and sample_rate_hz > 0, "above 0 Hz"),
-        centre_frequency_hz=(
-            centre_frequency_hz,
-            is_number(centre_frequency_hz) and centre_frequency_hz >= 0,
-            "0 Hz or more",
-        ),
-        gain_db=(gain_db, is_number(gain_db), "a number of decibels"),
-    )
