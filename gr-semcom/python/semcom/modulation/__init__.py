@@ -11,14 +11,18 @@ from semcom.modulation.constellation import (
     unpack_bits,
 )
 from semcom.modulation.demap import soft_demap
+from semcom.modulation.error_rate import ber, ser, snr_for_ber
 
 __all__ = [
     "ORDERS",
     "Constellation",
+    "ber",
     "constellation",
     "map_bits",
     "map_labels",
     "pack_bits",
+    "ser",
+    "snr_for_ber",
     "soft_demap",
     "unpack_bits",
 ]
