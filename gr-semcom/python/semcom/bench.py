@@ -17,6 +17,7 @@ import torch
 from semcom.channel.awgn import awgn
 from semcom.codec import build, zoo
 from semcom.modem import Modem, StreamDetector
+from semcom.modulation import ORDERS, constellation, soft_demap
 
 PICTURE_SIZES = ((32, 32), (256, 256), (512, 768))
 ADJSCC = {"filters": 256, "channels": 8}
@@ -37,6 +38,8 @@ def run(progress: Callable[[str], None] | None = None) -> list[dict]:
     with torch.inference_mode():
         say("modem")
         rows += modem_rows()
+        say("soft demapper")
+        rows += demapper_rows()
         say("receive chain in a flowgraph")
         rows += flowgraph_rows()
         for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
@@ -88,6 +91,19 @@ def modem_rows() -> list[dict]:
             "a burst alone: latency, not throughput",
         ),
     ]
+
+
+def demapper_rows() -> list[dict]:
+    """Millions of symbols per CPU second through the soft demapper, each with a noise variance of its own."""
+    generator = torch.Generator().manual_seed(0)
+    symbols = torch.randn(2**20, dtype=torch.complex64, generator=generator)
+    noise_var = 0.01 + torch.rand(len(symbols), generator=generator)
+    rows = []
+    for order in ORDERS:
+        seconds = _cpu_seconds(lambda order=order: soft_demap(symbols, noise_var, order))
+        name = f"soft demapper, {constellation(order).name}"
+        rows.append(_row(name, len(symbols) / seconds / 1e6, "Msymbol/s", "2^20 symbols at a time"))
+    return rows
 
 
 def flowgraph_rows(rounds: int = 5) -> list[dict]:
