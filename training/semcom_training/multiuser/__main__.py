@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """python -m semcom_training.multiuser run|table|forgetting|theory EXPERIMENT.yaml"""
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semcom.cli.main import Commands
 from semcom.errors import ConfigError
+
+if TYPE_CHECKING:  # they import torch, for which no help text should wait
+    from semcom_training.multiuser.cells import Cells
+    from semcom_training.multiuser.experiment import Experiment
 
 DESCENT_STEPS = "0.001,0.01,0.03,0.1,0.3"
 
@@ -26,24 +34,56 @@ FigureName = Annotated[str, typer.Option(help="Of the files written there.")]
 Threads = Annotated[int, typer.Option(help="torch threads; 0 leaves them as they are.")]
 
 
-def _cells(name, data, out, device, threads):
-    import torch
+@dataclass(frozen=True)
+class Common:
+    """The options that every command has."""
 
-    from semcom_training.multiuser.cells import Cells
-    from semcom_training.multiuser.experiment import load_experiment
+    experiment: Name
+    data: Data = None
+    out: Out = "runs/multiuser"
+    device: Device = "auto"
+    threads: Threads = 0
 
-    if threads:
-        torch.set_num_threads(threads)
-    return Cells(load_experiment(name), data, out, device, lambda text: print(text, flush=True))
+    def load(self) -> "Experiment":
+        """Raises ConfigError as ``load_experiment``."""
+        from semcom_training.multiuser.experiment import load_experiment
+
+        return load_experiment(self.experiment)
+
+    def cells(self) -> "Cells":
+        """Raises ConfigError and OutputError as ``Cells``."""
+        import torch
+
+        from semcom_training.multiuser.cells import Cells
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Cells(self.load(), self.data, self.out, self.device, lambda text: print(text, flush=True))
+
+    def made_by(self, command: str, name: str, usual: str) -> str:
+        """The command that makes the files called ``name``, to stand in them."""
+        named = "" if name == usual else f" --name {name}"
+        return f"python -m semcom_training.multiuser {command} {self.experiment}{named}"
 
 
-@app.command()
+def command(function: Callable) -> Callable:
+    """Adds a command whose first argument, ``common``, is gathered from options of its own."""
+    shared = list(inspect.signature(Common).parameters.values())
+    own = list(inspect.signature(function).parameters.values())[1:]
+
+    @functools.wraps(function)
+    def gathered(**values):
+        function(Common(**{one.name: values.pop(one.name) for one in shared}), **values)
+
+    gathered.__signature__ = inspect.Signature(shared + own)
+    gathered.__annotations__ = {one.name: one.annotation for one in shared + own}
+    app.command()(gathered)
+    return function
+
+
+@command
 def run(
-    experiment: Name,
-    data: Data = None,
-    out: Out = "runs/multiuser",
-    device: Device = "auto",
-    threads: Threads = 0,
+    common: Common,
     scheme: Annotated[list[str], typer.Option(help="Only this scheme; may be repeated.")] = (),
     seed: Annotated[list[int], typer.Option(help="Only this seed; may be repeated.")] = (),
     dry_run: Annotated[bool, typer.Option(help="Only print the budget.")] = False,
@@ -53,28 +93,18 @@ def run(
     Cells are independent: several machines or GPUs can each take some (--scheme, --seed) into one folder.
     """
     if dry_run:
-        from semcom_training.multiuser.experiment import load_experiment
         from semcom_training.multiuser.tables import budget_table
 
-        typer.echo(budget_table(load_experiment(experiment)))
+        typer.echo(budget_table(common.load()))
         return
-    cells = _cells(experiment, data, out, device, threads)
-    for one in scheme:
-        if one not in cells.experiment.schemes:
-            known = ", ".join(cells.experiment.schemes)
-            raise ConfigError(
-                f"experiment '{cells.experiment.name}' has no scheme '{one}': there are {known}."
-            )
+    cells = common.cells()
+    _require_known(cells.experiment, "scheme", scheme, cells.experiment.schemes)
     cells.all(scheme, seed)
 
 
-@app.command()
+@command
 def table(
-    experiment: Name,
-    data: Data = None,
-    out: Out = "runs/multiuser",
-    device: Device = "auto",
-    threads: Threads = 0,
+    common: Common,
     figures: Figures = "docs/figures",
     name: FigureName = "schemes",
     paper_name: Annotated[
@@ -84,21 +114,17 @@ def table(
     """PSNR by scheme, user and SNR over the seeds, and where the paper's ordering fails."""
     from semcom_training.multiuser.tables import write_paper_table, write_schemes
 
-    cells = _cells(experiment, data, out, device, threads)
-    made_by = _made_by("table", experiment, name, "schemes")
+    cells = common.cells()
+    made_by = common.made_by("table", name, "schemes")
     written = write_schemes(cells.experiment, cells.all(), figures, name, made_by)
     if cells.experiment.channel == "rayleigh":
         written += write_paper_table(cells.experiment, cells.all(), figures, paper_name, made_by)
     _tell(written)
 
 
-@app.command()
+@command
 def forgetting(
-    experiment: Name,
-    data: Data = None,
-    out: Out = "runs/multiuser",
-    device: Device = "auto",
-    threads: Threads = 0,
+    common: Common,
     figures: Figures = "docs/figures",
     name: FigureName = "forgetting",
     user: Annotated[str, typer.Option(help="Who forgets.")] = "attention",
@@ -107,22 +133,15 @@ def forgetting(
     """What an epoch for one user costs another, under iterative and under two-stage training (Fig. 5)."""
     from semcom_training.multiuser.forgetting import SCHEMES, write_forgetting
 
-    cells = _cells(experiment, data, out, device, threads)
-    for one in (user, rival):
-        if one not in cells.experiment.users:
-            known = ", ".join(cells.experiment.users)
-            raise ConfigError(f"experiment '{cells.experiment.name}' has no user '{one}': there are {known}.")
-    made_by = _made_by("forgetting", experiment, name, "forgetting")
+    cells = common.cells()
+    _require_known(cells.experiment, "user", (user, rival), cells.experiment.users)
+    made_by = common.made_by("forgetting", name, "forgetting")
     _tell(write_forgetting(cells.experiment, cells.all(SCHEMES), figures, name, made_by, user, rival))
 
 
-@app.command()
+@command
 def theory(
-    experiment: Name,
-    data: Data = None,
-    out: Out = "runs/multiuser",
-    device: Device = "auto",
-    threads: Threads = 0,
+    common: Common,
     figures: Figures = "docs/figures",
     name: FigureName = "theory",
     steps: Annotated[int, typer.Option(min=2, help="Of stage 1, and of gradient descent after it.")] = 100,
@@ -137,13 +156,16 @@ def theory(
         sizes = [float(size) for size in step_sizes.split(",")]
     except ValueError:
         raise ConfigError(f"--step-sizes '{step_sizes}' must be numbers separated by commas.") from None
-    cells = _cells(experiment, data, out, device, threads)
-    _tell(write_theory(cells, figures, name, _made_by("theory", experiment, name, "theory"), steps, sizes))
+    cells = common.cells()
+    _tell(write_theory(cells, figures, name, common.made_by("theory", name, "theory"), steps, sizes))
 
 
-def _made_by(command: str, experiment: str, name: str, usual: str) -> str:
-    named = "" if name == usual else f" --name {name}"
-    return f"python -m semcom_training.multiuser {command} {experiment}{named}"
+def _require_known(experiment: "Experiment", what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
+    for one in wanted:
+        if one not in known:
+            raise ConfigError(
+                f"experiment '{experiment.name}' has no {what} '{one}': there are {', '.join(known)}."
+            )
 
 
 def _tell(written) -> None:

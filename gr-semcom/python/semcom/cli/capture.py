@@ -16,9 +16,7 @@ def capture(
     hardware: options.Hardware = "",
     gain_db: options.Gain = None,
     frequency_hz: options.Frequency = None,
-    pictures: Annotated[
-        int | None, typer.Option("--pictures", min=1, help="Stop after so many pictures.")
-    ] = None,
+    pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     pictures_out: Annotated[
         Path | None,

@@ -11,9 +11,7 @@ from semcom.cli import options
 
 
 def inspect(
-    path: Annotated[
-        Path, typer.Argument(metavar="FILE|FOLDER", help="A SigMF recording or a folder of them.")
-    ],
+    path: options.Recording,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw a spectrogram and the SNR.")
     ] = None,

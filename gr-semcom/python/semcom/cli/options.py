@@ -31,6 +31,12 @@ def _positive(value):
     return value
 
 
+def _address(flag: str, help: str, port: int):
+    return Annotated[
+        str, typer.Option(flag, metavar="ADDRESS", help=f"{help}, such as tcp://127.0.0.1:{port}.")
+    ]
+
+
 Model = Annotated[
     str | None,
     typer.Option("--model", help="Name of a trained model; see `semcom models`. [default: the photo model]"),
@@ -78,33 +84,14 @@ Frequency = Annotated[
     float | None,
     typer.Option("--frequency-hz", callback=_finite, help="Centre frequency instead of the link profile's."),
 ]
+Pictures = Annotated[int | None, typer.Option("--pictures", min=1, help="Stop after so many pictures.")]
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="Stop after so long. [default: never]")
 ]
-FeedbackTx = Annotated[
-    str,
-    typer.Option(
-        "--feedback", metavar="ADDRESS", help="Listen there for SNR feedback, such as tcp://127.0.0.1:5570."
-    ),
-]
-FeedbackRx = Annotated[
-    str,
-    typer.Option(
-        "--feedback", metavar="ADDRESS", help="Offer SNR feedback there, such as tcp://127.0.0.1:5570."
-    ),
-]
-TelemetryTx = Annotated[
-    str,
-    typer.Option(
-        "--telemetry", metavar="ADDRESS", help="Offer the dashboard's data, such as tcp://127.0.0.1:5581."
-    ),
-]
-TelemetryRx = Annotated[
-    str,
-    typer.Option(
-        "--telemetry", metavar="ADDRESS", help="Offer the dashboard's data, such as tcp://127.0.0.1:5580."
-    ),
-]
+FeedbackTx = _address("--feedback", "Listen there for SNR feedback", 5570)
+FeedbackRx = _address("--feedback", "Offer SNR feedback there", 5570)
+TelemetryTx = _address("--telemetry", "Offer the dashboard's data", 5581)
+TelemetryRx = _address("--telemetry", "Offer the dashboard's data", 5580)
 Keys = Annotated[
     Path | None,
     typer.Option(
@@ -118,6 +105,9 @@ Insecure = Annotated[
 ]
 Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="One JSON line a picture, appended.")]
 NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
+Recording = Annotated[
+    Path, typer.Argument(metavar="FILE|FOLDER", help="A SigMF recording or a folder of them.")
+]
 Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),

@@ -10,9 +10,7 @@ from semcom.cli import options
 
 
 def replay(
-    path: Annotated[
-        Path, typer.Argument(metavar="FILE|FOLDER", help="A SigMF recording or a folder of them.")
-    ],
+    path: options.Recording,
     model: options.Model = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures (PNG).")] = None,
     originals: Annotated[

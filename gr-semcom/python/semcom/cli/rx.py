@@ -16,9 +16,7 @@ def rx(
     gain_db: options.Gain = None,
     frequency_hz: options.Frequency = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
-    pictures: Annotated[
-        int | None, typer.Option("--pictures", min=1, help="Stop after so many pictures.")
-    ] = None,
+    pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     feedback: options.FeedbackRx = "",
     telemetry: options.TelemetryRx = "",
