@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bit and symbol error rates of each constellation, in closed form, under hard decisions for the nearest point.
 
-Every rate is a sum of terms w I(g, phi), where I is 1/pi times the integral of exp(-g snr / sin^2 t) for t from 0 to
-phi (Craig, MILCOM 1991): I(g, pi/2) is Q(sqrt(2 g snr)), and a product of two Q functions is two shorter integrals (Simon
-and Alouini, Digital Communication over Fading Channels, chapter 4). Its mean over Rayleigh fading is phi/pi -
-sqrt(c / (1 + c)) / pi atan(sqrt((1 + c) / c) tan phi) with c = g snr (their appendix 5A; the derivative by phi shows it).
+Every rate is a sum of terms w I(g, phi), where I is 1/pi times the integral of exp(-g snr / sin^2 t) for t from 0
+to phi (Craig, MILCOM 1991): I(g, pi/2) is Q(sqrt(2 g snr)), and a product of two Q functions is two shorter integrals
+(Simon and Alouini, Digital Communication over Fading Channels, chapter 4). Its mean over Rayleigh fading is phi/pi -
+sqrt(c / (1 + c)) / pi atan(sqrt((1 + c) / c) tan phi) with c = g snr (their appendix 5A; its derivative shows it).
 Bit errors of Gray labelled QAM: Cho and Yoon, IEEE Trans. Commun. 50 (2002) 1074, eqs. 14 and 16.
 """
 
