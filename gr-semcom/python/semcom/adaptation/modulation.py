@@ -42,8 +42,8 @@ class OrderChooser:
     """Takes in SNR reports, as ``SnrTracker`` does and with its counters, and says which order to use; for one thread.
 
     Down it goes at once; up only when the SNR exceeds the threshold by ``hysteresis_db`` and ``dwell_s`` have passed
-    since the last change. Where not even the lowest order bears the SNR, the lowest is used, ``Choice.inside`` is False and
-    the counters say so: a picture with a larger loss is worth more than none.
+    since the last change. Where not even the lowest order bears the SNR, the lowest is used, ``Choice.inside`` is False
+    and the counters say so: a picture with a larger loss is worth more than none.
 
     Args:
         max_ber: the largest bit error rate that the model bears, for each order that may be used.
