@@ -77,11 +77,21 @@ def test_more_pictures_than_the_window_and_a_user_out_of_range(tiny_users, make_
 
 
 @pytest.mark.parametrize("send", [run, simulate], ids=["flowgraph", "no-radio"])
-def test_what_is_dropped_is_dropped_for_all(send, tiny_users, make_pictures):
-    config, users = setup(tiny_users, ["conv", "vgg"], drop=0.4, snr_db=20.0, seed=1)
-    results = send(make_pictures(8, 300, 300), config, users)
+def test_every_user_loses_bursts_of_its_own(send, tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"], drop=0.4, snr_db=20.0)
+    results = send(make_pictures(24, 300, 300), config, users)
     lost = [[r.bursts_lost for r in results if r.user == user.name] for user in users]
-    assert lost[0] == lost[1] and 0 < sum(lost[0]) < sum(r.bursts_sent for r in results) / 2
+    sent = sum(r.bursts_sent for r in results) / len(users)
+    assert lost[0] != lost[1]
+    for one in lost:
+        assert abs(sum(one) / sent - 0.4) < 4 * (0.4 * 0.6 / sent) ** 0.5
+    assert all((r.picture is None) == (r.bursts_lost == r.bursts_sent) for r in results)
+
+
+def test_the_same_seeds_lose_the_same_bursts(tiny_users, make_pictures):
+    config, users = setup(tiny_users, ["conv", "vgg"], drop=0.5, snr_db=20.0)
+    runs = [[r.bursts_lost for r in run(make_pictures(8), config, users)] for _ in range(2)]
+    assert runs[0] == runs[1] and 0 < sum(runs[0])
 
 
 def test_everything_dropped_ends_in_order(tiny_users, make_pictures):

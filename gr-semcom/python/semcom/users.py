@@ -29,9 +29,9 @@ class User:
     snr_db: float | None = None
 
     def config(self, link: LinkConfig) -> LinkConfig:
-        """The link as this user has it. What is dropped is dropped for all, by the transmitter, and not here."""
+        """The link as this user has it; the bursts that get lost on the way to it are its own."""
         snr_db = link.snr_db if self.snr_db is None else self.snr_db
-        return replace(link, model=self.model, snr_db=snr_db, seed=self.seed, drop=0.0)
+        return replace(link, model=self.model, snr_db=snr_db, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,15 @@ def simulate(
     receivers = [zoo.load(user.model, device=device) for user in users]
     modem = Modem(device=device)
     airs = [Air(user.config(config)) for user in users]
-    losses = torch.Generator().manual_seed(config.seed)
     results = []
     with torch.inference_mode():
         for number, picture in enumerate(pictures):
             began = time.perf_counter()
             bursts = transmit(number, picture, config.snr_db, sender, modem)
             sending = time.perf_counter() - began
-            sent = bursts * (torch.rand(len(bursts), 1, generator=losses) >= config.drop).to(bursts.device)
             for user, receiver, air in zip(users, receivers, airs, strict=True):
                 began = time.perf_counter()
-                image, received = receive(air.carry(sent), receiver, modem)
+                image, received = receive(air.carry(bursts), receiver, modem)
                 seconds = sending + time.perf_counter() - began
                 figures = (receiver, modem, bursts, image, received, seconds)
                 results.append(user_result(user, result_of_reception(picture, user.config(config), *figures)))

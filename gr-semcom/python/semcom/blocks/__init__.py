@@ -23,6 +23,7 @@ from semcom.errors import MissingError
 __all__ = [
     "burst_demodulator",
     "burst_detector",
+    "burst_eraser",
     "burst_modulator",
     "capture_recorder",
     "dashboard",
@@ -33,6 +34,7 @@ __all__ = [
     "image_sink",
     "image_source",
     "image_view",
+    "latent_mapper",
     "pilot_snr_estimator",
     "radio_sink",
     "radio_source",

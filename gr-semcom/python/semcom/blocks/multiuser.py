@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One transmitter and several users as one GNU Radio flowgraph, each user with a channel and a decoder of its own.
 
-    image_source -> deepjscc_encoder -> burst_modulator ~+~> channel ~> burst_detector -> ... -> image_sink
-                                                         +~> channel ~> burst_detector -> ... -> image_sink
+    image_source -> deepjscc_encoder -> burst_modulator ~+~> losses ~> channel ~> burst_detector -> ... -> image_sink
+                                                         +~> losses ~> channel ~> burst_detector -> ... -> image_sink
                                                          '~> ...
 
 ``run`` is what ``semcom loopback --users`` calls; ``semcom.users.simulate`` is the same without GNU Radio.
@@ -26,11 +26,13 @@ _PATIENCE_S = 1.0  # a picture that others have and a user has not after so long
 
 
 class Reception:
-    """The blocks of one user, from its channel to its pictures."""
+    """The blocks of one user, from its losses and its channel to its pictures."""
 
-    def __init__(self, user: User, config: LinkConfig, on_picture, device: str, threads: int):
+    def __init__(self, user: User, config: LinkConfig, on_picture, on_burst, device: str, threads: int):
         self.user = user
-        self.air = make_channel(user.config(config))
+        link = user.config(config)
+        lossy = [blocks.burst_eraser(link.drop, user.seed, lambda lost: on_burst(user, lost))]
+        self.air = (lossy if link.drop else []) + make_channel(link)
         self.detector = blocks.burst_detector(threads=threads)
         self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
         self.estimator = blocks.pilot_snr_estimator(threads=threads)
@@ -44,10 +46,11 @@ class MultiuserFlowgraph(Flowgraph):
 
     Args:
         pictures: what to send; read one by one.
-        config: what the transmitter has: model, SNR told to the encoder, drops; and the kind of channel.
+        config: what the transmitter has: model, SNR told to the encoder; and the kind of channel, with its losses.
         users: who listens.
         on_sent, on_modulated: the callbacks of image source and modulator.
         on_picture: called with (User, meta, pixels) for each picture that a user received.
+        on_burst: called with (User, lost) for each burst on its way to a user, in order, if ``config.drop`` is not 0.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class MultiuserFlowgraph(Flowgraph):
         on_sent=None,
         on_modulated=None,
         on_picture=lambda user, meta, pixels: None,
+        on_burst=lambda user, lost: None,
         device: str = "cpu",
         threads: int = 1,
     ):
@@ -68,9 +72,9 @@ class MultiuserFlowgraph(Flowgraph):
             config.model, snr_db=config.snr_db, device=device, threads=threads, batch=_MAX_IN_FLIGHT
         )
         self.modulator = blocks.burst_modulator(
-            drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
+            tx_tags=bool(config.drop), device=device, threads=threads, on_sent=on_modulated
         )
-        self.receptions = [Reception(user, config, on_picture, device, threads) for user in users]
+        self.receptions = [Reception(user, config, on_picture, on_burst, device, threads) for user in users]
         self.connect_pdus(self.source, self.encoder, self.modulator)
         for reception in self.receptions:
             self.connect(self.modulator, *reception.air, reception.detector)
@@ -123,6 +127,7 @@ def run(
         on_sent=ledger.sent,
         on_modulated=ledger.modulated,
         on_picture=ledger.received,
+        on_burst=ledger.passed,
         device=device,
     )
     ledger.acknowledge = flowgraph.source.acknowledge
@@ -146,6 +151,8 @@ class _Ledger:
     def __init__(self, config: LinkConfig, users: list[User]):
         self._config, self._users = config, users
         self.entries: list[dict] = []
+        self._modulated: list[dict] = []  # entries in the order of their bursts
+        self._passing = {user.name: [0, 0, 0] for user in users}  # entry, its bursts so far, those lost
         self._open: dict[int, dict] = {}  # by the 16-bit number on the air
         self._waiting: dict[int, float] = {}  # pictures that some user lacks, and when the first had them
         self._absent: set[str] = (
@@ -156,13 +163,31 @@ class _Ledger:
         self.acknowledge: Callable[[int], None] = lambda image_id: None
 
     def sent(self, image_id: int, picture: Picture) -> None:
-        self._open[image_id] = {"picture": picture, "received": {}, "through": False}
+        self._open[image_id] = {"picture": picture, "received": {}, "lost": set(), "through": False}
         self.entries.append(self._open[image_id])
 
     def modulated(self, meta: dict) -> None:
         self._open[meta[keys.IMAGE_ID]].update(meta)
-        if meta["bursts_dropped"] == meta[keys.BURST_COUNT]:  # no user will ever have it
-            self.acknowledge(meta[keys.IMAGE_ID])
+        self._modulated.append(self._open[meta[keys.IMAGE_ID]])
+
+    def passed(self, user: User, lost: bool) -> None:
+        """A burst went to a user, or was lost on the way; called in their order, from the schedulers' threads."""
+        at = self._passing[user.name]
+        if at[0] == len(self._modulated):
+            return  # what follows the last picture is tagged as a burst, too
+        entry = self._modulated[at[0]]
+        at[1], at[2] = at[1] + 1, at[2] + lost
+        if at[1] < entry[keys.BURST_COUNT]:
+            return
+        nothing = at[2] == at[1]
+        self._passing[user.name] = [at[0] + 1, 0, 0]
+        if not nothing:
+            return
+        with self._lock:
+            entry["lost"].add(user.name)
+            if len(entry["lost"]) == len(self._users):  # no user will ever have it
+                self._waiting.setdefault(entry[keys.IMAGE_ID], time.monotonic())
+        self._settle(entry[keys.IMAGE_ID])
 
     def received(self, user: User, meta: dict, pixels) -> None:
         """Called from the threads of the users' sinks."""
@@ -197,7 +222,8 @@ class _Ledger:
             self.acknowledge(image_id)
 
     def _lacking(self, image_id: int) -> set[str]:
-        return {user.name for user in self._users} - self._open[image_id]["received"].keys()
+        entry = self._open[image_id]
+        return {user.name for user in self._users} - entry["received"].keys() - entry["lost"]
 
     def results(self, seconds: float) -> list[UserResult]:
         """Scores everything, after the run so that it does not slow it down."""
