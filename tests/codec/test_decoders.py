@@ -146,7 +146,7 @@ def test_fusion_starts_as_the_identity_and_then_follows_the_snr():
 @pytest.mark.parametrize("stride", STRIDES)
 def test_the_anchors_encoder_mirrors_its_decoder(stride, depth):
     anchor = build("anchor", {"channels": STRIDES[stride], "stride": stride, "width": 16, "depth": depth})
-    downwards = [(s.convolution.in_channels, s.convolution.out_channels) for s in anchor.encoder]
+    downwards = [(s.convolution.in_channels, s.convolution.out_channels) for s in anchor.encoder.stages]
     upwards = [(s.convolution.out_channels, s.convolution.in_channels) for s in anchor.decoder.blocks][::-1]
     assert downwards[:-1] == upwards[:-1] and downwards[-1] == (upwards[-1][0], STRIDES[stride])
     assert anchor.encode(torch.rand(1, 3, 33, 20), 5.0).shape == (1, anchor.latent_count(33, 20))

@@ -23,6 +23,7 @@ class User:
     family: str
     width: int
     depth: int
+    linear: bool = False  # with the linear path; of the first user: of the encoder, too
 
     def __post_init__(self):
         settings.require(
@@ -47,7 +48,7 @@ class Experiment:
     """Everything that decides the figures but the data's place and the machine.
 
     Users are trained in the order of the file. The first is the anchor's own decoder: it is of the ``attention``
-    family, and its width and depth are the encoder's as well.
+    family, and its width, depth and linear path are the encoder's as well.
 
     Raises:
         ConfigError: a value that cannot be, as text that names it.
@@ -115,7 +116,9 @@ class Experiment:
     def fingerprint(self) -> str:
         """A digest of what decides one cell; which schemes and seeds are wanted does not."""
         values = dataclasses.asdict(self)
-        values["users"] = list(values["users"].items())  # their order counts
+        users = values["users"]
+        # their order counts; cells from before there was a linear path stay what they are
+        values["users"] = [(u, {k: v for k, v in of.items() if k != "linear" or v}) for u, of in users.items()]
         for key in ("schemes", "seeds", "name"):
             del values[key]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

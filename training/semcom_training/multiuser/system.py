@@ -29,11 +29,11 @@ class System(nn.Module):
         (anchor, first), *others = experiment.users.items()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 1_000)
-            self.anchor = Anchor(**shape, width=first.width, depth=first.depth)
+            self.anchor = Anchor(**shape, width=first.width, depth=first.depth, linear=first.linear)
             decoders = {anchor: self.anchor.decoder}
             for index, (name, user) in enumerate(others, 1):
                 torch.manual_seed(seed * 1_000 + index)
-                arguments = shape | {"width": user.width, "depth": user.depth}
+                arguments = shape | {"width": user.width, "depth": user.depth, "linear": user.linear}
                 decoders[name] = build_decoder(user.family, arguments)
         self.decoders = nn.ModuleDict(decoders)
 
@@ -105,7 +105,7 @@ class Optimisers:
         self.system = system
         rate = system.experiment.learning_rate
         self.of = {
-            name: torch.optim.Adam(part.parameters(), lr=rate) for name, part in system.parts().items()
+            name: torch.optim.Adam(part.parameters(), lr=rate, fused=True) for name, part in system.parts().items()
         }
 
     def step(self, users: Sequence[str], batch: Batch, encoder: bool, rate: float) -> dict[str, float]:

@@ -3,11 +3,39 @@
 
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from semcom.codec.base import Codec
 from semcom.codec.decoders import KERNEL, AttentionDecoder, widths_upwards
+from semcom.codec.linres import block_dct
 from semcom.codec.stages import Stage, down
+
+
+class AnchorEncoder(nn.Module):
+    """A chain of stages from pixels to planes, beside a linear path of one 3x3 convolution if there is one."""
+
+    def __init__(self, stages: list[Stage], channels: int, stride: int, linear: bool):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.stride = stride
+        self.linear = nn.Conv2d(3 * stride**2, channels, 3, padding=1) if linear else None
+        if self.linear is not None:
+            last = self.stages[-1].convolution
+            for tensor in (self.linear.weight, self.linear.bias, last.weight, last.bias):
+                nn.init.zeros_(tensor)  # it starts as a block DCT, the chain as nothing
+            with torch.no_grad():
+                self.linear.weight[:, :, 1, 1] = block_dct(channels, stride)
+
+    def forward(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """``[B, 3, H, W]`` in 0..1, sides whole multiples of the stride, and SNR ``[B]`` in dB to planes."""
+        x = images
+        for stage in self.stages:
+            x = stage(x, snr_db)
+        if self.linear is None:
+            return x
+        return x + self.linear(F.pixel_unshuffle(images - 0.5, self.stride))
 
 
 class Anchor(Codec):
@@ -18,6 +46,7 @@ class Anchor(Codec):
 
     Args:
         channels, stride, width, depth: as in :class:`semcom.codec.decoders.UserDecoder`.
+        linear: give encoder and decoder a linear path each, which their networks correct (as there).
 
     Raises:
         ConfigError: as there.
@@ -25,9 +54,9 @@ class Anchor(Codec):
 
     name = "anchor"
 
-    def __init__(self, channels: int, stride: int, width: int, depth: int):
+    def __init__(self, channels: int, stride: int, width: int, depth: int, linear: bool = False):
         super().__init__(channels, stride)
-        self.decoder = AttentionDecoder(channels, stride, width, depth)
+        self.decoder = AttentionDecoder(channels, stride, width, depth, linear)
         flat = [channels] + [
             width
         ] * depth  # the nodes of the decoder's chain; the encoder's are the same, back
@@ -37,13 +66,11 @@ class Anchor(Codec):
         ]
         shapes += [(a, b, KERNEL, 1) for a, b in pairwise(flat[::-1])]
         last = len(shapes) - 1
-        self.encoder = nn.ModuleList(Stage(down(*s), False, n == last, True) for n, s in enumerate(shapes))
+        stages = [Stage(down(*s), False, n == last, True) for n, s in enumerate(shapes)]
+        self.encoder = AnchorEncoder(stages, channels, stride, linear)
 
     def encode_planes(self, images, snr_db):
-        x = images
-        for stage in self.encoder:
-            x = stage(x, snr_db)
-        return x
+        return self.encoder(images, snr_db)
 
     def decode_planes(self, planes, weights, snr_db):
         return self.decoder.decode_planes(planes, weights, snr_db)
