@@ -23,6 +23,9 @@ _BYTES = np.dtype(np.complex64).itemsize
 _MAX_SAMPLES = 2**22  # of a message that comes in
 _HIGH_WATER = 16  # messages; a sender soon waits for its listener
 _PATIENCE_MS = 50
+_GATHER_MS = (
+    30  # few, large buffers downstream: each call of a Python block takes the lock from a picture's decoding
+)
 _LINGER_MS = 2000
 _GRACE_S = 0.5  # for what libzmq still holds when the last sample is handed over
 
@@ -121,9 +124,12 @@ class zmq_pull(_Socket, gr.sync_block):
         done = self._give(out)
         self._redial.watch()
         self._redial.tend()
-        while done < len(out) and self._socket.poll(0 if done else _PATIENCE_MS, zmq.POLLIN):
+        patience_ms, until_s = (_GATHER_MS if done else _PATIENCE_MS), None
+        while done < len(out) and self._socket.poll(patience_ms, zmq.POLLIN):
             self._left = self._samples_in(self._socket.recv(zmq.NOBLOCK))
             done += self._give(out[done:])
+            until_s = until_s or time.monotonic() + 1e-3 * _GATHER_MS
+            patience_ms = max(0, 1e3 * (until_s - time.monotonic()))
         return done
 
     def _give(self, out: np.ndarray) -> int:
