@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the separation link's code does: the thresholds it adapts by, and its waterfalls.
+
+.venv/bin/python scripts/separation_figures.py thresholds   writes semcom/separation/mcs_thresholds.csv
+.venv/bin/python scripts/separation_figures.py waterfall    docs/figures/ldpc.{csv,png,md}
+
+Both can be stopped and started again: points that are in the file of points (--state) are not measured twice.
+"""
+
+import csv
+import math
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from semcom.modulation import map_bits, soft_demap
+from semcom.separation import mcs as schemes
+from semcom.separation.transport import Layout
+
+ROOT = Path(__file__).resolve().parent.parent
+THRESHOLDS = ROOT / "gr-semcom" / "python" / "semcom" / "separation" / "mcs_thresholds.csv"
+LENGTHS = (256, 2048, 512)  # symbols a block
+STEP_DB = 0.25
+BATCH = 200
+ENOUGH_ERRORS = 60
+app = typer.Typer(add_completion=False)
+
+
+class Points:
+    """Block error rates by (scheme, symbols, SNR), kept in a CSV as they are measured."""
+
+    def __init__(self, path: Path):
+        self.path, self.known = path, {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            for name, symbols, snr_db, blocks, errors in csv.reader(path.open()):
+                self.known[name, int(symbols), float(snr_db)] = int(blocks), int(errors)
+
+    def rate(self, mcs: schemes.Mcs, symbols: int, snr_db: float, blocks: int) -> tuple[int, int]:
+        """(blocks, errors); stops early where errors abound."""
+        key = mcs.name, symbols, snr_db
+        if key not in self.known or (self.known[key][0] < blocks and self.known[key][1] < ENOUGH_ERRORS):
+            self.known[key] = block_errors(mcs, symbols, snr_db, blocks)
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerow([*key, *self.known[key]])
+            print(*key, *self.known[key], flush=True)
+        return self.known[key]
+
+
+@torch.inference_mode()
+def block_errors(mcs: schemes.Mcs, symbols: int, snr_db: float, blocks: int) -> tuple[int, int]:
+    """(blocks, blocks in error) over white noise whose power the demapper knows."""
+    layout = Layout(symbols, mcs)
+    code = layout.code(symbols)
+    generator = torch.Generator().manual_seed(hash((mcs.order, symbols, round(100 * snr_db))) % 2**31)
+    noise_var = 10 ** (-snr_db / 10)
+    done = errors = 0
+    while done < blocks and errors < ENOUGH_ERRORS:
+        info = torch.randint(0, 2, (BATCH, code.info_bits), generator=generator, dtype=torch.int8)
+        sent = map_bits(code.encode(info), mcs.order)
+        noise = torch.randn(sent.shape, dtype=sent.dtype, generator=generator) * math.sqrt(noise_var)
+        decoded, _ = code.decode(soft_demap(sent + noise, noise_var, mcs.order).flatten(1))
+        done += BATCH
+        errors += int((decoded != info).any(1).sum())
+    return done, errors
+
+
+def threshold(points: Points, mcs: schemes.Mcs, symbols: int, most: float, blocks: int, start_db: float):
+    """The lowest SNR of the grid from which the block error rate is at most ``most``, searched from ``start_db``."""
+    snr_db = start_db
+    while True:
+        done, errors = points.rate(mcs, symbols, snr_db, blocks)
+        if errors / done <= most:
+            break
+        snr_db += 1.0 if errors / done > 0.9 else STEP_DB
+    while True:
+        done, errors = points.rate(mcs, symbols, snr_db - STEP_DB, blocks)
+        if errors / done > most:
+            return snr_db
+        snr_db -= STEP_DB
+
+
+@app.callback()
+def _commands() -> None:
+    """Figures of the separation link's code."""
+
+
+State = Annotated[Path, typer.Option(help="File of points measured so far.")]
+COMMAND = "scripts/separation_figures.py"
+
+
+@app.command()
+def thresholds(state: State = ROOT / "runs/separation/points.csv") -> None:
+    """Measure where each scheme begins to work and write the table that adaptation uses."""
+    torch.set_num_threads(1)
+    points, rows = Points(state), []
+    for symbols in LENGTHS:
+        for mcs in schemes.TABLE:
+            if Layout(symbols, mcs).blocks > 1:
+                continue
+            ideal_db = 10 * math.log10(2**mcs.efficiency - 1)
+            start_db = math.floor(ideal_db + 1)
+            usual = threshold(points, mcs, symbols, 1e-2, 600, start_db)
+            rare = threshold(points, mcs, symbols, 1e-3, 2000, usual)
+            rows.append([mcs.name, symbols, f"{usual:g}", f"{rare:g}"])
+        write_thresholds(rows)
+
+
+def write_thresholds(rows: list[list]) -> None:
+    with THRESHOLDS.open("w", newline="") as file:
+        file.write(
+            "# Es/N0 in dB (AWGN, known noise power) from which the block error rate is at most 1e-2 and 1e-3\n"
+        )
+        file.write(f"# Made by `.venv/bin/python {COMMAND} thresholds`.\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["mcs", "symbols", "snr_db_at_1e-2", "snr_db_at_1e-3"])
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    app()
