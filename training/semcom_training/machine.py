@@ -66,7 +66,9 @@ def tensorboard_logger(folder: Path):
     try:
         return TensorBoardLogger(root_dir=folder, name="", version="tensorboard")
     except ModuleNotFoundError:
-        raise MissingError("a TensorBoard log needs TensorBoard: pip install tensorboard.") from None
+        raise MissingError(
+            "a TensorBoard log needs TensorBoard: pip install tensorboard (or tensorboardX)."
+        ) from None
 
 
 def hardware() -> str:
