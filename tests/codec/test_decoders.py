@@ -5,12 +5,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from semcom.codec import DECODERS, build, build_decoder
 from semcom.codec.attention import AttentionFeature
 from semcom.codec.decoders import SnrFusion
 from semcom.codec.gdn import GDN
+from semcom.codec.linres import block_dct
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
 
@@ -172,3 +174,17 @@ def test_what_cannot_be_is_refused():
         small("conv", depth=-1)
     with pytest.raises(ConfigError, match="depth of at least 3"):
         small("resnet", 8, depth=2)
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+def test_with_a_linear_path_an_anchor_starts_as_a_block_dct(stride):
+    arguments = {"channels": STRIDES[stride], "stride": stride, "width": 16, "depth": 1, "linear": True}
+    anchor = build("anchor", arguments)
+    images = torch.rand(2, 3, 4 * stride, 3 * stride)
+    cells = F.pixel_unshuffle(images - 0.5, stride)
+    expected = torch.einsum("pc,bchw->bphw", block_dct(STRIDES[stride], stride), cells)
+    snr = torch.tensor([2.0, 12.0])
+    torch.testing.assert_close(anchor.encoder(images, snr), expected, atol=1e-5, rtol=1e-4)
+    assert anchor.decoder.linear is not None
+    anchor.encode_planes(images, snr).square().sum().backward()
+    assert anchor.encoder.stages[-1].convolution.weight.grad.abs().sum() > 0  # the network can begin

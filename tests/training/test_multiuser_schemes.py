@@ -132,6 +132,17 @@ def test_a_user_starts_the_same_whoever_else_is_there(cells):
         assert whole.digest(name) == part.digest(name) != other.digest(name)
 
 
+def test_a_linear_path_is_part_of_encoder_and_user_and_of_the_digest(recipe):
+    plain = load_experiment(recipe())
+    users = {name: user | {"linear": True} for name, user in TINY["users"].items()}
+    straight = load_experiment(recipe(users=users))
+    system = System(straight, seed=1)
+    assert system.encoder.linear is not None and all(d.linear is not None for d in system.decoders.values())
+    assert plain.fingerprint() != straight.fingerprint()
+    off = {name: user | {"linear": False} for name, user in TINY["users"].items()}
+    assert load_experiment(recipe(users=off)).fingerprint() == plain.fingerprint()
+
+
 def test_killed_between_epochs_ends_as_unbroken(recipe, generated, tmp_path, monkeypatch):
     experiment = load_experiment(recipe())
     unbroken = Cells(experiment, generated, tmp_path / "a", "cpu", lambda text: None).get("iterative", 1)
