@@ -152,3 +152,24 @@ def test_unknown_architecture_and_arguments():
         build("adjscc", {"channels": 7})
     with pytest.raises(ConfigError, match="one or two widths"):
         build("linres", {"channels": 8, "widths": [8, 8], "encoder_blocks": [1], "decoder_blocks": [1]})
+
+
+@pytest.mark.parametrize(("told", "encoder", "decoder"), [("both", 1, 1), ("decoder", 0, 1), ("none", 0, 0)])
+def test_linres_uses_the_snr_where_it_is_told(told, encoder, decoder):
+    torch.manual_seed(0)
+    codec = build("linres", SMALL["linres"] | {"snr_input": told}).eval()
+    for parameter in codec.parameters():  # AF gains start neutral: let them depend on the SNR
+        parameter.data += 0.05 * torch.rand_like(parameter)
+    images = torch.rand(1, 3, 16, 16)
+    latents = codec.encode(images, 3.0)
+    assert torch.equal(latents, codec.encode(images, 17.0)) == (not encoder)
+    at_3, at_17 = (codec.decode(latents, snr, (16, 16)) for snr in (3.0, 17.0))
+    assert torch.equal(at_3, at_17) == (not decoder)
+    lost = torch.full(latents.shape, 0.1)
+    lost[:, :8] = torch.inf
+    assert not torch.equal(codec.decode(latents, 10.0, (16, 16), lost), codec.decode(latents, 10.0, (16, 16)))
+
+
+def test_linres_snr_input_unknown():
+    with pytest.raises(ConfigError, match="both, decoder, none"):
+        build("linres", SMALL["linres"] | {"snr_input": "encoder"})

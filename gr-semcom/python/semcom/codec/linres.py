@@ -8,8 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from semcom.codec.attention import AttentionFeature
-from semcom.codec.base import Codec
+from semcom.codec.base import Codec, latent_weights
 from semcom.errors import ConfigError
+
+SNR_INPUTS = ("both", "decoder", "none")
+_ASSUMED_DB = 10.0  # by whoever is not told the SNR
 
 
 class ResidualBlock(nn.Module):
@@ -58,17 +61,24 @@ class LinRes(Codec):
         channels: real planes sent (8 for rho = 1/12 at stride 4; 32 at stride 8).
         widths: feature channels of the grids, finest first; one width: stride 4, two: stride 8.
         encoder_blocks, decoder_blocks: residual blocks on each grid, in the order of ``widths``.
+        snr_input: who is told the SNR: both ends, the decoder alone, or none; the others always assume 10 dB. With
+            none the decoder still knows which latents were lost.
     """
 
     name = "linres"
 
-    def __init__(self, channels: int, widths=(96,), encoder_blocks=(4,), decoder_blocks=(6,)):
+    def __init__(
+        self, channels: int, widths=(96,), encoder_blocks=(4,), decoder_blocks=(6,), snr_input: str = "both"
+    ):
         widths, encoder_blocks, decoder_blocks = tuple(widths), tuple(encoder_blocks), tuple(decoder_blocks)
         if not len(widths) == len(encoder_blocks) == len(decoder_blocks) or len(widths) not in (1, 2):
             raise ConfigError(
                 "linres takes one or two widths, and as many encoder_blocks and decoder_blocks."
             )
+        if snr_input not in SNR_INPUTS:
+            raise ConfigError(f"linres: snr_input is one of {', '.join(SNR_INPUTS)}, not {snr_input!r}.")
         super().__init__(channels, stride=4 * 2 ** (len(widths) - 1))
+        self.snr_input = snr_input
         pixels = 3 * self.stride**2
         inner = widths[-1]
         seen = channels + channels // 2  # weighted planes and their weights
@@ -106,6 +116,8 @@ class LinRes(Codec):
             self.linear_decoder.weight[:, :, 1, 1] = 0.25 * basis.T / basis.square().sum(dim=1)
 
     def encode_planes(self, images, snr_db):
+        if self.snr_input != "both":
+            snr_db = torch.full_like(snr_db, _ASSUMED_DB)
         x = images - 0.5
         planes = 2 * self.encoder_gains(self.linear_encoder(F.pixel_unshuffle(x, self.stride)), snr_db)
         x = self.encoder_stages[0](self.encoder_in(F.pixel_unshuffle(x, 4)), snr_db)
@@ -114,6 +126,9 @@ class LinRes(Codec):
         return planes + self.encoder_out(x)
 
     def decode_planes(self, planes, weights, snr_db):
+        if self.snr_input == "none":
+            snr_db = torch.full_like(snr_db, _ASSUMED_DB)
+            weights = (weights > 0) * latent_weights(torch.full_like(weights, 10 ** (-_ASSUMED_DB / 10)))
         seen = planes * torch.cat([weights, weights], dim=1)
         image = F.pixel_shuffle(self.linear_decoder(2 * self.decoder_gains(seen, snr_db)), self.stride)
         x = self.decoder_stages[0](self.decoder_in(torch.cat([seen, weights], dim=1)), snr_db)
