@@ -168,7 +168,7 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0) ->
 
 
 @app.command()
-def restart(rounds: int = 5, rate: float = 4.0) -> None:
+def restart(rounds: int = 5, rate: float = 3.0) -> None:
     """Kills each process in turn and times how long until the next picture comes out."""
     rows = []
     with tempfile.TemporaryDirectory() as place, Processes(Path(place), 10.0, rate) as run:
