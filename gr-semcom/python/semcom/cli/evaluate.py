@@ -26,7 +26,7 @@ def evaluate(
     from semcom.cli.output import KEYS, check_json, give_json
     from semcom.cli.send import default_model
 
-    images = _read(data, limit)
+    images = read_set(data, limit)
     check_json(json)
     from rich.table import Table
 
@@ -65,7 +65,7 @@ class _Counted:
             self._on_taken()
 
 
-def _read(folder: Path, limit: int | None) -> list:
+def read_set(folder: Path, limit: int | None) -> list:
     """(name, uint8 ``[H, W, 3]``) of the folder's pictures; of CIFAR-10 its test images in their order."""
     if any((folder / name).exists() for name in ("test_00.webp", "test_batch", "cifar-10-batches-py")):
         from semcom_training.data import load_cifar10

@@ -9,6 +9,7 @@ from semcom.cli.air import air
 from semcom.cli.bench import bench
 from semcom.cli.calibrate import calibrate
 from semcom.cli.capture import capture
+from semcom.cli.compare import compare
 from semcom.cli.console import complain
 from semcom.cli.dashboard import dashboard
 from semcom.cli.data import data
@@ -23,6 +24,7 @@ from semcom.cli.loopback import loopback
 from semcom.cli.models import models
 from semcom.cli.replay import replay
 from semcom.cli.rx import rx
+from semcom.cli.tolerance import tolerance
 from semcom.cli.train import train
 from semcom.cli.tx import tx
 from semcom.errors import SemcomError
@@ -57,9 +59,11 @@ for command in (
     inspect,
     dashboard,
     evaluate,
+    compare,
     train,
     finetune,
     models,
+    tolerance,
     bench,
     calibrate,
     grc,

@@ -56,6 +56,74 @@ SroPpm = Annotated[
 Drop = Annotated[
     float, typer.Option("--drop", min=0, max=1, callback=_finite, help="Probability that a burst is lost.")
 ]
+Order = Annotated[
+    int,
+    typer.Option(
+        "--order",
+        metavar="M",
+        help="Send quantised latents as PSK or QAM of so many points: 2, 4, 8, 16, 64, 256; 0: analog latents.",
+    ),
+]
+BitsPerLatent = Annotated[
+    int,
+    typer.Option(
+        "--bits-per-latent",
+        metavar="N",
+        help="Of a quantised latent: 1, 2, 3, 4, 6 or 8; 0: as many as a symbol of --order has.",
+    ),
+]
+
+
+class Codebook(str, enum.Enum):
+    """What latents are quantised to."""
+
+    uniform = "uniform"
+    learned = "learned"
+
+
+CodebookName = Annotated[Codebook, typer.Option("--codebook", help="What latents are quantised to.")]
+
+
+class Scheme(str, enum.Enum):
+    """What carries pictures over the link."""
+
+    deepjscc = "deepjscc"
+    separation = "separation"
+
+
+class Source(str, enum.Enum):
+    """What compresses a picture for the separation link."""
+
+    hevc = "hevc"
+    jpeg = "jpeg"
+
+
+SchemeName = Annotated[
+    Scheme,
+    typer.Option("--scheme", help="DeepJSCC, or its rival: a source codec, LDPC and QAM in as many symbols."),
+]
+McsName = Annotated[
+    str,
+    typer.Option(
+        "--mcs",
+        metavar="NAME",
+        help="Separation: adaptive, or points and code rate that are kept, such as 16-3/4.",
+    ),
+]
+SourceName = Annotated[
+    Source | None,
+    typer.Option(
+        "--source", help="Source codec of the separation link. [default: hevc if PyAV is installed]"
+    ),
+]
+HeaderBytes = Annotated[
+    int,
+    typer.Option(
+        "--header-bytes",
+        min=0,
+        help="Separation: bytes a picture that a file's header would take; .bpg takes 25.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Same seed, same numbers.")]
 SampleRate = Annotated[
     float,

@@ -38,12 +38,19 @@ def read_inputs(paths: list[Path], skip_bad: bool = False):
     return pictures
 
 
-def sender(radio: bool):
+def sender(radio: bool, scheme: str = "deepjscc"):
     """The function that sends pictures: through a flowgraph, or the same modem without GNU Radio.
+
+    Args:
+        scheme: "deepjscc" or "separation".
 
     Raises:
         MissingError: if the flowgraph is asked for and GNU Radio cannot be imported.
     """
+    if not radio and scheme == "separation":
+        from semcom.separation import simulate
+
+        return simulate
     if not radio:
         from semcom.link import simulate
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What no separation link with a given source codec can exceed: as many bits as the channel's capacity has, no errors."""
+"""What no separation link with a given source codec can exceed: the bits of the capacity, free of errors."""
 
 import math
 

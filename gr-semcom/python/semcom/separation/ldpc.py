@@ -31,13 +31,14 @@ class LdpcCode:
     """
 
     def __init__(self, info_bits: int, coded_bits: int, symbol_bits: int):
-        graph, lifting, _ = choose_graph(info_bits, coded_bits)
-        if not 0 < info_bits <= MAX_INFO_BITS[graph] or info_bits >= coded_bits or coded_bits % symbol_bits:
+        cannot = not 0 < info_bits <= MAX_INFO_BITS[1] or info_bits >= coded_bits or coded_bits % symbol_bits
+        if cannot or info_bits > MAX_INFO_BITS[choose_graph(info_bits, coded_bits)[0]]:
             raise ConfigError(
                 f"an LDPC block of {info_bits} information bits in {coded_bits} coded ones, {symbol_bits} a symbol, "
-                f"cannot be: it takes 1 to {MAX_INFO_BITS[1]} information bits, fewer than coded bits, and coded "
-                f"bits that fill whole symbols."
+                f"cannot be: it takes 1 to {MAX_INFO_BITS[1]} information bits ({MAX_INFO_BITS[2]} at rates up to "
+                f"1/4), fewer than coded bits, and coded bits that fill whole symbols."
             )
+        graph, lifting, _ = choose_graph(info_bits, coded_bits)
         self.info_bits, self.coded_bits, self.symbol_bits = info_bits, coded_bits, symbol_bits
         self._graph, self._lifting = lifted_graph(graph, lifting), lifting
         self._sent = self._sent_positions()
@@ -99,10 +100,10 @@ class LdpcCode:
             Bits ``[B, info_bits]`` int8, and whether all checks held, bool ``[B]``. Only the CRC above says
             whether the bits are right.
         """
+        if not len(llr):
+            return torch.zeros(0, self.info_bits, dtype=torch.int8), torch.zeros(0, dtype=torch.bool)
         step = max(1, _BATCH_VALUES // (self._columns * self._lifting))
         parts = [self._decode(some, iterations) for some in llr.float().split(step)]
-        if not parts:
-            return torch.zeros(0, self.info_bits, dtype=torch.int8), torch.zeros(0, dtype=torch.bool)
         bits, held = zip(*parts, strict=True)
         return torch.cat(bits), torch.cat(held)
 

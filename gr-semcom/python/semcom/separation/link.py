@@ -63,7 +63,7 @@ class SeparationResult(LinkResult):
 
 @lru_cache(maxsize=_PICTURES_KEPT)
 def _coded(pixels: bytes, size: tuple[int, int], name: str) -> source.CodedPicture:
-    return source.CodedPicture(np.frombuffer(pixels, np.uint8).reshape(*size, 3), name)
+    return source.CodedPicture(np.frombuffer(pixels, np.uint8).reshape(*size, 3).copy(), name)
 
 
 def coded_picture(pixels: np.ndarray, name: str) -> source.CodedPicture:

@@ -30,7 +30,7 @@ _X265 = (
     "opt-ref-list-length-pps=0:ctu=32:min-cu-size=8:psy-rd=0:psy-rdoq=0:aq-mode=0:rdoq-level=2:rd=6:tskip=1"
 )
 _START = b"\x00\x00\x01"
-_MIN_HEVC_SIDE = 16
+_MIN_HEVC_SIDE = 32
 
 
 def default_source() -> str:
@@ -159,8 +159,8 @@ def _av():
 def _stream(pixels: np.ndarray, level: int, name: str) -> list[bytes]:
     """The NAL units of one x265 intra picture, edges repeated up to what x265 takes."""
     av = _av()
-    low = [max(0, _MIN_HEVC_SIDE - side) + max(0, side - _MIN_HEVC_SIDE) % 2 for side in pixels.shape[:2]]
-    pixels = np.pad(pixels, ((0, low[0]), (0, low[1]), (0, 0)), mode="edge")
+    more = [max(_MIN_HEVC_SIDE, side + side % 2) - side for side in pixels.shape[:2]]
+    pixels = np.pad(pixels, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
     encoder = av.CodecContext.create("libx265", "w")
     encoder.height, encoder.width = pixels.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.framerate = name, Fraction(1, 25), 25

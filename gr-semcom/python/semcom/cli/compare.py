@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``semcom compare``: DeepJSCC beside a separation link on the same modem."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcom.cli import options
+
+
+def compare(
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of pictures, or of CIFAR-10 (its test images).")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for NAME.csv, NAME.md, NAME.png, NAME_strip.png.")
+    ],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What the files are called.")
+    ] = "compare",
+    model: options.Model = None,
+    snr_db: options.SnrDb = [0.0, 4.0, 7.0, 10.0, 13.0, 16.0, 20.0],  # noqa: B006
+    mcs: Annotated[
+        str, typer.Option("--mcs", metavar="NAME,...", help="Schemes to draw as fixed ones, such as 16-3/4.")
+    ] = "4-2/3,16-3/4,64-5/6",
+    source: options.SourceName = None,
+    orders: Annotated[
+        str,
+        typer.Option(
+            "--orders",
+            metavar="M,...",
+            help="Constellations of the digital mode to choose from; '' leaves it out.",
+        ),
+    ] = "4,16,64,256",
+    channel: options.ChannelName = options.Channel.awgn,
+    seed: options.Seed = 0,
+    limit: Annotated[int, typer.Option(min=1, help="Only the first so many pictures.")] = 100,
+    strip_picture: Annotated[
+        int, typer.Option("--strip", min=0, help="Number of the picture in the strip, from 0.")
+    ] = 0,
+) -> None:
+    """Draw PSNR and MS-SSIM over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
+    from semcom.cli.console import mention, progress_bar
+    from semcom.cli.evaluate import read_set
+    from semcom.cli.send import default_model
+    from semcom.errors import ConfigError
+    from semcom.files import writable_folder
+
+    writable_folder(out)
+    fixed = [word.strip() for word in mcs.split(",") if word.strip()]
+    try:
+        sizes = [int(word) for word in orders.split(",") if word.strip()]
+    except ValueError as error:
+        raise ConfigError(f"--orders takes numbers with commas between, not '{orders}'.") from error
+
+    from semcom.codec import zoo
+    from semcom.link import LinkConfig
+    from semcom.pictures import Picture
+    from semcom.separation import compare as comparison
+    from semcom.separation import report
+    from semcom.separation.source import default_source
+
+    model = model or default_model()
+    zoo.load(model)
+    chosen = source.value if source else default_source()
+    if source is None and chosen == "jpeg":
+        mention(
+            "PyAV is not installed, so JPEG compresses: a much weaker rival. `pip install 'gr-semcom[rival]'`"
+        )
+    config = LinkConfig(model=model, snr_db=0.0, channel=channel.value, seed=seed)
+    arms = comparison.arms(config, chosen, fixed, sizes)
+    pictures = [Picture(title, pixels) for title, pixels in read_set(data, limit)]
+    if strip_picture >= len(pictures):
+        raise ConfigError(
+            f"--strip {strip_picture}: there are only {len(pictures)} pictures, numbered from 0."
+        )
+    snrs = sorted(dict.fromkeys(snr_db))
+    with progress_bar() as bar:
+        task = bar.add_task("comparing", total=len(arms) * len(snrs))
+        scores = comparison.compare(
+            pictures, snrs, arms, shown=strip_picture + 1, progress=lambda: bar.advance(task)
+        )
+    print(report.write(out, name, scores, pictures[strip_picture].pixels, strip_picture, model, chosen))

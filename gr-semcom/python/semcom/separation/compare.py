@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""DeepJSCC beside the separation link and its bound: the same pictures, symbols, modem, channel and noise for all."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from semcom import link
+from semcom.codec import zoo
+from semcom.link import LinkConfig
+from semcom.pictures import Picture
+from semcom.separation import mcs as schemes
+from semcom.separation.bound import at_capacity
+from semcom.separation.link import SeparationConfig, mean_colour, simulate
+from semcom.separation.source import FILE_HEADER_BYTES
+
+ANALOG = "DeepJSCC"
+DIGITAL = "DeepJSCC, digital, best order"
+BARE, FILE = "slice", f"+{FILE_HEADER_BYTES} bytes"  # how the source codec's header is counted
+
+
+@dataclass(frozen=True)
+class Score:
+    """All pictures over one scheme at one SNR.
+
+    Attributes:
+        scheme, accounting: which curve; ``accounting`` is ``BARE``, ``FILE`` or "" where it does not matter.
+        psnr_db: mean of the pictures' own, with its standard error. ms_ssim: mean, None for small pictures.
+        decoded: share of pictures that are not the mean colour.
+        detail: constellation and code rate, or order, where the scheme chooses; of most pictures.
+        shown: the first pictures as received, uint8 ``[H, W, 3]``.
+    """
+
+    scheme: str
+    accounting: str
+    snr_db: float
+    pictures: int
+    psnr_db: float
+    psnr_stderr_db: float
+    ms_ssim: float | None
+    decoded: float
+    detail: str
+    shown: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One picture over one scheme."""
+
+    picture: np.ndarray
+    decoded: bool
+    detail: str
+    psnr_db: float
+    ms_ssim: float | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One scheme: its curve's name, how headers are counted, and what it makes of pictures at an SNR."""
+
+    scheme: str
+    accounting: str
+    run: Callable[[Sequence[Picture], float], list[Outcome]]
+
+
+def arms(
+    config: LinkConfig, source: str, fixed: Sequence[str], orders: Sequence[int] = (), bare_only: bool = False
+) -> list[Arm]:
+    """Every curve of the comparison.
+
+    Args:
+        config: model, channel and seed; its SNR does not matter. source: codec of the separation link.
+        fixed: names of schemes that are kept at every SNR (bare accounting).
+        orders: constellations of the digital semantic mode to choose from; none: leave it out.
+        bare_only: leave the accounting with a file's header out.
+    """
+    out = [Arm(ANALOG, "", _deepjscc(config))]
+    if orders:
+        out.append(Arm(DIGITAL, "", _best_order(config, orders)))
+    countings = {BARE: 0} if bare_only else {BARE: 0, FILE: FILE_HEADER_BYTES}
+    plain = {key: value for key, value in vars(config).items() if key not in ("order", "bits_per_latent")}
+    base = SeparationConfig(**plain, source=source)
+    for name in fixed:
+        out.append(Arm(f"separation, {name}", BARE, _separation(replace(base, mcs=name))))
+    for accounting, header in countings.items():
+        own = replace(base, mcs=schemes.ADAPTIVE, header_bytes=header)
+        out.append(Arm("separation, adaptive", accounting, _separation(own)))
+        out.append(Arm("separation, at capacity", accounting, _bound(own)))
+    return out
+
+
+def compare(
+    pictures: Sequence[Picture],
+    snr_db: Iterable[float],
+    arms: Sequence[Arm],
+    shown: int = 1,
+    progress: Callable[[], None] | None = None,
+) -> list[Score]:
+    """Every scheme at every SNR.
+
+    Args:
+        shown: how many pictures to keep as received. progress: called after each scheme at an SNR.
+    """
+    scores = []
+    for snr in snr_db:
+        for arm in arms:
+            scores.append(_score(arm, snr, arm.run(pictures, snr), shown))
+            if progress:
+                progress()
+    return scores
+
+
+def lost_at(scores: Sequence[Score], accounting: str, rival: str = "separation, adaptive") -> float | None:
+    """The lowest SNR in dB from which the rival's mean PSNR is above DeepJSCC's, between points by straight lines.
+
+    None if that never happens in the range.
+    """
+    ours = {score.snr_db: score.psnr_db for score in scores if score.scheme == ANALOG}
+    theirs = {s.snr_db: s.psnr_db for s in scores if (s.scheme, s.accounting) == (rival, accounting)}
+    snrs = sorted(set(ours) & set(theirs))
+    leads = [ours[snr] - theirs[snr] for snr in snrs]
+    for number, lead in enumerate(leads):
+        if lead < 0:
+            if number == 0:
+                return snrs[0]
+            before = leads[number - 1]
+            return snrs[number - 1] + (snrs[number] - snrs[number - 1]) * before / (before - lead)
+    return None
+
+
+def _score(arm: Arm, snr_db: float, outcomes: list[Outcome], shown: int) -> Score:
+    psnr = np.array([outcome.psnr_db for outcome in outcomes])
+    similarity = [outcome.ms_ssim for outcome in outcomes if outcome.ms_ssim is not None]
+    return Score(
+        scheme=arm.scheme,
+        accounting=arm.accounting,
+        snr_db=snr_db,
+        pictures=len(outcomes),
+        psnr_db=float(psnr.mean()),
+        psnr_stderr_db=float(psnr.std(ddof=1) / len(psnr) ** 0.5) if len(psnr) > 1 else 0.0,
+        ms_ssim=float(np.mean(similarity)) if similarity else None,
+        decoded=float(np.mean([outcome.decoded for outcome in outcomes])),
+        detail=Counter(outcome.detail for outcome in outcomes).most_common(1)[0][0],
+        shown=tuple(outcome.picture for outcome in outcomes[:shown]),
+    )
+
+
+def _outcome(original: Picture, received: np.ndarray | None, decoded: bool, detail: str) -> Outcome:
+    received = mean_colour(original.pixels) if received is None else received
+    return Outcome(received, decoded, detail, *link.score(original.pixels, received))
+
+
+def _deepjscc(config: LinkConfig, detail: str = ""):
+    def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
+        results = link.simulate(pictures, replace(config, snr_db=snr_db))
+        return [
+            _outcome(picture, result.picture, result.picture is not None, detail)
+            for picture, result in zip(pictures, results, strict=True)
+        ]
+
+    return run
+
+
+def _best_order(config: LinkConfig, orders: Sequence[int]):
+    def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
+        tried = [_deepjscc(replace(config, order=order), str(order))(pictures, snr_db) for order in orders]
+        return max(tried, key=lambda outcomes: np.mean([outcome.psnr_db for outcome in outcomes]))
+
+    return run
+
+
+def _separation(config: SeparationConfig):
+    def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
+        results = simulate(pictures, replace(config, snr_db=snr_db))
+        return [
+            _outcome(picture, result.picture, result.decoded, result.mcs)
+            for picture, result in zip(pictures, results, strict=True)
+        ]
+
+    return run
+
+
+def _bound(config: SeparationConfig):
+    symbols_of = zoo.load(config.model).codec.latent_count
+
+    def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
+        out = []
+        for picture in pictures:
+            symbols = symbols_of(*picture.pixels.shape[:2])
+            out.append(
+                _outcome(
+                    picture,
+                    *at_capacity(picture.pixels, symbols, snr_db, config.source, config.header_bytes),
+                    "",
+                )
+            )
+        return out
+
+    return run

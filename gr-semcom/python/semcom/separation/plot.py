@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The comparison as pictures: curves over SNR, and what one picture looks like at each SNR."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from semcom.separation.compare import ANALOG, BARE, DIGITAL, Score
+
+_COLOURS = {
+    ANALOG: "#c8553d",
+    DIGITAL: "#e8a33d",
+    "separation, adaptive": "#1f6f8b",
+    "separation, at capacity": "#555",
+}
+_FIXED_COLOURS = ("#7fb2c4", "#9a8fbf", "#8dbf8a", "#bfa58f")
+
+
+def curves(scores: Sequence[Score], title: str) -> Figure:
+    """Mean PSNR against SNR, and MS-SSIM where the pictures are large enough for it."""
+    measures = {"psnr_db": "PSNR in dB"}
+    if any(score.ms_ssim is not None for score in scores):
+        measures["ms_ssim"] = "MS-SSIM"
+    figure = Figure(figsize=(7.5 * len(measures), 5.6), dpi=110, facecolor="white", layout="constrained")
+    for axes, (name, label) in zip(
+        figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True
+    ):
+        for key in dict.fromkeys((score.scheme, score.accounting) for score in scores):
+            some = sorted(
+                (s for s in scores if (s.scheme, s.accounting) == key), key=lambda score: score.snr_db
+            )
+            axes.plot(
+                [score.snr_db for score in some],
+                [np.nan if getattr(score, name) is None else getattr(score, name) for score in some],
+                label=" ".join([key[0], f"({key[1]})" * bool(key[1])]).strip(),
+                **_style(key, scores),
+            )
+        axes.set_xlabel("Es/N0 in dB")
+        axes.set_ylabel(f"{label}, mean of the pictures")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=8, loc="upper left", framealpha=0.9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _style(key: tuple[str, str], scores: Sequence[Score]) -> dict:
+    scheme, accounting = key
+    dashes = "-" if accounting in ("", BARE) else "--"
+    if scheme in _COLOURS:
+        ours = scheme in (ANALOG, DIGITAL)
+        dashes = ":" if scheme.endswith("capacity") and accounting == BARE else dashes
+        dashes = (0, (1, 3)) if scheme.endswith("capacity") and accounting != BARE else dashes
+        return {
+            "color": _COLOURS[scheme],
+            "linestyle": dashes,
+            "linewidth": 2.4 if ours else 1.6,
+            "marker": "o" * ours,
+            "markersize": 4,
+        }
+    fixed = list(dict.fromkeys(score.scheme for score in scores if score.scheme not in _COLOURS))
+    return {"color": _FIXED_COLOURS[fixed.index(scheme) % len(_FIXED_COLOURS)], "linewidth": 1.2}
+
+
+def strip(scores: Sequence[Score], original: np.ndarray, number: int = 0) -> Figure:
+    """Picture ``number`` as each scheme delivers it, a row a scheme and a column an SNR, beside the original."""
+    rows = list(dict.fromkeys((score.scheme, score.accounting) for score in scores))
+    snrs = sorted({score.snr_db for score in scores})
+    height, width = original.shape[:2]
+    figure = Figure(
+        figsize=(1.35 * (len(snrs) + 1) + 1.6, (1.35 * height / width + 0.12) * len(rows) + 0.5),
+        dpi=110,
+        facecolor="white",
+        layout="constrained",
+    )
+    grid = figure.subplots(len(rows), len(snrs) + 1, squeeze=False)
+    for line, key in zip(grid, rows, strict=True):
+        _show(line[0], original)
+        label = "\n".join([key[0].replace(", ", ",\n"), f"({key[1]})" * bool(key[1])]).strip()
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        for axes, snr in zip(line[1:], snrs, strict=True):
+            _show(
+                axes,
+                next(s.shown[number] for s in scores if ((s.scheme, s.accounting), s.snr_db) == (key, snr)),
+            )
+    for axes, title in zip(grid[0], ["original", *(f"{snr:g} dB" for snr in snrs)], strict=True):
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def _show(axes, pixels: np.ndarray) -> None:
+    axes.imshow(pixels, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

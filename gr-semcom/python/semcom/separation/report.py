@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``semcom compare`` writes: a CSV of every score, a page with the table and the crossings, and two pictures."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semcom.codec import zoo
+from semcom.separation import compare, plot
+from semcom.separation.compare import Score
+
+_COLUMNS = "scheme accounting snr_db pictures psnr_db psnr_stderr_db ms_ssim decoded detail".split()
+
+
+def write(
+    folder: Path,
+    name: str,
+    scores: Sequence[Score],
+    original: np.ndarray,
+    number: int,
+    model: str,
+    source: str,
+) -> str:
+    """Writes ``name.csv``, ``.md``, ``.png`` and ``_strip.png`` into ``folder``; returns the page.
+
+    Args:
+        original: the picture of the strip, uint8 ``[H, W, 3]``, which is number ``number`` of those compared.
+    """
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for score in scores:
+            writer.writerow({key: _cell(getattr(score, key)) for key in _COLUMNS})
+    card = zoo.card(model)
+    title = f"{card.name} and {source.upper()} with 5G LDPC on one modem, {scores[0].pictures} pictures"
+    plot.curves(scores, title).savefig(folder / f"{name}.png")
+    plot.strip(scores, original, number).savefig(folder / f"{name}_strip.png")
+    page = _page(name, scores, title)
+    (folder / f"{name}.md").write_text(page)
+    return page
+
+
+def _cell(value):
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else value
+
+
+def _page(name: str, scores: Sequence[Score], title: str) -> str:
+    snrs = sorted({score.snr_db for score in scores})
+    lines = [f"# {title}", "", "PSNR in dB, mean of the pictures' own (share decoded, where not all were)."]
+    lines += [
+        "",
+        "| scheme | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |",
+        "|---" * (len(snrs) + 1) + "|",
+    ]
+    for key in dict.fromkeys((score.scheme, score.accounting) for score in scores):
+        cells = [
+            next(_figure(s) for s in scores if ((s.scheme, s.accounting), s.snr_db) == (key, snr))
+            for snr in snrs
+        ]
+        label = f"{key[0]} ({key[1]})" if key[1] else key[0]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        *(
+            _crossing(scores, counting)
+            for counting in dict.fromkeys(s.accounting for s in scores)
+            if counting
+        ),
+    ]
+    lines += ["", f"![PSNR over SNR]({name}.png)", "", f"![one picture at each SNR]({name}_strip.png)", ""]
+    return "\n".join(lines)
+
+
+def _figure(score: Score) -> str:
+    share = f" ({score.decoded:.0%})" if score.decoded < 0.995 else ""
+    return f"{score.psnr_db:.2f}{share}"
+
+
+def _crossing(scores: Sequence[Score], accounting: str) -> str:
+    parts = []
+    for rival in ("separation, adaptive", "separation, at capacity"):
+        at = compare.lost_at(scores, accounting, rival)
+        parts.append(f"{rival}: " + ("never in this range" if at is None else f"from {at:.1f} dB on"))
+    return f"- Where DeepJSCC is lost to ({accounting}): " + "; ".join(parts) + "."
