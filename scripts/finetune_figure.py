@@ -28,7 +28,7 @@ from semcom_training.finetune.users import received_psnr_db
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 COMMAND = "scripts/finetune_figure.py --data FOLDER"
 SNR_DB = 20.0
-POOR = Transmitter(pa_backoff_db=3.0, pa_smoothness=2.0, iq_gain_db=1.0, iq_phase_deg=5.0)
+POOR = Transmitter(pa_backoff_db=1.0, pa_smoothness=2.0, iq_gain_db=1.0, iq_phase_deg=5.0)
 RAYS = Route(taps=[Tap(0, 0.0, 0.0), Tap(6, -8.0, 115.0)])
 ARMS = ("clean", "distorted", "canceller", "fine-tuned", "control")
 COLOURS = ("#6b7280", "#c8553d", "#e9a23b", "#2a9d8f", "#b8c0c8")
