@@ -57,6 +57,7 @@ TAG_RX_FREQ = "rx_freq"  # centre frequency in Hz from the tagged sample on (UHD
 PORT_IN = "in"
 PORT_OUT = "out"
 PORT_SNR = "snr"  # SNR estimates, receiver to encoder
+PORT_ORDER = "order"  # the modulation order to use, adapter to latent mapper
 PORT_SENT = "sent"  # pictures as the source emits them, to show beside what came out
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source
 PORT_CONSTELLATION = "constellation"  # c32vector to show

@@ -16,9 +16,12 @@ from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.symbols import SYMBOL_CHANNELS
 from semcom.codec import zoo
+from semcom.codec.digital import UNIFORM, DigitalMode, mode_from
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
-from semcom.modem import AssembledImage, ImageAssembler, Modem, StreamDetector, estimate_snr
+from semcom.modem import AssembledImage, FramePlan, ImageAssembler, Modem, StreamDetector, estimate_snr
+from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS
+from semcom.modem.labels import symbol_count
 from semcom.pictures import Picture
 
 CHANNELS = tuple(SYMBOL_CHANNELS)
@@ -30,7 +33,8 @@ MULTIPATH_DELAY_SAMPLES = 16
 class LinkConfig:
     """One run over the air: a model, an SNR, a channel and its offsets.
 
-    snr_db: Es/N0 of the channel, also what the encoder is told. drop: probability that a burst is lost.
+    snr_db: Es/N0 of the channel, also what the encoder is told. drop: probability that a burst is lost. order: points
+    of the constellation for quantised latents, 0: analog; bits_per_latent, codebook: see ``codec.digital.DigitalMode``.
     """
 
     model: str
@@ -41,6 +45,9 @@ class LinkConfig:
     drop: float = 0.0
     seed: int = 0
     sample_rate_hz: float = 1e6
+    order: int = 0
+    bits_per_latent: int = 0
+    codebook: str = UNIFORM
 
     def __post_init__(self):
         if self.channel not in CHANNELS:
@@ -54,6 +61,12 @@ class LinkConfig:
                 f"a carrier offset of {self.cfo_hz} Hz is beyond 3.1 % of the sample rate: nothing would "
                 "be found; tune closer or raise the sample rate"
             )
+        mode_from(self.order, self.bits_per_latent, self.codebook)  # refuses what cannot be
+
+    @property
+    def digital(self) -> DigitalMode | None:
+        """How quantised latents are sent; None: the latents themselves."""
+        return mode_from(self.order, self.bits_per_latent, self.codebook)
 
 
 @dataclass(frozen=True)
@@ -127,9 +140,15 @@ def result_of(
 
 
 def decode_assembled(model: zoo.LoadedModel, image: AssembledImage) -> np.ndarray:
-    """An assembled picture's latents to uint8 ``[H, W, 3]``, with the SNR its decoder should be told."""
-    snr_db = float(equivalent_snr_db(image.noise_var[None]))
-    return model.decode_image(image.latents, snr_db, image.size, image.noise_var)
+    """An assembled picture's payload to uint8 ``[H, W, 3]``, with the SNR its decoder should be told."""
+    latents, noise_var = model.latents_of(
+        image.latents[None],
+        image.noise_var[None],
+        mode=image.mode,
+        model_hash=image.model_hash,
+        size=image.size,
+    )
+    return model.decode_image(latents[0], float(equivalent_snr_db(noise_var)), image.size, noise_var[0])
 
 
 def simulate(
@@ -160,23 +179,35 @@ def simulate(
 
 def _one(number: int, picture: Picture, config: LinkConfig, model, modem: Modem, air: "Air") -> LinkResult:
     began = time.perf_counter()
-    bursts = transmit(number, picture, config.snr_db, model, modem)
+    bursts = transmit(number, picture, config.snr_db, model, modem, config.digital)
     image, received = receive(air.carry(bursts), model, modem)
     seconds = time.perf_counter() - began
     return result_of_reception(picture, config, model, modem, bursts, image, received, seconds)
 
 
 def transmit(
-    number: int, picture: Picture, snr_db: float, model: zoo.LoadedModel, modem: Modem
+    number: int,
+    picture: Picture,
+    snr_db: float,
+    model: zoo.LoadedModel,
+    modem: Modem,
+    digital: DigitalMode | None = None,
 ) -> torch.Tensor:
     """A picture to its bursts ``[N, n]``.
 
     Args:
-        number: of the picture; its last 16 bits are on the air. snr_db: what the encoder is told.
+        number: of the picture; its last 16 bits are on the air. snr_db: what the encoder is told. digital: how
+            latents are quantised and sent; None: as they are.
+
+    Raises:
+        ModelError: the model has no such codebooks.
     """
     size = picture.pixels.shape[:2]
-    latents = model.encode_image(picture.pixels, snr_db)[None]
-    return modem.modulate(latents, image_id=[number % 65536], size=size, model_hash=model.model_hash)[0]
+    payload, code, mode = model.encode_image(picture.pixels, snr_db)[None], model.model_hash, MODE_LATENTS
+    if digital:
+        code, books = model.codebook_set(digital.codebook)
+        payload, mode = digital.send(payload, books), digital.header_mode
+    return modem.modulate(payload, image_id=[number % 65536], size=size, model_hash=code, mode=mode)[0]
 
 
 def receive(
@@ -189,7 +220,13 @@ def receive(
     detector = StreamDetector(modem)
     found = detector.push(samples) + detector.flush()
     demodulated = [burst for burst in modem.demodulate(found) if burst.header is not None]
-    assembler = ImageAssembler(modem.profile, model.model_hash, model.codec.latent_count)
+    assembler = ImageAssembler(
+        modem.profile,
+        model.model_hash,
+        model.codec.latent_count,
+        modes=(MODE_LATENTS, *DIGITAL_MODES),
+        digital_hashes=model.digital_hashes,
+    )
     assembled: list[AssembledImage] = []
     for burst in demodulated:
         snr = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
@@ -210,7 +247,7 @@ def result_of_reception(
     seconds: float,
 ) -> LinkResult:
     """Scores what :func:`transmit` sent and :func:`receive` gave; ``seconds``: what both took."""
-    plan = modem.plan(model.codec.latent_count(*picture.pixels.shape[:2]))
+    plan = plan_of(model, modem, picture.pixels.shape[:2], config.digital)
     return result_of(
         picture,
         config,
@@ -223,6 +260,14 @@ def result_of_reception(
         papr_db=papr_db(bursts),
         real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
     )
+
+
+def plan_of(
+    model: zoo.LoadedModel, modem: Modem, size: tuple[int, int], digital: DigitalMode | None = None
+) -> FramePlan:
+    """The bursts that a picture of ``size`` (height, width) takes."""
+    count = model.codec.latent_count(*size)
+    return modem.plan(symbol_count(count, digital.bits_per_latent, digital.order) if digital else count)
 
 
 class Air:

@@ -14,6 +14,7 @@ from semcom.capture.originals import Originals
 from semcom.capture.replaying import CapturedPicture, Replay
 from semcom.codec import zoo
 from semcom.errors import SemcomError
+from semcom.modem.header import MODE_LATENTS
 from semcom.modem.profile import ModemProfile
 from semcom.pictures import pixels_sha256
 from semcom.radio import LinkProfile
@@ -88,7 +89,9 @@ def read_capture(
     run.recordings, modem = _of_one_link(run.recordings, link, skipped)
     examples = []
     for picture in run:
-        if link is not None and picture.header.link_hash not in (0, link.hash):
+        if picture.header.mode != MODE_LATENTS:
+            skipped["pictures whose latents were quantised before they were sent"] += 1
+        elif link is not None and picture.header.link_hash not in (0, link.hash):
             skipped["pictures of another link profile"] += 1
         elif picture.original is None:
             skipped["pictures whose original is not known (give --originals or --sent-log)"] += 1

@@ -218,7 +218,7 @@ def _read(pdu: Pdu) -> BurstNote:
         cfo=0.0,  # the detector's counts, see Joiner
         cfo_refined=pdu.number(keys.CFO),
         version=VERSION,
-        mode=MODE_LATENTS,
+        mode=pdu.integer(keys.MODE, MODE_LATENTS),
         **{key: pdu.integer(key) for key in _COUNTED},
         model_hash=pdu.integer(keys.MODEL_HASH),
         link_hash=pdu.integer(keys.LINK_HASH, 0),

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from semcom import keys
-from semcom.blocks.base import PduBlock, check, check_device, is_count, runs_of_pictures
+from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, runs_of_pictures
 from semcom.blocks.pdu import Pdu
 from semcom.codec import zoo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
-from semcom.modem.header import MODE_LATENTS
+from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, order_of
 from semcom.radio import load_link
 
 _HEADER_KEYS = (
@@ -25,6 +25,7 @@ _HEADER_KEYS = (
     keys.LATENT_COUNT,
     keys.MODEL_HASH,
 )
+_MODES = (MODE_LATENTS, *DIGITAL_MODES)
 _STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
 
 
@@ -42,7 +43,8 @@ class deepjscc_decoder(PduBlock):
     of RGB bytes with image_id, height, width, bursts_received, burst_count and snr_db.
 
     Args:
-        model: name in the zoo; bursts of another are counted and dropped.
+        model: name in the zoo; bursts of another, of codebooks that it does not have and of coded bits are counted and
+            dropped. Whether latents came analog or quantised, and how, is in the bursts' headers.
         profile: path of the link profile, for the modem's sizes; "": none.
         max_open: pictures under way at once; when one more begins, the oldest is decoded as far as it came.
         device: "cpu", "cuda", ...; on a GPU all pictures that are waiting go as one batch.
@@ -68,7 +70,12 @@ class deepjscc_decoder(PduBlock):
         self.device = device
         self._profile = load_link(profile).modem
         self._assembler = ImageAssembler(
-            self._profile, self.model.model_hash, self.model.codec.latent_count, max_open=int(max_open)
+            self._profile,
+            self.model.model_hash,
+            self.model.codec.latent_count,
+            max_open=int(max_open),
+            modes=_MODES,
+            digital_hashes=self.model.digital_hashes,
         )
 
     def warm_up(self) -> None:
@@ -81,7 +88,7 @@ class deepjscc_decoder(PduBlock):
     def prepare(self, pdu: Pdu) -> list["_Ready"]:
         fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
         header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
-        header.check(self._profile.max_latents_per_burst)
+        header.check(self._profile.max_latents_per_burst, _MODES)
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
             header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
@@ -96,15 +103,20 @@ class deepjscc_decoder(PduBlock):
         return [_Ready(image, {}) for image in images]
 
     def process(self, items: list["_Ready"]) -> list[tuple[str, Pdu]]:
-        groups = runs_of_pictures(items, lambda item: item.image.size)
+        kinds = runs(items, lambda item: _kind(item.image))
+        groups = [group for kind in kinds for group in runs_of_pictures(kind, lambda item: item.image.size)]
         return [message for group in groups for message in self._decode(group)]
 
     def _decode(self, ready: list["_Ready"]) -> list[tuple[str, Pdu]]:
         images = [item.image for item in ready]
         noise_var = torch.stack([image.noise_var for image in images]).to(self.device)
-        latents = torch.stack([image.latents for image in images]).to(self.device)
+        symbols = torch.stack([image.latents for image in images]).to(self.device)
+        size, mode = images[0].size, images[0].mode
+        latents, noise_var = self.model.latents_of(
+            symbols, noise_var, mode=mode, model_hash=images[0].model_hash, size=size
+        )
         decoded = self.model.codec.decode(
-            latents, equivalent_snr_db(noise_var), size=images[0].size, noise_var=noise_var
+            latents, equivalent_snr_db(noise_var), size=size, noise_var=noise_var
         )
         pixels = zoo.to_uint8(decoded).permute(0, 2, 3, 1).cpu()
         return [
@@ -119,6 +131,7 @@ class deepjscc_decoder(PduBlock):
                         keys.BURSTS_RECEIVED: image.bursts_received,
                         keys.BURST_COUNT: image.burst_count,
                         keys.SNR_DB: float(image.snr_db),
+                        keys.ORDER: order_of(image.mode),
                         **times,
                         keys.DECODED_S: time.monotonic(),
                     },
@@ -127,3 +140,8 @@ class deepjscc_decoder(PduBlock):
             )
             for (image, times), row in zip(ready, pixels, strict=True)
         ]
+
+
+def _kind(image: AssembledImage) -> tuple:
+    """What pictures must share for their symbols to be read in one call."""
+    return image.mode, image.model_hash, image.size, len(image.latents)

@@ -5,7 +5,8 @@
         ^                                                                                     |
         '-- done -- image_sink <- deepjscc_decoder <- pilot_snr_estimator <-------------------'
 
-``run`` is what the command line calls; ``semcom.link.simulate`` is the same without GNU Radio.
+Where the configuration names a modulation order, a ``latent_mapper`` stands before the modulator. ``run`` is what the
+command line calls; ``semcom.link.simulate`` is the same without GNU Radio.
 """
 
 import math
@@ -20,6 +21,7 @@ from gnuradio.filter import firdes
 from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.channel import fading
+from semcom.codec.digital import DigitalMode
 from semcom.link import LinkConfig, LinkResult, multipath_taps, result_of
 from semcom.pictures import Picture
 
@@ -59,6 +61,7 @@ class LoopbackFlowgraph(Flowgraph):
         self.encoder = blocks.deepjscc_encoder(
             config.model, snr_db=config.snr_db, device=device, threads=threads, batch=_MAX_IN_FLIGHT
         )
+        mapping = mapper_of(config.model, config.digital, device=device, threads=threads)
         self.modulator = blocks.burst_modulator(
             drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
         )
@@ -70,6 +73,7 @@ class LoopbackFlowgraph(Flowgraph):
         self.chain = [
             self.source,
             self.encoder,
+            *mapping,
             self.modulator,
             self.detector,
             self.demodulator,
@@ -80,8 +84,8 @@ class LoopbackFlowgraph(Flowgraph):
 
         self.air = make_channel(config)
         self.connect(self.modulator, *self.air, self.detector)
-        self.connect_pdus(self.source, self.encoder, self.modulator)
-        self.connect_pdus(self.detector, *self.chain[4:])
+        self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
+        self.connect_pdus(self.detector, self.demodulator, self.estimator, self.decoder, self.sink)
         self.msg_connect((self.sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
 
     def run_to_end(self, stall_s: float = STALL_S, on_tick: Callable[[], None] | None = None) -> float:
@@ -103,6 +107,17 @@ class LoopbackFlowgraph(Flowgraph):
             f"the flowgraph has not moved for {stall_s:g} s; '{silent.name()}' is the first block that waits "
             f"for input in vain. Counters: {lines}"
         )
+
+
+def mapper_of(model: str, digital: DigitalMode | None, **options) -> list:
+    """What stands between encoder and modulator: a latent mapper for a digital mode, nothing for analog latents.
+
+    Args:
+        options: of ``latent_mapper``.
+    """
+    if digital is None:
+        return []
+    return [blocks.latent_mapper(model, digital.order, digital.bits_per_latent, digital.codebook, **options)]
 
 
 def make_channel(config: LinkConfig) -> list:

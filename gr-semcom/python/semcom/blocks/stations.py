@@ -25,6 +25,8 @@ import torch
 from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_source import IDS
+from semcom.blocks.loopback import mapper_of
+from semcom.codec.digital import DigitalMode
 from semcom.files import append_json_line
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
@@ -133,7 +135,8 @@ class TransmitStation(Station):
 
     Args:
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
-        snr_db: Es/N0 to encode for while there is no fresh feedback.
+        snr_db: Es/N0 to encode for while there is no fresh feedback. digital: how latents are quantised and sent;
+            None: as they are.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class TransmitStation(Station):
         repeat: bool = False,
         rate: float = 0.0,
         snr_db: float = 10.0,
+        digital: DigitalMode | None = None,
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
@@ -158,6 +162,7 @@ class TransmitStation(Station):
         self.encoder = blocks.deepjscc_encoder(
             link.model, snr_db=snr_db, device=config.device, threads=config.threads, batch=1
         )
+        mapping = mapper_of(link.model, digital, device=config.device, threads=config.threads, batch=1)
         self.modulator = blocks.burst_modulator(
             profile=config.profile,
             gap_samples=link.gap_samples,
@@ -171,9 +176,9 @@ class TransmitStation(Station):
             on_sent=self._sent,
         )
         self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
-        self.chain = [self.source, self.encoder, self.modulator, self.radio]
+        self.chain = [self.source, self.encoder, *mapping, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
-        self.connect_pdus(self.source, self.encoder, self.modulator)
+        self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
         if config.feedback:
             self.feedback = blocks.feedback_receiver(config.feedback, **config.socket_options)
             self.msg_connect((self.feedback, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))

@@ -33,6 +33,7 @@ from semcom.modem import (
     Modem,
     estimate_snr,
 )
+from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES
 from semcom.radio import LinkProfile
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
@@ -54,8 +55,9 @@ class CapturedPicture:
     """One recorded picture.
 
     header: of its first burst that came. latents ``[k]`` complex64 (0: erased), noise_var ``[k]`` (inf: erased):
-    in the order of the codec. snr_db: mean of the live estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as
-    far as is known. pixels: the decoded picture; None: its model is not here, or it was not asked for.
+    in the order of the codec; of a digital mode (``header.order``) the symbols that carry them. snr_db: mean of the live
+    estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as far as is known. pixels: the decoded
+    picture; None: its model is not here, or it was not asked for.
     latents_equal, latents_known: bursts with the very latents of the live run, of those whose hash is known.
     """
 
@@ -131,7 +133,7 @@ class Replay:
                 continue
             known, equal = self._compare(burst, result)
             code = result.header.model_hash
-            if self._chosen is not None and code != self._chosen.model_hash:
+            if self._chosen is not None and code not in _hashes(self._chosen):
                 self.counters["bursts of another model"] += 1
                 continue
             if code not in assemblers:
@@ -181,6 +183,9 @@ class Replay:
         noted = next((b for b in bursts if b.note.image is not None), bursts[0])
         name, original = self._originals.find(noted.note, noted.received_s, image.size)
         model = self._model(header.model_hash) if self._decode else None
+        if header.mode == MODE_CODED:
+            self.counters["pictures of coded bits, which no model decodes"] += 1
+            model = None
         with _one_thread(), torch.inference_mode():
             pixels = decode_assembled(model, image) if model else None
         return CapturedPicture(
@@ -217,6 +222,8 @@ def dataset(
 ) -> Iterator[CapturedPicture]:
     """Recorded pictures as training wants them: received latents, noise variances, SNR and, if known, the original.
 
+    Pictures whose latents were not sent as they are, but quantised or coded, are left out.
+
     Args:
         path: a folder or a file of a recording. originals: folder of the pictures that were sent.
         sent_log: the transmitter's log, which says where they are.
@@ -224,7 +231,8 @@ def dataset(
     Raises:
         CaptureError: nothing there that can be used.
     """
-    yield from Replay(path, decode=False, originals=Originals(originals, sent_log))
+    replay = Replay(path, decode=False, originals=Originals(originals, sent_log))
+    yield from (picture for picture in replay if picture.header.mode == MODE_LATENTS)
 
 
 class _Pictures:
@@ -232,7 +240,9 @@ class _Pictures:
 
     def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
         count_of = model.codec.latent_count if model else None
-        self._assembler = ImageAssembler(modem.profile, code, count_of, max_open=_MAX_OPEN)
+        self._assembler = ImageAssembler(
+            modem.profile, code, count_of, max_open=_MAX_OPEN, modes=MODES, digital_hashes={code}
+        )
         self._open: dict[tuple, list] = {}
 
     @property
@@ -256,13 +266,18 @@ class _Pictures:
         return [self._close(image) for image in self._assembler.flush()]
 
     def _close(self, image: AssembledImage) -> tuple:
-        key = (image.image_id, *image.size, len(image.latents))
+        key = (image.mode, image.image_id, *image.size, len(image.latents))
         bursts, header, known, equal = self._open.pop(key)
         return image, bursts, header, known, equal
 
 
+def _hashes(model: zoo.LoadedModel) -> set[int]:
+    """What bursts of a model are named: analog ones, and digital ones by codebooks."""
+    return {model.model_hash, *model.digital_hashes}
+
+
 def _key(header: BurstHeader) -> tuple:
-    return (header.image_id, header.height, header.width, header.latent_count)
+    return (header.mode, header.image_id, header.height, header.width, header.latent_count)
 
 
 def _detected(burst: RecordedBurst) -> DetectedBurst:
@@ -293,7 +308,7 @@ def _model_of(code: int) -> zoo.LoadedModel | None:
     for name in zoo.names():
         try:
             card = zoo.card(name)
-            if card.anchor is None and card.model_hash == code:
+            if card.anchor is None and code in (card.model_hash, *card.digital_hashes):
                 return zoo.load(name)
         except ModelError:
             continue

@@ -20,6 +20,13 @@ def loopback(
     sro_ppm: options.SroPpm = 0.0,
     drop: options.Drop = 0.0,
     seed: options.Seed = 0,
+    order: options.Order = 0,
+    bits_per_latent: options.BitsPerLatent = 0,
+    codebook: options.CodebookName = options.Codebook.uniform,
+    scheme: options.SchemeName = options.Scheme.deepjscc,
+    mcs: options.McsName = "adaptive",
+    source: options.SourceName = None,
+    header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
     no_radio: options.NoRadio = False,
@@ -58,7 +65,10 @@ def loopback(
     from semcom.link import LinkConfig
 
     model = model or default_model()
-    zoo.load(model)
+    loaded = zoo.load(model)
+    if order:
+        loaded.codebook_set(codebook.value)
+    _check_users(users, order)
     listeners = _listeners(model, users, user_snr_db, seed, len(set(snr_db)))
     configs = [
         LinkConfig(
@@ -70,15 +80,48 @@ def loopback(
             drop=drop,
             seed=seed,
             sample_rate_hz=sample_rate,
+            order=order,
+            bits_per_latent=bits_per_latent,
+            codebook=codebook.value,
         )
         for snr in dict.fromkeys(snr_db)
     ]
+    if scheme is options.Scheme.separation:
+        configs = _separation(configs, mcs, source, header_bytes, users)
     radio = not no_radio
-    results = send(pictures, configs, user_sender(radio, listeners) if listeners else sender(radio))
+    results = send(
+        pictures, configs, user_sender(radio, listeners) if listeners else sender(radio, scheme.value)
+    )
     if out is not None:
         _write_pictures(out, pictures, results)
     table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
     give_json(json, as_rows(results), table)
+
+
+def _separation(configs: list, mcs: str, source, header_bytes: int, users: str | None) -> list:
+    """The same links with the separation scheme.
+
+    Raises:
+        ConfigError: an unknown scheme, several users, or quantised latents.
+    """
+    from semcom.errors import ConfigError
+    from semcom.separation import SeparationConfig, default_source
+
+    if users is not None or configs[0].order:
+        raise ConfigError("--scheme separation goes without --users and --order: those are for latents.")
+    chosen = source.value if source else default_source()
+    return [
+        SeparationConfig(**vars(config), mcs=mcs, source=chosen, header_bytes=header_bytes)
+        for config in configs
+    ]
+
+
+def _check_users(users: str | None, order: int) -> None:
+    """Raises ConfigError: several users take analog latents only."""
+    from semcom.errors import ConfigError
+
+    if users is not None and order:
+        raise ConfigError("--order goes without --users: several users are sent analog latents.")
 
 
 def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, runs: int) -> list:

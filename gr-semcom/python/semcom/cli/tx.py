@@ -24,6 +24,9 @@ def tx(
     snr_db: Annotated[
         float, typer.Option("--snr-db", min=-20, max=60, help="Es/N0 to encode for without feedback.")
     ] = 10.0,
+    order: options.Order = 0,
+    bits_per_latent: options.BitsPerLatent = 0,
+    codebook: options.CodebookName = options.Codebook.uniform,
     repeat: Annotated[bool, typer.Option("--repeat", help="Send the pictures over and over.")] = False,
     rate: Annotated[
         float, typer.Option("--rate", min=0, help="Pictures a second; 0: as fast as the air takes them.")
@@ -51,9 +54,18 @@ def tx(
     config = config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log)
 
     from semcom.blocks.stations import transmit
+    from semcom.codec.digital import mode_from
 
+    digital = mode_from(order, bits_per_latent, codebook.value)
     with status_line("sent") as tick:
         summary = transmit(
-            config, pictures, repeat=repeat, rate=rate, snr_db=snr_db, seconds=seconds, on_tick=tick
+            config,
+            pictures,
+            repeat=repeat,
+            rate=rate,
+            snr_db=snr_db,
+            digital=digital,
+            seconds=seconds,
+            on_tick=tick,
         )
     give_summary(json, summary, "sent")

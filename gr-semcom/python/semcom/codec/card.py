@@ -2,6 +2,7 @@
 """The model card: what a file of weights is, checked before anything of it is used."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,7 +14,7 @@ MODEL_HASH_BITS = 22
 _SHIPPED = Path(__file__).with_name(
     "weights"
 )  # their cards are checked by the tests, once: a schema takes 0.2 s
-OPTIONAL = ("anchor", "parent", "capture")
+OPTIONAL = ("anchor", "parent", "capture", "digital")
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,26 @@ class ModelCard:
     anchor: dict | None = None  # of a user decoder: name and weights_sha256 of the model that encodes
     parent: dict | None = None  # of a fine-tuned model: name and weights_sha256 of what it started from
     capture: dict | None = None  # of a model fine-tuned from the air: sha256 of the recordings, and more
+    digital: dict | None = (
+        None  # learned codebooks (codebooks_file, codebooks_sha256) and what is measured of them
+    )
     schema_version: int = field(default=1)
 
     @property
     def model_hash(self) -> int:
         """The first 22 bits of the sha256 of the weights that encode (a user's are its anchor's), as the air has it."""
-        sha256 = self.anchor["weights_sha256"] if self.anchor else self.weights_sha256
-        return int(sha256[:8], 16) >> (32 - MODEL_HASH_BITS)
+        return int(self.encoder_sha256[:8], 16) >> (32 - MODEL_HASH_BITS)
+
+    @property
+    def encoder_sha256(self) -> str:
+        """Of the weights that encode: its own; of a user's decoder its anchor's."""
+        return self.anchor["weights_sha256"] if self.anchor else self.weights_sha256
+
+    @property
+    def digital_hashes(self) -> list[int]:
+        """22 bits that name the weights that encode and codebooks, uniform ones first, as digital bursts carry them."""
+        learned = (self.digital or {}).get("codebooks_sha256")
+        return [digital_hash(self.encoder_sha256, sha256) for sha256 in ("uniform", learned) if sha256]
 
     @property
     def reference(self) -> dict:
@@ -65,6 +79,12 @@ class ModelCard:
         """
         check_card(self.to_dict(), str(path))
         Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def digital_hash(weights_sha256: str, codebooks_sha256: str) -> int:
+    """22 bits that name a codec and its codebooks, as headers of digital bursts carry them."""
+    digest = hashlib.sha256(f"{weights_sha256}{codebooks_sha256}".encode()).hexdigest()
+    return int(digest[:8], 16) >> (32 - MODEL_HASH_BITS)
 
 
 def check_card(values, source: str) -> None:

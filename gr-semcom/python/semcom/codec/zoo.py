@@ -6,7 +6,7 @@ A user decoder is a model too: its card names an anchor, whose encoder it decode
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from semcom.codec import digital
 from semcom.codec.base import Codec, Decoder
-from semcom.codec.card import ModelCard, read_card
+from semcom.codec.card import ModelCard, digital_hash, read_card
 from semcom.codec.paired import Paired
 from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder
 from semcom.errors import ImageError, ModelError
@@ -34,11 +35,51 @@ class LoadedModel:
     codec: Codec
     card: ModelCard
     sha256: str  # of the weights file; a user's own
+    #: codebooks of the model that encodes, by name: "uniform", and "learned" where its card names a file
+    codebooks: dict[str, digital.CodebookSet] = field(default_factory=dict)
 
     @property
     def model_hash(self) -> int:
         """22 bits of the sha256 of the weights that encode, as burst headers carry it; a user's are its anchor's."""
         return self.card.model_hash
+
+    @property
+    def digital_hashes(self) -> dict[int, digital.CodebookSet]:
+        """Codebooks by the 22 bits that headers of digital bursts carry."""
+        encoder = self.card.encoder_sha256
+        return {digital_hash(encoder, books.sha256): books for books in self.codebooks.values()}
+
+    def codebook_set(self, name: str) -> tuple[int, digital.CodebookSet]:
+        """The codebooks of that name and the hash that names codec and codebooks on the air.
+
+        Raises:
+            ModelError: the model has none of that name.
+        """
+        for code, books in self.digital_hashes.items():
+            if books.name == name:
+                return code, books
+        raise ModelError(
+            f"model '{self.card.name}' has no {name} codebooks: use uniform ones, or train them with "
+            f"`python -m semcom_training.codebooks {self.card.name}`."
+        )
+
+    def latents_of(self, symbols, noise_var, *, mode: int, model_hash: int, size: tuple[int, int]):
+        """What came of pictures ``[B, S]`` as latents and noise variances ``[B, k]``: analog as it is, digital demapped.
+
+        Args:
+            mode, model_hash: of their headers. size: (H, W) of the pictures.
+
+        Raises:
+            PduError: codebooks that this model does not have, or a number of symbols that does not fit.
+        """
+        return digital.latents_of(
+            symbols,
+            noise_var,
+            mode=mode,
+            model_hash=model_hash,
+            latent_count=self.codec.latent_count(*size),
+            books=self.digital_hashes,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -99,12 +140,14 @@ def load(name, device="cpu") -> LoadedModel:
     model_card = read_card(path)
     _check_kind(model_card)
     if model_card.anchor is None:
-        codec = _filled(build, path, model_card)
+        codec, books = _filled(build, path, model_card), _codebooks(path, model_card)
     else:
         anchor_path = _anchor_path(model_card, path.parent)
-        anchor = _filled(build, anchor_path, read_card(anchor_path))
+        anchor_card = read_card(anchor_path)
+        anchor, books = _filled(build, anchor_path, anchor_card), _codebooks(anchor_path, anchor_card)
         codec = Paired(anchor, _filled(build_decoder, path, model_card))
-    return LoadedModel(codec.requires_grad_(False).eval().to(device), model_card, model_card.weights_sha256)
+    codec = codec.requires_grad_(False).eval().to(device)
+    return LoadedModel(codec, model_card, model_card.weights_sha256, books)
 
 
 def anchors() -> list[str]:
@@ -199,6 +242,15 @@ def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
     module.load_state_dict(tensors, assign=True)
     module.snr_range_db = tuple(model_card.snr_range_db)
     return module
+
+
+def _codebooks(path: Path, model_card: ModelCard) -> dict[str, digital.CodebookSet]:
+    """Uniform codebooks, and the learned ones that the card names."""
+    books, named = {digital.UNIFORM: digital.uniform()}, model_card.digital or {}
+    if "codebooks_file" in named:
+        file = path.with_name(named["codebooks_file"])
+        books[digital.LEARNED] = digital.load(file, named["codebooks_sha256"], model_card.name)
+    return books
 
 
 def _tensors(file: Path, model_card: ModelCard) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ import torch
 
 from semcom.errors import ConfigError, HeaderError
 from semcom.modem import sequences
+from semcom.modulation import ORDERS
 
 VERSION = 2
 MODE_LATENTS = 0  # payload: one complex latent a subcarrier
@@ -26,7 +27,6 @@ DIGITAL_MODES = (
     5,
     6,
 )  # payload: labels of quantised latents, on a constellation of so many points:
-ORDERS = (2, 4, 8, 16, 64, 256)  # ... the order of each of DIGITAL_MODES
 MODE_CODED = 7  # payload: bits of a source and channel code (separation); model_hash names both
 MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED)
 MAX_BITS_PER_LATENT = 8

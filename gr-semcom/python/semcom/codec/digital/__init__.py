@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The digital semantic mode: latents quantised to codebook entries, their labels sent as PSK or QAM symbols.
+
+After DeepJSCC-Q (Tung, Kurka, Jankowski, Gündüz, arXiv:2206.08100): where a label has as many bits as a symbol,
+neighbouring entries are neighbouring points, and a symbol error costs little. Labels of another length go out as bits.
+"""
+
+from semcom.codec.digital.codebook import LEARNED, UNIFORM, Codebook, CodebookSet, load, save, uniform
+from semcom.codec.digital.mode import DigitalMode, latents_of, mode_from
+from semcom.codec.digital.payload import receive, send
+
+__all__ = [
+    "LEARNED",
+    "UNIFORM",
+    "Codebook",
+    "CodebookSet",
+    "DigitalMode",
+    "latents_of",
+    "load",
+    "mode_from",
+    "receive",
+    "save",
+    "send",
+    "uniform",
+]
