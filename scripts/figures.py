@@ -5,6 +5,7 @@
 .venv/bin/python scripts/figures.py air          # what the air demands, measured
 .venv/bin/python scripts/figures.py modem-cost --data KODAK_FOLDER   # PSNR through the flowgraph and without it
 .venv/bin/python scripts/figures.py models       # the table of models in the README, from their cards
+.venv/bin/python scripts/figures.py users        # the table of user decoders in docs/users.md, likewise
 .venv/bin/python scripts/figures.py speed        # the benchmarks of `make bench`
 .venv/bin/python scripts/figures.py memory       # 2,000 pictures through the flowgraph
 """
@@ -25,6 +26,8 @@ from semcom.channel.awgn import awgn
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.snr import cramer_rao_db, estimate_snr, fit_flat
 from semcom.modem.trials import fly, true_snr_db
+
+CARD_SNR_DB = (0, 1, 4, 7, 10, 13, 16, 20)  # shown of a card's table
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
@@ -234,30 +237,52 @@ def models() -> None:
     """The table of models in the README, from the model cards."""
     from semcom.codec import zoo
 
-    wanted = (0, 1, 4, 7, 10, 13, 16, 20)
     lines = [
-        "| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in wanted) + " |",
-        "|---" * (3 + len(wanted)) + "|",
+        "| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in CARD_SNR_DB) + " |",
+        "|---" * (3 + len(CARD_SNR_DB)) + "|",
     ]
-    for name in zoo.names():
+    for name in zoo.anchors():
         card = zoo.card(name)
         for table in card.measured:
-            psnr = dict(zip(table["snr_db"], table["psnr_db"], strict=True))
-            cells = " | ".join(f"{psnr[snr]:.2f}" for snr in wanted)
             lines.append(
-                f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images | {cells} |"
+                f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images "
+                f"| {_card_cells(table)} |"
             )
-    readme = FIGURES.parent.parent / "README.md"
-    head, rest = readme.read_text().split("<!-- models: scripts/figures.py models -->\n")
-    tail = rest.split("<!-- end of models -->")[1]
-    readme.write_text(
-        head
-        + "<!-- models: scripts/figures.py models -->\n"
-        + "\n".join(lines)
-        + "\n<!-- end of models -->"
-        + tail
-    )
-    print("\n".join(lines))
+    _put_between(FIGURES.parent.parent / "README.md", "models", lines)
+
+
+@app.command()
+def users() -> None:
+    """The table of user decoders and their anchor in docs/users.md, from the model cards."""
+    from semcom.codec import zoo
+
+    lines = [
+        "| decoder | steps | file | " + " | ".join(f"{snr} dB" for snr in CARD_SNR_DB) + " |",
+        "|---" * (3 + len(CARD_SNR_DB)) + "|",
+    ]
+    for anchor in (name for name in zoo.anchors() if zoo.users(name)):
+        for name in [anchor, *zoo.users(anchor).values()]:
+            card = zoo.card(name)
+            size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
+            shown = f"`{name}` (the anchor)" if name == anchor else f"`{name}`"
+            lines.append(
+                f"| {shown} | {card.budget['steps']} | {size:.1f} MB | {_card_cells(card.measured[0])} |"
+            )
+    _put_between(FIGURES.parent / "users.md", "users", lines)
+
+
+def _card_cells(table: dict) -> str:
+    psnr = dict(zip(table["snr_db"], table["psnr_db"], strict=True))
+    return " | ".join(f"{psnr[snr]:.2f}" for snr in CARD_SNR_DB)
+
+
+def _put_between(page: Path, command: str, lines: list[str]) -> None:
+    """Replaces what stands between the marks of a command in a page."""
+    begin, end = f"<!-- {command}: scripts/figures.py {command} -->\n", f"\n<!-- end of {command} -->"
+    head, rest = page.read_text().split(begin)
+    text = "\n".join(lines)
+    page.write_text(head + begin + text + end + rest.split(end)[1])
+    print(text)
 
 
 @app.command()
