@@ -35,6 +35,7 @@ __all__ = [
     "image_source",
     "image_view",
     "latent_mapper",
+    "modulation_adapter",
     "pilot_snr_estimator",
     "radio_sink",
     "radio_source",
