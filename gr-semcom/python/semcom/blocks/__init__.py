@@ -39,6 +39,8 @@ __all__ = [
     "pilot_snr_estimator",
     "radio_sink",
     "radio_source",
+    "separation_decoder",
+    "separation_encoder",
     "telemetry",
 ]
 

@@ -25,7 +25,6 @@ _HEADER_KEYS = (
     keys.LATENT_COUNT,
     keys.MODEL_HASH,
 )
-_MODES = (MODE_LATENTS, *DIGITAL_MODES)
 _STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
 
 
@@ -51,6 +50,8 @@ class deepjscc_decoder(PduBlock):
         threads, batch, max_queue: as in every block.
     """
 
+    modes: tuple[int, ...] = (MODE_LATENTS, *DIGITAL_MODES)  # of payload, read here
+
     def __init__(
         self,
         model: str = "cifar-1-12",
@@ -66,15 +67,18 @@ class deepjscc_decoder(PduBlock):
             max_open=(max_open, is_count(max_open), "a whole number of pictures, 1 or more"),
         )
         self.model = zoo.load(model, device=check_device("deepjscc_decoder", device))
-        super().__init__("deepjscc_decoder", threads=threads, batch=batch, max_queue=max_queue)
+        super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         self._profile = load_link(profile).modem
-        self._assembler = ImageAssembler(
+        self._assembler = self._make_assembler(int(max_open))
+
+    def _make_assembler(self, max_open: int) -> ImageAssembler:
+        return ImageAssembler(
             self._profile,
             self.model.model_hash,
             self.model.codec.latent_count,
-            max_open=int(max_open),
-            modes=_MODES,
+            max_open=max_open,
+            modes=self.modes,
             digital_hashes=self.model.digital_hashes,
         )
 
@@ -88,7 +92,7 @@ class deepjscc_decoder(PduBlock):
     def prepare(self, pdu: Pdu) -> list["_Ready"]:
         fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
         header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
-        header.check(self._profile.max_latents_per_burst, _MODES)
+        header.check(self._profile.max_latents_per_burst, self.modes)
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
             header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
@@ -119,27 +123,24 @@ class deepjscc_decoder(PduBlock):
             latents, equivalent_snr_db(noise_var), size=size, noise_var=noise_var
         )
         pixels = zoo.to_uint8(decoded).permute(0, 2, 3, 1).cpu()
-        return [
-            (
-                keys.PORT_OUT,
-                Pdu(
-                    {
-                        keys.IMAGE_ID: image.image_id,
-                        keys.HEIGHT: image.size[0],
-                        keys.WIDTH: image.size[1],
-                        keys.MODEL: self.model.card.name,
-                        keys.BURSTS_RECEIVED: image.bursts_received,
-                        keys.BURST_COUNT: image.burst_count,
-                        keys.SNR_DB: float(image.snr_db),
-                        keys.ORDER: order_of(image.mode),
-                        **times,
-                        keys.DECODED_S: time.monotonic(),
-                    },
-                    row.flatten(),
-                ),
-            )
-            for (image, times), row in zip(ready, pixels, strict=True)
-        ]
+        return [self._message(item, row) for item, row in zip(ready, pixels, strict=True)]
+
+    def _message(self, ready: "_Ready", pixels: torch.Tensor) -> tuple[str, Pdu]:
+        """A decoded picture, uint8 ``[H, W, 3]``, as it leaves."""
+        image = ready.image
+        meta = {
+            keys.IMAGE_ID: image.image_id,
+            keys.HEIGHT: image.size[0],
+            keys.WIDTH: image.size[1],
+            keys.MODEL: self.model.card.name,
+            keys.BURSTS_RECEIVED: image.bursts_received,
+            keys.BURST_COUNT: image.burst_count,
+            keys.SNR_DB: float(image.snr_db),
+            keys.ORDER: order_of(image.mode),
+            **ready.times,
+            keys.DECODED_S: time.monotonic(),
+        }
+        return keys.PORT_OUT, Pdu(meta, pixels.flatten())
 
 
 def _kind(image: AssembledImage) -> tuple:

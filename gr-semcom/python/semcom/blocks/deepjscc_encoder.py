@@ -45,7 +45,7 @@ class deepjscc_encoder(PduBlock):
         self._check_snr(snr_db)
         check("deepjscc_encoder", max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"))
         self.model = zoo.load(model, device=check_device("deepjscc_encoder", device))
-        super().__init__("deepjscc_encoder", threads=threads, batch=batch, max_queue=max_queue)
+        super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.snr_db, self.max_age_s, self.device = float(snr_db), float(max_age_s), device
         self._feedback: tuple[float, float] | None = None  # SNR in dB, time of arrival
         self._feedback_lock = threading.Lock()

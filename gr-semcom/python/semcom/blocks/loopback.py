@@ -5,6 +5,7 @@
         ^                                                                                     |
         '-- done -- image_sink <- deepjscc_decoder <- pilot_snr_estimator <-------------------'
 
+A ``SeparationConfig`` puts the digital rival's encoder and decoder in their places.
 Where the configuration names a modulation order, a ``latent_mapper`` stands before the modulator. ``run`` is what the
 command line calls; ``semcom.link.simulate`` is the same without GNU Radio.
 """
@@ -24,6 +25,7 @@ from semcom.channel import fading
 from semcom.codec.digital import DigitalMode
 from semcom.link import LinkConfig, LinkResult, multipath_taps, result_of
 from semcom.pictures import Picture
+from semcom.separation.link import SeparationConfig, mean_colour
 
 DOPPLER = 1e-6  # of the sample rate: Rayleigh fading that hardly changes within a burst (1 Hz at 1 Msample/s)
 STALL_S = 60.0
@@ -57,10 +59,8 @@ class LoopbackFlowgraph(Flowgraph):
         keep: int = 0,
     ):
         super().__init__("semcom loopback", catch_exceptions=True)
+        on_sent, self.encoder, self.decoder = _codec_of(config, on_sent, device, threads)
         self.source = blocks.image_source(pictures_in=pictures, max_in_flight=_MAX_IN_FLIGHT, on_sent=on_sent)
-        self.encoder = blocks.deepjscc_encoder(
-            config.model, snr_db=config.snr_db, device=device, threads=threads, batch=_MAX_IN_FLIGHT
-        )
         mapping = mapper_of(config.model, config.digital, device=device, threads=threads)
         self.modulator = blocks.burst_modulator(
             drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
@@ -68,7 +68,6 @@ class LoopbackFlowgraph(Flowgraph):
         self.detector = blocks.burst_detector(threads=threads)
         self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
         self.estimator = blocks.pilot_snr_estimator(threads=threads)
-        self.decoder = blocks.deepjscc_decoder(config.model, device=device, threads=threads)
         self.sink = blocks.image_sink(keep=keep, callback=on_picture)
         self.chain = [
             self.source,
@@ -107,6 +106,35 @@ class LoopbackFlowgraph(Flowgraph):
             f"the flowgraph has not moved for {stall_s:g} s; '{silent.name()}' is the first block that waits "
             f"for input in vain. Counters: {lines}"
         )
+
+
+def _codec_of(config: LinkConfig, on_sent, device: str, threads: int) -> tuple:
+    """The source's callback, the encoder and the decoder of a link: DeepJSCC's, or those of its digital rival."""
+    options = {"device": device, "threads": threads}
+    if not isinstance(config, SeparationConfig):
+        encoder = blocks.deepjscc_encoder(config.model, snr_db=config.snr_db, batch=_MAX_IN_FLIGHT, **options)
+        return on_sent, encoder, blocks.deepjscc_decoder(config.model, **options)
+    colours: dict[int, tuple[int, int, int]] = {}
+
+    def note_colour(image_id: int, picture: Picture) -> None:
+        colours[image_id] = tuple(mean_colour(picture.pixels)[0, 0].tolist())
+        if on_sent:
+            on_sent(image_id, picture)
+
+    encoder = blocks.separation_encoder(
+        config.model,
+        config.mcs,
+        config.source,
+        config.header_bytes,
+        snr_db=config.snr_db,
+        batch=_MAX_IN_FLIGHT,
+        **options,
+    )
+    return (
+        note_colour,
+        encoder,
+        blocks.separation_decoder(config.model, colour_of=colours.__getitem__, **options),
+    )
 
 
 def mapper_of(model: str, digital: DigitalMode | None, **options) -> list:

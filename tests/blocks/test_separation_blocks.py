@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+import pytest
+
+from semcom import blocks
+from semcom.blocks.loopback import run
+from semcom.errors import ConfigError, SemcomError
+from semcom.pictures import Picture, samples
+from semcom.separation import SeparationConfig, simulate
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return Picture("part", np.ascontiguousarray(samples()[1].pixels[::2, ::2][:96, :96]))
+
+
+def test_flowgraph_delivers_what_the_library_delivers(picture):
+    config = SeparationConfig("cifar-1-12", 18.0, mcs="16-3/4", source="jpeg")
+    (flown,), (computed,) = run([picture], config), simulate([picture], config)
+    assert computed.decoded and np.array_equal(flown.picture, computed.picture)
+    assert flown.rho == computed.rho and flown.overhead == pytest.approx(computed.overhead)
+
+
+def test_below_the_cliff_both_show_the_mean_colour(picture):
+    config = SeparationConfig("cifar-1-12", 5.0, mcs="64-3/4", source="jpeg")
+    (flown,), (computed,) = run([picture], config), simulate([picture], config)
+    assert not computed.decoded and np.array_equal(flown.picture, computed.picture)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mcs": "16-7/8"}, {"source": "bpg"}, {"header_bytes": -1}, {"header_bytes": 1.5}]
+)
+def test_impossible_parameters_are_refused(options):
+    with pytest.raises((ConfigError, SemcomError)):
+        blocks.separation_encoder("cifar-1-12", **options)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from semcom.cli.main import app
+from semcom.pictures import samples, write_png
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_png(tmp_path / "in" / "a.png", np.ascontiguousarray(samples()[0].pixels[::4, ::4][:48, :48]))
+    return tmp_path / "in"
+
+
+def said(result):
+    return " ".join(result.output.split())
+
+
+def test_compare_writes_its_four_files(folder, tmp_path):
+    out = tmp_path / "out"
+    options = [
+        "--model",
+        "cifar-1-12",
+        "--source",
+        "jpeg",
+        "--orders",
+        "",
+        "--mcs",
+        "16-3/4",
+        "--snr-db",
+        "20",
+    ]
+    result = run(app, ["compare", "--data", str(folder), "--out", str(out), *options])
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == [
+        "compare.csv",
+        "compare.md",
+        "compare.png",
+        "compare_strip.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--mcs", "16-9/10"], "no modulation and coding scheme '16-9/10'"),
+        (["--orders", "four"], "--orders takes numbers"),
+        (["--orders", "5"], "5"),
+        (["--strip", "3"], "only 1 pictures"),
+        (["--model", "cifar-1-13"], "cifar-1-13"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_sent(folder, tmp_path, options, words):
+    base = ["compare", "--data", str(folder), "--out", str(tmp_path / "out"), "--source", "jpeg"]
+    result = run(app, [*base, "--model", "cifar-1-12", *options])
+    assert result.exit_code == 2 and words in said(result)
+
+
+def test_loopback_by_separation(folder):
+    options = ["--model", "cifar-1-12", "--source", "jpeg", "--no-radio", "--snr-db", "25", "--mcs", "64-3/4"]
+    result = run(app, ["loopback", str(folder), "--scheme", "separation", *options, "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert '"decoded": true' in result.output and '"mcs": "64-3/4"' in result.output
+
+
+def test_separation_takes_no_order(folder):
+    result = run(
+        app, ["loopback", str(folder), "--model", "cifar-1-12", "--scheme", "separation", "--order", "4"]
+    )
+    assert result.exit_code == 2 and "--order" in said(result)

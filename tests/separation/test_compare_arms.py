@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import csv
+
+import numpy as np
+import pytest
+
+from semcom.link import LinkConfig
+from semcom.pictures import Picture, samples
+from semcom.separation import report
+from semcom.separation.compare import ANALOG, BARE, FILE, Score, arms, compare, lost_at
+
+
+def score(scheme, accounting, snr_db, psnr_db):
+    return Score(scheme, accounting, snr_db, 2, psnr_db, 0.1, None, 1.0, "", ())
+
+
+def test_the_crossing_lies_where_the_lines_meet():
+    scores = [score(ANALOG, "", snr, 20 + snr / 10) for snr in (0, 10, 20)]
+    scores += [score("separation, adaptive", BARE, snr, 18 + snr / 4) for snr in (0, 10, 20)]
+    assert lost_at(scores, BARE) == pytest.approx(20 / 1.5)
+    assert lost_at(scores, FILE) is None
+
+
+def test_never_lost_and_lost_from_the_start():
+    ours = [score(ANALOG, "", snr, 25.0) for snr in (0, 10)]
+    assert (
+        lost_at([*ours, *(score("separation, adaptive", BARE, snr, 24.0) for snr in (0, 10))], BARE) is None
+    )
+    assert lost_at([*ours, *(score("separation, adaptive", BARE, snr, 26.0) for snr in (0, 10))], BARE) == 0
+
+
+@pytest.fixture(scope="module")
+def scores():
+    pictures = [
+        Picture(f"{n}", np.ascontiguousarray(samples()[n].pixels[::4, ::4][:48, :48])) for n in range(2)
+    ]
+    chosen = arms(LinkConfig("cifar-1-12", 0.0), "jpeg", ["64-3/4"], bare_only=True)
+    return pictures, compare(pictures, [8.0, 24.0], chosen)
+
+
+def test_the_cliff_and_its_absence(scores):
+    by_key = {(s.scheme, s.snr_db): s for s in scores[1]}
+    assert by_key["separation, 64-3/4", 8.0].decoded == 0
+    assert by_key[ANALOG, 8.0].psnr_db > by_key["separation, 64-3/4", 8.0].psnr_db + 3
+    assert by_key[ANALOG, 24.0].decoded == 1 and by_key[ANALOG, 24.0].psnr_db > by_key[ANALOG, 8.0].psnr_db
+    bound = by_key["separation, at capacity", 24.0]
+    assert bound.psnr_db >= by_key["separation, adaptive", 24.0].psnr_db
+
+
+def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path):
+    pictures, rows = scores
+    page = report.write(tmp_path, "here", rows, pictures[0].pixels, 0, "cifar-1-12", "jpeg")
+    with (tmp_path / "here.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [float(line["psnr_db"]) for line in table] == pytest.approx([s.psnr_db for s in rows], abs=1e-4)
+    assert "Where DeepJSCC is lost to" in page and (tmp_path / "here.md").read_text() == page
+    assert (tmp_path / "here.png").stat().st_size > 10_000
+    assert (tmp_path / "here_strip.png").stat().st_size > 5_000
