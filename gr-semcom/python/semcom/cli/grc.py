@@ -18,7 +18,7 @@ def grc(
     flowgraph: Annotated[
         str | None,
         typer.Argument(
-            help="A .grc file, or the name of one of ours: loopback, tx_zmq, rx_zmq, tx_usrp, rx_usrp."
+            help="A .grc file, or the name of one of ours, such as loopback or rx_zmq (a wrong one lists them)."
         ),
     ] = None,
     compile_only: Annotated[
