@@ -19,6 +19,7 @@ from semcom_training.multiuser.experiment import SHIPPED, Experiment, load_exper
 from semcom_training.multiuser.measure import cosines, gradient_report
 from semcom_training.multiuser.schemes import SCHEMES, budget, plan
 from semcom_training.multiuser.system import Optimisers, System, learning_rate
+from semcom_training.multiuser.tables import late_gains
 
 TINY = {
     "name": "tiny",
@@ -292,7 +293,7 @@ def test_commands_make_every_figure(recipe, generated, tmp_path):
     assert "| iterative | 12 | 4 | 4 | 4 | 12 |" in runner.invoke(app, ["run", str(path), "--dry-run"]).output
     for arguments in (
         ["run", *common],
-        ["table", *drawn],
+        ["table", *drawn, "--seed", "2"],
         ["forgetting", *drawn],
         ["theory", *drawn, "--steps", "3", "--step-sizes", "0.001"],
     ):
@@ -304,8 +305,22 @@ def test_commands_make_every_figure(recipe, generated, tmp_path):
         assert {f"{name}.csv", f"{name}.png"} <= names
     assert {"schemes.md", "rayleigh.md", "rayleigh.csv", "forgetting.md", "theory.md"} <= names
     assert "| 26.08 | 28.25 |" in (figures / "rayleigh.md").read_text()
+    told = (figures / "schemes.md").read_text()
+    assert "## How near to done" in told and "seeds 2." in told
     cell = json.loads((tmp_path / "runs/tiny/iterative-2.json").read_text())
     assert all(0 < v < 60 for by_user in cell["psnr_db"]["div2k"].values() for v in by_user.values())
+
+
+def test_late_gains_are_those_of_a_users_own_epochs():
+    def entry(user, psnr):
+        return {"epoch": {"users": [user], "number": 0, "encoder": True}, "psnr_db": {"a": psnr}}
+
+    series = [{"epoch": None, "psnr_db": {"a": 5.0}}, *(entry("a", p) for p in (10.0, 12.0, 13.0, 13.5))]
+    cell = {"scheme": "two_stage", "seed": 1, "series": [*series, entry("b", 99.0)]}
+    assert late_gains([cell], "two_stage", "a") == [0.5] and late_gains([cell], "two_stage", "a", 0.5) == [
+        1.5
+    ]
+    assert late_gains([cell], "iterative", "a") == []
 
 
 def test_one_cell_can_be_run_apart(recipe, generated, tmp_path):

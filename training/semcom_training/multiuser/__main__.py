@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """python -m semcom_training.multiuser run|table|forgetting|theory EXPERIMENT.yaml"""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -110,15 +111,19 @@ def table(
     paper_name: Annotated[
         str, typer.Option(help="Of the table beside the paper's (Rayleigh only).")
     ] = "rayleigh",
+    seed: Annotated[list[int], typer.Option(help="Only this seed; may be repeated.")] = (),
 ) -> None:
     """PSNR by scheme, user and SNR over the seeds, and where the paper's ordering fails."""
     from semcom_training.multiuser.tables import write_paper_table, write_schemes
 
     cells = common.cells()
-    made_by = common.made_by("table", name, "schemes")
-    written = write_schemes(cells.experiment, cells.all(), figures, name, made_by)
-    if cells.experiment.channel == "rayleigh":
-        written += write_paper_table(cells.experiment, cells.all(), figures, paper_name, made_by)
+    made_by = common.made_by("table", name, "schemes") + "".join(f" --seed {one}" for one in seed)
+    found, asked = cells.all(seeds=seed), cells.experiment
+    if seed:
+        asked = dataclasses.replace(asked, seeds=list(seed))
+    written = write_schemes(asked, found, figures, name, made_by)
+    if asked.channel == "rayleigh":
+        written += write_paper_table(asked, found, figures, paper_name, made_by)
     _tell(written)
 
 

@@ -118,7 +118,9 @@ class Experiment:
         values = dataclasses.asdict(self)
         users = values["users"]
         # their order counts; cells from before there was a linear path stay what they are
-        values["users"] = [(u, {k: v for k, v in of.items() if k != "linear" or v}) for u, of in users.items()]
+        values["users"] = [
+            (u, {k: v for k, v in of.items() if k != "linear" or v}) for u, of in users.items()
+        ]
         for key in ("schemes", "seeds", "name"):
             del values[key]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -105,7 +105,8 @@ class Optimisers:
         self.system = system
         rate = system.experiment.learning_rate
         self.of = {
-            name: torch.optim.Adam(part.parameters(), lr=rate, fused=True) for name, part in system.parts().items()
+            name: torch.optim.Adam(part.parameters(), lr=rate, fused=True)
+            for name, part in system.parts().items()
         }
 
     def step(self, users: Sequence[str], batch: Batch, encoder: bool, rate: float) -> dict[str, float]:

@@ -63,6 +63,18 @@ def order_rows(experiment: Experiment, cells: Sequence[dict]) -> list[dict]:
     return rows
 
 
+def late_gains(cells: Sequence[dict], scheme: str, user: str, part: float = 0.25) -> list[float]:
+    """By how many dB a user got better over the last ``part`` of its epochs, by seed: how far from done it is.
+
+    On the watched pictures, at the end of the user's own epochs.
+    """
+    gains = []
+    for cell in sorted((c for c in cells if c["scheme"] == scheme), key=lambda c: c["seed"]):
+        own = [e["psnr_db"][user] for e in cell["series"] if e["epoch"] and user in e["epoch"]["users"]]
+        gains.append(own[-1] - own[max(0, len(own) - 1 - max(1, round(part * len(own))))])
+    return gains
+
+
 def write_schemes(
     experiment: Experiment, cells: Sequence[dict], folder, name: str, made_by: str
 ) -> list[Path]:
@@ -82,6 +94,13 @@ def write_schemes(
         f"![PSNR by user and scheme]({name}.png)",
         "## Where the paper's ordering holds",
         *_order_words(order),
+    ]
+    text += [
+        "## How near to done",
+        f"What the last quarter of a user's epochs still brought, in dB at {experiment.watch_snr_db:g} dB on "
+        f"{experiment.watch_images} pictures of {experiment.watch}, mean and sample deviation over the seeds; the "
+        "learning rate falls to zero by the end of each user's training, so some of it is that.",
+        _late_table(experiment, cells),
     ]
     text += [
         "## What each part was given",
@@ -167,6 +186,14 @@ def _psnr_table(experiment, rows, name) -> str:
             figures = [f"{r['psnr_db']:.2f} ± {r['spread_db']:.2f}" for r in some]
             lines.append([user, SCHEME_NAMES[scheme], *figures])
     return markdown_table(["user", "scheme", *(f"{snr:g} dB" for snr in experiment.snr_db)], lines)
+
+
+def _late_table(experiment, cells) -> str:
+    lines = []
+    for scheme in experiment.schemes:
+        found = (mean_and_spread(late_gains(cells, scheme, user)) for user in experiment.users)
+        lines.append([SCHEME_NAMES[scheme], *(f"{mean:+.2f} ± {spread:.2f}" for mean, spread in found)])
+    return markdown_table(["scheme", *experiment.users], lines)
 
 
 def _order_words(order: list[dict]) -> list[str]:
