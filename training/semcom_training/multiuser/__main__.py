@@ -117,7 +117,9 @@ def table(
     from semcom_training.multiuser.tables import write_paper_table, write_schemes
 
     cells = common.cells()
-    made_by = common.made_by("table", name, "schemes") + "".join(f" --seed {one}" for one in seed)
+    made_by = common.made_by("table", name, "schemes")
+    made_by += "" if paper_name == "rayleigh" else f" --paper-name {paper_name}"
+    made_by += "".join(f" --seed {one}" for one in seed)
     found, asked = cells.all(seeds=seed), cells.experiment
     if seed:
         asked = dataclasses.replace(asked, seeds=list(seed))
