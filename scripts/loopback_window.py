@@ -34,9 +34,9 @@ def compiled(folder: str):
 
 
 def picture(flowgraph, out: Path) -> None:
-    """Runs it, turns the SNR as a user would, and keeps what the window shows at the end."""
+    """Runs it, turns the SNR as a user would, and keeps what it shows once a picture of the last SNR is there."""
     from PyQt5.QtCore import QTimer
-    from PyQt5.QtWidgets import QApplication
+    from PyQt5.QtWidgets import QApplication, QDoubleSpinBox, QLabel
 
     application = QApplication(sys.argv[:1])
     top = flowgraph()
@@ -44,8 +44,18 @@ def picture(flowgraph, out: Path) -> None:
     top.start()
     top.show()
     for after_ms, snr_db in STEPS:
-        QTimer.singleShot(after_ms, lambda snr_db=snr_db: top.set_snr_db(snr_db))
-    QTimer.singleShot(SHOT_MS, lambda: (top.grab().save(str(out)), application.quit()))
+        turn = top._snr_db_win.findChild(QDoubleSpinBox).setValue
+        QTimer.singleShot(after_ms, lambda snr_db=snr_db, turn=turn: turn(snr_db))
+
+    def shoot() -> None:
+        shown = [label.text() for label in top.findChildren(QLabel)]
+        if any(f"SNR estimated {STEPS[-1][1]:.0f}" in text for text in shown):
+            top.grab().save(str(out))
+            application.quit()
+        else:  # a computer that is busy decodes late
+            QTimer.singleShot(100, shoot)
+
+    QTimer.singleShot(SHOT_MS, shoot)
     application.exec_()
     top.stop()
     top.wait()
