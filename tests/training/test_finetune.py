@@ -16,8 +16,16 @@ from semcom.codec.adapted import Adapted
 from semcom.codec.distortion import PayloadGrid
 from semcom.errors import ConfigError, ModelError
 from semcom.modem import Modem, ofdm
+from semcom.pictures import write_png
 from semcom.radio import LinkProfile
-from semcom_training.finetune import Options, finetune_pair, finetune_user, read_capture, split
+from semcom_training.finetune import (
+    Options,
+    finetune_pair,
+    finetune_user,
+    fresh_examples,
+    read_capture,
+    split,
+)
 from semcom_training.finetune.measuring import encode_again, fit_canceller
 from semcom_training.finetune.replayed import ReplayedChannel
 from semcom_training.finetune.users import decoder_of, tune_user
@@ -175,6 +183,25 @@ def test_a_pair_that_gains_is_a_codec_of_its_own(capture, tmp_path):
     loaded, parent = zoo.load(outcome.card), zoo.load(MODEL)
     assert loaded.model_hash != parent.model_hash and loaded.card.anchor is None
     assert loaded.card.parent == parent.card.reference
+
+
+def test_a_pair_can_learn_from_pictures_that_were_never_sent(capture, generated, tmp_path):
+    fresh = fresh_examples(generated / "pictures", capture, count=48)
+    assert len(fresh) == 48 and {e.size for e in fresh} == {(32, 32)}
+    options = replace(QUICK, steps=12, check_every=4, margin_db=0.0)
+    outcome = finetune_pair(MODEL, capture, tmp_path, options, fresh=fresh)
+    assert outcome.after_db >= outcome.before_db - 0.01
+    if outcome.card is not None:
+        assert "48 crops of pictures that were not captured" in zoo.card(outcome.card).training_data
+
+
+def test_what_was_captured_is_not_fresh(capture, tmp_path):
+    for example in capture.examples[:3]:
+        write_png(tmp_path / "same" / f"{example.name}.png", example.original.permute(1, 2, 0).numpy())
+    with pytest.raises(ConfigError, match="only pictures that were captured"):
+        fresh_examples(tmp_path / "same", capture)
+    with pytest.raises(ConfigError, match="there is no folder of pictures"):
+        fresh_examples(tmp_path / "absent", capture)
 
 
 def test_a_loss_that_is_no_number_names_step_and_pictures(capture):

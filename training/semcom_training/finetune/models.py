@@ -51,7 +51,6 @@ def stage(
         weights_file=file,
         weights_sha256=zoo.save_weights(codec, folder / file),
         weights_dtype="float16",
-        training_data=[f"capture {capture.sha256[:12]}"],
         recipe=dataclasses.asdict(options),
         seed=options.seed,
         budget={
@@ -68,7 +67,7 @@ def stage(
             "pictures": len(capture.examples),
             "skipped": dict(capture.skipped),
         },
-        **changes,
+        **({"training_data": [f"capture {capture.sha256[:12]}"]} | changes),
     )
     path = folder / f"{name}.json"
     card.write(path)

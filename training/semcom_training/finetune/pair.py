@@ -23,9 +23,17 @@ _SEED_DECIDES, _SEED_CHOOSES = 71, 72
 
 
 def tune_pair(
-    model: LoadedModel, capture: Capture, options: Options, progress: Callable[[str], None] | None = None
+    model: LoadedModel,
+    capture: Capture,
+    options: Options,
+    progress: Callable[[str], None] | None = None,
+    fresh: list[Example] | None = None,
 ) -> tuple[Codec, Tuned]:
     """Fine-tunes a copy of a whole codec; the encoder is told the mean of the SNRs that the receiver estimated.
+
+    Args:
+        fresh: other pictures to train on (``fresh.fresh_examples``); the channel is that of the captured ones, whose
+            few pictures a whole codec soon knows by heart. None: the captured ones.
 
     Raises:
         ModelError: a user decoder; its anchor is what can be tuned.
@@ -48,7 +56,7 @@ def tune_pair(
         generator = torch.Generator().manual_seed(_SEED_CHOOSES)
         return float(replayed_psnr_db(codec, choosing_channel, choosing, capture.snr_db, generator).mean())
 
-    return codec, loop.tune(codec, decode, training, choose, options, progress)
+    return codec, loop.tune(codec, decode, fresh or training, choose, options, progress)
 
 
 def replayed(

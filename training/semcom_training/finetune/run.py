@@ -8,7 +8,7 @@ from pathlib import Path
 from semcom import files
 from semcom.codec import zoo
 from semcom_training.finetune import models
-from semcom_training.finetune.captured import Capture, split
+from semcom_training.finetune.captured import Capture, Example, split
 from semcom_training.finetune.options import Options
 from semcom_training.finetune.pair import replayed, replayed_psnr_db, tune_pair
 from semcom_training.finetune.users import received_psnr_db, tune_user
@@ -63,23 +63,33 @@ def finetune_user(
 
 
 def finetune_pair(
-    model: str | Path, capture: Capture, out: str | Path, options: Options, progress: Progress = None
+    model: str | Path,
+    capture: Capture,
+    out: str | Path,
+    options: Options,
+    progress: Progress = None,
+    fresh: list[Example] | None = None,
 ) -> Outcome:
     """Fine-tunes encoder and decoder through the replayed channel; both ends must then load the new model.
 
     Old and new are compared over the channel of the held-out pictures, replayed with the same draws.
 
+    Args:
+        fresh: other pictures to train on, as in :func:`pair.tune_pair`.
+
     Raises:
         ModelError: a user decoder. OutputError, TrainingError: in words.
     """
     loaded, out = zoo.load(model), files.writable_folder(Path(out))
-    codec, tuned = tune_pair(loaded, capture, options, progress)
+    codec, tuned = tune_pair(loaded, capture, options, progress, fresh)
     _, held_out = split(capture.examples, options.held_out)
     channel = replayed(loaded, capture, held_out, options)
     before = replayed_psnr_db(loaded.codec, channel, held_out, capture.snr_db)
     name = f"{_stem(loaded.card)}-pair-{capture.sha256[:6]}"
+    other = f"{len(fresh or ())} crops of pictures that were not captured"
+    changes = {"training_data": [f"channel of capture {capture.sha256[:12]}", other]} if fresh else {}
     with models.staging_folder(model) as folder:
-        staged = models.stage(name, loaded.card, codec, capture, tuned, options, {}, Path(folder))
+        staged = models.stage(name, loaded.card, codec, capture, tuned, options, changes, Path(folder))
         after = replayed_psnr_db(zoo.load(staged).codec, channel, held_out, capture.snr_db)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "replayed")
 

@@ -27,6 +27,14 @@ def finetune(
     anchor: Annotated[
         bool, typer.Option("--anchor", help="Encoder and decoder together, through the replayed channel.")
     ] = False,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            "--pictures",
+            metavar="FOLDER",
+            help="With --anchor: other pictures to train on. [default: the captured ones]",
+        ),
+    ] = None,
     originals: Annotated[
         Path | None, typer.Option("--originals", metavar="FOLDER", help="The pictures that were sent.")
     ] = None,
@@ -66,6 +74,9 @@ def finetune(
             "--anchor tunes encoder and decoder; its users come after, on a capture of their own."
         )
 
+    if pictures is not None and not anchor:
+        raise ConfigError("--pictures is for --anchor: a decoder learns from pictures that were received.")
+
     import torch
 
     from semcom.radio.profile import load_link
@@ -89,8 +100,11 @@ def finetune(
     )
     for what, times in captured.skipped.items():
         mention(f"{what}: {times}")
-    tune = tuning.finetune_pair if anchor else tuning.finetune_user
-    outcomes = [tune(name, captured, out_folder, settings, mention) for name in names]
+    if anchor:
+        fresh = tuning.fresh_examples(pictures, captured, seed) if pictures is not None else None
+        outcomes = [tuning.finetune_pair(names[0], captured, out_folder, settings, mention, fresh)]
+    else:
+        outcomes = [tuning.finetune_user(name, captured, out_folder, settings, mention) for name in names]
     value = {
         "capture": captured.sha256,
         "pictures": len(captured.examples),
