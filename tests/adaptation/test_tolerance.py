@@ -11,7 +11,7 @@ from semcom.adaptation import tolerance as room
 from semcom.adaptation.closed_loop import crops
 from semcom.codec import zoo
 from semcom.errors import ConfigError, ModelError
-from semcom.modulation import ORDERS, ber, snr_for_ber
+from semcom.modulation import ORDERS, snr_for_ber
 from semcom.pictures import samples
 
 TABLE = room.Tolerance(

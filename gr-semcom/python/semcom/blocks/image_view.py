@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sent and the received picture side by side, in a Qt window."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from html import escape
 
 import numpy as np
@@ -15,13 +15,14 @@ from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 
 _KEPT = 32  # sent pictures that wait for their reception
+_HISTORY = 200
 
 
 class image_view(PduBlock):
     """Shows pictures as they arrive, the sent one beside each, with PSNR, estimated SNR and bursts received.
 
     Ports: ``in`` received pictures, ``sent`` pictures as the source emits them (both u8vector of RGB bytes
-    with image_id, height and width).
+    with image_id, height and width); ``history`` the PSNR in dB of the latest as an f32vector, for a time plot.
 
     Args:
         sent_title, received_title: what stands above the pictures.
@@ -29,9 +30,10 @@ class image_view(PduBlock):
     """
 
     def __init__(self, sent_title: str = "sent", received_title: str = "received", parent=None):
-        super().__init__("image_view", outputs=(), max_queue=8)
+        super().__init__("image_view", outputs=(keys.PORT_HISTORY,), max_queue=8)
         self.widget = _View(sent_title, received_title, parent)
         self._sent: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._history: deque[float] = deque(maxlen=_HISTORY)
         self.message_port_register_in(pmt.intern(keys.PORT_SENT))
         self.set_msg_handler(pmt.intern(keys.PORT_SENT), self.on_sent)
 
@@ -60,7 +62,10 @@ class image_view(PduBlock):
             sent, received, caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts)
         )
         self.count("pictures shown")
-        return []
+        if psnr_db is None:
+            return []
+        self._history.append(psnr_db)
+        return [(keys.PORT_HISTORY, Pdu({}, np.array(self._history, dtype=np.float32)))]
 
 
 def caption(psnr_db: float | None, snr_db: float, bursts_received: int, burst_count: int) -> str:

@@ -47,8 +47,8 @@ class modulation_adapter(Guarded, gr.basic_block):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
-        bits_per_latent: int = 6,
+        model: str = "photo-1-12",
+        bits_per_latent: int = 2,
         codebook: str = "uniform",
         loss_db: float = 0.0,
         channel: str = "awgn",
