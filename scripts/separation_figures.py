@@ -14,6 +14,8 @@ from typing import Annotated
 
 import torch
 import typer
+from matplotlib.figure import Figure
+from tables import FIGURES, write_table
 
 from semcom.modulation import map_bits, soft_demap
 from semcom.separation import mcs as schemes
@@ -25,6 +27,14 @@ LENGTHS = (256, 2048, 512)  # symbols a block
 STEP_DB = 0.25
 BATCH = 200
 ENOUGH_ERRORS = 60
+AT_RATE = 0.1
+NOTE = f"""\
+Es/N0 at a block error rate of {AT_RATE:g} (between points along straight lines, logarithmic), AWGN, noise power known.
+Ours: layered sum-product, at most 20 iterations, max-log demapping. Reference: Sionna 2.2, 20 flooding sum-product
+iterations, APP demapping, measured by `scripts/ldpc_reference.py` in an environment of its own. All points:
+[ldpc.csv](ldpc.csv).
+
+![block error rates](ldpc.png)"""
 app = typer.Typer(add_completion=False)
 
 
@@ -117,6 +127,68 @@ def write_thresholds(rows: list[list]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["mcs", "symbols", "snr_db_at_1e-2", "snr_db_at_1e-3"])
         writer.writerows(rows)
+
+
+@app.command()
+def waterfall(state: State = ROOT / "runs/separation/points.csv") -> None:
+    """Block error rates beside those of the other implementation, at its points (docs/figures/ldpc_reference.csv)."""
+    torch.set_num_threads(1)
+    points, rows = Points(state), []
+    with (FIGURES / "ldpc_reference.csv").open() as file:
+        for line in csv.DictReader(file):
+            symbols, snr_db, blocks = int(line["symbols"]), float(line["snr_db"]), int(line["blocks"])
+            done, errors = points.rate(schemes.named(line["mcs"]), symbols, snr_db, max(blocks, 600))
+            theirs = int(line["errors"]) / blocks
+            rows.append([line["mcs"], symbols, snr_db, done, errors / done, blocks, theirs])
+    with (FIGURES / "ldpc.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["mcs", "symbols", "snr_db", "blocks", "bler", "reference_blocks", "reference_bler"])
+        writer.writerows([*row[:4], f"{row[4]:.5f}", row[5], f"{row[6]:.5f}"] for row in rows)
+    draw(rows)
+    table = []
+    for mcs, symbols in dict.fromkeys((row[0], row[1]) for row in rows):
+        some = [row for row in rows if (row[0], row[1]) == (mcs, symbols)]
+        ours = snr_at([(row[2], row[4]) for row in some], AT_RATE)
+        theirs = snr_at([(row[2], row[6]) for row in some], AT_RATE)
+        ideal_db = 10 * math.log10(2 ** schemes.named(mcs).efficiency - 1)
+        table.append([mcs, symbols, ours, theirs, ours - theirs, ours - ideal_db])
+    write_table(
+        "ldpc",
+        "Waterfall of the 5G LDPC code",
+        f"{COMMAND} waterfall",
+        ["scheme", "symbols", "Es/N0 dB", "reference dB", "difference dB", "to capacity dB"],
+        table,
+        NOTE,
+    )
+
+
+def snr_at(points: list[tuple[float, float]], rate: float) -> float:
+    """Where (SNR in dB, block error rate) crosses ``rate``; NaN if it does not."""
+    for (left_db, above), (right_db, below) in zip(points, points[1:], strict=False):
+        if above >= rate > below:
+            above, below = math.log(above), math.log(max(below, 1e-4))
+            return left_db + (right_db - left_db) * (above - math.log(rate)) / (above - below)
+    return math.nan
+
+
+def draw(rows: list[list]) -> None:
+    figure = Figure(figsize=(8, 4.8), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    for number, key in enumerate(dict.fromkeys((row[0], row[1]) for row in rows)):
+        some = [row for row in rows if (row[0], row[1]) == key]
+        for column, style, name in ((4, "o-", "ours"), (6, "x--", "Sionna")):
+            axes.semilogy(
+                [row[2] for row in some],
+                [row[column] or math.nan for row in some],
+                style,
+                color=f"C{number}",
+                label=f"{key[0]}, {key[1]} symbols, {name}",
+            )
+    axes.set_xlabel("Es/N0 in dB")
+    axes.set_ylabel("block error rate")
+    axes.grid(alpha=0.3, which="both")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=8, loc="outside right upper")
+    figure.savefig(FIGURES / "ldpc.png")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ run = CliRunner().invoke
 
 @pytest.fixture
 def folder(tmp_path):
-    write_png(tmp_path / "in" / "a.png", np.ascontiguousarray(samples()[0].pixels[::4, ::4][:48, :48]))
+    write_png(tmp_path / "in" / "a.png", np.ascontiguousarray(samples()[0].pixels[::2, ::2][:96, :96]))
     return tmp_path / "in"
 
 
