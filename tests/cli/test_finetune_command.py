@@ -46,6 +46,7 @@ def test_a_better_model_is_written_and_told(folder, tmp_path):
         (("--model", MODEL, "--users", "attention"), "ships without a user 'attention'"),
         (("--model", MODEL, "--users", "photo-1-12"), "its anchor is another"),
         (("--model", MODEL, "--users", MODEL, "--anchor"), "--anchor tunes encoder and decoder"),
+        (("--model", MODEL, "--pictures", "."), "--pictures is for --anchor"),
     ],
 )
 def test_mistakes_are_told_in_words(folder, tmp_path, arguments, words):
