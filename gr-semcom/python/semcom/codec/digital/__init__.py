@@ -6,7 +6,7 @@ neighbouring entries are neighbouring points, and a symbol error costs little. L
 """
 
 from semcom.codec.digital.codebook import LEARNED, UNIFORM, Codebook, CodebookSet, load, save, uniform
-from semcom.codec.digital.mode import DigitalMode, latents_of, mode_from
+from semcom.codec.digital.mode import DigitalMode, latents_of, mode_from, over
 from semcom.codec.digital.payload import receive, send
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "latents_of",
     "load",
     "mode_from",
+    "over",
     "receive",
     "save",
     "send",

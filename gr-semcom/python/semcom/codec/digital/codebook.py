@@ -8,7 +8,6 @@ share it), 2 for the others.
 
 import functools
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +149,7 @@ def save(books: dict[int, Codebook], path) -> str:
     tensors = {}
     for bits, book in books.items():
         tensors |= {f"{bits}.{name}": getattr(book, name).detach().cpu().contiguous() for name in _TABLES}
+        tensors[f"{bits}.gain"] = torch.tensor([book.gain])
     blob = save_safetensors(tensors)
     Path(path).write_bytes(blob)
     return hashlib.sha256(blob).hexdigest()
@@ -185,14 +185,15 @@ def _checked(bits: int, stored: dict, source: str) -> Codebook:
     if bits not in BITS_PER_LATENT:
         raise ModelError(f"{source} holds codebooks of {bits} bits, which no header can name.")
     rows, dimensions = alphabet(bits).shape
-    shapes = dict(zip(_TABLES, ([rows, dimensions], [rows, dimensions], [rows], [rows]), strict=True))
+    wide = [rows, dimensions]
+    shapes = dict(zip((*_TABLES, "gain"), (wide, wide, [rows], [rows], [1]), strict=True))
     tables = {}
     for name, shape in shapes.items():
         table = stored.get(f"{bits}.{name}")
         if table is None or list(table.shape) != shape or not bool(torch.isfinite(table).all()):
             raise ModelError(f"{source}: '{bits}.{name}' should be a table {shape} of numbers.")
         tables[name] = table.float()
-    gain = float(gain_of(bits, tables["log_prior"].softmax(0)))
-    if not math.isfinite(gain):
-        raise ModelError(f"{source}: the codebook of {bits} bits sends no power.")
+    gain = float(tables.pop("gain"))
+    if gain <= 0:
+        raise ModelError(f"{source}: '{bits}.gain' is {gain}: symbols would have no power.")
     return Codebook(bits, **tables, gain=gain)

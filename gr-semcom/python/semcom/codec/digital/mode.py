@@ -65,6 +65,24 @@ def mode_from(order: int, bits_per_latent: int = 0, codebook: str = UNIFORM) -> 
     return None
 
 
+def over(channel, mode: DigitalMode, books: CodebookSet):
+    """A symbol channel seen through a digital mode, for ``codec.evaluate`` and training.
+
+    Args:
+        channel: ``(symbols [B, S], snr_db, generator) -> (received, noise_var)``, see ``semcom.channel.symbols``.
+
+    Returns:
+        ``(latents [B, k], snr_db, generator) -> (latents, noise_var)`` as a decoder takes them.
+    """
+
+    def carry(latents, snr_db, generator=None):
+        received, noise_var = channel(mode.send(latents, books), snr_db, generator)
+        book = books.of(mode.bits_per_latent).to(latents.device)
+        return payload.receive(received, noise_var, latents.shape[1], mode.order, book)
+
+    return carry
+
+
 def latents_of(
     symbols: torch.Tensor,
     noise_var: torch.Tensor,

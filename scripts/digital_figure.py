@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quantised latents against analog ones: PSNR over SNR at every order, uniform and learned codebooks.
+
+.venv/bin/python scripts/digital_figure.py --data FOLDER      # docs/figures/digital.{csv,png,md}
+
+What is measured is kept below runs/digital and not measured again, until a codec or its codebooks change.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from matplotlib.figure import Figure
+from tables import FIGURES, write_table
+
+from semcom.channel.symbols import symbol_channel
+from semcom.codec import zoo
+from semcom.codec.digital import DigitalMode, over
+from semcom.codec.evaluate import evaluate, summarise
+from semcom.modulation import ORDERS, constellation
+from semcom.pictures import list_pictures, read_picture
+from semcom_training.data import data_root, load_cifar10
+
+COMMAND = "scripts/digital_figure.py --data FOLDER"
+CIFAR, KODAK = "CIFAR-10, cifar-1-12", "Kodak, photo-1-12"
+SNR_DB = [0, 5, 10, 15, 20]
+COLOURS = ["#8a8a8a", "#c8553d", "#e9a23b", "#7a9e3b", "#1f6f8b", "#5b3d8b"]
+_NOTE = """\
+AWGN behind a perfect modem, one latent a symbol (rho = 1/12 always), frozen codecs: only codebooks differ. Mean PSNR
+in dB of {cifar} CIFAR-10 test images and {kodak} Kodak images, the same noise for every row; in brackets the difference
+from analog latents. Learned codebooks: `python -m semcom_training.codebooks`, on the codec's own training pictures."""
+
+
+def measured(model, images, what: str, snr_db: float, channel, keep: Path) -> float:
+    """Mean PSNR in dB; taken from ``keep`` where it has been measured with this codec and these codebooks."""
+    key = json.dumps([what, model.sha256[:12], len(images), snr_db])
+    known = dict(json.loads(line) for line in keep.read_text().splitlines()) if keep.is_file() else {}
+    if key not in known:
+        rows = evaluate(model, images, snr_db, channel=channel, with_ms_ssim=False)
+        known[key] = summarise(rows)[0]["psnr_db"]
+        with keep.open("a") as out:
+            out.write(json.dumps([key, known[key]]) + "\n")
+    return known[key]
+
+
+def sweep(name: str, model, images, snrs: list, orders: tuple, keep: Path) -> list[dict]:
+    """One row for analog latents and one for each codebook and order at each SNR."""
+    awgn = symbol_channel("awgn")
+    rows = []
+    for snr_db in snrs:
+        analog = measured(model, images, f"{name} analog", snr_db, awgn, keep)
+        rows.append({"set": name, "codebook": "", "order": 0, "snr_db": snr_db, "psnr_db": analog})
+        for codebook, books in model.codebooks.items():
+            for order in orders:
+                channel = over(awgn, DigitalMode(order, 0, codebook), books)
+                psnr = measured(model, images, f"{name} {books.sha256[:12]} {order}", snr_db, channel, keep)
+                row = {"set": name, "codebook": codebook, "order": order, "snr_db": snr_db, "psnr_db": psnr}
+                rows.append(row | {"from_analog_db": psnr - analog})
+    return [row | {"images": len(images)} for row in rows]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder that holds cifar10 and kodak.")],
+    out: Path = Path("runs/digital"),
+    cifar: int = 500,
+    kodak: int = 24,
+    kodak_orders: str = "16,64,256",
+) -> None:
+    """Measures what is missing and writes the figure."""
+    torch.set_num_threads(1)
+    root = data_root(data)
+    out.mkdir(parents=True, exist_ok=True)
+    keep = out / "measured.jsonl"
+    few = tuple(int(order) for order in kodak_orders.split(","))
+    tests = [(str(n), x) for n, x in enumerate(load_cifar10(root / "cifar10", "test")[:cifar])]
+    rows = sweep(CIFAR, zoo.load("cifar-1-12"), tests, SNR_DB, ORDERS, keep)
+    photos = [(path.name, read_picture(path).pixels) for path in list_pictures(root / "kodak")[:kodak]]
+    rows += sweep(KODAK, zoo.load("photo-1-12"), photos, [10], few, keep)
+    write(rows, _NOTE.format(cifar=len(tests), kodak=len(photos)))
+    draw(rows)
+
+
+def write(rows: list[dict], note: str) -> None:
+    with (FIGURES / "digital.csv").open("w", newline="") as file:
+        fields = ["set", "images", "codebook", "order", "snr_db", "psnr_db", "from_analog_db"]
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows(
+            {key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}
+            for row in rows
+        )
+    columns = [f"CIFAR, {snr} dB" for snr in SNR_DB] + ["Kodak, 10 dB"]
+    places = [(CIFAR, snr) for snr in SNR_DB] + [(KODAK, 10)]
+    kinds = dict.fromkeys((row["codebook"], row["order"]) for row in rows)
+    table = [[words(*kind), *(cell(rows, kind, *place) for place in places)] for kind in kinds]
+    write_table("digital", "Digital latents", COMMAND, ["latents", *columns], table, note)
+
+
+def words(codebook: str, order: int) -> str:
+    return f"{constellation(order).name}, {codebook}" if order else "analog"
+
+
+def cell(rows: list[dict], kind: tuple, name: str, snr_db: float) -> str:
+    for row in rows:
+        if (row["codebook"], row["order"], row["set"], row["snr_db"]) == (*kind, name, snr_db):
+            off = f" ({row['from_analog_db']:+.2f})" if "from_analog_db" in row else ""
+            return f"{row['psnr_db']:.2f}{off}"
+    return ""
+
+
+def draw(rows: list[dict]) -> None:
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    some = [row for row in rows if row["set"] == CIFAR]
+
+    def line(codebook, order, **style):
+        points = [
+            (r["snr_db"], r["psnr_db"]) for r in some if (r["codebook"], r["order"]) == (codebook, order)
+        ]
+        axes.plot(*zip(*points), marker="o", markersize=3, **style)
+
+    line("", 0, color="black", linewidth=2, label="analog")
+    for order, colour in zip(ORDERS[::-1], COLOURS[::-1]):
+        line("uniform", order, color=colour, linestyle="--", label=f"{constellation(order).name}, uniform")
+        if any(row["codebook"] == "learned" for row in some):
+            line("learned", order, color=colour, label=f"{constellation(order).name}, learned")
+    axes.set(
+        xlabel="SNR (Es/N0), dB",
+        ylabel="PSNR, dB",
+        title="CIFAR-10, rho = 1/12: quantised and analog latents",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(FIGURES / "digital.png", dpi=120)
+
+
+if __name__ == "__main__":
+    typer.run(main)
