@@ -8,6 +8,7 @@ from pathlib import Path
 from semcom import settings
 from semcom.errors import ConfigError
 from semcom_training.channels import Channel, channel
+from semcom_training.digital import random_orders
 from semcom_training.losses import check_loss
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -48,6 +49,9 @@ class Recipe:
     loss: str | dict = "log-mse"  # log-mse (mean PSNR) | mse | ms-ssim | lpips, or {mse: 0.8, ms-ssim: 0.2}
     loss_floor: float = 3e-5  # error below which log-mse stops caring
     channel: str | dict = "awgn"  # of semcom_training.channels, or {name: modem, delay_samples: 8, ...}
+    orders: list = dataclasses.field(
+        default_factory=list
+    )  # one drawn a batch, 0: analog; empty: analog always
     snr_db: list[float] = dataclasses.field(
         default_factory=list
     )  # one of these an image; empty: the range below
@@ -73,7 +77,8 @@ class Recipe:
     def make_channel(self) -> Channel:
         """What is between encoder and decoder. Raises ConfigError for a channel or options that do not exist."""
         options = {"name": self.channel} if isinstance(self.channel, str) else dict(self.channel)
-        return channel(options.pop("name", None), self.uneven_fraction, **options)
+        send = channel(options.pop("name", None), self.uneven_fraction, **options)
+        return random_orders(send, self.orders) if self.orders else send
 
     def fixed(self) -> dict:
         """The fields that must not change between the parts of one training."""
