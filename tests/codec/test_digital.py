@@ -16,7 +16,7 @@ from semcom.errors import ConfigError, ModelError, PduError
 from semcom.link import LinkConfig, simulate
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.modulation import ORDERS, constellation
-from semcom.pictures import Picture
+from semcom.pictures import Picture, samples
 
 K = 768
 
@@ -197,19 +197,15 @@ def test_codebooks_that_are_missing_altered_or_broken_are_refused(tmp_path):
         zoo.load(path)
 
 
-@pytest.mark.parametrize("name", ("cifar-1-12", "photo-1-12"))
-def test_shipped_codebooks_of_every_width_beat_uniform_ones_on_a_packaged_picture(name):
-    from semcom.pictures import samples
-
+@pytest.mark.parametrize("name, widths", [("cifar-1-12", (1, 2, 3)), ("photo-1-12", BITS_PER_LATENT)])
+def test_shipped_codebooks_beat_uniform_ones_on_a_packaged_picture(name, widths):
+    """On small pictures those of 4 bits and more do not; docs/figures/digital.md has the figures."""
     model = zoo.load(name)
-    if "learned" not in model.codebooks:
-        pytest.skip(f"{name} ships no learned codebooks")
     pixels = [("sample", samples()[0].pixels[:128, :128])]
     psnr = {}
     for codebook, books in model.codebooks.items():
-        for bits in BITS_PER_LATENT:
+        for bits in widths:
             channel = over(symbol_channel("awgn"), DigitalMode(2**bits, 0, codebook), books)
             rows = summarise(evaluate(model, pixels, 10.0, channel=channel, with_ms_ssim=False))
             psnr[codebook, bits] = rows[0]["psnr_db"]
-    gains = [psnr["learned", bits] - psnr["uniform", bits] for bits in BITS_PER_LATENT]
-    assert sum(gains) / len(gains) > 0 and min(gains) > -0.3
+    assert all(psnr["learned", bits] > psnr["uniform", bits] for bits in widths)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quantised latents recorded off the air: replayed to the same bits and the same pictures."""
+
+import numpy as np
+import pytest
+import torch
+
+from semcom import keys
+from semcom.blocks.capture_recorder import _read
+from semcom.blocks.pdu import Pdu
+from semcom.capture.replaying import _model_of, _Pictures
+from semcom.codec import zoo
+from semcom.codec.digital import DigitalMode
+from semcom.link import decode_assembled
+from semcom.modem import Modem, StreamDetector
+from semcom.modem.header import DIGITAL_MODES
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_notes_name_the_mode_and_replay_finds_model_and_picture():
+    model, modem, mode = zoo.load("cifar-1-12"), Modem(), DigitalMode(64)
+    code, books = model.codebook_set("uniform")
+    pixels = np.full((32, 32, 3), 128, np.uint8)
+    pixels[8:20, 10:30] = (200, 40, 90)
+    symbols = mode.send(model.encode_image(pixels, 20.0)[None], books)
+    bursts = modem.modulate(symbols, image_id=[7], size=(32, 32), model_hash=code, mode=mode.header_mode)[0]
+    detector = StreamDetector(modem)
+    line = torch.nn.functional.pad(bursts, (600, 9000)).flatten()
+    (result,) = modem.demodulate(detector.push(line) + detector.flush())
+    header = result.header
+    assert header.mode == 5 and header.order == 64 and header.mode in DIGITAL_MODES
+
+    meta = {
+        name: getattr(header, name) for name in ("image_id", "burst_index", "burst_count", "height", "width")
+    }
+    meta |= {keys.LATENT_COUNT: header.latent_count, keys.MODE: header.mode, keys.MODEL_HASH: code}
+    meta |= {keys.SAMPLE_OFFSET: 600, keys.CFO: 0.0, keys.SNR_DB: 40.0}
+    assert _read(Pdu(meta, result.latents.numpy())).mode == 5
+
+    found = _model_of(code)
+    assert found.card.name == "cifar-1-12"
+    assert found.model_hash != code
+    pictures = _Pictures(modem, found, code)
+    ((image, *_),) = pictures.add(None, result, 40.0, 0, 0)
+    again = decode_assembled(found, image)
+    assert np.abs(again.astype(int) - pixels).mean() < 12
