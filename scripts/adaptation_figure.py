@@ -211,7 +211,7 @@ def main(
     bits_per_latent: int = 2,
     loss_db: float = 1.0,
     pictures: int = 200,
-    side: int = 96,
+    side: int = 64,
     sample: int = 500,
     fixed_sample: int = 120,
 ) -> None:

@@ -124,3 +124,12 @@ def test_a_missing_or_broken_table_names_the_cure(tiny_model):
     ):
         with pytest.raises(ModelError, match="is broken"):
             room.tolerance_of(dataclasses.replace(card, digital={"tolerance": [broken]}), 4)
+
+
+def test_the_rates_of_shipped_cards_are_of_some_use():
+    cards = [zoo.card(name) for name in zoo.names()]
+    tables = [(card, entry) for card in cards for entry in (card.digital or {}).get("tolerance", [])]
+    assert tables, "no shipped card has a table"
+    for card, entry in tables:
+        table = room.tolerance_of(card, entry["bits_per_latent"], entry["codebook"], entry["loss_db"])
+        assert all(1e-5 < rate < 0.2 for rate in table.max_ber.values())

@@ -40,7 +40,7 @@ def tolerance(
     ] = 300,
     side: Annotated[
         int, typer.Option("--side", min=8, max=1024, help="Photographs are cropped to such squares.")
-    ] = 128,
+    ] = 64,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Leave out files whose names begin so.")
     ] = None,
@@ -50,6 +50,7 @@ def tolerance(
     seed: options.Seed = 0,
 ) -> None:
     """Measure how many wrong bits a model bears at each modulation order: what the modulation adapter keeps to."""
+    import torch
     from rich.table import Table
 
     from semcom.adaptation.tolerance import DigitalTrial, measure, store
@@ -61,6 +62,7 @@ def tolerance(
 
     if out is not None:
         writable_file(out)
+    torch.set_num_threads(1)
     loaded = zoo.load(model)
     trial = DigitalTrial(loaded, _read(data, pictures, side, exclude or [], seed), bits_per_latent, codebook)
     with progress_bar() as bar:
