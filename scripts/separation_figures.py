@@ -137,7 +137,7 @@ def waterfall(state: State = ROOT / "runs/separation/points.csv") -> None:
     with (FIGURES / "ldpc_reference.csv").open() as file:
         for line in csv.DictReader(file):
             symbols, snr_db, blocks = int(line["symbols"]), float(line["snr_db"]), int(line["blocks"])
-            done, errors = points.rate(schemes.named(line["mcs"]), symbols, snr_db, max(blocks, 600))
+            done, errors = points.rate(schemes.named(line["mcs"]), symbols, snr_db, blocks)
             theirs = int(line["errors"]) / blocks
             rows.append([line["mcs"], symbols, snr_db, done, errors / done, blocks, theirs])
     with (FIGURES / "ldpc.csv").open("w", newline="") as file:
