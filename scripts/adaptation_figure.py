@@ -190,7 +190,7 @@ def draw(arms: list[Arm], table: Tolerance) -> None:
     loss_axis.axhline(table.loss_db, color="black", lw=0.8)
     loss_axis.set(ylabel="PSNR lost (dB)", xlabel="time (s)", xlim=(0, TRACE_S))
     loss_axis.set_title(f"Each picture's loss; {table.loss_db:g} dB is stated", fontsize=10)
-    loss_axis.legend(frameon=False)
+    loss_axis.legend(frameon=False, loc="lower right")
     names = [arm.name for arm in arms]
     colours = ["#1f6f8b"] + ["#c9d1d9"] * (len(arms) - 1)
     bars = bar_axis.bar(names, [arm.delivered for arm in arms], color=colours)
