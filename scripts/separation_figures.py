@@ -148,7 +148,9 @@ def waterfall(state: State = ROOT / "runs/separation/points.csv") -> None:
     table = []
     for mcs, symbols in dict.fromkeys((row[0], row[1]) for row in rows):
         some = [row for row in rows if (row[0], row[1]) == (mcs, symbols)]
-        ours = snr_at([(row[2], row[4]) for row in some], AT_RATE)
+        low_db = some[0][2] - 0.5  # ours may begin to work before the first point of the reference
+        done, errors = points.rate(schemes.named(mcs), symbols, low_db, some[0][3])
+        ours = snr_at([(low_db, errors / done), *((row[2], row[4]) for row in some)], AT_RATE)
         theirs = snr_at([(row[2], row[6]) for row in some], AT_RATE)
         ideal_db = 10 * math.log10(2 ** schemes.named(mcs).efficiency - 1)
         table.append([mcs, symbols, ours, theirs, ours - theirs, ours - ideal_db])
@@ -157,7 +159,7 @@ def waterfall(state: State = ROOT / "runs/separation/points.csv") -> None:
         "Waterfall of the 5G LDPC code",
         f"{COMMAND} waterfall",
         ["scheme", "symbols", "Es/N0 dB", "reference dB", "difference dB", "to capacity dB"],
-        table,
+        [["-" if cell != cell else cell for cell in row] for row in table],
         NOTE,
     )
 
