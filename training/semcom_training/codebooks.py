@@ -4,9 +4,10 @@
 python -m semcom_training.codebooks MODEL --data FOLDER --out FOLDER
 
 Every codebook starts from the statistics of training latents (entries spread as far as the latents reach, beliefs as
-Lloyd and Max have them: the mean of each cell). Then quantiser, channel, posterior and the frozen decoder are one
-graph: labels are hard on the way forward and soft on the way back (soft-to-hard, Agustsson et al. 2017), at SNRs
-drawn anew for every picture, and Adam moves entries, values, spreads and priors.
+Lloyd and Max have them: the mean of each cell) or from the uniform one, whichever is better on held-out pictures. Then
+quantiser, channel, posterior and the frozen decoder are one graph: labels are hard on the way forward and soft on the
+way back (soft-to-hard, Agustsson et al. 2017), at SNRs drawn anew for every picture, and Adam moves entries, values,
+spreads and priors. Held-out pictures decide again whether what came of it is used.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+from semcom import quality
+from semcom.channel.awgn import awgn
 from semcom.codec import digital, zoo
 from semcom.codec.digital.codebook import Codebook, alphabet, codebook_of, gaussian_codebook, nearest
 from semcom.codec.digital.quantiser import join, posterior, split, symbol_likelihood
@@ -26,8 +29,10 @@ from semcom.files import writable_folder
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom_training.data import Pictures, data_root
 from semcom_training.losses import loss
+from semcom_training.train import centre_crop
 
 #: entries reach this quantile of the latents' I and Q; fewer bits leave more outside
+_JUDGED_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
 _REACH = {1: 0.8, 2: 0.8, 3: 0.8, 4: 0.96, 6: 0.99, 8: 0.999}
 
 
@@ -121,9 +126,19 @@ def train_codebook(model, pictures: Pictures, bits: int, options: Options, say=p
     with torch.no_grad():
         some = pictures.batch(options.statistics, generator).float() / 255
         parts = [model.codec.encode(x, 10.0).flatten() for x in some.split(options.batch)]
-    learned = LearnedCodebook(start_from(torch.cat(parts), bits), options.softness)
-    learned.train()
-    optimiser = torch.optim.Adam(learned.parameters(), lr=options.learning_rate)
+    starts = {"statistics": start_from(torch.cat(parts), bits), "uniform": digital.uniform().of(bits)}
+    judged = {name: held_out_psnr_db(model, book, pictures) for name, book in starts.items()}
+    best = max(judged, key=judged.get)
+    trained = _trained(model, starts[best], pictures, options, generator, say)
+    judged["trained"] = held_out_psnr_db(model, trained, pictures)
+    say(f"{bits} bits, held out: " + ", ".join(f"{name} {db:.2f} dB" for name, db in judged.items()))
+    return trained if judged["trained"] > judged[best] else starts[best]
+
+
+def _trained(model, start: Codebook, pictures: Pictures, options: Options, generator, say) -> Codebook:
+    learned = LearnedCodebook(start, options.softness).train()
+    rate = options.learning_rate / start.bits  # entries of larger codebooks are nearer to each other
+    optimiser = torch.optim.Adam(learned.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
     seen = []
     for step in range(options.steps):
@@ -135,11 +150,29 @@ def train_codebook(model, pictures: Pictures, bits: int, options: Options, say=p
         schedule.step()
         seen.append(float(value.detach()))
         if (step + 1) % 20 == 0 or step + 1 == options.steps:
-            say(f"{bits} bits, step {step + 1}: loss {sum(seen[-20:]) / len(seen[-20:]):.4f}")
+            say(f"{start.bits} bits, step {step + 1}: loss {sum(seen[-20:]) / len(seen[-20:]):.4f}")
     with torch.no_grad():
         book = learned.book
     tables = {name: getattr(book, name).detach() for name in ("points", "values", "spread", "log_prior")}
-    return Codebook(bits, **tables, gain=book.gain)
+    return Codebook(start.bits, **tables, gain=book.gain)
+
+
+@torch.inference_mode()
+def held_out_psnr_db(model, book: Codebook, pictures: Pictures) -> float:
+    """Mean PSNR in dB of the held-out pictures (their middle, of one size) over the SNRs, one latent a symbol."""
+    generator, out = torch.Generator().manual_seed(7), []
+    side = min(256, *(length for image in pictures.held_out for length in image.shape[1:]))
+    images = torch.stack([centre_crop(image, side) for image in pictures.held_out])
+    for snr_db in _JUDGED_DB:
+        for some in images.split(16):
+            pixels = some.float() / 255
+            sent = digital.send(model.codec.encode(pixels, snr_db), 2**book.bits, book)
+            noise_var = torch.full(sent.shape, 10 ** (-snr_db / 10))
+            received = awgn(sent, snr_db, generator)
+            latents, spread = digital.receive(received, noise_var, sent.shape[1], 2**book.bits, book)
+            decoded = model.codec.decode(latents, equivalent_snr_db(spread), (side, side), spread)
+            out.append(quality.psnr(zoo.to_uint8(decoded), some))
+    return float(torch.cat(out).mean())
 
 
 def _step(model, learned: LearnedCodebook, pictures: Pictures, options: Options, generator) -> torch.Tensor:

@@ -16,7 +16,7 @@ from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.symbols import SYMBOL_CHANNELS
 from semcom.codec import zoo
-from semcom.codec.digital import UNIFORM, DigitalMode, mode_from
+from semcom.codec.digital import BEST, DigitalMode, mode_from
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, FramePlan, ImageAssembler, Modem, StreamDetector, estimate_snr
@@ -47,7 +47,7 @@ class LinkConfig:
     sample_rate_hz: float = 1e6
     order: int = 0
     bits_per_latent: int = 0
-    codebook: str = UNIFORM
+    codebook: str = BEST
 
     def __post_init__(self):
         if self.channel not in CHANNELS:

@@ -9,7 +9,7 @@ from semcom import keys
 from semcom.blocks.base import PduBlock, check, check_device, is_count, meta_of, reason_of, runs
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.codec import zoo
-from semcom.codec.digital import UNIFORM, DigitalMode
+from semcom.codec.digital import BEST, DigitalMode
 from semcom.errors import PduError, SemcomError
 from semcom.modem.header import mode_of
 
@@ -24,7 +24,7 @@ class latent_mapper(PduBlock):
         model: name in the zoo; latents of another are counted and dropped.
         order: points of the constellation, 2, 4, 8, 16, 64 or 256; 0: analog.
         bits_per_latent: 1, 2, 3, 4, 6 or 8; 0: as many as a symbol has, whatever the order, which keeps the bandwidth.
-        codebook: "uniform", or "learned" where the model has such.
+        codebook: "best", "uniform" or "learned"; best is learned where the model has such.
         device, threads, batch, max_queue: as in every block.
     """
 
@@ -33,7 +33,7 @@ class latent_mapper(PduBlock):
         model: str = "cifar-1-12",
         order: int = 0,
         bits_per_latent: int = 0,
-        codebook: str = UNIFORM,
+        codebook: str = BEST,
         device: str = "cpu",
         threads: int = 1,
         batch: int = 16,

@@ -22,7 +22,7 @@ def loopback(
     seed: options.Seed = 0,
     order: options.Order = 0,
     bits_per_latent: options.BitsPerLatent = 0,
-    codebook: options.CodebookName = options.Codebook.uniform,
+    codebook: options.CodebookName = options.Codebook.best,
     scheme: options.SchemeName = options.Scheme.deepjscc,
     mcs: options.McsName = "adaptive",
     source: options.SourceName = None,

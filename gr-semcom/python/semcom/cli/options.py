@@ -77,11 +77,17 @@ BitsPerLatent = Annotated[
 class Codebook(str, enum.Enum):
     """What latents are quantised to."""
 
+    best = "best"
     uniform = "uniform"
     learned = "learned"
 
 
-CodebookName = Annotated[Codebook, typer.Option("--codebook", help="What latents are quantised to.")]
+CodebookName = Annotated[
+    Codebook,
+    typer.Option(
+        "--codebook", help="What latents are quantised to; best: learned ones, if the model has them."
+    ),
+]
 
 
 class Scheme(str, enum.Enum):

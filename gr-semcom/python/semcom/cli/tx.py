@@ -26,7 +26,7 @@ def tx(
     ] = 10.0,
     order: options.Order = 0,
     bits_per_latent: options.BitsPerLatent = 0,
-    codebook: options.CodebookName = options.Codebook.uniform,
+    codebook: options.CodebookName = options.Codebook.best,
     repeat: Annotated[bool, typer.Option("--repeat", help="Send the pictures over and over.")] = False,
     rate: Annotated[
         float, typer.Option("--rate", min=0, help="Pictures a second; 0: as fast as the air takes them.")

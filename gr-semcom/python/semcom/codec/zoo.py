@@ -50,11 +50,13 @@ class LoadedModel:
         return {digital_hash(encoder, books.sha256): books for books in self.codebooks.values()}
 
     def codebook_set(self, name: str) -> tuple[int, digital.CodebookSet]:
-        """The codebooks of that name and the hash that names codec and codebooks on the air.
+        """The codebooks of that name (or "best": the learned ones, if any) and the hash that names them on the air.
 
         Raises:
             ModelError: the model has none of that name.
         """
+        if name == digital.BEST:
+            name = digital.LEARNED if digital.LEARNED in self.codebooks else digital.UNIFORM
         for code, books in self.digital_hashes.items():
             if books.name == name:
                 return code, books

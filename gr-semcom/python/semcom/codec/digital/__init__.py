@@ -5,11 +5,12 @@ After DeepJSCC-Q (Tung, Kurka, Jankowski, Gündüz, arXiv:2206.08100): where a l
 neighbouring entries are neighbouring points, and a symbol error costs little. Labels of another length go out as bits.
 """
 
-from semcom.codec.digital.codebook import LEARNED, UNIFORM, Codebook, CodebookSet, load, save, uniform
+from semcom.codec.digital.codebook import BEST, LEARNED, UNIFORM, Codebook, CodebookSet, load, save, uniform
 from semcom.codec.digital.mode import DigitalMode, latents_of, mode_from, over
 from semcom.codec.digital.payload import receive, send
 
 __all__ = [
+    "BEST",
     "LEARNED",
     "UNIFORM",
     "Codebook",

@@ -21,6 +21,7 @@ from semcom.modem.labels import BITS_PER_LATENT
 from semcom.modulation import constellation
 
 UNIFORM, LEARNED = "uniform", "learned"
+BEST = "best"  # the learned ones where a model has them
 _TABLES = ("points", "values", "spread", "log_prior")
 
 #: entries of a uniform codebook over points of a constellation of power 1: wider than the least error asks for, as

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from semcom.codec.digital import payload
-from semcom.codec.digital.codebook import LEARNED, UNIFORM, CodebookSet
+from semcom.codec.digital.codebook import BEST, LEARNED, UNIFORM, CodebookSet
 from semcom.errors import ConfigError, PduError
 from semcom.modem.header import mode_of, order_of
 from semcom.modem.labels import BITS_PER_LATENT, bits_per_latent
@@ -19,7 +19,7 @@ class DigitalMode:
 
     Attributes:
         order: points of the constellation. bits_per_latent: of a label; 0: as many as a symbol has, so that the
-            bandwidth is the analog one. codebook: "uniform" or "learned".
+            bandwidth is the analog one. codebook: "uniform", "learned", or "best": learned where the model has it.
 
     Raises:
         ConfigError: a value that cannot be, naming those that can.
@@ -27,7 +27,7 @@ class DigitalMode:
 
     order: int
     bits_per_latent: int = 0
-    codebook: str = UNIFORM
+    codebook: str = BEST
 
     def __post_init__(self):
         if mode_of(self.order) == 0:
@@ -39,8 +39,8 @@ class DigitalMode:
                 f"{self.bits_per_latent} bits a latent: choose {', '.join(map(str, BITS_PER_LATENT))}, or 0 for as "
                 "many as a symbol has"
             )
-        if self.codebook not in (UNIFORM, LEARNED):
-            raise ConfigError(f"codebook {self.codebook!r} is unknown; choose uniform or learned")
+        if self.codebook not in (BEST, UNIFORM, LEARNED):
+            raise ConfigError(f"codebook {self.codebook!r} is unknown; choose best, uniform or learned")
 
     @property
     def header_mode(self) -> int:
@@ -52,7 +52,7 @@ class DigitalMode:
         return payload.send(latents, self.order, books.of(self.bits_per_latent).to(latents.device))
 
 
-def mode_from(order: int, bits_per_latent: int = 0, codebook: str = UNIFORM) -> DigitalMode | None:
+def mode_from(order: int, bits_per_latent: int = 0, codebook: str = BEST) -> DigitalMode | None:
     """The mode of an order, or None for 0, analog.
 
     Raises:
@@ -60,7 +60,7 @@ def mode_from(order: int, bits_per_latent: int = 0, codebook: str = UNIFORM) -> 
     """
     if order:
         return DigitalMode(order, bits_per_latent, codebook)
-    if bits_per_latent or codebook != UNIFORM:
+    if bits_per_latent or codebook != BEST:
         raise ConfigError("bits a latent and codebooks are for a modulation order above 0: name one")
     return None
 
