@@ -22,7 +22,9 @@ def curves(scores: Sequence[Score], title: str) -> Figure:
     measures = {"psnr_db": "PSNR in dB"}
     if any(score.ms_ssim is not None for score in scores):
         measures["ms_ssim"] = "MS-SSIM"
-    figure = Figure(figsize=(6.5 * len(measures) + 2.6, 5.4), dpi=110, facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(6.5 * len(measures) + 2.6, 5.4), dpi=110, facecolor="white", layout="constrained"
+    )
     for axes, (name, label) in zip(
         figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True
     ):
@@ -40,7 +42,7 @@ def curves(scores: Sequence[Score], title: str) -> Figure:
         axes.set_ylabel(f"{label}, mean of the pictures")
         axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
-    figure.suptitle(title, fontsize=11)
+    figure.axes[0].set_title(title, fontsize=10)
     return figure
 
 

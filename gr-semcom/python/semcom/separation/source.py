@@ -104,7 +104,7 @@ def _last_fitting(levels, fits: Callable[[int], bool]) -> int | None:
     best, misfits = None, 0
     for level in levels:
         best, misfits = (level, 0) if fits(level) else (best, misfits + 1)
-        if misfits == 3 and best is not None:
+        if misfits == 3:
             break
     return best
 
