@@ -109,6 +109,8 @@ def run(
                 bar.say(f"{error} The training goes on and tries again.")
             last_checkpoint = now
     bar.close()
+    for logger in fabric.loggers:  # whose writers have threads of their own
+        logger.finalize("success")
     if export and fabric.is_global_zero:
         from semcom_training.export import export_model
 

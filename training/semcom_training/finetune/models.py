@@ -60,6 +60,7 @@ def stage(
             "started_from": parent.name,
         },
         measured=[],
+        digital=None,  # codebooks and tolerances are those of the parent's weights; a user's come with its anchor
         parent=parent.reference,
         capture={
             "sha256": capture.sha256,
@@ -107,7 +108,8 @@ def copy_model(name: str | Path, folder: Path) -> None:
     place = Path(name)
     place = place if place.is_file() else next(iter(sorted(place.glob("*.json"))))
     card = zoo.card(place)
-    for file in (place, place.with_name(card.weights_file)):
+    names = (place.name, card.weights_file, (card.digital or {}).get("codebooks_file"))
+    for file in (place.with_name(name) for name in names if name):
         if file.resolve() != (folder / file.name).resolve():
             files.write_bytes(folder / file.name, file.read_bytes())
     if card.anchor is not None and os.path.isfile(place.with_name(f"{card.anchor['name']}.json")):
