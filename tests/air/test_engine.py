@@ -172,6 +172,45 @@ def test_clock_offset_moves_bursts():
     assert second - first == pytest.approx(1_000_000 / (1 + 100e-6), abs=1)
 
 
+def played_by_clock(plan, samples: np.ndarray) -> np.ndarray:
+    """As ``play``, each block with as many samples as the engine asks for."""
+    engine, out, at = Engine(plan), [], 0
+    while at < len(samples) + engine.block_samples:
+        wanted = engine.wanted("tx")
+        block = samples[at : at + wanted]
+        out.append(engine.process({"tx": np.pad(block, (0, wanted - len(block)))})["rx"])
+        at += wanted
+    return np.concatenate(out)
+
+
+@pytest.mark.parametrize(
+    "sender, receiver, expected", [(100, 0, 1_000_100), (-100, 0, 999_900), (80, 80, 1_000_000)]
+)
+def test_a_link_has_the_clock_of_its_transmitter_less_that_of_its_receiver(sender, receiver, expected):
+    samples = np.zeros(1_000_100, np.complex64)
+    samples[[50, 1_000_050]] = 1
+    plan = script(transmitter={"sro_ppm": sender}, receiver={"sro_ppm": receiver})
+    out = np.abs(played_by_clock(plan, samples))
+    first, second = np.flatnonzero(out > 0.5)[[0, -1]]
+    assert second - first == pytest.approx(expected, abs=1)
+
+
+def test_a_transmitters_clock_costs_nothing_but_its_offset():
+    plan = script(transmitter={"sro_ppm": 15.0}, receiver={"snr_db": 20.0})
+    assert estimated_snr_db(played_by_clock(plan, bursts())) == pytest.approx(20.0, abs=0.3)
+
+
+def test_a_transmitters_clock_changes_in_the_timeline():
+    plan = script(timeline=[{"at_s": 0.2, "over_s": 0.1, "transmitter": "tx", "set": {"sro_ppm": 150.0}}])
+    engine = Engine(plan)
+    taken = 0
+    for _ in range(400):
+        taken += (wanted := engine.wanted("tx"))
+        assert len(engine.process({"tx": np.ones(wanted, np.complex64)})["rx"]) == engine.block_samples
+    played = 400 * engine.block_samples
+    assert 50 < played + 110 - taken < 300  # 150 ppm of 1.3 s, less what the filter holds
+
+
 def test_bursts_come_through_everything_at_once():
     modest = EVERYTHING | {"receiver": EVERYTHING["receiver"] | {"drops_per_s": 0.0}}
     modest["link"] = modest["link"] | {"doppler_hz": 0.0}

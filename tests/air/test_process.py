@@ -119,10 +119,11 @@ def opened():
         thing.close()
 
 
-def script(sender: Sender, pace="real-time", **receiver):
+def script(sender: Sender, pace="real-time", transmitter=None, **receiver):
+    tx = {"address": sender.address} | (transmitter or {})
     rx = {"address": "tcp://127.0.0.1:*"} | receiver
     return make_script(
-        {"pace": pace, "transmitters": {"tx": sender.address}, "receivers": {"rx": rx}, "sample_rate_hz": 2e5}
+        {"pace": pace, "transmitters": {"tx": tx}, "receivers": {"rx": rx}, "sample_rate_hz": 2e5}
     )
 
 
@@ -145,10 +146,12 @@ def test_samples_arrive_in_order(opened, pace):
     assert air.counts("transmitters", "tx").get("silences within a transmission", 0) == 0
 
 
-def test_free_is_reproducible_and_flushes(opened):
+@pytest.mark.parametrize("clock_ppm", [0.0, 30.0])
+def test_free_is_reproducible_and_flushes(opened, clock_ppm):
     def once(cuts):
         sender = opened(Sender())
-        air = opened(Running(script(sender, "free", snr_db=10.0, sro_ppm=50.0)))
+        plan = script(sender, "free", snr_db=10.0, sro_ppm=50.0, transmitter={"sro_ppm": clock_ppm})
+        air = opened(Running(plan))
         listener = opened(air.listener())
         samples = np.random.default_rng(0).standard_normal(2 * 20_000).astype(np.float32).view(np.complex64)
         for piece in np.split(samples, cuts):

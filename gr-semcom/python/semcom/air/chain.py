@@ -32,6 +32,29 @@ def transmit(samples: np.ndarray, settings: Transmitter, amplitude: float) -> np
     return samples
 
 
+class TransmitterClock:
+    """A transmitter's samples, by its own clock, to blocks by the clock of the air."""
+
+    def __init__(self):
+        self._resampler = Resampler()
+        self._rest = np.zeros(0, np.complex64)
+
+    def wanted(self, count: int, sro_ppm: float) -> int:
+        """How many samples of the transmitter the next block of ``count`` takes."""
+        return self._resampler.wanted(count - len(self._rest), _seen_ppm(sro_ppm))
+
+    def process(self, samples: np.ndarray, count: int, sro_ppm: float) -> np.ndarray:
+        """As many samples as were ``wanted`` to ``[count]``."""
+        made = np.concatenate([self._rest, self._resampler.process(samples, _seen_ppm(sro_ppm))])
+        self._rest = made[count:]
+        return made[:count]
+
+
+def _seen_ppm(sro_ppm: float) -> float:
+    """To a transmitter that is slow by ``sro_ppm`` the air is a receiver that is fast by as much."""
+    return -sro_ppm / (1 + sro_ppm * 1e-6)
+
+
 class LinkChain:
     """One link: delay, attenuation and taps, then the carrier offset.
 

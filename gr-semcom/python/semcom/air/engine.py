@@ -44,8 +44,15 @@ class Engine:
             name: chain.ReceiverChain(name, script.sample_rate_hz, script.signal_amplitude, script.seed)
             for name in script.receivers
         }
-        clocks = {change.name for change in script.changes if change.key == "sro_ppm"}
-        self._clocked = {name for name, one in script.receivers.items() if one.sro_ppm or name in clocks}
+        clocks = {(change.kind, change.name) for change in script.changes if change.key == "sro_ppm"}
+        self._clocked = {
+            name for name, one in script.receivers.items() if one.sro_ppm or ("receiver", name) in clocks
+        }
+        self._clocks = {
+            name: chain.TransmitterClock()
+            for name, one in script.transmitters.items()
+            if one.sro_ppm or ("transmitter", name) in clocks
+        }
 
     @property
     def time_s(self) -> float:
@@ -60,17 +67,28 @@ class Engine:
         """What holds of a transmitter, link ("alice>bob") or receiver at this moment."""
         return self._settings[kind, name]
 
+    def wanted(self, name: str) -> int:
+        """How many samples of a transmitter the next block takes: ``block_samples``, or as its own clock has it."""
+        if name not in self._clocks:
+            return self.block_samples
+        return self._clocks[name].wanted(self.block_samples, self._settings["transmitter", name].sro_ppm)
+
     def process(self, sent: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One block: samples by transmitter, each ``[block_samples]`` complex64, to samples by receiver.
+        """One block: samples by transmitter, each ``[wanted(name)]`` complex64, to samples by receiver.
 
         A transmitter that is not named is silent. Receivers with a clock of their own get a few samples more or less.
         """
-        self._apply_changes()
         silence = np.zeros(self.block_samples, np.complex64)
+        radiated = {name: sent.get(name, silence) for name in self.script.transmitters}
+        for name, clock in self._clocks.items():
+            radiated[name] = sent.get(name, np.zeros(self.wanted(name), np.complex64))
+            ppm = self._settings["transmitter", name].sro_ppm
+            radiated[name] = clock.process(radiated[name], self.block_samples, ppm)
+        self._apply_changes()
         amplitude = self.script.signal_amplitude
         radiated = {
-            name: chain.transmit(sent.get(name, silence), self._settings["transmitter", name], amplitude)
-            for name in self.script.transmitters
+            name: chain.transmit(samples, self._settings["transmitter", name], amplitude)
+            for name, samples in radiated.items()
         }
         arriving = dict.fromkeys(self.script.receivers, silence)
         for link in self.script.links:

@@ -5,6 +5,8 @@ A FIR filter is one matrix product: rows of 32 outputs, each from its window of 
 about as much as adding noise.
 """
 
+import math
+
 import numpy as np
 
 HALF_TAPS = 32
@@ -93,6 +95,9 @@ def _read(ring: np.ndarray, at: int, count: int) -> np.ndarray:
     return np.concatenate([ring[at : at + first], ring[: count - first]])
 
 
+_SPARE = 4  # input samples, for rounding
+
+
 class Resampler:
     """What a receiver sees whose sample clock is slow by some ppm: samples at instants t (1 + ppm 1e-6).
 
@@ -105,6 +110,11 @@ class Resampler:
         self._first = -HALF_TAPS
         self._next = 0.0  # instant of the next output, in input samples
         self._matrix = _farrow_matrix()
+
+    def wanted(self, count: int, ppm: float) -> int:
+        """How many more input samples make sure that at least ``count`` come out."""
+        ahead = self._first + len(self._line) - self._next
+        return max(0, math.ceil(count * (1 + ppm * 1e-6) + HALF_TAPS + _ROW + _SPARE - ahead))
 
     def process(self, samples: np.ndarray, ppm: float) -> np.ndarray:
         """``[n]`` to about n / (1 + ppm 1e-6) samples; over time exactly as many as the clock gives."""

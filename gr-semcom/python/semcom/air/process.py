@@ -141,7 +141,9 @@ class VirtualAir:
     def _free_step(self):
         last_heard_s, flushed = 0.0, True
         while True:
-            ready = any(port.queue.count >= self._block for port in self.transmitters.values())
+            ready = any(
+                port.queue.count >= self.engine.wanted(name) for name, port in self.transmitters.items()
+            )
             if self._listen(0.0 if ready else _NAP_S):
                 last_heard_s, flushed = time.monotonic(), False
             if ready:
@@ -156,9 +158,10 @@ class VirtualAir:
         began_s = time.thread_time()
         sent = {}
         for name, port in self.transmitters.items():
-            samples = port.take(self._block)
+            wanted = self.engine.wanted(name)
+            samples = port.take(wanted)
             if len(samples):
-                sent[name] = np.pad(samples, (0, self._block - len(samples)))
+                sent[name] = np.pad(samples, (0, wanted - len(samples)))
         received = self.engine.process(sent)
         self._busy_s += time.thread_time() - began_s
         for name, samples in received.items():

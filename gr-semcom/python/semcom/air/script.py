@@ -49,6 +49,7 @@ class Transmitter:
 
     Attributes:
         address: that the transmitter has bound.
+        sro_ppm: how much slower than nominal its sample clock runs. What a link has is this less the receiver's.
         iq_gain_db: Q louder than I. iq_phase_deg: Q away from a right angle.
         dc_i, dc_q: carrier leak, on the scale of the samples.
         pa_backoff_db: saturation power of the amplifier over ``signal_amplitude`` squared; None: a linear one.
@@ -56,6 +57,7 @@ class Transmitter:
     """
 
     address: str = DEFAULT_TX
+    sro_ppm: float = 0.0
     iq_gain_db: float = 0.0
     iq_phase_deg: float = 0.0
     dc_i: float = 0.0
@@ -67,6 +69,7 @@ class Transmitter:
         settings.require(
             "transmitter",
             **_front_end(self),
+            sro_ppm=_within(self.sro_ppm, -MAX_SRO_PPM, MAX_SRO_PPM, "ppm"),
             pa_backoff_db=_within(self.pa_backoff_db, -40, 60, "dB"),
             pa_smoothness=_within(self.pa_smoothness, 0.5, 20, ""),
         )

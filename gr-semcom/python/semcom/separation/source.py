@@ -27,7 +27,7 @@ _HEVC_QUALITIES = range(6, 52)  # QP: finest first
 _JPEG_QUALITIES = range(100, 0, -1)
 _X265 = (
     "keyint=1:log-level=none:pools=none:frame-threads=1:wpp=0:info=0:repeat-headers=1:opt-qp-pps=0:"
-    "opt-ref-list-length-pps=0:ctu=32:min-cu-size=8:psy-rd=0:psy-rdoq=0:aq-mode=0:rdoq-level=2:rd=6:tskip=1"
+    "opt-ref-list-length-pps=0:ctu=32:min-cu-size=8:psy-rd=0:psy-rdoq=0:aq-mode=0:rdoq-level=2:rd=6"
 )
 _START = b"\x00\x00\x01"
 _MIN_HEVC_SIDE = 32
