@@ -25,28 +25,32 @@ FLOORS = [
         )
     ],
     [
-        ("quality", "PSNR, MS-SSIM", 0, 2.4),
-        ("channel", "what the air does, differentiable", 2.4, 4),
-        ("pictures", "image files in and out", 6.4, 2.8),
-        ("sockets", "limits, keys", 9.2, 2.8),
+        ("quality", "PSNR, MS-SSIM", 0, 1.9),
+        ("channel", "the air, differentiable", 1.9, 2.8),
+        ("modulation", "bits to PSK and QAM\nsymbols, and back", 4.7, 2.9),
+        ("pictures", "image files in and out", 7.6, 2.4),
+        ("sockets", "limits, keys", 10, 2),
+    ],
+    [("modem", "latents to samples and back: frame, sync, equaliser, SNR", 0, 12)],
+    [
+        ("codec", "images to latents and back; AF modules, zoo, cards;\ndigital: quantised latents", 0, 6),
+        ("radio", "link and radio profiles,\nmedia, burst timing", 6, 2.5),
+        ("telemetry", "what a live view\nis told", 8.5, 1.8),
+        ("air", "the virtual air", 10.3, 1.7),
     ],
     [
-        ("codec", "images to latents and back;\nAF modules, zoo, cards", 0, 5),
-        ("modem", "latents to samples and back;\nframe, sync, equaliser, SNR", 5, 7),
+        ("link", "codec + modem + channel", 0, 3.2),
+        ("adaptation", "feedback of the SNR;\nchoice of the order", 3.2, 3.2),
+        ("dashboard", "Qt, no GNU Radio", 6.4, 5.6),
     ],
     [
-        ("radio", "link and radio profiles,\nmedia, burst timing", 0, 4),
-        ("adaptation", "what to believe\nof feedback", 4, 4),
-        ("telemetry", "what a live view is told", 8, 4),
+        ("separation", "the digital rival: HEVC, LDPC, QAM", 0, 6),
+        ("capture", "SigMF: write, read, replay", 6, 6),
     ],
     [
-        ("link", "codec + modem + channel", 0, 2.8),
-        ("training/", "recipes, loops, export", 2.8, 2.6),
-        ("air", "the virtual air", 5.4, 1.9),
-        ("capture", "SigMF, replay", 7.3, 1.9),
-        ("dashboard", "Qt, no GNU Radio", 9.2, 2.8),
+        ("blocks", "GNU Radio adapters: the only room that imports gnuradio", 0, 8),
+        ("training/", "recipes, loops, users,\nfine-tuning, export", 8, 4),
     ],
-    [("blocks", "GNU Radio adapters: the only room that imports gnuradio", 0, 12)],
     [
         ("cli", "the semcom command", 0, 3.6),
         ("grc/  flowgraphs/", "GNU Radio Companion", 3.6, 3.4),
@@ -59,7 +63,7 @@ HEIGHT = 1.15
 
 
 def main() -> None:
-    figure, axes = plt.subplots(figsize=(12, 9.2), dpi=110)
+    figure, axes = plt.subplots(figsize=(12, 10.2), dpi=110)
     for level, floor in enumerate(FLOORS):
         for name, text, left, width in floor:
             box = FancyBboxPatch(
@@ -69,7 +73,7 @@ def main() -> None:
                 boxstyle="round,pad=0,rounding_size=0.08",
                 linewidth=1.2,
                 edgecolor="#345",
-                facecolor=plt.get_cmap("YlGnBu")(0.08 + 0.07 * level),
+                facecolor=plt.get_cmap("YlGnBu")(0.06 + 0.06 * level),
             )
             axes.add_patch(box)
             axes.text(
