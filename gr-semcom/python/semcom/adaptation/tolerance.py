@@ -132,8 +132,9 @@ class DigitalTrial:
         codebook: str = UNIFORM,
         encoder_snr_db: float | None = None,
     ):
-        self._model, self.bits_per_latent, self.codebook = model, bits_per_latent, codebook
+        self._model, self.bits_per_latent = model, bits_per_latent
         self._books = model.codebook_set(codebook)[1]
+        self.codebook = self._books.name
         book = self._books.of(bits_per_latent)
         self.encoder_snr_db = quantiser_snr_db(book) if encoder_snr_db is None else float(encoder_snr_db)
         self._pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
