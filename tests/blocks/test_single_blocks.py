@@ -589,6 +589,35 @@ def test_demodulator_reports_another_link_profile(bench, tmp_path):
             b.post(Pdu({keys.CFO: 0.0}, samples))
         out = pdus_of(b.messages("out", 3))
     assert [pdu.meta[keys.LINK_HASH] for pdu in out] == [theirs, ours, 0]
-    told = [reason for reason in block.counters if "not ours" in reason]
+    told = [reason for reason in block.counters if "but loaded here is" in reason]
     assert len(told) == 2 and all("give both stations the same link profile" in reason for reason in told)
-    assert any(f"{theirs:#05x}, not ours {ours:#05x}" in reason for reason in told)
+    assert any(
+        f"with link profile {theirs:#05x}, but loaded here is link profile {ours:#05x}" in r for r in told
+    )
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_demodulator_suspects_the_profile_before_the_header(bench, tmp_path, loaded):
+    """Sizes that cannot be by this station's profile are those of another; only within one profile are they wrong."""
+    from semcom.modem import ModemProfile
+    from semcom.radio import load_link
+
+    (tmp_path / "ours.yaml").write_text("name: ours\n")
+    (tmp_path / "theirs.yaml").write_text("name: theirs\nmodem: {max_payload_symbols: 20}\n")
+    profiles = {name: load_link(tmp_path / f"{name}.yaml") for name in ("ours", "theirs")}
+    ours = profiles["ours"].hash if loaded else 0
+    here = f"link profile {ours:#05x}" if loaded else "no link profile"
+    modem = Modem(ModemProfile(max_payload_symbols=20))
+    latents = torch.randn(1, 9000, dtype=torch.complex64)
+    block = blocks.burst_demodulator(profile=str(tmp_path / "ours.yaml") if loaded else "")
+    with bench(block, "failed") as b:
+        for sent in (profiles["theirs"].hash, ours):
+            samples = modem.modulate(latents, image_id=[5], size=(64, 64), model_hash=7, link_hash=sent)
+            b.post(Pdu({keys.CFO: 0.0}, samples[0, 0]))
+        told = [bridge.from_dict(m)[keys.ERROR] for m in b.messages("failed", 2)]
+    theirs = profiles["theirs"].hash
+    assert told[0].startswith(
+        f"bursts sent with link profile {theirs:#05x}, but loaded here is {here}: give both"
+    )
+    assert told[1] == "9000 latents do not make 3 bursts"
+    assert all(block.counters[reason] == 1 for reason in told)

@@ -44,6 +44,7 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
         StationConfig(link, radio, log=str(tmp_path / "rx.jsonl")), out=str(tmp_path / "out"), seconds=30
     )
     assert there.pictures == back.pictures == 3 and there.bursts == back.bursts == 3
+    assert back.advice == "" and back.link == there.link
     told, got = lines_of(tmp_path / "tx.jsonl"), lines_of(tmp_path / "rx.jsonl")
     assert [line["image_id"] for line in told] == [line["image_id"] for line in got]
     for picture, mine, theirs in zip(sent, told, got, strict=True):
@@ -69,6 +70,42 @@ def test_another_profile_is_told_in_words(tmp_path, link, make_pictures):
     reasons = back.counters["burst_demodulator"]
     assert back.pictures == 1
     assert any("give both stations the same link profile file" in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(
+    "modem, found, words",
+    [
+        ("max_payload_symbols: 20", True, "bursts sent with link profile {theirs:#05x}, but loaded here is"),
+        ("pilots_per_symbol: 12", True, "noise, or the stations loaded different link profiles"),
+        ("fft_size: 512", False, ""),
+    ],
+)
+def test_a_profile_by_which_nothing_can_be_read_is_told_in_words(
+    tmp_path, link, make_pictures, modem, found, words
+):
+    """Where the header is read by its hash; where it is not, the end of the run says what to compare."""
+    other = tmp_path / "other.yaml"
+    other.write_text(f"name: test\nmodel: cifar-1-12\namplitude: 0.5\nmodem: {{{modem}}}\n")
+    radio = f"file:{tmp_path / 'air.c64'}"
+    sent = transmit(StationConfig(str(other), radio), make_pictures(2, 256, 256), seconds=30)
+    back = receive(StationConfig(link, radio), seconds=30)
+    assert back.pictures == 0
+    reasons, theirs = back.counters["burst_demodulator"], load_link(other).hash
+    assert words == "" or any(words.format(theirs=theirs) in reason for reason in reasons), reasons
+    assert back.advice.startswith("no burst was found") != found, back.advice
+    mine = f"'test' ({load_link(link).hash:#05x})"
+    assert all(word in back.advice for word in ("level", "frequency", "same link profile", mine))
+    assert mine in back.link and f"({theirs:#05x})" in sent.link
+
+
+def test_silence_and_no_samples_at_all_are_told_apart(tmp_path, link, make_pictures):
+    np.zeros(200_000, np.complex64).tofile(tmp_path / "air.c64")
+    silent = receive(StationConfig(radio=f"file:{tmp_path / 'air.c64'}"), seconds=30)
+    assert (
+        silent.advice.startswith("no burst was found") and "loaded here is no link profile" in silent.advice
+    )
+    nobody = receive(StationConfig(link, f"zmq:{free_address()}"), seconds=1)
+    assert nobody.advice.startswith("no samples came from zmq:")
 
 
 def test_another_model_is_told_in_words(tmp_path, link, make_pictures):

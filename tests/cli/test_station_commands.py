@@ -144,6 +144,26 @@ def test_a_capture_replays_to_the_same_bits(tmp_path):
     assert all(picture["psnr_db"] > 24 for picture in replayed["pictures"]), replayed
 
 
+def test_a_receiver_that_heard_nothing_says_what_to_check(tmp_path):
+    (tmp_path / "air.c64").write_bytes(bytes(8 * 100_000))
+    (tmp_path / "link.yaml").write_text("name: bench\nmodel: cifar-1-12\n")
+    run = [
+        str(SEMCOM),
+        "rx",
+        "--link",
+        str(tmp_path / "link.yaml"),
+        "--radio",
+        f"file:{tmp_path / 'air.c64'}",
+    ]
+    run += ["--json", str(tmp_path / "rx.json")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 0 and "no burst was found" in said and "same link profile" in said, said
+    told = json.loads((tmp_path / "rx.json").read_text())
+    assert told["link"].startswith("link profile 'bench' (0x") and told["link"] in told["advice"]
+    assert told["advice"] in said and told["link"] in " ".join(done.stdout.split())
+
+
 def test_mistakes_are_told_before_anything_runs(tmp_path):
     def complaint(*command: str) -> str:
         done = subprocess.run([str(SEMCOM), *command], capture_output=True, text=True, timeout=60)

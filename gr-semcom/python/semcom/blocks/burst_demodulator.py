@@ -10,8 +10,11 @@ from semcom import keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import PduBlock, check, check_device, is_count, is_number
 from semcom.blocks.pdu import Pdu
-from semcom.modem import DetectedBurst, Modem
+from semcom.modem import DemodulatedBurst, DetectedBurst, Modem
+from semcom.modem.header import VERSION
 from semcom.radio import load_link
+
+BURSTS_READ = "bursts read"
 
 
 class burst_demodulator(PduBlock):
@@ -24,7 +27,8 @@ class burst_demodulator(PduBlock):
     counted under the reason.
 
     Args:
-        profile: path of the link profile; "": none. A burst that names another is reported and, if its sizes fit, used.
+        profile: path of the link profile; "": none. A burst that names another is reported as such, and used if its
+            sizes fit.
         constellation_points: latents in a PDU of ``constellation``, at most. constellation_rate: such PDUs a
             second; 0: none.
         device, threads, batch, max_queue: as in every block.
@@ -89,7 +93,7 @@ class burst_demodulator(PduBlock):
         for (pdu, _), burst in zip(items, self._modem.demodulate([burst for _, burst in items]), strict=True):
             header = burst.header
             if header is None:
-                error = burst.error or "burst without a header"
+                error = self._why_unread(burst)
                 self.fail(error)
                 failed = {keys.ERROR: error, keys.SAMPLE_OFFSET: pdu.integer(keys.SAMPLE_OFFSET, 0)}
                 out.append((keys.PORT_FAILED, Pdu(failed, None)))
@@ -122,9 +126,20 @@ class burst_demodulator(PduBlock):
             self._shown = time.monotonic()
             latents = read[-1].data
             out.append((keys.PORT_CONSTELLATION, Pdu({}, latents[:: -(-len(latents) // self._points)])))
+        if read:
+            self.count(BURSTS_READ, len(read))
         return out
+
+    def _why_unread(self, burst: DemodulatedBurst) -> str:
+        """Sizes that contradict each other here may fit where they come from: another profile is the first suspect."""
+        sent = burst.refused
+        if sent is not None and sent.version == VERSION and sent.link_hash != self._link_hash:
+            return _other_profile(sent.link_hash, self._link_hash)
+        return burst.error or "burst without a header"
 
 
 def _other_profile(theirs: int, ours: int) -> str:
-    sent = f"profile {theirs:#05x}" if theirs else "no link profile"
-    return f"bursts sent with {sent}, not ours {ours:#05x}: give both stations the same link profile file"
+    sent, here = (f"link profile {code:#05x}" if code else "no link profile" for code in (theirs, ours))
+    return (
+        f"bursts sent with {sent}, but loaded here is {here}: give both stations the same link profile file"
+    )

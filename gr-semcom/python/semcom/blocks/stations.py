@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from semcom import blocks, keys
+from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_source import IDS
 from semcom.blocks.loopback import mapper_of
@@ -86,13 +87,18 @@ class StationConfig:
 
 @dataclass
 class Summary:
-    """What a station did: pictures through it, seconds, and the counters of its blocks by name, in words."""
+    """What a station did: pictures through it, seconds, and the counters of its blocks by name, in words.
 
+    link: the profile it loaded, to be compared with the other station's. advice: what to check where nothing came.
+    """
+
+    link: str = ""
     pictures: int = 0
     bursts: int = 0
     seconds: float = 0.0
     airtime_s: float = 0.0
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    advice: str = ""
 
 
 class Station(Flowgraph):
@@ -102,7 +108,8 @@ class Station(Flowgraph):
         super().__init__(f"semcom {name}", catch_exceptions=True)
         self.config = config
         self.link = load_link(config.profile)
-        self.summary = Summary()
+        profile = f"link profile {self.link.name!r} ({self.link.hash:#05x})"
+        self.summary = Summary(profile if config.profile else "no link profile")
         self.chain = []
 
     def finished(self) -> bool:
@@ -306,6 +313,24 @@ class ReceiveStation(Station):
     def finished(self) -> bool:
         return self.sink.ended.is_set() or (
             self._wanted is not None and self.summary.pictures >= self._wanted
+        )
+
+    def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
+        summary = super().run_until(stop, seconds, on_tick)
+        summary.advice = self._advice()
+        return summary
+
+    def _advice(self) -> str:
+        """What to check where no burst was read; "" where one was."""
+        if self.demodulator.counters[BURSTS_READ]:
+            return ""
+        searched, found = (self.detector.counters[what] for what in ("samples searched", "bursts found"))
+        if not searched:
+            return f"no samples came from {self.config.radio}: is what sends them running, and is that its address?"
+        what = f"{found} bursts were found, none of them readable," if found else "no burst was found"
+        return (
+            f"{what} in {searched} samples: check the level (gain, cable, antenna) and the frequency, and that both "
+            f"stations loaded the same link profile; loaded here is {self.summary.link}."
         )
 
     def start(self) -> None:

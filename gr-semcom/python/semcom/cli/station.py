@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from semcom.cli.console import err
+from semcom.cli.console import err, mention
 from semcom.cli.output import give_json
 
 
@@ -59,9 +60,9 @@ def status_line(verb: str) -> Iterator[Callable]:
 
 
 def give_summary(json: Path | None, summary, verb: str) -> None:
-    """A table of what every block counted, in words, or JSON."""
+    """A table of what every block counted, in words, or JSON; and what to check where nothing was received."""
     table = Table(
-        title=f"{summary.pictures} pictures {verb} in {summary.seconds:.1f} s",
+        title=f"{summary.pictures} pictures {verb} in {summary.seconds:.1f} s, {escape(summary.link)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -73,6 +74,8 @@ def give_summary(json: Path | None, summary, verb: str) -> None:
         for place, (what, times) in enumerate(sorted(counters.items())):
             table.add_row("" if place else name, what, str(times))
     give_json(json, dataclasses.asdict(summary), table)
+    if summary.advice:
+        mention(summary.advice)
 
 
 def _text(path: Path | None) -> str:

@@ -21,9 +21,10 @@ from semcom.modem.sync import DetectedBurst, Detector
 class DemodulatedBurst:
     """What the modem got out of one burst.
 
-    header is None when there was none to read, and ``error`` then says why in words. ``latents`` ``[m]`` complex are
-    equalised, of unit scale, in burst order (``ImageAssembler`` puts them in their places); ``noise_var`` ``[m]``.
-    ``pilots_rx``, ``pilots_ref`` ``[p]`` and ``pilot_dof`` are what ``snr.estimate_snr`` wants.
+    header is None when the burst cannot be read, and ``error`` then says why in words; ``refused`` is its header where
+    that much could be read. ``latents`` ``[m]`` complex are equalised, of unit scale, in burst order (``ImageAssembler``
+    puts them in their places); ``noise_var`` ``[m]``. ``pilots_rx``, ``pilots_ref`` ``[p]`` and ``pilot_dof`` are what
+    ``snr.estimate_snr`` wants.
     """
 
     header: BurstHeader | None
@@ -34,6 +35,7 @@ class DemodulatedBurst:
     pilots_rx: torch.Tensor
     pilots_ref: torch.Tensor
     pilot_dof: float = 0.0
+    refused: BurstHeader | None = None
 
 
 class Modem:
@@ -188,7 +190,7 @@ class Modem:
             if plan and len(bursts[i].samples) < plan.burst_samples:
                 error = "burst cut short before its end"
             if error:
-                results[i] = self._failed(bursts[i], error)
+                results[i] = self._failed(bursts[i], error, headers[at])
             else:
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
@@ -273,13 +275,15 @@ class Modem:
 
     def _plan_of(self, header: BurstHeader | None) -> tuple[FramePlan | None, str | None]:
         if header is None:
-            return None, "header failed its CRC"
+            return None, "header failed its CRC: noise, or the stations loaded different link profiles"
         try:
             header.check(self.profile.max_latents_per_burst)
         except HeaderError as error:
             return None, str(error)
         return self.plan(header.latent_count), None
 
-    def _failed(self, burst: DetectedBurst, error: str) -> DemodulatedBurst:
+    def _failed(
+        self, burst: DetectedBurst, error: str, header: BurstHeader | None = None
+    ) -> DemodulatedBurst:
         empty = torch.empty(0, dtype=self.dtype, device=self.device)
-        return DemodulatedBurst(None, error, burst.cfo, empty, empty.real, empty, empty)
+        return DemodulatedBurst(None, error, burst.cfo, empty, empty.real, empty, empty, refused=header)
