@@ -49,6 +49,7 @@ def test_compare_writes_its_four_files(folder, tmp_path):
         (["--mcs", "16-9/10"], "no modulation and coding scheme '16-9/10'"),
         (["--orders", "four"], "--orders takes numbers"),
         (["--orders", "5"], "5"),
+        (["--digital-model", "cifar-1-6", "--orders", "4"], "compare models of one ratio"),
         (["--strip", "3"], "only 1 pictures"),
         (["--model", "cifar-1-13"], "cifar-1-13"),
     ],

@@ -4,10 +4,12 @@ import csv
 import numpy as np
 import pytest
 
+from semcom.errors import ConfigError
 from semcom.link import LinkConfig
 from semcom.pictures import Picture, samples
 from semcom.separation import report
-from semcom.separation.compare import ANALOG, BARE, FILE, Score, arms, compare, lost_at
+from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, FILE, Score, arms, compare, lost_at
+from semcom.separation.transport import choose
 
 
 def score(scheme, accounting, snr_db, psnr_db):
@@ -45,6 +47,25 @@ def test_the_cliff_and_its_absence(scores):
     assert by_key[ANALOG, 24.0].decoded == 1 and by_key[ANALOG, 24.0].psnr_db > by_key[ANALOG, 8.0].psnr_db
     bound = by_key["separation, at capacity", 24.0]
     assert bound.psnr_db >= by_key["separation, adaptive", 24.0].psnr_db
+
+
+def test_a_faster_scheme_is_taken_before_its_threshold_where_that_pays():
+    picture = Picture("0", np.ascontiguousarray(samples()[0].pixels[::2, ::2][:96, :96]))
+    chosen = arms(LinkConfig("cifar-1-12", 0.0), "jpeg", [], bare_only=True)
+    adaptive = next(arm for arm in chosen if arm.scheme == ADAPTIVE)
+    threshold_db = next(snr for snr in np.arange(12, 18, 0.25) if choose(snr, 96 * 96 // 4).name == "64-3/4")
+    for below_db in (0.0, 0.25):
+        (outcome,) = adaptive.run([picture], threshold_db - below_db)
+        assert outcome.decoded and outcome.detail == "64-3/4"
+    (outcome,) = adaptive.run([picture], threshold_db - 1.0)  # tried there as well, but nothing comes through
+    assert outcome.decoded and outcome.detail == "64-2/3"
+
+
+def test_the_digital_mode_may_have_a_codec_of_its_own_of_one_ratio():
+    config = LinkConfig("cifar-1-12", 0.0)
+    with pytest.raises(ConfigError, match="one ratio"):
+        arms(config, "jpeg", [], [4], digital_model="cifar-1-6")
+    assert len(arms(config, "jpeg", [], [4], digital_model="cifar-1-12")) == 6
 
 
 def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path):

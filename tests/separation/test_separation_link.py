@@ -40,6 +40,11 @@ def test_adaptive_takes_what_works(picture):
     assert schemes.named(low.mcs).efficiency < schemes.named(high.mcs).efficiency
 
 
+def test_a_margin_takes_the_safer_scheme(picture):
+    plain, careful = over(picture, 20.0), over(picture, 20.0, margin_db=3.0)
+    assert schemes.named(careful.mcs).efficiency < schemes.named(plain.mcs).efficiency
+
+
 def test_a_header_costs_quality(picture):
     assert over(picture, 20.0, header_bytes=200).psnr_db < over(picture, 20.0).psnr_db
 
@@ -62,7 +67,13 @@ def test_capacity_bounds_the_adaptive_link(picture):
 
 
 @pytest.mark.parametrize(
-    "fields, words", [({"mcs": "16"}, "'16'"), ({"source": "png"}, "'png'"), ({"header_bytes": -1}, "not -1")]
+    "fields, words",
+    [
+        ({"mcs": "16"}, "'16'"),
+        ({"source": "png"}, "'png'"),
+        ({"header_bytes": -1}, "not -1"),
+        ({"margin_db": float("nan")}, "not nan"),
+    ],
 )
 def test_what_cannot_be_is_refused_in_words(fields, words):
     with pytest.raises(ConfigError, match=words):

@@ -33,6 +33,14 @@ def compare(
             help="Constellations of the digital mode to choose from; '' leaves it out.",
         ),
     ] = "4,16,64,256",
+    digital_model: Annotated[
+        str,
+        typer.Option(
+            "--digital-model",
+            metavar="NAME",
+            help="Model of the digital mode, of the same ratio; else --model.",
+        ),
+    ] = None,
     channel: options.ChannelName = options.Channel.awgn,
     seed: options.Seed = 0,
     limit: Annotated[int, typer.Option(min=1, help="Only the first so many pictures.")] = 100,
@@ -69,7 +77,7 @@ def compare(
             "PyAV is not installed, so JPEG compresses: a much weaker rival. `pip install 'gr-semcom[rival]'`"
         )
     config = LinkConfig(model=model, snr_db=0.0, channel=channel.value, seed=seed)
-    arms = comparison.arms(config, chosen, fixed, sizes)
+    arms = comparison.arms(config, chosen, fixed, sizes, digital_model=digital_model)
     pictures = [Picture(title, pixels) for title, pixels in read_set(data, limit)]
     if strip_picture >= len(pictures):
         raise ConfigError(

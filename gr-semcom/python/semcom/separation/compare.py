@@ -9,16 +9,20 @@ import numpy as np
 
 from semcom import link
 from semcom.codec import zoo
+from semcom.errors import ConfigError
 from semcom.link import LinkConfig
 from semcom.pictures import Picture
 from semcom.separation import mcs as schemes
 from semcom.separation.bound import at_capacity
-from semcom.separation.link import SeparationConfig, mean_colour, simulate
+from semcom.separation.link import SeparationConfig, mean_colour, scheme_for, simulate
 from semcom.separation.source import FILE_HEADER_BYTES
 
 ANALOG = "DeepJSCC"
 DIGITAL = "DeepJSCC, digital, best order"
+ADAPTIVE = "separation, adaptive"
+BOUND = "separation, at capacity"
 BARE, FILE = "slice", f"+{FILE_HEADER_BYTES} bytes"  # how the source codec's header is counted
+_MARGINS_DB = (0.0, -0.5, -1.0)  # thresholds are at 1 % lost pictures; more can pay off just below them
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,12 @@ class Arm:
 
 
 def arms(
-    config: LinkConfig, source: str, fixed: Sequence[str], orders: Sequence[int] = (), bare_only: bool = False
+    config: LinkConfig,
+    source: str,
+    fixed: Sequence[str],
+    orders: Sequence[int] = (),
+    bare_only: bool = False,
+    digital_model: str | None = None,
 ) -> list[Arm]:
     """Every curve of the comparison.
 
@@ -75,10 +84,16 @@ def arms(
         fixed: names of schemes that are kept at every SNR (bare accounting).
         orders: constellations of the digital semantic mode to choose from; none: leave it out.
         bare_only: leave the accounting with a file's header out.
+        digital_model: what sends quantised latents, of the same bandwidth ratio; None: that of ``config``.
+
+    Raises:
+        ConfigError: an order, scheme or source codec that does not exist, or a digital model of another ratio.
     """
     out = [Arm(ANALOG, "", _deepjscc(config))]
     if orders:
-        out.append(Arm(DIGITAL, "", _best_order(config, orders)))
+        own = replace(config, model=digital_model or config.model)
+        _check_bandwidth(config.model, own.model)
+        out.append(Arm(DIGITAL, "", _best_order([replace(own, order=order) for order in orders])))
     countings = {BARE: 0} if bare_only else {BARE: 0, FILE: FILE_HEADER_BYTES}
     plain = {key: value for key, value in vars(config).items() if key not in ("order", "bits_per_latent")}
     base = SeparationConfig(**plain, source=source)
@@ -86,8 +101,8 @@ def arms(
         out.append(Arm(f"separation, {name}", BARE, _separation(replace(base, mcs=name))))
     for accounting, header in countings.items():
         own = replace(base, mcs=schemes.ADAPTIVE, header_bytes=header)
-        out.append(Arm("separation, adaptive", accounting, _separation(own)))
-        out.append(Arm("separation, at capacity", accounting, _bound(own)))
+        out.append(Arm(ADAPTIVE, accounting, _best_scheme(own)))
+        out.append(Arm(BOUND, accounting, _bound(own)))
     return out
 
 
@@ -112,7 +127,7 @@ def compare(
     return scores
 
 
-def lost_at(scores: Sequence[Score], accounting: str, rival: str = "separation, adaptive") -> float | None:
+def lost_at(scores: Sequence[Score], accounting: str, rival: str = ADAPTIVE) -> float | None:
     """The lowest SNR in dB from which the rival's mean PSNR is above DeepJSCC's, between points by straight lines.
 
     None if that never happens in the range.
@@ -163,10 +178,38 @@ def _deepjscc(config: LinkConfig, detail: str = ""):
     return run
 
 
-def _best_order(config: LinkConfig, orders: Sequence[int]):
+def _check_bandwidth(model: str, other: str) -> None:
+    ours, theirs = zoo.load(model).codec.rho, zoo.load(other).codec.rho
+    if ours != theirs:
+        raise ConfigError(
+            f"the digital model '{other}' has a bandwidth ratio of {theirs:.4f} and '{model}' one of {ours:.4f}: "
+            f"compare models of one ratio."
+        )
+
+
+def _best(tried: Iterable[list[Outcome]]) -> list[Outcome]:
+    """What has the highest mean PSNR, judged afterwards: no rule of a transmitter can do better."""
+    return max(tried, key=lambda outcomes: np.mean([outcome.psnr_db for outcome in outcomes]))
+
+
+def _best_order(configs: Sequence[LinkConfig]):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
-        tried = [_deepjscc(replace(config, order=order), str(order))(pictures, snr_db) for order in orders]
-        return max(tried, key=lambda outcomes: np.mean([outcome.psnr_db for outcome in outcomes]))
+        return _best(_deepjscc(config, str(config.order))(pictures, snr_db) for config in configs)
+
+    return run
+
+
+def _best_scheme(config: SeparationConfig):
+    """The scheme that the thresholds name, or a faster one before its threshold where that is better on average."""
+    symbols_of = zoo.load(config.model).codec.latent_count
+
+    def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
+        configs = {}
+        for margin_db in _MARGINS_DB:
+            own = replace(config, margin_db=margin_db)
+            named = tuple(scheme_for(own, symbols_of(*p.pixels.shape[:2]), snr_db) for p in pictures)
+            configs.setdefault(named, own)
+        return _best(_separation(own)(pictures, snr_db) for own in configs.values())
 
     return run
 

@@ -5,6 +5,7 @@ A picture is compressed to what the scheme holds, protected, mapped and sent; wh
 what comes out is the mean colour of the picture, which the receiver is assumed to know (as generous as can be).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ class SeparationConfig(LinkConfig):
     """A run of the separation link; ``model`` is the DeepJSCC model whose number of symbols it gets.
 
     mcs: name of a scheme, or ``adaptive``: the best that works at ``snr_db``, which the transmitter is told.
-    source: ``hevc`` or ``jpeg``. header_bytes: taken off the payload for a file's header.
+    source: ``hevc`` or ``jpeg``. header_bytes: taken off the payload for a file's header. margin_db: by how much the
+    SNR must exceed a scheme's threshold before ``adaptive`` takes it; below 0 it is taken before its threshold.
 
     Raises:
         ConfigError: an unknown scheme or source codec, or bytes below 0.
@@ -39,6 +41,7 @@ class SeparationConfig(LinkConfig):
     mcs: str = schemes.ADAPTIVE
     source: str = "hevc"
     header_bytes: int = 0
+    margin_db: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -50,6 +53,8 @@ class SeparationConfig(LinkConfig):
             )
         if self.header_bytes < 0:
             raise ConfigError(f"a header takes 0 bytes or more, not {self.header_bytes}")
+        if not math.isfinite(self.margin_db):
+            raise ConfigError(f"a margin is a number of dB, not {self.margin_db}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def mean_colour(pixels: np.ndarray) -> np.ndarray:
 def scheme_for(config: SeparationConfig, symbols: int, snr_db: float) -> schemes.Mcs:
     """The scheme that a picture of so many symbols is sent with when the transmitter knows ``snr_db``."""
     if config.mcs == schemes.ADAPTIVE:
-        return transport.choose(snr_db, symbols)
+        return transport.choose(snr_db - config.margin_db, symbols)
     return schemes.named(config.mcs)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from semcom.separation.compare import ANALOG, BARE, DIGITAL, Score
+from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, BOUND, DIGITAL, Score
 
 _COLOURS = {
     ANALOG: "#c8553d",
     DIGITAL: "#e8a33d",
-    "separation, adaptive": "#1f6f8b",
-    "separation, at capacity": "#555",
+    ADAPTIVE: "#1f6f8b",
+    BOUND: "#555",
 }
 _FIXED_COLOURS = ("#7fb2c4", "#9a8fbf", "#8dbf8a", "#bfa58f")
 
@@ -51,8 +51,8 @@ def _style(key: tuple[str, str], scores: Sequence[Score]) -> dict:
     dashes = "-" if accounting in ("", BARE) else "--"
     if scheme in _COLOURS:
         ours = scheme in (ANALOG, DIGITAL)
-        dashes = ":" if scheme.endswith("capacity") and accounting == BARE else dashes
-        dashes = (0, (1, 3)) if scheme.endswith("capacity") and accounting != BARE else dashes
+        dashes = ":" if scheme == BOUND and accounting == BARE else dashes
+        dashes = (0, (1, 3)) if scheme == BOUND and accounting != BARE else dashes
         return {
             "color": _COLOURS[scheme],
             "linestyle": dashes,

@@ -80,7 +80,7 @@ def _figure(score: Score) -> str:
 
 def _crossing(scores: Sequence[Score], accounting: str) -> str:
     parts = []
-    for rival in ("separation, adaptive", "separation, at capacity"):
+    for rival in (compare.ADAPTIVE, compare.BOUND):
         at = compare.lost_at(scores, accounting, rival)
         parts.append(f"{rival}: " + ("never in this range" if at is None else f"from {at:.1f} dB on"))
     return f"- Where DeepJSCC is lost to ({accounting}): " + "; ".join(parts) + "."
