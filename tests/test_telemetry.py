@@ -14,6 +14,7 @@ from semcom import telemetry
 from semcom.dashboard.digest import Digest
 from semcom.errors import ConfigError, PduError
 from semcom.numbering import Numbering
+from semcom.redial import CUT_OFF, LOST
 from semcom.telemetry import PICTURE, STATE, Message, Publisher, Subscriber, pack, unpack
 
 EXAMPLE = Message(
@@ -225,7 +226,7 @@ def test_garbage_is_counted_in_words_and_the_rest_goes_on():
             stranger.send_multipart([b"{}", b"x"])
             stranger.send_multipart(pack(EXAMPLE))
             got.extend(watcher.receive())
-            return got and len(watcher.garbage) == 2
+            return got and len(watcher.problems) == 2
 
         def recovered():
             stranger.send_multipart(pack(EXAMPLE))
@@ -235,12 +236,13 @@ def test_garbage_is_counted_in_words_and_the_rest_goes_on():
         assert {
             "telemetry whose header is not JSON",
             "telemetry of another version: give both sides the same release",
-        } == set(watcher.garbage)
+        } == set(watcher.problems)
         assert all(same(message, EXAMPLE) for message in got)
         stranger.send_multipart([b"x" * (telemetry.MAX_BYTES + 1)])  # libzmq cuts the connection for good
         time.sleep(0.2)
         watcher.receive()
         until(recovered, "a message after one that was too large")
+        assert watcher.problems[LOST] == watcher.problems[CUT_OFF] == 1
         watcher.close()
 
 

@@ -12,6 +12,7 @@ from semcom.air import make_script
 from semcom.air.ports import MAX_MESSAGE_BYTES
 from semcom.air.process import FLUSH_SAMPLES, VirtualAir
 from semcom.errors import ConfigError
+from semcom.redial import CUT_OFF
 
 PATIENCE_S = 10.0
 
@@ -282,6 +283,7 @@ def test_rubbish_is_counted_and_harms_nobody(opened):
     wait(lambda: air.counts("transmitters", "tx")["connected"], "the transmitter to be back")
     sender.send(constant(0.9))
     listener.until(0.9)
+    assert air.counts("transmitters", "tx")[CUT_OFF] == 1
 
 
 def test_random_bytes_never_stop_it(opened):

@@ -16,6 +16,7 @@ from semcom import blocks, keys
 from semcom.adaptation import read_dictionary
 from semcom.blocks import pdu as bridge
 from semcom.errors import ConfigError
+from semcom.redial import CUT_OFF, LOST
 from semcom.sockets import bound_address, make_keys, open_socket
 
 pytestmark = pytest.mark.timeout(90)
@@ -193,6 +194,7 @@ def test_garbage_is_counted_and_survived(bench, address):
         b.count("several parts")
         peer.send(b"x" * 100_000)  # beyond what the socket takes: the peer is cut off, and may come back
         send_until_heard(lambda: peer.send(pmt.serialize_str(report(9.0))), b.recorders["snr"])
+        assert b.block.counters[LOST] == b.block.counters[CUT_OFF] == 1
     peer.close()
 
 

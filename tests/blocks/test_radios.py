@@ -24,6 +24,7 @@ from semcom.modem import Modem, StreamDetector
 from semcom.radio.device import Calibration, RadioProfile, Side, save_device
 from semcom.radio.fake import FakeRadio, FakeUsrpSink
 from semcom.radio.timing import Time
+from semcom.redial import CUT_OFF, LOST
 
 pytestmark = pytest.mark.timeout(90)
 RATE = 1e6
@@ -207,6 +208,7 @@ def test_zmq_source_hears_again_after_a_message_beyond_all_limits(spoken_to):
         return len(back.data()) >= 2000
 
     wait_until(lambda: push.poll(100, zmq.POLLOUT) and again(), 10, lambda: f"{dict(source.counters)}")
+    assert source.counters[LOST] == source.counters[CUT_OFF] == 1
 
 
 def test_zmq_port_in_use_and_other_machines_are_refused_in_words():

@@ -5,28 +5,34 @@ A peer that was only killed and started again is libzmq's own business; it finds
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+LOST = "connections lost"
+CUT_OFF = "connections cut off over a message too large, or one that is not ZMQ's: called again"
 _GIVEN_UP_S = 0.3  # libzmq says sooner that it will call again
 
 
 class Redial:
     """Watches one connecting socket. To be used by the thread that uses the socket.
 
+    Args:
+        tell: called with the words to be counted: ``LOST`` when the peer goes, ``CUT_OFF`` also when that was libzmq's
+            doing.
+
     Attributes:
-        connected: whether the peer is there, as far as we know. losses: how often it went.
+        connected: whether the peer is there, as far as we know.
         monitor: the socket to be polled by those who do not call ``watch`` by the clock.
     """
 
-    def __init__(self, socket: zmq.Socket, address: str):
-        self.socket, self._address = socket, address
+    def __init__(self, socket: zmq.Socket, address: str, tell: Callable[[str], object]):
+        self.socket, self._address, self._tell = socket, address, tell
         self.monitor = socket.get_monitor_socket(
             zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
         )
-        self.connected, self.losses = False, 0
+        self.connected = False
         self._hung_up_s: float | None = None
 
     def watch(self) -> None:
@@ -34,7 +40,7 @@ class Redial:
         for event, _ in monitored(self.monitor):
             if event == zmq.EVENT_DISCONNECTED:
                 self.connected, self._hung_up_s = False, time.monotonic()
-                self.losses += 1
+                self._tell(LOST)
             else:
                 self._hung_up_s = None
                 self.connected = event == zmq.EVENT_CONNECTED
@@ -45,6 +51,7 @@ class Redial:
             return
         if not self.socket.poll(0):
             self._hung_up_s = None
+            self._tell(CUT_OFF)
             self.socket.disconnect(self._address)
             self.socket.connect(self._address)
 

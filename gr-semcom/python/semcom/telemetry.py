@@ -220,18 +220,19 @@ class Publisher:
 
 
 class Subscriber:
-    """Takes in what a station publishes; ``garbage`` counts, in words, what was refused. Connects anew by itself.
+    """Takes in what a station publishes; ``problems`` counts, in words, what was refused and connections that were lost.
+    Connects anew by itself.
 
     Args and errors are those of ``Publisher``; ``address`` is where to connect.
     """
 
     def __init__(self, address: str, keys: str = "", insecure: bool = False):
         self.address = address
-        self.garbage: Counter[str] = Counter()
+        self.problems: Counter[str] = Counter()
         # what waits here for a slow watcher is more than what waits at the station
         limits = {"max_bytes": MAX_BYTES, "high_water": 4 * _HIGH_WATER}
         self._socket = open_socket(zmq.SUB, address, bind=False, keys=keys, insecure=insecure, **limits)
-        self._redial = Redial(self._socket, address)
+        self._redial = Redial(self._socket, address, lambda what: self.problems.update((what,)))
 
     def receive(self, most: int = 64) -> list[Message]:
         """What has arrived, oldest first, at most ``most`` messages; never waits."""
@@ -244,7 +245,7 @@ class Subscriber:
             try:
                 out.append(unpack(frames))
             except PduError as error:
-                self.garbage[str(error)] += 1
+                self.problems[str(error)] += 1
         self._redial.watch()
         self._redial.tend()
         return out

@@ -8,7 +8,7 @@ import numpy as np
 import zmq
 
 from semcom.air.queue import SampleQueue
-from semcom.redial import Redial, monitored
+from semcom.redial import LOST, Redial, monitored
 from semcom.samples import usable
 from semcom.sockets import bound_address, open_socket
 
@@ -33,9 +33,9 @@ class TransmitterPort:
         self.socket = open_socket(
             zmq.PULL, address, bind=False, max_bytes=_MAX_BYTES_ON_WIRE, high_water=_IN_QUEUE, **keys
         )
-        self._redial = Redial(self.socket, address)
-        self.monitor = self._redial.monitor
         self.counters: Counter[str] = Counter()
+        self._redial = Redial(self.socket, address, lambda what: self.counters.update((what,)))
+        self.monitor = self._redial.monitor
         self.queue = SampleQueue(hold_samples, hold_s)
         self._room = room_samples
 
@@ -46,8 +46,6 @@ class TransmitterPort:
     def watch(self) -> None:
         """Reads who came and who went."""
         self._redial.watch()
-        if self._redial.losses:
-            self.counters["connections lost"] = self._redial.losses
 
     def tend(self) -> None:
         """Calls again where ZMQ has given up on a transmitter for good."""
@@ -124,7 +122,7 @@ class ReceiverPort:
                 self.counters["connections made"] += 1
             elif peer in self._peers:
                 self._peers.discard(peer)
-                self.counters["connections lost"] += 1
+                self.counters[LOST] += 1
         if len(self._peers) > 1:
             self.counters["receivers at once (they share the samples)"] = len(self._peers)
 

@@ -26,7 +26,8 @@ class feedback_receiver(SocketThread, gr.basic_block):
 
     Port: ``snr``, for ``deepjscc_encoder:snr``: after each report believed a dictionary with snr_db, snr_stderr_db and
     timestamp_s (time.monotonic() here). What is lost, repeated, out of order, stale, absurd or malformed is counted in
-    words, and so is a receiver that starts anew. GNU Radio's own ``zeromq.pub_msg_sink`` may be at the other end.
+    words, and so are a receiver that starts anew and a connection that is lost. GNU Radio's own
+    ``zeromq.pub_msg_sink`` may be at the other end.
 
     Args:
         address: ZMQ endpoint. keys: folder of CurveZMQ certificates.
@@ -71,7 +72,7 @@ class feedback_receiver(SocketThread, gr.basic_block):
 
     def _call_again(self, socket: zmq.Socket, address: str) -> None:
         if self._redial is None or self._redial.socket is not socket:
-            self._redial = Redial(socket, address)
+            self._redial = Redial(socket, address, self.count)
         self._redial.watch()
         self._redial.tend()
 

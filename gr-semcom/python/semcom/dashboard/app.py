@@ -55,7 +55,7 @@ class _FrameCounter(QtCore.QObject):
 
 
 class _Feed:
-    """Messages of all subscribers; what they refuse goes to the window's counters."""
+    """Messages of all subscribers; their problems go to the window's counters."""
 
     def __init__(self, subscribers: list[Subscriber]):
         self._subscribers = subscribers
@@ -67,8 +67,8 @@ class _Feed:
             for message in subscriber.receive():
                 self.messages += 1
                 yield message
-            while subscriber.garbage:
-                words, number = subscriber.garbage.popitem()
+            while subscriber.problems:
+                words, number = subscriber.problems.popitem()
                 self.widget.state.problem(words, number)
 
 

@@ -109,12 +109,12 @@ class zmq_pull(_Socket, gr.sync_block):
         self.set_blkd_input_timer_value(IDLE_MS)
         self._left = np.zeros(0, np.complex64)
         self._address = wish.address
-        self._redial = Redial(self._socket, wish.address)
+        self._redial = Redial(self._socket, wish.address, self._guard.count)
 
     def start(self) -> bool:
         super().start()
         if self._redial.socket is not self._socket:
-            self._redial = Redial(self._socket, self._address)
+            self._redial = Redial(self._socket, self._address, self._guard.count)
         return True
 
     def work(self, input_items, output_items) -> int:
