@@ -27,6 +27,12 @@ def load(path: Path):
     return module
 
 
+def options_of(module, arguments: list[str]) -> dict:
+    """The program's command line; a flowgraph without parameters has none."""
+    parser = getattr(module, "argument_parser", None)
+    return vars(parser().parse_args(arguments)) if parser else {}
+
+
 def blocks_of(graph) -> dict:
     """The blocks that count, by the name that they have in Companion."""
     return {name: block for name, block in vars(graph).items() if isinstance(block, Guarded)}
@@ -44,7 +50,7 @@ def main(program: Path, wish: dict, arguments: list[str]) -> None:
     from PyQt5 import Qt, QtCore
 
     app = Qt.QApplication(sys.argv[:1])
-    graph = getattr(module, program.stem)(**vars(module.argument_parser().parse_args(arguments)))
+    graph = getattr(module, program.stem)(**options_of(module, arguments))
     if "folder" in wish:
         graph.sink = image_sink(folder=wish["folder"])
         graph.msg_connect((graph.decoder, "out"), (graph.sink, "in"))

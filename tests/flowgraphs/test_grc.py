@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every .block.yml through GRC's own loader, every .grc compiled by grcc, and the loopback run without a
-screen."""
+"""Every .block.yml through GRC's own loader, every .grc compiled by grcc; the loopback and the adaptation of the order
+run without a screen. The stations' flowgraphs run in test_station_flowgraphs.py, multiuser.grc in tests/blocks."""
 
 import inspect
 import json
@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 import yaml
-from grc_bench import FLOWGRAPHS, GRC, environment
+from grc_bench import FLOWGRAPHS, GRC, best_psnr_db, environment, figures_of, station
 
 from semcom.modem.trials import true_snr_db
 
@@ -182,3 +182,20 @@ def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     assert figures["counters"]["burst_demodulator"]["sent to 'constellation'"] > 0
     equivalent_db = float(true_snr_db(torch.tensor([delay_taps(8)]), 16.0))
     assert abs(figures["encoder_snr_db"] - equivalent_db) < 1.5, "the encoder does not hear the receiver"
+
+
+def test_the_modulation_order_follows_the_snr_without_a_screen(compiled, tmp_path):
+    """The sweep rises from 0 dB: from BPSK two orders up, each told to the mapper, and pictures all the while."""
+    pytest.importorskip("PyQt5")
+    out = tmp_path / "out"
+    wish = {"until": ["adapter", "orders stepped up", 2], "folder": str(out)}
+    with station(compiled("modulation_adaptation"), wish, home=tmp_path) as graph:
+        figures = figures_of(graph)
+    counters = figures["counters"]
+    assert counters["adapter"]["orders stepped up"] >= 2
+    assert counters["mapper"]["orders received"] >= 3, "the first order, and two that are higher"
+    assert counters["view"]["pictures shown"] >= 4 and min(figures["window"]) > 300
+    psnr_db = [best_psnr_db(picture) for picture in out.glob("*.png")]
+    assert len(psnr_db) >= 4 and min(psnr_db) > 15, (
+        psnr_db
+    )  # two bits a latent: 20 dB where all arrive, 10 by chance

@@ -1,24 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Transmitter and receiver flowgraphs, compiled and run as programs of their own: a picture across."""
 
-import json
 import socket
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from grc_bench import ROOT, environment
+from grc_bench import ROOT, best_psnr_db, figures_of, running, station
 
-from semcom import pictures, quality
 from semcom.radio import load_link
 
-RUNNER = Path(__file__).with_name("station_runner.py")
 LINK = str(ROOT / "hardware" / "links" / "photo.yaml")
-LIMIT_S = 90
 AIR_SNR_DB = 16.0
 
 pytestmark = pytest.mark.timeout(240)
@@ -39,44 +31,6 @@ def addresses(count: int) -> list[str]:
     for one in held:
         one.close()
     return found
-
-
-@contextmanager
-def running(*command: str, home: Path):
-    """A process that is gone afterwards, whatever happens."""
-    with subprocess.Popen(
-        [sys.executable, *command],
-        env=environment(home),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def station(program: Path, wish: dict, *arguments: str, home: Path):
-    with running(str(RUNNER), str(program), json.dumps(wish), *arguments, home=home) as process:
-        yield process
-
-
-def figures_of(process: subprocess.Popen) -> dict:
-    output, _ = process.communicate(timeout=LIMIT_S)
-    line = next((line for line in output.splitlines() if line.startswith("FIGURES ")), None)
-    assert line and process.returncode == 0, output
-    figures = json.loads(line.removeprefix("FIGURES "))
-    print(figures)
-    return figures
-
-
-def best_psnr_db(received: Path) -> float:
-    """Of a received picture against the photograph that it is most like."""
-    pixels = pictures.read_picture(received).pixels
-    same = [sample.pixels for sample in pictures.samples() if sample.pixels.shape == pixels.shape]
-    return max(float(quality.psnr(sample, pixels)) for sample in same)
 
 
 @pytest.mark.parametrize("side", ["tx", "rx"])
