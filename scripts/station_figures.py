@@ -6,6 +6,7 @@
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from tables import write_table
+from tables import FIGURES, write_table
 
 from semcom import quality
 from semcom.pictures import read_picture, samples
@@ -86,10 +87,10 @@ def wait_for(what, seconds: float):
 
 
 @app.command()
-def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0) -> None:
+def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0, folder: Path = FIGURES) -> None:
     """Photographs at 1 Msample/s through three processes: what is lost, memory, latency by stage, PSNR."""
     with tempfile.TemporaryDirectory() as place, Processes(Path(place), snr_db, rate) as run:
-        wait_for(lambda: len(run.lines("rx")) >= 5, 60)
+        wait_for(lambda: len(run.lines("rx")) >= 5, 180)
         memory: dict[str, list[float]] = {name: [] for name in run.commands}
         began, busy = time.monotonic(), {name: -run.cpu_s(name) for name in run.commands}
         while time.monotonic() - began < 60 * minutes:
@@ -105,7 +106,7 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0) ->
         run.__exit__()
         sent = {(line["image_id"], line["sha256"]): line for line in run.lines("tx")}
         received = run.lines("rx")
-        air = json.loads((run.folder / "air.json").read_text())
+        air, tx = (json.loads((run.folder / f"{name}.json").read_text()) for name in ("air", "tx"))
         pictures = {picture.name: picture.pixels for picture in samples()}
         rows, latencies, psnr = [], [], []
         by_id = {line["image_id"]: line for line in sent.values()}
@@ -123,9 +124,22 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0) ->
             psnr.append(float(quality.psnr(original, got)))
         bursts_sent = sum(line["burst_count"] for line in sent.values())
         bursts_used = sum(line["bursts_received"] for line in received)
+        in_time = [line for line in sent.values() if began <= line["sent_s"] < began + seconds]
+        bursts, burst_samples = (
+            sum(line["burst_count"] for line in in_time),
+            round(tx["airtime_s"] * air["sample_rate_hz"] / tx["bursts"]),
+        )
+        filled = bursts * burst_samples / (seconds * air["sample_rate_hz"])
         rows += [
-            ["sample rate, Msample/s", air["sample_rate_hz"] / 1e6],
+            [
+                "stream of samples, bursts and the silence between them, Msample/s",
+                air["sample_rate_hz"] / 1e6,
+            ],
             ["minutes", seconds / 60],
+            [
+                "airtime filled by bursts (bursts x samples of one / samples in that time)",
+                f"{100 * filled:.1f} % ({bursts} x {burst_samples} / {seconds * air['sample_rate_hz']:.0f})",
+            ],
             [
                 "real-time factor of the air, and times it fell behind",
                 f"{air['real_time_factor']:.4f}, {air['times_behind']}",
@@ -141,6 +155,10 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0) ->
             drift = 100 * np.abs(warm / warm.mean() - 1).max()
             rows.append([f"memory of {name}, MiB (largest deviation)", f"{warm.mean():.0f} ({drift:.1f} %)"])
             rows.append([f"CPU of {name}, cores", busy[name] / seconds])
+        cores, used = len(os.sched_getaffinity(0)), sum(busy.values()) / seconds
+        rows.append(
+            ["CPU of all three, cores of the machine's", f"{used:.2f} of {cores} ({used / cores:.0%})"]
+        )
         spans = 1e3 * np.array(latencies)
         for column, stage in enumerate(
             (
@@ -164,6 +182,9 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0) ->
         "scripts/station_figures.py sustained",
         ["what", "value"],
         rows,
+        "Air and receiver take every sample of the stream, whether a burst is in it or not; modulating, "
+        "demodulating and decoding are work for the bursts alone.",
+        folder,
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where measured tables go: docs/figures, each with the command that makes it."""
+"""Where measured tables go: docs/figures unless told otherwise, each with the command that makes it."""
 
 from pathlib import Path
 
@@ -7,9 +7,15 @@ FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 
 
 def write_table(
-    name: str, title: str, command: str, header: list[str], rows: list[list], note: str = ""
+    name: str,
+    title: str,
+    command: str,
+    header: list[str],
+    rows: list[list],
+    note: str = "",
+    folder: Path = FIGURES,
 ) -> None:
-    """A markdown table with the command that makes it, to docs/figures and to the screen."""
+    """A markdown table with the command that makes it, to ``folder`` and to the screen."""
     cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     lines = [
         f"# {title}",
@@ -23,6 +29,6 @@ def write_table(
     ]
     if note:
         lines += [note, ""]
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    (FIGURES / f"{name}.md").write_text("\n".join(lines))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text("\n".join(lines))
     print("\n".join(lines))
