@@ -3,6 +3,7 @@
 
 import dataclasses
 import importlib.util
+import threading
 
 import hypothesis
 import numpy as np
@@ -88,6 +89,37 @@ def tiny_users(tiny_model, tmp_path_factory):
         cards[family] = folder / f"tiny-{family}.json"
         card.write(cards[family])
     return cards
+
+
+@pytest.fixture
+def keyed_sender(tmp_path):
+    """keyed_sender(messages): address of a PUSH socket that gives them to whoever has its keys, and the keys' folder."""
+    import zmq
+
+    from semcom.sockets import bound_address, make_keys, open_socket
+
+    folder, stop, threads = str(make_keys(tmp_path / "keys")), threading.Event(), []
+
+    def serve(sender, messages):
+        for message in messages:
+            while not (stop.is_set() or sender.poll(20, zmq.POLLOUT)):
+                pass
+            if not stop.is_set():
+                sender.send(message, zmq.NOBLOCK)
+        stop.wait()
+        sender.close()
+
+    def make(messages):
+        sender = open_socket(zmq.PUSH, "tcp://127.0.0.1:*", bind=True, max_bytes=0, keys=folder)
+        address = bound_address(sender)
+        threads.append(threading.Thread(target=serve, args=(sender, messages)))
+        threads[-1].start()
+        return address, folder
+
+    yield make
+    stop.set()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 """``semcom capture``, ``replay`` and ``inspect``, from files to files."""
 
 import json
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -195,3 +197,41 @@ def test_capture_refuses_impossible_bounds_before_it_receives(tmp_path):
     options = ["--radio", f"file:{tmp_path / 'air.c64'}", "--max-file-mb", 10, "--max-total-mb", 11]
     done = run("capture", "--out", tmp_path / "captures", *options)
     assert done.exit_code == 2 and "max_total_bytes" in done.stderr
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(90)
+def test_capture_on_a_full_disk_ends_with_an_error(bursts, tmp_path, monkeypatch):
+    """The receiver goes on to the end; but who asked for a recording has not got it."""
+    from semcom.capture import writer
+
+    room = SimpleNamespace(f_bavail=2**20, f_frsize=4096)
+    full = SimpleNamespace(f_bavail=0, f_frsize=4096)
+    monkeypatch.setattr(writer.os, "statvfs", lambda path: full if os.listdir(path) else room)
+    silence = torch.zeros(4, 700, dtype=bursts.dtype)
+    line = torch.cat([torch.cat([silence, bursts], dim=1).flatten(), torch.zeros(40_000, dtype=bursts.dtype)])
+    line.numpy().tofile(tmp_path / "air.c64")
+    (tmp_path / "link.yaml").write_text(f"name: test\nmodel: {MODEL}\n")
+    options = ["--out", tmp_path / "captures", "--link", tmp_path / "link.yaml", "--seconds", 20]
+    options += ["--radio", f"file:{tmp_path / 'air.c64'}", "--json", tmp_path / "c.json"]
+    done = run("capture", *options)
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 2 and "recording stopped: the disk of" in said and "is full" in said, done.output
+    told = json.loads((tmp_path / "c.json").read_text())
+    assert told["pictures"] == 4 and told["counters"]["capture_recorder"]["bursts recorded"] == 1
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(90)
+def test_capture_takes_keys_and_insecure_as_rx_does(tmp_path, keyed_sender):
+    far = ["capture", "--out", tmp_path / "captures", "--radio", "zmq:tcp://192.0.2.1:5550", "--seconds", 0.5]
+    done = run(*far)
+    assert done.exit_code == 2 and "reaches other machines" in done.stderr
+    assert run(*far, "--insecure").exit_code == 0
+    done = run(*far, "--keys", tmp_path / "none")
+    assert done.exit_code == 2 and "no folder of keys" in " ".join(done.stderr.split())
+    address, folder = keyed_sender([bytes(80_000)])
+    near = [*far[:4], f"zmq:{address}", "--seconds", 3, "--json", tmp_path / "c.json"]
+    assert run(*near, "--keys", folder).exit_code == 0
+    told = json.loads((tmp_path / "c.json").read_text())
+    assert told["counters"]["radio_source"]["samples received"] == 10_000

@@ -86,3 +86,21 @@ def test_what_cannot_be_measured_is_said_in_words(recording, tmp_path, arguments
     done = calibrate(arguments[0], recording, tmp_path / "mine.yaml", *arguments[1:])
     assert done.exit_code == 2 and words in " ".join(done.output.split()), done.output
     assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_samples_from_another_machine_need_keys_or_trust(recording, keyed_sender, tmp_path):
+    """As in ``semcom rx``: the keys are used, and without them the sender is not heard."""
+    from semcom.cli.main import app
+
+    def noise_floor(radio, *more):
+        arguments = ["calibrate", "noise-floor", "--radio", radio, "--seconds", "0.1", "--overwrite"]
+        return CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "mine.yaml"), *more])
+
+    far = "zmq:tcp://192.0.2.1:5550"
+    assert "reaches other machines" in noise_floor(far).stderr
+    assert "came from zmq" in noise_floor(far, "--insecure").stderr, "it was tried"
+    parts = np.array_split(np.fromfile(recording, np.complex64), 20)
+    address, folder = keyed_sender([part.tobytes() for part in parts])
+    done = noise_floor(f"zmq:{address}", "--keys", folder)
+    assert done.exit_code == 0, done.output
+    assert load_device(tmp_path / "mine.yaml").calibration.noise_floor_dbfs is not None

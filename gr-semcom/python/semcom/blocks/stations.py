@@ -90,6 +90,7 @@ class Summary:
     """What a station did: pictures through it, seconds, and the counters of its blocks by name, in words.
 
     link: the profile it loaded, to be compared with the other station's. advice: what to check where nothing came.
+    recording_stopped: why a recorder gave up before the end; "": it did not, or there was none.
     """
 
     link: str = ""
@@ -99,6 +100,7 @@ class Summary:
     airtime_s: float = 0.0
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     advice: str = ""
+    recording_stopped: str = ""
 
 
 class Station(Flowgraph):
@@ -275,6 +277,7 @@ class ReceiveStation(Station):
         ]
         self.connect(self.radio, self.detector)
         self.connect_pdus(*self.chain[1:])
+        self.recorder = None
         if capture_folder:
             self.recorder = blocks.capture_recorder(
                 capture_folder,
@@ -318,6 +321,7 @@ class ReceiveStation(Station):
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         summary = super().run_until(stop, seconds, on_tick)
         summary.advice = self._advice()
+        summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
 
     def _advice(self) -> str:

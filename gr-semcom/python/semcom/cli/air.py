@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from semcom.cli import options
+
 
 class Pace(str, Enum):
     """What moves the air's clock."""
@@ -87,16 +89,8 @@ def air(
     status_every: Annotated[
         float, typer.Option("--status-every", help="Seconds between lines on how it goes; 0: none.")
     ] = 10.0,
-    keys: Annotated[
-        str, typer.Option("--keys", metavar="FOLDER", help="CurveZMQ certificates for all sockets.")
-    ] = "",
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure",
-            help="Allow addresses beyond this machine without keys; GNU Radio's ZMQ blocks know none.",
-        ),
-    ] = False,
+    keys: options.Keys = None,
+    insecure: options.Insecure = False,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -122,7 +116,7 @@ def air(
     )
     common = {"pace": pace.value if pace else None, "seed": seed, "sample_rate_hz": sample_rate}
     plan = _plan(script, common, {"tx": tx, "rx": rx}, *channel)
-    report = _play(plan, keys, insecure, seconds, status_every)
+    report = _play(plan, str(keys or ""), insecure, seconds, status_every)
     give_json(json, report, _table(report))
 
 

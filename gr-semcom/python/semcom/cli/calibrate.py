@@ -62,6 +62,8 @@ def calibrate(
         ),
     ] = 0.0,
     seconds: Annotated[float, typer.Option("--seconds", min=0.01, max=60, help="How long to listen.")] = 1.0,
+    keys: options.Keys = None,
+    insecure: options.Insecure = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Measure a receiver (noise-floor, gain-sweep, offset, iq-dc) and write the result into a radio profile."""
@@ -86,7 +88,7 @@ def calibrate(
         raise ConfigError(f"{what.value} is measured at one gain: give --gain-db once.")
     if abs(tone) > rate_hz / 2:
         raise ConfigError(f"--tone-hz {tone:g} Hz is outside what {rate_hz:g} samples per second show.")
-    source = radio_source(radio, rate_hz, frequency_hz, gains[0], device)
+    source = radio_source(radio, rate_hz, frequency_hz, gains[0], device, str(keys or ""), insecure)
 
     def listen():
         return receive(source, int(seconds * rate_hz), rate_hz)

@@ -36,12 +36,15 @@ def capture(
         float,
         typer.Option("--max-total-mb", min=0.2, help="Megabytes in the folder; the oldest of this run goes."),
     ] = 16384,
+    keys: options.Keys = None,
+    insecure: options.Insecure = False,
     json: options.Json = None,
 ) -> None:
     """Receive and record every burst, to be replayed and looked at later."""
     from semcom.cli.output import check_json
     from semcom.cli.send import require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
+    from semcom.errors import OutputError
     from semcom.files import writable_folder
 
     check_json(json)
@@ -49,7 +52,7 @@ def capture(
         if folder is not None:
             writable_folder(folder)
     require_gnuradio()
-    config = config_of(link, radio, hardware, gain_db, frequency_hz, "", "", None, False, None)
+    config = config_of(link, radio, hardware, gain_db, frequency_hz, "", "", keys, insecure, None)
 
     from semcom.blocks.stations import receive
 
@@ -69,3 +72,5 @@ def capture(
             },
         )
     give_summary(json, summary, "received")
+    if summary.recording_stopped:
+        raise OutputError(f"recording stopped: {summary.recording_stopped}")
