@@ -105,6 +105,27 @@ def test_replay_writes_pictures_and_compares_latents(folder, pictures, tmp_path)
     assert "3 of 3" in done.output and "not read" in done.output
 
 
+def test_replay_says_why_there_is_no_psnr(folder, pictures, tmp_path):
+    for number, pixels in enumerate(pictures):
+        write_png(tmp_path / "sent" / f"{number}.png", pixels)
+
+    def said(*options):
+        done = run("replay", folder, *options)
+        assert done.exit_code == 0, done.output
+        return " ".join(done.stderr.split())
+
+    assert "no PSNR" not in said() and "no PSNR" not in said("--originals", tmp_path / "sent")
+    (tmp_path / "sent" / "1.png").unlink()
+    assert "1 of 3 pictures have a name and no PSNR" in said("--originals", tmp_path / "sent")
+    (meta,) = folder.glob("*.sigmf-meta")
+    told = json.loads(meta.read_text())
+    for annotation in told["annotations"]:
+        annotation.pop("semcom:image", None)
+    meta.write_text(json.dumps(told))
+    words = said("--originals", tmp_path / "sent")
+    assert "3 of 3 pictures have no name" in words and "--sent-log FILE" in words
+
+
 def test_json_on_the_standard_output_is_json_alone(folder):
     for command in ("inspect", "replay"):
         assert json.loads(run(command, folder, "--json", "-").stdout)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom replay``: recorded bursts to pictures, as in flight."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,19 @@ def replay(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures (PNG).")] = None,
     originals: Annotated[
         Path | None,
-        typer.Option("--originals", metavar="FOLDER", help="The pictures that were sent, for the PSNR."),
+        typer.Option(
+            "--originals",
+            metavar="FOLDER",
+            help="The pictures that were sent, for the PSNR; found by their names, see --sent-log.",
+        ),
     ] = None,
     sent_log: Annotated[
         Path | None,
-        typer.Option("--sent-log", metavar="FILE", help="The transmitter's log, which names them."),
+        typer.Option(
+            "--sent-log",
+            metavar="FILE",
+            help="The transmitter's log, which names them, if `semcom capture` was not given it.",
+        ),
     ] = None,
     json: options.Json = None,
 ) -> None:
@@ -57,6 +66,9 @@ def replay(
     for what, times in run.counters.items():
         if what not in ("bursts used", "pictures"):
             mention(f"{what}: {times}")
+    if (originals or sent_log) is not None:
+        for words in _why_no_psnr(rows):
+            mention(words)
     if run.latents_equal < run.latents_known and not run.same_engine:
         mention(
             f"recorded with {', '.join(sorted(run.engines)) or 'an unknown engine'}, which may round the last bits of "
@@ -81,6 +93,23 @@ def _row(number: int, picture) -> dict:
         "received_s": picture.received_s,
         "file": None,
     }
+
+
+def _why_no_psnr(rows: list[dict]) -> Iterator[str]:
+    """For pictures without an original: whether their names are missing, or the files."""
+    alone = [row for row in rows if row["psnr_db"] is None]
+    unnamed = sum(row["image"] is None for row in alone)
+    if unnamed:
+        yield (
+            f"{unnamed} of {len(rows)} pictures have no name, so no PSNR: the recording holds numbers only. The "
+            "transmitter's log has the names (`semcom tx --log FILE`): give it here or to `semcom capture`, as "
+            "--sent-log FILE."
+        )
+    if len(alone) > unnamed:
+        yield (
+            f"{len(alone) - unnamed} of {len(rows)} pictures have a name and no PSNR: nothing of that name, size and "
+            "content is in --originals or where --sent-log says, or their model is not here."
+        )
 
 
 def _write(folder: Path, picture, written: set[str]) -> str:
