@@ -37,7 +37,10 @@ Bursts: {counts}, one picture a burst; random crops of the packaged photographs 
 `cifar-1-12`, 128 x 128 for `photo-1-12`). The ramp takes 128 bursts; Rayleigh has Jakes' spectrum and a Doppler of
 {doppler} cycles a burst, which is 1 Hz at 50 bursts a second. Estimates are off by 0.4 dB and go through `SnrTracker`.
 All arms see the same pictures, channel and noise; standard errors are of the paired difference, from means of 16
-neighbouring bursts. The decoder knows what it received in all arms."""
+neighbouring bursts. The decoder knows what it received in all arms.
+
+This is the codecs over AWGN and fading on latents behind a perfect equaliser, one SNR a burst; the estimates are the true
+SNR with a synthetic error. It is not the live stations: no samples, no detection, no pilots, no socket."""
 
 Row = dict[str, float | str]
 
