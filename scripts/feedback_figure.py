@@ -39,8 +39,8 @@ Bursts: {counts}, one picture a burst; random crops of the packaged photographs 
 All arms see the same pictures, channel and noise; standard errors are of the paired difference, from means of 16
 neighbouring bursts. The decoder knows what it received in all arms.
 
-This is the codecs over AWGN and fading on latents behind a perfect equaliser, one SNR a burst; the estimates are the true
-SNR with a synthetic error. It is not the live stations: no samples, no detection, no pilots, no socket."""
+This is the codecs over AWGN and fading on latents behind a perfect equaliser, one SNR a burst; the estimates are the
+true SNR with a synthetic error. It is not the live stations: no samples, no detection, no pilots, no socket."""
 
 Row = dict[str, float | str]
 
