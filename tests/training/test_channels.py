@@ -106,6 +106,8 @@ def test_uneven_noise_fades_and_erases_some_images():
         ("awgn", {"backoff_db": 3}, "no options.*backoff_db"),
         ("modem", {"backof": 3}, "backof.*backoff_db"),
         ("modem", {"delay_samples": 40}, "delay_samples.*32"),
+        ("modem", {"backoff_db": -300}, "backoff_db.*-20..60"),
+        ("modem", {"fading": "yes"}, "'fading'.*type bool"),
     ],
 )
 def test_a_channel_that_cannot_be_is_named(name, options, words):

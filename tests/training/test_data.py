@@ -55,6 +55,27 @@ def test_excluded_prefixes_and_absent_folders(generated, tmp_path):
         data_root(tmp_path / "no")
 
 
+def test_a_damaged_picture_is_named(generated, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for file in sorted((generated / "pictures").iterdir())[:3]:
+        (tmp_path / "photos" / file.name).write_bytes(file.read_bytes())
+    whole = (tmp_path / "photos" / file.name).read_bytes()
+    for spoilt in (whole[: len(whole) // 2], b"", b"no picture at all"):
+        (tmp_path / "photos" / file.name).write_bytes(spoilt)
+        with pytest.raises(
+            ConfigError, match=f"photos/{file.name} cannot be read as a picture.*Copy it again"
+        ):
+            Pictures(tmp_path, ["photos"], crop=24, held_out=1)
+
+
+def test_whole_pictures_have_one_size(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name, size in (("a", (32, 24)), ("b", (32, 24)), ("c", (40, 24))):
+        Image.new("RGB", size).save(tmp_path / "photos" / f"{name}.png")
+    with pytest.raises(ConfigError, match="photos/a.png has 32x24 pixels and photos/c.png 40x24: set 'crop'"):
+        Pictures(tmp_path, ["photos"], crop=0, held_out=1)
+
+
 def test_no_data_folder_is_said(monkeypatch):
     monkeypatch.delenv("SEMCOM_DATA", raising=False)
     with pytest.raises(ConfigError, match="SEMCOM_DATA"):

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 
 import torch
 
+from semcom import settings
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.symbols import SYMBOL_CHANNELS
@@ -62,6 +63,8 @@ class ModemOptions:
         for name, limit in (("delay_samples", 32), ("carrier_offset", 1e-3), ("clock_ppm", 100)):
             if not 0 <= getattr(self, name) <= limit:
                 raise ConfigError(f"channel 'modem': {name} must be 0..{limit}, not {getattr(self, name)}.")
+        if self.backoff_db is not None and not -20 <= self.backoff_db <= 60:
+            raise ConfigError(f"channel 'modem': backoff_db must be -20..60, not {self.backoff_db}.")
 
 
 def channel(name: str, uneven_fraction: float = 0.0, **options) -> Channel:
@@ -74,15 +77,12 @@ def channel(name: str, uneven_fraction: float = 0.0, **options) -> Channel:
             have each latent faded on its own, where the channel is a flat one.
 
     Raises:
-        ConfigError: an unknown name, or an option that the channel does not take.
+        ConfigError: an unknown name, or an option that the channel does not take, or not with that value.
     """
     if name == "modem":
-        known = ModemOptions.__dataclass_fields__
-        for key in options:
-            if key not in known:
-                raise ConfigError(f"channel 'modem' has no option '{key}'; it takes {', '.join(known)}.")
-        send = partial(through_modem, options=ModemOptions(**options))
-    elif name not in SYMBOL_CHANNELS:
+        options = settings.make(ModemOptions, options, "channel 'modem'")
+        send = partial(through_modem, options=options)
+    elif not isinstance(name, str) or name not in SYMBOL_CHANNELS:
         raise ConfigError(f"channel {name!r} is unknown; choose one of {', '.join(CHANNELS)}.")
     elif options:
         raise ConfigError(f"channel '{name}' takes no options, but got {', '.join(options)}.")

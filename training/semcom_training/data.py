@@ -59,9 +59,7 @@ def load_cifar10(folder, split: str = "train") -> np.ndarray:
 
 
 def _read_sheet(path: Path) -> np.ndarray:
-    with Image.open(path) as sheet:
-        pixels = np.asarray(sheet.convert("RGB"))
-    return pixels.reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+    return _rgb(path).reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -98,7 +96,8 @@ class Pictures:
         crop: side of the random crops in pixels; 0 takes pictures whole (all must have one size).
 
     Raises:
-        ConfigError: a folder is absent, or holds too few pictures of at least the crop's size.
+        ConfigError: a folder is absent, or holds too few pictures of at least the crop's size; a picture cannot be
+            read; pictures are taken whole, but have several sizes.
     """
 
     def __init__(self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1):
@@ -109,6 +108,8 @@ class Pictures:
             raise ConfigError(
                 f"{len(named)} pictures in {', '.join(folders)} are too few: {held_out} are held out."
             )
+        if not crop:
+            _require_one_size(named)
         order = torch.randperm(len(named), generator=torch.Generator().manual_seed(seed)).tolist()
         self.held_out = [named[n][1] for n in sorted(order[:held_out])]
         self.names, self.images = zip(*(named[n] for n in sorted(order[held_out:])))
@@ -135,6 +136,17 @@ class Pictures:
         return [self.names[n] for n in torch.randint(len(self.images), (size,), generator=generator).tolist()]
 
 
+def _require_one_size(named: list[tuple[str, torch.Tensor]]) -> None:
+    (first, image), *others = named
+    for name, other in others:
+        if other.shape != image.shape:
+            (a, b), (c, d) = image.shape[1:], other.shape[1:]
+            raise ConfigError(
+                f"crop is 0, so pictures are taken whole and must have one size, but {first} has {b}x{a} pixels and "
+                f"{name} {d}x{c}: set 'crop' to the side that is wanted."
+            )
+
+
 def _named_images(root: Path, name: str, exclude) -> list[tuple[str, torch.Tensor]]:
     folder = root / name
     if not folder.is_dir():
@@ -152,6 +164,19 @@ def _named_images(root: Path, name: str, exclude) -> list[tuple[str, torch.Tenso
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """A picture file as uint8 ``[3, H, W]``, RGB."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image.convert("RGB")).transpose(2, 0, 1).copy())
+    """A picture file as uint8 ``[3, H, W]``, RGB.
+
+    Raises:
+        ConfigError: it cannot be read as a picture.
+    """
+    return torch.from_numpy(_rgb(path).transpose(2, 0, 1).copy())
+
+
+def _rgb(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as a picture ({error}): it was cut short or damaged. Copy it again, or take it out."
+        ) from error

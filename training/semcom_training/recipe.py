@@ -2,6 +2,7 @@
 """A training recipe: one YAML file, one dataclass."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from semcom_training.digital import random_orders
 from semcom_training.losses import check_loss
 
 RECIPES = Path(__file__).parent / "recipes"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a model, as card.schema.json has it
+SNR_LIMITS_DB = (-20, 60)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the weights, but the data's place and the machine.
 
-    ``steps``, ``max_minutes``, ``decay_fraction`` and the two intervals may be changed when a training is
-    resumed (to end it earlier or later); the rest may not.
+    The fields of ``FREE`` may be changed when a training is resumed: to end it earlier or later, or to go on at a lower
+    rate where the loss was no number; the rest may not.
 
     Stage ``anchor`` trains an encoder and a decoder together. Stage ``user`` trains one user's decoder against the
     encoder of ``anchor``, which stays as it is to the last bit.
@@ -34,7 +37,7 @@ class Recipe:
     licence: str = "GPL-3.0-or-later"
     exclude: list = dataclasses.field(default_factory=list)  # file name prefixes that are not trained on
     crop: int = 0  # pixels a side of random crops; 0: whole images (CIFAR)
-    held_out: int = 64  # images of the training data kept for validation
+    held_out: int = 64  # images of the training data kept for validation, at least 1
     batch: int = 64
     steps: int = 10_000
     max_minutes: float = 0.0  # 0: only steps count; else the schedule follows whichever is further on
@@ -67,7 +70,7 @@ class Recipe:
     checkpoint_minutes: float = 3.0
     log_every: int = 100
 
-    FREE = ("steps", "max_minutes", "decay_fraction", "checkpoint_minutes", "log_every")
+    FREE = ("steps", "max_minutes", "decay_fraction", "learning_rate", "checkpoint_minutes", "log_every")
 
     @property
     def snr_range_db(self) -> tuple[float, float]:
@@ -77,7 +80,11 @@ class Recipe:
     def make_channel(self) -> Channel:
         """What is between encoder and decoder. Raises ConfigError for a channel or options that do not exist."""
         options = {"name": self.channel} if isinstance(self.channel, str) else dict(self.channel)
-        send = channel(options.pop("name", None), self.uneven_fraction, **options)
+        name = options.pop("name", None)
+        for key in options:
+            if not isinstance(key, str) or key == "uneven_fraction":
+                raise ConfigError(f"channel {name!r} takes no option {key!r}.")
+        send = channel(name, self.uneven_fraction, **options)
         return random_orders(send, self.orders) if self.orders else send
 
     def fixed(self) -> dict:
@@ -104,24 +111,37 @@ def load_recipe(path) -> Recipe:
 def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     """Checks ``values`` and builds the :class:`Recipe`; see :func:`load_recipe`."""
     recipe = settings.make(Recipe, values, source)
-    checks = {
-        "steps": recipe.steps >= 1,
-        "batch": recipe.batch >= 1,
-        "loss_floor": recipe.loss_floor > 0,
-        "learning_rate": recipe.learning_rate > 0,
-        "decay_fraction": 0 <= recipe.decay_fraction <= 1,
-        "ema": 0 <= recipe.ema < 1,
-        "stage": recipe.stage in ("anchor", "user"),
-        "anchor": bool(recipe.anchor) == (recipe.stage == "user"),
-        "optimiser": recipe.optimiser in ("muon", "adamw"),
-        "snr_skew": recipe.snr_skew > 0,
-        "snr_high_db": recipe.snr_high_db >= recipe.snr_low_db,
-        "uneven_fraction": 0 <= recipe.uneven_fraction <= 1,
-        "stale_fraction": 0 <= recipe.stale_fraction <= 1,
+    low, high = SNR_LIMITS_DB
+    at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0}
+    at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
+    above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "loss_floor", "snr_skew"), 0)
+    shares = dict.fromkeys(("decay_fraction", "uneven_fraction", "stale_fraction"), (0, 1))
+    within = shares | {"snr_low_db": (low, high), "snr_high_db": (low, high), "seed": (0, 2**31 - 1)}
+    rules = {
+        "name": (NAME.fullmatch(recipe.name), "letters, digits, '.', '_' and '-', a letter or digit first"),
+        "data": (recipe.data, "at least one folder"),
+        "ema": (0 <= recipe.ema < 1, "0 or more and below 1"),
+        "stage": (recipe.stage in ("anchor", "user"), "anchor or user"),
+        "anchor": (
+            bool(recipe.anchor) == (recipe.stage == "user"),
+            "a model in stage user, and left out in stage anchor",
+        ),
+        "optimiser": (recipe.optimiser in ("muon", "adamw"), "muon or adamw"),
+        "snr_db": (all(low <= snr <= high for snr in recipe.snr_db), f"SNRs of {low} to {high} dB"),
     }
-    for key, fine in checks.items():
-        if not fine:
-            raise ConfigError(f"{source}: '{key}' = {getattr(recipe, key)!r} is outside what it can be.")
+    rules |= {key: (getattr(recipe, key) >= least, f"{least} or more") for key, least in at_least.items()}
+    rules |= {key: (getattr(recipe, key) > limit, f"above {limit}") for key, limit in above.items()}
+    rules |= {
+        key: (least <= getattr(recipe, key) <= most, f"{least} to {most}")
+        for key, (least, most) in within.items()
+    }
+    settings.require(
+        source, **{key: (getattr(recipe, key), fine, words) for key, (fine, words) in rules.items()}
+    )
+    if recipe.snr_high_db < recipe.snr_low_db:
+        raise ConfigError(
+            f"{source}: 'snr_high_db' must be at least 'snr_low_db' ({recipe.snr_low_db}), not {recipe.snr_high_db}."
+        )
     for key, check in {"loss": lambda: check_loss(recipe.loss), "channel": recipe.make_channel}.items():
         try:
             check()
