@@ -16,7 +16,8 @@ from semcom.codec.paired import Paired
 from semcom.errors import ConfigError, MissingError
 from semcom_training import machine, train
 from semcom_training.budget import budget
-from semcom_training.export import export_checkpoint
+from semcom_training.errors import TrainingError
+from semcom_training.export import export_checkpoint, export_model
 from semcom_training.objective import draw_snr
 from semcom_training.recipe import make_recipe
 
@@ -95,6 +96,28 @@ def test_a_user_training_resumes_and_is_exported_from_its_checkpoint(anchor, gen
     assert zoo.load(card).sha256 == zoo.load(whole / "base-resnet.json").sha256
     started = user(anchor, "resnet", name="next", init_from=str(card), steps=1)
     assert zoo.load(run(started, generated, tmp_path) / "next.json").card.budget["started_from"] == str(card)
+
+
+def test_an_anchor_that_was_trained_again_is_no_longer_the_users(generated, tmp_path):
+    anchor = run(ANCHOR | {"steps": 1}, generated, tmp_path) / "base.json"
+    folder = run(user(anchor, steps=2), generated, tmp_path)
+    before = {file.name: file.read_bytes() for file in anchor.parent.iterdir()}
+    run(ANCHOR | {"steps": 3}, generated, tmp_path)
+    with pytest.raises(
+        TrainingError, match="trained for an anchor .*base.json' whose weights were .*put that anchor"
+    ):
+        run(user(anchor, steps=4), generated, tmp_path)
+    with pytest.raises(TrainingError, match="put that anchor back"):
+        export_checkpoint(folder / "checkpoint.pt", tmp_path / "again", measure=False)
+    for name, content in before.items():
+        (anchor.parent / name).write_bytes(content)
+    run(user(anchor, steps=4), generated, tmp_path)
+
+    recipe = make_recipe(user(anchor))  # the anchor was changed while its user was trained
+    with pytest.raises(TrainingError, match="put that anchor back and start the same command again"):
+        export_model(
+            recipe, zoo.load(folder / "base-conv.json").codec, tmp_path / "x", 1, 1.0, anchor="0" * 64
+        )
 
 
 def test_a_user_cannot_be_an_anchor(anchor, generated, tmp_path):

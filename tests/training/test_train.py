@@ -3,19 +3,23 @@
 
 import csv
 import dataclasses
+import errno
 import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from semcom import files
 from semcom.codec import build, zoo
 from semcom.errors import OutputError
 from semcom_training import train
 from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint
+from semcom_training.log import FIELDS, Log
 from semcom_training.objective import Objective
 from semcom_training.optim import make_optimisers, orthogonalise
 from semcom_training.recipe import make_recipe
@@ -102,6 +106,85 @@ def test_a_full_disk_keeps_the_checkpoint_before(generated, tmp_path, capsys):
     assert run(generated, tmp_path, steps=5)["step"] == 5
 
 
+def test_a_full_disk_leaves_whole_rows_in_the_log(tmp_path):
+    """The limit lets a part of a row through, as the last block of a disk does."""
+    log, row = Log(tmp_path / "log.csv", 0), dict.fromkeys(FIELDS, 1.5)
+    log.write(row | {"step": 1})
+    before, limits = log.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="log.csv cannot be written.*Make room"):
+            log.write(row | {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert log.path.read_bytes() == before
+    log.write(row | {"step": 3})
+    assert [r["step"] for r in csv.DictReader(open(log.path))] == ["1", "2", "3"]
+
+
+def test_a_log_that_cannot_be_written_ends_no_training(generated, tmp_path, monkeypatch, capsys):
+    append, times = files.append_bytes, []
+
+    def full_once(path, data):
+        times.append(path)
+        if len(times) == 1:
+            raise OutputError(f"{path} cannot be written: No space left on device.")
+        append(path, data)
+
+    monkeypatch.setattr(files, "append_bytes", full_once)
+    assert run(generated, tmp_path)["step"] == 12
+    assert "log.csv cannot be written" in capsys.readouterr().out
+    assert [row["step"] for row in csv.DictReader(open(tmp_path / "tiny/log.csv"))] == ["4", "8", "12"]
+
+
+def test_half_a_row_is_dropped_on_resuming(generated, tmp_path):
+    run(generated, tmp_path, steps=8)
+    path = tmp_path / "tiny/log.csv"
+    path.write_bytes(path.read_bytes()[:-20])
+    run(generated, tmp_path, steps=12)
+    assert [row["step"] for row in csv.DictReader(open(path))] == ["4", "12"]
+
+
+def test_a_full_disk_leaves_no_half_model(generated, tmp_path, monkeypatch):
+    run(generated, tmp_path, steps=2)
+    folder = tmp_path / "tiny"
+    before = {name: (folder / name).read_bytes() for name in ("tiny.json", "tiny.safetensors")}
+    write = Path.write_bytes
+
+    def full(path, data):
+        if ".json" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        run(generated, tmp_path, steps=4)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert zoo.load(folder / "tiny.json").card.budget["steps"] == 2
+    assert {path.name for path in folder.iterdir()} == {*before, "checkpoint.pt", "log.csv"}
+    monkeypatch.undo()
+    run(generated, tmp_path, steps=4)  # nothing is trained again
+    assert zoo.load(folder / "tiny.json").card.budget["steps"] == 4
+
+
+@pytest.mark.parametrize("what", ["cut", "empty", "garbage", "other"])
+def test_a_damaged_checkpoint_is_said(generated, tmp_path, what):
+    run(generated, tmp_path, steps=2)
+    path = tmp_path / "tiny/checkpoint.pt"
+    whole = path.read_bytes()
+    if what == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "garbage": b"x" * 1000}[what])
+    with pytest.raises(train.TrainingError, match="checkpoint.pt .*delete it and start anew"):
+        run(generated, tmp_path, steps=4)
+    with pytest.raises(train.TrainingError, match="checkpoint.pt .*delete it and start anew"):
+        export_checkpoint(path, tmp_path / "again", measure=False)
+    assert run(generated, tmp_path, resume=False, steps=3)["step"] == 3
+
+
 def test_the_seed_decides(generated, tmp_path):
     same = [run(generated, tmp_path / name, steps=3)["model"]["encoder_in.weight"] for name in "ab"]
     other = run(generated, tmp_path / "c", steps=3, seed=2)["model"]["encoder_in.weight"]
@@ -137,10 +220,41 @@ def test_the_named_pictures_are_the_batch(generated):
 
 def test_another_recipe_does_not_resume(generated, tmp_path):
     run(generated, tmp_path, steps=2)
-    with pytest.raises(train.TrainingError, match="learning_rate"):
-        run(generated, tmp_path, steps=4, learning_rate=1e-4)
+    with pytest.raises(train.TrainingError, match="other values of clip"):
+        run(generated, tmp_path, steps=4, clip=0.5)
     assert run(generated, tmp_path, steps=4)["step"] == 4  # a longer schedule does
-    assert run(generated, tmp_path, resume=False, steps=3, learning_rate=1e-4)["step"] == 3
+    assert run(generated, tmp_path, resume=False, steps=3, clip=0.5)["step"] == 3
+
+
+def test_after_a_nan_a_lower_rate_goes_on(generated, tmp_path, monkeypatch):
+    """What the message advises: the same command with a lower rate in the recipe, which the card then has."""
+    run(generated, tmp_path, steps=2, checkpoint_minutes=9.0)
+    with pytest.raises(
+        train.TrainingError, match="lower learning_rate in the recipe .now 1e.30. and start the same"
+    ):
+        run(generated, tmp_path, steps=6, learning_rate=1e30, checkpoint_minutes=9.0)
+    kept = torch.load(tmp_path / "tiny/checkpoint.pt", weights_only=True)
+    assert kept["step"] == 2
+    assert run(generated, tmp_path, steps=6, learning_rate=1e-4)["step"] == 6
+    assert zoo.card(tmp_path / "tiny/tiny.json").recipe["learning_rate"] == 1e-4
+    card = export_checkpoint(tmp_path / "tiny/checkpoint.pt", tmp_path / "again", measure=False)
+    assert zoo.card(card).recipe["learning_rate"] == 1e-4
+
+
+def test_weights_that_are_no_numbers_are_not_kept(generated, tmp_path, monkeypatch):
+    run(generated, tmp_path, steps=3)
+    original = train.update
+
+    def overflows(training, step):
+        original(training, step)
+        next(training.trained.parameters()).data.mul_(torch.inf)
+
+    monkeypatch.setattr(train, "update", overflows)
+    with pytest.raises(
+        train.TrainingError, match="after step 4 a weight is not a number.*checkpoint.pt, is kept"
+    ):
+        run(generated, tmp_path, steps=6)
+    assert torch.load(tmp_path / "tiny/checkpoint.pt", weights_only=True)["step"] == 3
 
 
 def test_it_learns(generated, tmp_path):

@@ -6,17 +6,24 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 
 import copy
 import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from semcom import files
 from semcom.codec import zoo
-from semcom.codec.card import ModelCard
+from semcom.codec.card import ModelCard, check_card
 from semcom.codec.evaluate import evaluate, summarise
 from semcom.codec.paired import Paired
-from semcom.errors import ConfigError
+from semcom.errors import ConfigError, OutputError
+from semcom_training import checkpoint as checkpoints
 from semcom_training.data import data_root, image_files, load_cifar10, read_image
+from semcom_training.errors import TrainingError
 from semcom_training.machine import hardware
 from semcom_training.models import build_codec, load_anchor, user_arguments
 from semcom_training.recipe import Recipe, make_recipe
@@ -41,23 +48,78 @@ def evaluation_images(recipe: Recipe, root, count: int = 0):
 
 
 def export_model(
-    recipe: Recipe, codec, folder, steps: int, seconds: float, root=None, measure: bool = True
+    recipe: Recipe,
+    codec,
+    folder,
+    steps: int,
+    seconds: float,
+    root=None,
+    measure: bool = True,
+    anchor: str = "",
 ) -> Path:
     """Writes ``<name>.safetensors`` (float16) and ``<name>.json`` into ``folder`` and measures them there.
 
-    Of a user's recipe the decoder alone is written. An anchor that does not ship is copied beside it, so that the
-    folder can be loaded wherever it goes.
+    Both are written beside their places first: where the disk is full, a model of that name stays as it was. Of a
+    user's recipe the decoder alone is written. An anchor that does not ship is copied beside it, so that the folder can
+    be loaded wherever it goes.
 
     Args:
         codec: the averaged weights; of a user, paired with its anchor.
         steps, seconds: spent in training.
         root: data folder with the evaluation set; without it the card's table is empty.
+        anchor: SHA-256 of the weights of the anchor that a user was trained for, where that is known.
 
     Returns:
         The card's path.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        TrainingError: the anchor is no longer the one that the user was trained for.
     """
     folder = Path(folder)
+    reference = load_anchor(recipe).card.reference if recipe.stage == "user" else None
+    if reference and anchor and reference["weights_sha256"] != anchor:
+        raise TrainingError(
+            f"'{recipe.name}' was trained for an anchor '{recipe.anchor}' whose weights were {anchor[:12]}..., but now "
+            f"they are {reference['weights_sha256'][:12]}...: put that anchor back and start the same command again."
+        )
     codec = copy.deepcopy(codec).eval().cpu()
+    if recipe.stage == "user":
+        bring_anchor(recipe.anchor, folder)
+    with _staging(folder) as stage:
+        card = _stage(recipe, codec, steps, seconds, reference, stage)
+        os.replace(stage / card.weights_file, folder / card.weights_file)
+        path = folder / f"{recipe.name}.json"
+        os.replace(stage / path.name, path)
+    found = evaluation_images(recipe, root) if measure and root else None
+    if found:
+        table = measure_table(zoo.load(path), *found, codec)
+        write_card(dataclasses.replace(card, measured=[table]), path)
+    return path
+
+
+def write_card(card: ModelCard, path: Path) -> Path:
+    """Writes a model card whole or not at all.
+
+    Raises:
+        ModelError: it does not fit its schema. OutputError: it cannot be written.
+    """
+    check_card(card.to_dict(), str(path))
+    return files.write_text(path, json.dumps(card.to_dict(), indent=1) + "\n")
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk that goes again; what the disk says meanwhile comes as OutputError."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as stage:
+            yield Path(stage)
+    except OSError as error:
+        raise OutputError(f"the model cannot be written to {folder}: {error.strerror or error}.") from error
+
+
+def _stage(recipe: Recipe, codec, steps: int, seconds: float, anchor: dict | None, folder: Path) -> ModelCard:
+    """Weights and card in a folder of their own; ``measured`` is still empty."""
     sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
     trained = codec.user if isinstance(codec, Paired) else codec
     low, high = recipe.snr_range_db
@@ -78,16 +140,10 @@ def export_model(
         | ({"started_from": recipe.init_from} if recipe.init_from else {}),
         measured=[],
         licence=recipe.licence,
-        anchor=load_anchor(recipe).card.reference if recipe.stage == "user" else None,
+        anchor=anchor,
     )
-    if recipe.stage == "user":
-        bring_anchor(recipe.anchor, folder)
-    path = folder / f"{recipe.name}.json"
-    card.write(path)
-    found = evaluation_images(recipe, root) if measure and root else None
-    if found:
-        dataclasses.replace(card, measured=[measure_table(zoo.load(path), *found, codec)]).write(path)
-    return path
+    write_card(card, folder / f"{recipe.name}.json")
+    return card
 
 
 def bring_anchor(anchor: str, folder: Path) -> None:
@@ -95,7 +151,7 @@ def bring_anchor(anchor: str, folder: Path) -> None:
     source = zoo.card_path(anchor)
     if source.parent in (zoo.WEIGHTS, folder):
         return
-    for path in (source, source.with_name(zoo.card(anchor).weights_file)):
+    for path in (source.with_name(zoo.card(anchor).weights_file), source):
         files.write_bytes(folder / path.name, path.read_bytes())
 
 
@@ -123,17 +179,19 @@ def export_checkpoint(checkpoint, out, data=None, measure: bool = True) -> Path:
 
     Raises:
         ConfigError: no such checkpoint.
+        OutputError, TrainingError: as :func:`export_model`; the checkpoint is damaged.
     """
     if not Path(checkpoint).is_file():
         raise ConfigError(f"there is no checkpoint {checkpoint}.")
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    state = checkpoints.read_checkpoint(Path(checkpoint))
     recipe = make_recipe(dict(state["recipe"]), str(checkpoint))
     recipe = dataclasses.replace(recipe, steps=max(state["step"], 1))
     codec, trained = build_codec(recipe)
     trained.load_state_dict(state["average"])
-    Path(out).mkdir(parents=True, exist_ok=True)
+    root = data_root(data) if measure else None
+    out = files.writable_folder(out)
     return export_model(
-        recipe, codec, out, state["step"], state["seconds"], data_root(data) if measure else None
+        recipe, codec, out, state["step"], state["seconds"], root, anchor=state.get("anchor", "")
     )
 
 

@@ -2,38 +2,59 @@
 """The course of a training: a CSV file, and what a person sees while it runs."""
 
 import csv
+import io
 from pathlib import Path
+
+from semcom import files
 
 FIELDS = ["step", "minutes", "images_per_s", "learning_rate", "train_loss", "train_psnr_db"]
 FIELDS += ["psnr_1_db", "psnr_10_db", "psnr_20_db"]  # held-out images
 
 
 class Log:
-    """A CSV file of the training's course; on resuming, rows after the checkpoint are dropped."""
+    """A CSV file of the training's course, of whole rows only; on resuming, rows after the checkpoint are dropped.
+
+    Raises:
+        OutputError: the file cannot be written; the one that was there is as it was.
+    """
 
     def __init__(self, path: Path, step: int):
         self.path = path
+        self._waiting: list[dict] = []  # rows that the disk had no room for
         rows = []
         if step and path.exists():
             with open(path, newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+                rows = [row for row in csv.DictReader(file) if _is_whole(row) and int(row["step"]) <= step]
+        files.write_text(path, ",".join(FIELDS) + "\r\n" + _lines(rows))
 
     def write(self, row: dict) -> None:
-        """Adds a line; keys are ``FIELDS``."""
-        row = {
-            key: value
-            if isinstance(value, int)
-            else f"{value:.4g}"
-            if key == "learning_rate"
-            else f"{value:.4f}"
-            for key, value in row.items()
-        }
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, FIELDS).writerow(row)
+        """Adds a line; keys are ``FIELDS``.
+
+        Raises:
+            OutputError: the disk is full or cannot be written. The file is as it was; the row comes with the next.
+        """
+        self._waiting.append(
+            {
+                key: value
+                if isinstance(value, int)
+                else f"{value:.4g}"
+                if key == "learning_rate"
+                else f"{value:.4f}"
+                for key, value in row.items()
+            }
+        )
+        files.append_bytes(self.path, _lines(self._waiting).encode())
+        self._waiting.clear()
+
+
+def _lines(rows: list[dict]) -> str:
+    text = io.StringIO()
+    csv.DictWriter(text, FIELDS, extrasaction="ignore").writerows(rows)
+    return text.getvalue()
+
+
+def _is_whole(row: dict) -> bool:
+    return all(row.get(key) for key in FIELDS) and row["step"].isdecimal()
 
 
 class Bar:
@@ -70,7 +91,7 @@ class Bar:
 
     def say(self, words: str) -> None:
         """A line above the bar, also when progress is not shown: it is about something that went wrong."""
-        self.console.print(words, highlight=False, soft_wrap=True)
+        self.console.print(words, highlight=False, soft_wrap=True, markup=False)
 
     def close(self) -> None:
         self.progress.stop()

@@ -21,7 +21,7 @@ from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
 from semcom_training.log import Bar, Log
 from semcom_training.machine import make_fabric
-from semcom_training.models import build_codec, start_from, with_trained
+from semcom_training.models import build_codec, load_anchor, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe
@@ -63,7 +63,8 @@ def run(
         ModelError: the architecture or the anchor is wrong.
         MissingError: a package is absent.
         OutputError: ``out`` cannot be written, or the last checkpoint cannot.
-        TrainingError: the loss became NaN (the last checkpoint is kept), or the checkpoint does not fit.
+        TrainingError: the loss became NaN (the last checkpoint is kept); the checkpoint is damaged or does not fit; the
+            anchor was changed.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if threads:
@@ -73,7 +74,7 @@ def run(
     training = prepare(recipe, root, fabric)
     state = Progress()
     if resume and (folder / "checkpoint.pt").exists():
-        state = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts)
+        state = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor)
 
     log = Log(folder / "log.csv", state.step) if fabric.is_global_zero else None
     bar = Bar(recipe.name, progress and fabric.is_global_zero)
@@ -95,14 +96,17 @@ def run(
             row |= {"learning_rate": rate, "train_loss": loss, "train_psnr_db": psnr}
             if fabric.is_global_zero:
                 row |= validate(training.averaged, training.pictures.held_out, recipe.crop)
-                log.write(row)
+                try:
+                    log.write(row)
+                except OutputError as error:
+                    bar.say(f"{error} The training goes on; this row of the log comes with the next.")
                 bar.row(done, state.seconds, row)
                 fabric.log_dict(row, state.step)
             seen, last_log, last_step = [], time.monotonic(), state.step
         due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
         if fabric.is_global_zero and (due or done >= 1):
             try:
-                save_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, state)
+                save_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, state, training.anchor)
             except OutputError as error:
                 if done >= 1:
                     raise
@@ -114,7 +118,9 @@ def run(
     if export and fabric.is_global_zero:
         from semcom_training.export import export_model
 
-        export_model(recipe, training.averaged, folder, state.step, state.seconds, root)
+        export_model(
+            recipe, training.averaged, folder, state.step, state.seconds, root, anchor=training.anchor
+        )
     fabric.barrier()
     return folder
 
@@ -131,6 +137,7 @@ class Training:
     average: Decoder
     optimisers: list
     objective: torch.nn.Module  # Objective, as Fabric wraps it
+    anchor: str  # SHA-256 of the weights of a user's anchor
 
     @property
     def averaged(self) -> Codec:
@@ -154,6 +161,7 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
             f"a batch of {recipe.batch} cannot be split evenly over {fabric.world_size} processes: change 'batch'."
         )
     torch.manual_seed(recipe.seed)
+    anchor = load_anchor(recipe).sha256 if recipe.stage == "user" else ""
     codec, trained = build_codec(recipe)
     objective = Objective(codec, recipe)
     pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
@@ -167,7 +175,7 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
         trained, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate
     )
     return Training(
-        recipe, fabric, pictures, codec, trained, average, optimisers, fabric.setup_module(objective)
+        recipe, fabric, pictures, codec, trained, average, optimisers, fabric.setup_module(objective), anchor
     )
 
 
@@ -237,7 +245,8 @@ def not_a_number(training: Training, step: int, loss: float, folder) -> str:
     )
     return (
         f"the loss is {loss} (or its gradient is not a number) at step {step}: the training stops. The batch was "
-        f"{', '.join(names)}. {kept}; lower learning_rate (now {recipe.learning_rate}) and start again."
+        f"{', '.join(names)}. {kept}; lower learning_rate in the recipe (now {recipe.learning_rate}) and start the same "
+        "command again."
     )
 
 

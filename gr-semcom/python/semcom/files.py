@@ -39,6 +39,30 @@ def write_json(path: str | Path, value) -> Path:
     return write_text(path, json.dumps(finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def append_bytes(path: str | Path, data: bytes) -> None:
+    """Adds bytes to a file that nobody else adds to: all of them, or none where the disk is full.
+
+    Raises:
+        OutputError: if they cannot be written; the file is as it was.
+    """
+    try:
+        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size, left = os.fstat(place).st_size, memoryview(data)
+            try:
+                while left:  # a disk with some room takes a part first, and complains about the next
+                    left = left[os.write(place, left) :]
+            except OSError:
+                os.ftruncate(place, size)
+                raise
+        finally:
+            os.close(place)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {_reason(error)}. Make room, or choose another place."
+        ) from error
+
+
 def append_json_line(path: str | Path, value) -> None:
     """Adds one line of strict JSON to a file in a single write, so that a reader beside it never sees half of one.
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from semcom import files
 from semcom.codec import digital
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.card import ModelCard, digital_hash, read_card
@@ -184,10 +185,13 @@ def users(anchor) -> dict[str, str]:
 
 
 def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> str:
-    """Writes a codec's or user decoder's tensors as safetensors and returns the file's sha256.
+    """Writes a codec's or user decoder's tensors as safetensors, whole or not at all, and returns the file's sha256.
 
     Floating tensors are stored as ``dtype``, counters as they are. Of a :class:`~semcom.codec.paired.Paired`
     only the user's decoder is written: the anchor has a file of its own.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     part = codec.user if isinstance(codec, Paired) else codec
     tensors = {
@@ -195,7 +199,7 @@ def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> st
         for key, tensor in part.state_dict().items()
     }
     blob = save_safetensors(tensors)
-    Path(path).write_bytes(blob)
+    files.write_bytes(path, blob)
     return hashlib.sha256(blob).hexdigest()
 
 
