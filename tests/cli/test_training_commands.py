@@ -73,6 +73,47 @@ def test_an_unknown_channel_is_named(place):
     assert status == 2 and "'modm' is unknown" in said and "rayleigh" in said
 
 
+def test_a_channel_comes_with_options(place):
+    status, said = train(place, "--channel", "{name: modem, backoff_db: 6, delay_samples: 16}")
+    assert status == 0, said
+    told = zoo.card(place / "out/mine/mine.json").recipe["channel"]
+    assert told == {"name": "modem", "backoff_db": 6, "delay_samples": 16}
+
+
+@pytest.mark.parametrize(
+    ("channel", "words"),
+    [
+        ("{name: modem, backoff: 6}", "unknown key 'backoff': did you mean 'backoff_db'"),
+        ("{name: modem, backoff_db: x}", "'backoff_db' is 'x', but must be of type float"),
+        ("{name: modem", "is not YAML"),
+        ("{name:modem}", "channel None is unknown"),
+    ],
+)
+def test_options_that_cannot_be_are_told(place, channel, words):
+    status, said = train(place, "--channel", channel)
+    assert status == 2 and words in said, said
+    assert not (place / "out").exists()
+
+
+def test_the_help_says_how_options_are_written():
+    assert "{name: modem, backoff_db: 6" in " ".join(call("train", "-h")[1].replace("│", " ").split())
+
+
+def test_a_name_that_no_card_can_have_is_told_before_the_training(place):
+    (place / "mine.yaml").write_text(yaml.safe_dump(RECIPE | {"name": "../../escape"}))
+    status, said = train(place)
+    assert status == 2 and "'name' must be letters" in said, said
+    assert not (place / "out").exists()
+
+
+def test_a_lower_rate_may_be_resumed_with(place):
+    assert train(place)[0] == 0
+    (place / "mine.yaml").write_text(yaml.safe_dump(RECIPE | {"steps": 3, "learning_rate": 1e-5}))
+    status, said = train(place)
+    assert status == 0, said
+    assert zoo.card(place / "out/mine/mine.json").budget["steps"] == 3
+
+
 def test_picture_sets_are_listed_and_misspelt_ones_named(tmp_path):
     assert "kodak" in call("data", "list")[1]
     status, said = call("data", "get", "cifar", "--to", tmp_path)

@@ -41,7 +41,9 @@ def train(
     channel: Annotated[
         str | None,
         typer.Option(
-            help="Another channel than the recipe's: awgn, rayleigh, multipath, or the whole modem."
+            help="Another channel than the recipe's: awgn, rayleigh, multipath, or modem, which by itself only adds "
+            "what its receiver estimates; with impairments as YAML: "
+            "'{name: modem, backoff_db: 6, delay_samples: 16, fading: true, carrier_offset: 1e-4, clock_ppm: 5}'."
         ),
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs, or processes on CPUs.")] = 1,
@@ -66,7 +68,7 @@ def train(
     if max_minutes is not None:
         chosen = dataclasses.replace(chosen, max_minutes=max_minutes)
     if channel is not None:
-        chosen = dataclasses.replace(chosen, channel=channel)
+        chosen = dataclasses.replace(chosen, channel=_channel(channel))
         chosen.make_channel()
     if dry_run:
         from semcom_training.budget import budget
@@ -86,3 +88,18 @@ def train(
         tensorboard=tensorboard,
     )
     out().print(f"Trained: {folder}", highlight=False, soft_wrap=True)
+
+
+def _channel(text: str) -> str | dict:
+    """A channel's name, or a YAML mapping of its name and options."""
+    if not text.lstrip().startswith("{"):
+        return text
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--channel {text!r} is not YAML ({' '.join(str(error).split())}): write it as "
+            "'{name: modem, backoff_db: 6}', in quotes and with a space after each colon."
+        ) from error
