@@ -129,10 +129,32 @@ def test_absurd_reports_are_refused_in_words(tracker, bad, words):
     assert tracker.hear(report(6.0, 2)).snr_db == 6.0
 
 
+@pytest.mark.parametrize("number", [(8, 0), (7, 2**62), (7, 0)])
+def test_a_refused_report_takes_neither_session_nor_number(tracker, number):
+    session, sequence = number
+    tracker.hear(report(5.0, 0))
+    for bad in ({keys.SNR_DB: math.nan}, {keys.SNR_DB: 1e9}, {keys.SNR_STDERR_DB: -1.0}):
+        assert tracker.hear(report(9.0, sequence, session=session) | bad) is None
+        assert tracker.belief().snr_db == 5.0
+    assert tracker.hear(report(6.0, 1)).snr_db == 6.0
+    assert counted(tracker, "restarted") == counted(tracker, "lost") == counted(tracker, "ignored") == 0
+
+
+def test_an_older_number_after_a_silence_is_believed_and_counted(tracker, clock):
+    tracker.hear(report(5.0, 9))
+    clock.now_s += 2.1
+    assert tracker.hear(report(6.0, 3)).snr_db == 6.0
+    assert counted(tracker, "out of order after a silence: believed") == 1
+    assert tracker.hear(report(7.0, 4)).snr_db == 7.0 and counted(tracker, "lost") == 0
+
+
 def test_an_absurd_report_is_not_counted_as_lost_too(tracker):
     for sequence, snr_db in enumerate((5.0, math.nan, 6.0)):
         tracker.hear(report(snr_db, sequence))
     assert counted(tracker, "lost") == 0 and counted(tracker, "absurd") == 1
+    tracker.hear(report(math.nan, 4))
+    tracker.hear(report(5.0, 6))
+    assert counted(tracker, "lost") == 2  # 3 and 5
 
 
 def test_reports_of_a_plain_estimator_are_believed(tracker):

@@ -27,6 +27,7 @@ _MIN_STDERR_DB = 0.05  # nobody knows better: the channel moves within a burst
 _UNTOLD_STDERR_DB = 1.0  # of a report that does not say
 _MAX_SEQUENCE = 2**63
 _FORMER_SESSIONS = 8
+_REFUSED = 64
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class SnrTracker:
         self._was_fresh = False
         self._session: int | None = None
         self._sequence = -1
+        self._refused: deque[tuple[int, int]] = deque(maxlen=_REFUSED)  # they came, so they are not lost
         self._former: deque[int] = deque(maxlen=_FORMER_SESSIONS)
 
     def hear(self, message: Mapping[str, Any]) -> Belief | None:
@@ -87,11 +89,18 @@ class SnrTracker:
         now_s = self._clock()
         fresh = self._is_fresh(now_s)
         try:
-            if not self._take_number(_number_of(message), fresh):
-                return None
+            number = _number_of(message)
+        except PduError as error:
+            self.counters[str(error)] += 1
+            return None
+        try:
             report = report_of(message)
         except PduError as error:
             self.counters[str(error)] += 1
+            if number is not None:
+                self._refused.append(number)
+            return None
+        if not self._take_number(number, fresh):
             return None
         self._was_fresh = True
         self.counters["SNR reports believed"] += 1
@@ -135,8 +144,12 @@ class SnrTracker:
             what = "repeated" if sequence == self._sequence else "out of order"
             self.counters[f"SNR reports {what}: ignored"] += 1
             return False
-        if sequence > self._sequence + 1:
-            self.counters["SNR reports lost"] += sequence - self._sequence - 1
+        if sequence <= self._sequence:
+            self.counters["SNR reports out of order after a silence: believed"] += 1
+        elif sequence > self._sequence + 1:
+            refused = {number for number in self._refused if number[0] == session}
+            came = sum(self._sequence < number < sequence for _, number in refused)
+            self.counters["SNR reports lost"] += sequence - self._sequence - 1 - came
         self._sequence = sequence
         return True
 
