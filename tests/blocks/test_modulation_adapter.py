@@ -53,6 +53,12 @@ def report(snr_db, **more):
     return bridge.to_dict({keys.SNR_DB: snr_db, keys.SNR_STDERR_DB: 0.1} | more)
 
 
+def settle(bench, snr_db, **more):
+    """Three reports, by which an order rises; numbered ones from 5 to 7."""
+    for number in range(5, 8):
+        bench.post(report(snr_db, **more, **({keys.SEQUENCE: number} if more else {})), "snr")
+
+
 def orders(messages):
     return [bridge.from_dict(message)[keys.ORDER] for message in messages]
 
@@ -61,27 +67,29 @@ def test_the_order_follows_the_snr_and_falls_when_reports_stop(adapter):
     threshold_db = OrderChooser(MAX_BER).thresholds_db
     with Bench(adapter, "order", "history") as bench:
         assert orders(bench.messages("order", 1)) == [2]
-        bench.post(report(threshold_db[64] + 0.5), "snr")
+        settle(bench, threshold_db[64] + 0.5)
         raised, fallen = bench.messages("order", 3)[1:]
         assert orders([raised, fallen]) == [64, 2]  # half a second later
         assert threshold_db[64] < bridge.from_dict(raised)[keys.SNR_DB] < threshold_db[64] + 0.5
         bench.count("stale")
-        bench.post(report(threshold_db[16] + 0.5), "snr")
+        settle(bench, threshold_db[16] + 0.5)
         assert orders(bench.messages("order", 4))[3] == 16
-        history = bridge.from_vector(pmt.cdr(bench.messages("history", 2)[-1]))
-        assert history.tolist() == [6, 4]
+        history = bridge.from_vector(pmt.cdr(bench.messages("history", 6)[-1]))
+        assert history.tolist() == [1, 1, 6, 1, 1, 4]
 
 
 def test_bad_reports_are_counted_and_change_nothing(adapter):
     with Bench(adapter, "order") as bench:
-        bench.post(report(40.0, session=1, sequence=7), "snr")
+        settle(bench, 40.0, session=1)
         assert orders(bench.messages("order", 2))[-1] == 64
         for snr_db in (math.nan, -math.inf, 1e9):
             bench.post(report(snr_db), "snr")
+        for session, sequence in ((2, 0), (1, 2**62)):
+            bench.post(report(math.nan, session=session, sequence=sequence), "snr")
         bench.post(report(-10.0, session=1, sequence=3), "snr")
         bench.post(pmt.from_long(3), "snr")
         bench.post(bridge.to_dict({keys.SNR_DB: "loud"}), "snr")
-        bench.count("NaN or infinite", 2)
+        bench.count("NaN or infinite", 4)
         bench.count("outside -20 to 60 dB")
         bench.count("out of order")
         bench.count("neither a dictionary nor a PDU")

@@ -4,12 +4,15 @@
 Robustness-verified adaptation (Gao et al., 2024; Park et al., 2025): what a model bears was measured beforehand
 (``semcom.adaptation.tolerance``). At run time an order may be used when its bit error rate, in closed form, at the lower
 confidence limit of the estimated SNR is inside that. As error rates fall with the SNR, that is a threshold an order.
+
+The limit falls as a report ages and is lifted by the next one: a saw tooth, whose upper end is no reason to rise, as its
+lower end would take the order away again. So an order rises only by what will still be true when the next report is due.
 """
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -20,6 +23,9 @@ from semcom.modulation import ORDERS, snr_for_ber
 from semcom.modulation.error_rate import CHANNELS
 
 FALLBACKS = ("lowest", "hold")
+_REPORTS_TO_RISE = 3  # in a row: one may be off, and the interval between them is not known earlier
+_INTERVALS = 64  # between reports, that are remembered,
+_SHARE_OF_TIME = 0.9  # and how much of their time must be in intervals up to the usual one
 _BELOW = "SNR too low for every order: the lowest is used, and the loss is larger than stated"
 
 
@@ -41,8 +47,9 @@ class Choice:
 class OrderChooser:
     """Takes in SNR reports, as ``SnrTracker`` does and with its counters, and says which order to use; for one thread.
 
-    Down it goes at once; up only when the SNR exceeds the threshold by ``hysteresis_db`` and ``dwell_s`` have passed
-    since the last change. Where not even the lowest order bears the SNR, the lowest is used, ``Choice.inside`` is False
+    Down it goes at once. Up it goes when the limit exceeds the threshold by ``hysteresis_db`` after each of the latest
+    three reports, and would still do so after the usual interval between reports; and no sooner than ``dwell_s`` after
+    the last change. Where not even the lowest order bears the SNR, the lowest is used, ``Choice.inside`` is False
     and the counters say so: a picture with a larger loss is worth more than none.
 
     Args:
@@ -81,6 +88,9 @@ class OrderChooser:
         self._wander_db = 0.0 if math.isinf(wander_db) else wander_db
         self._fallback, self._clock = fallback, clock
         self._order, self._changed_s = min(self.thresholds_db), -math.inf
+        self._max_age_s, self._heard_s = max_age_s, None
+        self._intervals_s: deque[float] = deque(maxlen=_INTERVALS)
+        self._lasting_db: deque[float] = deque(maxlen=_REPORTS_TO_RISE)  # limits when the next report is due
         self._was_inside = True
         self._counters: Counter[str] = Counter()
 
@@ -90,8 +100,10 @@ class OrderChooser:
         return self._tracker.counters + self._counters
 
     def hear(self, message: Mapping[str, Any]) -> Choice:
-        """The choice after a report; one that is absurd, late or out of order is counted and changes nothing."""
-        self._tracker.hear(message)
+        """The choice after a report; one that is absurd, repeated or out of order is counted and changes nothing."""
+        belief = self._tracker.hear(message)
+        if belief is not None:
+            self._remember(belief)
         return self.choice()
 
     def choice(self) -> Choice:
@@ -101,7 +113,7 @@ class OrderChooser:
             if self._fallback == "lowest":
                 self._change(min(self.thresholds_db), now_s)
             return Choice(self._order, False, None)
-        lower_db = self._lower_limit(belief, now_s)
+        lower_db = self._lower_limit(belief, now_s - belief.heard_s)
         self._step(lower_db, now_s)
         inside = lower_db >= self.thresholds_db[self._order]
         if self._was_inside and not inside:
@@ -109,16 +121,26 @@ class OrderChooser:
         self._was_inside = inside
         return Choice(self._order, inside, lower_db)
 
-    def _lower_limit(self, belief: Belief, now_s: float) -> float:
-        aged = belief.stderr_db**2 + self._wander_db**2 * max(now_s - belief.heard_s, 0.0)
+    def _remember(self, belief: Belief) -> None:
+        """The limit that there will be when the next report is due; after a silence the count begins anew."""
+        before_s, self._heard_s = self._heard_s, belief.heard_s
+        if before_s is None or belief.heard_s - before_s > self._max_age_s:
+            self._lasting_db.clear()
+        else:
+            self._intervals_s.append(belief.heard_s - before_s)
+        self._lasting_db.append(self._lower_limit(belief, _usual(self._intervals_s)))
+
+    def _lower_limit(self, belief: Belief, age_s: float) -> float:
+        aged = belief.stderr_db**2 + self._wander_db**2 * max(age_s, 0.0)
         return belief.snr_db - self._quantile * math.sqrt(aged) - self._margin_db
 
     def _step(self, lower_db: float, now_s: float) -> None:
         borne = self._highest(lower_db)
         if borne < self._order:
             self._change(borne, now_s)
-        elif now_s - self._changed_s >= self._dwell_s:
-            self._change(max(self._highest(lower_db - self._hysteresis_db), self._order), now_s)
+        elif len(self._lasting_db) == _REPORTS_TO_RISE and now_s - self._changed_s >= self._dwell_s:
+            lasting_db = min(lower_db, *self._lasting_db)
+            self._change(max(self._highest(lasting_db - self._hysteresis_db), self._order), now_s)
 
     def _highest(self, snr_db: float) -> int:
         borne = [order for order, threshold_db in self.thresholds_db.items() if snr_db >= threshold_db]
@@ -128,6 +150,16 @@ class OrderChooser:
         if order != self._order:
             self._counters["orders stepped up" if order > self._order else "orders stepped down"] += 1
             self._order, self._changed_s = order, now_s
+
+
+def _usual(intervals_s: Collection[float]) -> float:
+    """The length in s that intervals do not exceed for most of the time: rare pauses do not count, regular ones do."""
+    left_s = _SHARE_OF_TIME * sum(intervals_s)
+    for interval_s in sorted(intervals_s):
+        left_s -= interval_s
+        if left_s <= 0:
+            return interval_s
+    return 0.0
 
 
 def _check(max_ber, channel, confidence, margin_db, hysteresis_db, dwell_s, fallback) -> None:

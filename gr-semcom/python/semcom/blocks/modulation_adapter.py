@@ -27,8 +27,9 @@ _HISTORY = 200
 class modulation_adapter(Guarded, gr.basic_block):
     """Chooses the highest order whose bit errors the model bears at the SNR that is reported, as its card says.
 
-    Ports: ``snr`` takes reports as ``pilot_snr_estimator`` and ``feedback_receiver`` send them: NaN, infinite, late,
-    repeated and out-of-order ones are counted in words and change nothing. ``order``, for ``latent_mapper:order``: a
+    Ports: ``snr`` takes reports as ``pilot_snr_estimator`` and ``feedback_receiver`` send them: NaN, infinite,
+    repeated and out-of-order ones are counted in words and change nothing; a late one that is in its order is believed,
+    as reports carry no time that could be trusted. ``order``, for ``latent_mapper:order``: a
     dictionary with order when the graph starts and whenever it changes, and with snr_db, the lower confidence limit it
     was chosen for (absent without a fresh report). ``history``: the latest orders, one a report, in bits per symbol, as
     an f32vector for a time plot.
@@ -39,8 +40,8 @@ class modulation_adapter(Guarded, gr.basic_block):
         loss_db: the loss of PSNR that the table is for; 0: that of the card's first table.
         channel: "awgn" or "rayleigh", whose bit error rate is expected.
         confidence: of the lower limit of the SNR. margin_db: taken off it on top.
-        hysteresis_db: by how much the SNR must exceed a threshold before the order rises. dwell_s: least time between
-            a change and a rise.
+        hysteresis_db: by how much the lower limit, aged by the usual interval between reports, must exceed a threshold
+            at three reports in a row before the order rises. dwell_s: least time between a change and a rise.
         max_age_s: silence after which the fallback holds. wander_db: how far the SNR wanders in a second.
         fallback: without fresh reports the "lowest" order, or "hold" the one in use.
     """

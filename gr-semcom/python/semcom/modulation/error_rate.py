@@ -44,6 +44,7 @@ def ser(order: int, snr_db: float | torch.Tensor, channel: str = "awgn") -> torc
     return _rate(_symbol_terms(constellation(order).order), snr_db, channel)
 
 
+@functools.lru_cache(maxsize=256)  # a search takes 10 ms
 def snr_for_ber(order: int, rate: float, channel: str = "awgn") -> float:
     """Es/N0 in dB at which the bit error rate is ``rate``: the inverse of ``ber``.
 
