@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from semcom.errors import ConfigError
 from semcom.link import LinkConfig
 from semcom.pictures import Picture, samples
-from semcom.separation import report
+from semcom.separation import plot, report
 from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, FILE, Score, arms, compare, lost_at
 from semcom.separation.transport import choose
 
@@ -77,3 +78,10 @@ def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path
     assert "Where DeepJSCC is lost to" in page and (tmp_path / "here.md").read_text() == page
     assert (tmp_path / "here.png").stat().st_size > 10_000
     assert (tmp_path / "here_strip.png").stat().st_size > 5_000
+
+
+def test_a_strip_of_many_snrs_shows_some_of_them():
+    grey = np.full((8, 8, 3), 99, np.uint8)
+    many = [replace(score(ANALOG, "", float(snr), 20.0), shown=(grey,)) for snr in range(20)]
+    titles = [axes.get_title() for axes in plot.strip(many, grey).axes]
+    assert titles[0] == "original" and titles[1] == "0 dB" and titles[-1] == "19 dB" and len(titles) == 9

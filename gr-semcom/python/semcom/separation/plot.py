@@ -14,6 +14,7 @@ _COLOURS = {
     ADAPTIVE: "#1f6f8b",
     BOUND: "#555",
 }
+_STRIP_COLUMNS = 8
 _FIXED_COLOURS = ("#7fb2c4", "#9a8fbf", "#8dbf8a", "#bfa58f")
 
 
@@ -65,9 +66,14 @@ def _style(key: tuple[str, str], scores: Sequence[Score]) -> dict:
 
 
 def strip(scores: Sequence[Score], original: np.ndarray, number: int = 0) -> Figure:
-    """Picture ``number`` as each scheme delivers it, a row a scheme and a column an SNR, beside the original."""
+    """Picture ``number`` as each scheme delivers it, a row a scheme and a column an SNR, beside the original.
+
+    Of many SNRs an even sample is shown, the lowest and the highest among them.
+    """
     rows = list(dict.fromkeys((score.scheme, score.accounting) for score in scores))
     snrs = sorted({score.snr_db for score in scores})
+    picks = np.linspace(0, len(snrs) - 1, min(len(snrs), _STRIP_COLUMNS)).round().astype(int)
+    snrs = [snrs[pick] for pick in picks]
     height, width = original.shape[:2]
     figure = Figure(
         figsize=(1.35 * (len(snrs) + 1) + 1.6, (1.35 * height / width + 0.12) * len(rows) + 0.5),
