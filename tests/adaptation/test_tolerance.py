@@ -111,8 +111,12 @@ def test_the_table_goes_through_the_card(tiny_model, tmp_path):
 
 def test_a_missing_or_broken_table_names_the_cure(tiny_model):
     card = zoo.card(tiny_model)
-    with pytest.raises(ModelError, match="none at all. Measure it with: semcom tolerance tiny --data FOLDER"):
-        room.tolerance_of(card, 4)
+    cure = (
+        "none at all. Measure it with: semcom tolerance my/tiny.json --data FOLDER --bits-per-latent 4 "
+        "--codebook learned --loss-db 2 --out CARD.json, and name CARD.json as the model"
+    )
+    with pytest.raises(ModelError, match=cure):
+        room.tolerance_of(card, 4, "learned", 2.0, "my/tiny.json")
     card = room.store(card, TABLE)
     with pytest.raises(ModelError, match=r"at 6 bits per latent .* it has 4 bits \(uniform\) and 1 dB"):
         room.tolerance_of(card, 6)
@@ -121,9 +125,16 @@ def test_a_missing_or_broken_table_names_the_cure(tiny_model):
         {"max_ber": {}},
         TABLE.to_dict() | {"max_ber": {"3": 0.1}},
         TABLE.to_dict() | {"more": 1},
+        TABLE.to_dict() | {"loss_db": "little"},
+        *(TABLE.to_dict() | {"max_ber": {"4": rate}} for rate in (0.9, 0.5, 0.0, -1.0, math.nan, "much")),
     ):
-        with pytest.raises(ModelError, match="is broken"):
-            room.tolerance_of(dataclasses.replace(card, digital={"tolerance": [broken]}), 4)
+        bad = dataclasses.replace(card, digital={"tolerance": [broken]})
+        with pytest.raises(
+            ModelError, match="'tiny'.* is broken.* semcom tolerance tiny .*--bits-per-latent 4"
+        ):
+            room.tolerance_of(bad, 4)
+        assert room.broken_tables(bad) == 1
+        assert room.store(bad, TABLE).digital == {"tolerance": [TABLE.to_dict()]}
 
 
 def test_the_rates_of_shipped_cards_are_of_some_use():

@@ -97,6 +97,13 @@ def test_bad_reports_are_counted_and_change_nothing(adapter):
         assert 2 not in orders(bench.messages("order", 2))[1:2]
 
 
+def test_best_stands_for_what_it_stands_for_in_the_mapper(model_with_table):
+    adapter = blocks.modulation_adapter(model_with_table, bits_per_latent=3, codebook="best")
+    assert adapter.tolerance.codebook == "uniform"  # the tiny model has no others
+    with pytest.raises(ModelError, match=r"learned codebook\)"):
+        blocks.modulation_adapter("photo-1-12", bits_per_latent=3, codebook="best")
+
+
 def test_the_mapper_follows(adapter, model_with_table):
     mapper, feeder = blocks.latent_mapper(model_with_table, order=4, bits_per_latent=3), adapter
     top = gr.top_block("graph", catch_exceptions=True)
@@ -115,10 +122,14 @@ def test_the_mapper_follows(adapter, model_with_table):
 
 
 def test_what_cannot_be_is_refused_in_words(model_with_table, tiny_model):
-    with pytest.raises(ModelError, match="semcom tolerance tiny --data FOLDER --bits-per-latent 3"):
+    with pytest.raises(
+        ModelError, match="tiny.json --data FOLDER --bits-per-latent 3 --codebook uniform --out CARD"
+    ):
         blocks.modulation_adapter(str(tiny_model), bits_per_latent=3)
     with pytest.raises(ModelError, match=r"loss of 2 dB; it has 3 bits \(uniform\) and 1 dB"):
         blocks.modulation_adapter(model_with_table, bits_per_latent=3, loss_db=2.0)
+    with pytest.raises(ModelError, match="no finest codebooks: take best, uniform or learned"):
+        blocks.modulation_adapter(model_with_table, bits_per_latent=3, codebook="finest")
     for name, value in (
         ("bits_per_latent", 9),
         ("channel", "rician"),

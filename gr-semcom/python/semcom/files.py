@@ -4,6 +4,7 @@
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from semcom.errors import OutputError
@@ -125,6 +126,25 @@ def writable_file(path: str | Path) -> Path:
         raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
     writable_folder(path.parent)
     return path
+
+
+def check_copies(sources: Iterable[Path], folder: Path) -> None:
+    """Raises OutputError where a copy of a file in ``folder`` would overwrite another of its name."""
+    for source in sources:
+        there = folder / source.name
+        if there.exists() and there.read_bytes() != source.read_bytes():
+            raise OutputError(
+                f"{there} is another file than {source}, which must be copied there: choose a new folder."
+            )
+
+
+def copy_into(sources: Iterable[Path], folder: Path) -> None:
+    """Copies files into ``folder``, those that are not there yet. Raises OutputError like ``check_copies``."""
+    sources = list(sources)
+    check_copies(sources, folder)
+    for source in sources:
+        if not (folder / source.name).exists():
+            write_bytes(folder / source.name, source.read_bytes())
 
 
 def _reason(error: OSError) -> str:

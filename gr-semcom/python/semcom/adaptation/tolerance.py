@@ -8,7 +8,7 @@ than ``share`` of all pictures lose more than ``loss_db``: the Clopper-Pearson u
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -57,18 +57,43 @@ class Tolerance:
         return asdict(self) | {"max_ber": {str(order): rate for order, rate in self.max_ber.items()}}
 
 
+_FIELDS = tuple(field.name for field in fields(Tolerance))
+_NUMBERS = ("bits_per_latent", "encoder_snr_db", "loss_db", "share", "confidence", "pictures")
+
+
 def tolerance_of(
-    card: ModelCard, bits_per_latent: int, codebook: str = "uniform", loss_db: float | None = None
+    card: ModelCard,
+    bits_per_latent: int,
+    codebook: str = UNIFORM,
+    loss_db: float | None = None,
+    model: str | None = None,
 ) -> Tolerance:
     """What a model's card says that it bears.
 
     Args:
+        codebook: "uniform" or "learned" (``zoo.codebook_name`` knows which of them "best" stands for).
         loss_db: the stated loss; None: that of the first table that fits.
+        model: what commands call it; None: its name.
 
     Raises:
-        ModelError: no table for these bits per latent, this codebook and this loss; it says how to measure one.
+        ModelError: no table for these bits per latent, this codebook and this loss, or a broken one; it says how to
+            measure one.
     """
-    tables = [_read(card, entry) for entry in (card.digital or {}).get("tolerance", [])]
+    asked = "" if loss_db is None else f" --loss-db {loss_db:g}"
+    cure = (
+        f"semcom tolerance {model or card.name} --data FOLDER --bits-per-latent {bits_per_latent} "
+        f"--codebook {codebook}{asked} --out CARD.json, and name CARD.json as the model"
+    )
+    tables = []
+    for entry in _entries(card):
+        table = _read(entry)
+        if table is None:
+            raise ModelError(
+                f"model '{card.name}': a table under 'digital.tolerance' in its card is broken: it must have "
+                f"{', '.join(_FIELDS)}, and bit error rates above 0 and below 0.5 of some of the orders "
+                f"{', '.join(map(str, ORDERS))}. Measure it again with: {cure}."
+            )
+        tables.append(table)
     for table in tables:
         same = (table.bits_per_latent, table.codebook) == (bits_per_latent, codebook)
         if same and (loss_db is None or math.isclose(loss_db, table.loss_db)):
@@ -77,24 +102,29 @@ def tolerance_of(
     loss = "" if loss_db is None else f" and a loss of {loss_db:g} dB"
     raise ModelError(
         f"model '{card.name}': its card has no table of the errors that it tolerates at {bits_per_latent} bits per "
-        f"latent ({codebook} codebook){loss}; it has {'; '.join(there) or 'none at all'}. Measure it with: "
-        f"semcom tolerance {card.name} --data FOLDER --bits-per-latent {bits_per_latent}"
+        f"latent ({codebook} codebook){loss}; it has {'; '.join(there) or 'none at all'}. Measure it with: {cure}."
     )
 
 
-def _read(card: ModelCard, entry: Mapping[str, Any]) -> Tolerance:
-    wanted = {field.name for field in fields(Tolerance)}
+def broken_tables(card: ModelCard) -> int:
+    """How many tables in a card cannot be used; ``store`` leaves them out."""
+    return sum(_read(entry) is None for entry in _entries(card))
+
+
+def _entries(card: ModelCard) -> list:
+    return (card.digital or {}).get("tolerance", [])
+
+
+def _read(entry: Any) -> Tolerance | None:
+    """A table of a card; None: it is broken."""
     try:
         rates = {int(order): float(rate) for order, rate in entry["max_ber"].items()}
-        if set(entry) != wanted or not rates or not all(order in ORDERS for order in rates):
-            raise ValueError
-        return Tolerance(**{**entry, "max_ber": rates})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"model '{card.name}': a table under 'digital.tolerance' in its card is broken: it must have "
-            f"{', '.join(sorted(wanted))}, and rates of the orders {', '.join(map(str, ORDERS))}. Measure it again "
-            f"with: semcom tolerance {card.name} --data FOLDER"
-        ) from error
+        table = Tolerance(**{**entry, "max_ber": rates})
+        good = all(math.isfinite(getattr(table, name)) for name in _NUMBERS)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    borne = rates and all(order in ORDERS and 0 < rate < 0.5 for order, rate in rates.items())
+    return table if good and borne else None
 
 
 def upper_limit(bad: int, count: int, confidence: float) -> float:
@@ -255,16 +285,14 @@ def _largest_rate(
 
 
 def store(card: ModelCard, table: Tolerance) -> ModelCard:
-    """The card with this table, which replaces one for the same bits per latent, codebook and loss."""
-    digital = dict(card.digital or {})
-    wanted = (table.bits_per_latent, table.codebook, table.loss_db)
-    kept = [
-        entry
-        for entry in digital.get("tolerance", [])
-        if (entry["bits_per_latent"], entry["codebook"], entry["loss_db"]) != wanted
-    ]
-    digital["tolerance"] = [*kept, table.to_dict()]
-    return replace(card, digital=digital)
+    """The card with this table, which replaces one for the same bits per latent, codebook and loss, and broken ones."""
+
+    def stays(old: Tolerance | None) -> bool:
+        wanted = (table.bits_per_latent, table.codebook, table.loss_db)
+        return old is not None and (old.bits_per_latent, old.codebook, old.loss_db) != wanted
+
+    kept = [entry for entry in _entries(card) if stays(_read(entry))]
+    return replace(card, digital=dict(card.digital or {}) | {"tolerance": [*kept, table.to_dict()]})
 
 
 def _at_most(bad: int, count: int, share: float) -> float:

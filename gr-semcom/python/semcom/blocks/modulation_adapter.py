@@ -36,7 +36,7 @@ class modulation_adapter(Guarded, gr.basic_block):
 
     Args:
         model: name in the zoo; its card has the table of ``semcom tolerance``.
-        bits_per_latent, codebook: as of the ``latent_mapper``.
+        bits_per_latent, codebook: as of the ``latent_mapper``; "best" stands for the same codebooks there and here.
         loss_db: the loss of PSNR that the table is for; 0: that of the card's first table.
         channel: "awgn" or "rayleigh", whose bit error rate is expected.
         confidence: of the lower limit of the SNR. margin_db: taken off it on top.
@@ -77,7 +77,8 @@ class modulation_adapter(Guarded, gr.basic_block):
         )
         gr.basic_block.__init__(self, name="modulation_adapter", in_sig=None, out_sig=None)
         self.init_guard("modulation_adapter")
-        self.tolerance = tolerance_of(zoo.card(model), bits_per_latent, codebook, loss_db or None)
+        codebook = zoo.codebook_name(model, codebook)
+        self.tolerance = tolerance_of(zoo.card(model), bits_per_latent, codebook, loss_db or None, model)
         self._chooser = OrderChooser(
             self.tolerance.max_ber,
             channel=channel,

@@ -23,7 +23,7 @@ def tolerance(
         int, typer.Option("--bits-per-latent", min=1, max=8, help="1, 2, 3, 4, 6 or 8, whatever the order.")
     ] = 6,
     codebook: Annotated[
-        str, typer.Option("--codebook", help="uniform, or learned where the model has such.")
+        str, typer.Option("--codebook", help="uniform, learned where the model has such, or best.")
     ] = "uniform",
     loss_db: Annotated[
         float,
@@ -45,7 +45,12 @@ def tolerance(
         list[str] | None, typer.Option("--exclude", help="Leave out files whose names begin so.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the card with the table to this file.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the card with the table to this file, and the weights beside it.",
+        ),
     ] = None,
     seed: options.Seed = 0,
 ) -> None:
@@ -53,17 +58,19 @@ def tolerance(
     import torch
     from rich.table import Table
 
-    from semcom.adaptation.tolerance import DigitalTrial, measure, store
+    from semcom.adaptation.tolerance import DigitalTrial, broken_tables, measure, store
     from semcom.cli.console import out as console
     from semcom.cli.console import progress_bar
     from semcom.codec import zoo
-    from semcom.files import writable_file
+    from semcom.files import check_copies, copy_into, writable_file
     from semcom.modulation import ORDERS, constellation, snr_for_ber
 
+    torch.set_num_threads(1)
+    loaded, beside = zoo.load(model), zoo.companions(model)
     if out is not None:
         writable_file(out)
-    torch.set_num_threads(1)
-    loaded = zoo.load(model)
+        check_copies(beside, out.parent)
+    broken = broken_tables(loaded.card)
     trial = DigitalTrial(loaded, _read(data, pictures, side, exclude or [], seed), bits_per_latent, codebook)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(ORDERS))
@@ -85,8 +92,11 @@ def tolerance(
     if out is None:
         console().print_json(json_module.dumps(table.to_dict()))
         return
+    copy_into(beside, out.parent)
     store(loaded.card, table).write(out)
-    console().print(f"Written to {out}.", soft_wrap=True, markup=False)
+    names = ", ".join(path.name for path in beside)
+    left = f" {broken} broken tables of the card were left out." if broken else ""
+    console().print(f"Written to {out}, and beside it {names}.{left}", soft_wrap=True, markup=False)
 
 
 def _read(folder: Path, count: int, side: int, exclude: list[str], seed: int):

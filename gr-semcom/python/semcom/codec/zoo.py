@@ -56,15 +56,8 @@ class LoadedModel:
         Raises:
             ModelError: the model has none of that name.
         """
-        if name == digital.BEST:
-            name = digital.LEARNED if digital.LEARNED in self.codebooks else digital.UNIFORM
-        for code, books in self.digital_hashes.items():
-            if books.name == name:
-                return code, books
-        raise ModelError(
-            f"model '{self.card.name}' has no {name} codebooks: use uniform ones, or train them with "
-            f"`python -m semcom_training.codebooks {self.card.name}`."
-        )
+        books = self.codebooks[digital.resolved(name, self.codebooks, self.card.name)]
+        return digital_hash(self.card.encoder_sha256, books.sha256), books
 
     def latents_of(self, symbols, noise_var, *, mode: int, model_hash: int, size: tuple[int, int]):
         """What came of pictures ``[B, S]`` as latents and noise variances ``[B, k]``: analog as it is, digital demapped.
@@ -128,6 +121,46 @@ def card(name) -> ModelCard:
         ModelError: no such model (the nearest name is suggested), or the card does not fit its schema.
     """
     return read_card(card_path(name))
+
+
+def codebook_name(model, name: str) -> str:
+    """What :meth:`LoadedModel.codebook_set` would take for ``name``, from cards alone.
+
+    Args:
+        model: name in the zoo, or card path. name: "best", "uniform" or "learned".
+
+    Raises:
+        ModelError: no such model; the model has no codebooks of that name.
+    """
+    encoder = read_card(_encoder_path(card_path(model)))
+    there = [digital.UNIFORM] + [digital.LEARNED] * ("codebooks_file" in (encoder.digital or {}))
+    return digital.resolved(name, there, card(model).name)
+
+
+def companions(model) -> list[Path]:
+    """The files that must lie beside a copy of a model's card: weights, codebooks, and an anchor that does not ship.
+
+    Raises:
+        ModelError: no such model, or no such anchor.
+    """
+    path = card_path(model)
+    encoder_path = _encoder_path(path)
+    found = _named_files(path)
+    if encoder_path.parent != WEIGHTS and encoder_path != path:
+        found += [encoder_path, *_named_files(encoder_path)]
+    return found
+
+
+def _named_files(path: Path) -> list[Path]:
+    model_card = read_card(path)
+    names = [model_card.weights_file, (model_card.digital or {}).get("codebooks_file")]
+    return [path.with_name(name) for name in names if name]
+
+
+def _encoder_path(path: Path) -> Path:
+    """The card of what encodes: of a user decoder its anchor's."""
+    model_card = read_card(path)
+    return path if model_card.anchor is None else _anchor_path(model_card, path.parent)
 
 
 def load(name, device="cpu") -> LoadedModel:

@@ -5,7 +5,17 @@ After DeepJSCC-Q (Tung, Kurka, Jankowski, Gündüz, arXiv:2206.08100): where a l
 neighbouring entries are neighbouring points, and a symbol error costs little. Labels of another length go out as bits.
 """
 
-from semcom.codec.digital.codebook import BEST, LEARNED, UNIFORM, Codebook, CodebookSet, load, save, uniform
+from semcom.codec.digital.codebook import (
+    BEST,
+    LEARNED,
+    UNIFORM,
+    Codebook,
+    CodebookSet,
+    load,
+    resolved,
+    save,
+    uniform,
+)
 from semcom.codec.digital.mode import DigitalMode, latents_of, mode_from, over
 from semcom.codec.digital.payload import receive, send
 
@@ -21,6 +31,7 @@ __all__ = [
     "mode_from",
     "over",
     "receive",
+    "resolved",
     "save",
     "send",
     "uniform",

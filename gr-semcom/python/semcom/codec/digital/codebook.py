@@ -8,6 +8,7 @@ share it), 2 for the others.
 
 import functools
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,24 @@ class CodebookSet:
                 f"{self.name} codebooks of {bits} bits do not exist: take {', '.join(map(str, sorted(self.books)))}."
             )
         return self.books[bits]
+
+
+def resolved(name: str, there: Collection[str], model: str) -> str:
+    """The codebooks meant by ``name``: "best" stands for the learned ones if they are ``there``, else for the uniform.
+
+    Raises:
+        ModelError: ``model`` has none of that name, or there is no such name.
+    """
+    if name == BEST:
+        return LEARNED if LEARNED in there else UNIFORM
+    if name not in (UNIFORM, LEARNED):
+        raise ModelError(f"there are no {name} codebooks: take {BEST}, {UNIFORM} or {LEARNED}.")
+    if name not in there:
+        raise ModelError(
+            f"model '{model}' has no {name} codebooks: use uniform ones, or train them with "
+            f"`python -m semcom_training.codebooks {model}`."
+        )
+    return name
 
 
 def alphabet(bits: int) -> torch.Tensor:
