@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Schemes for several users: what is trained when, what stays to the bit, what is resumed."""
 
+import csv
 import dataclasses
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -13,13 +15,14 @@ from typer.testing import CliRunner
 from semcom.errors import ConfigError, OutputError
 from semcom_training.errors import TrainingError
 from semcom_training.multiuser import cells as cells_module
+from semcom_training.multiuser import system as system_module
 from semcom_training.multiuser.__main__ import app
 from semcom_training.multiuser.cells import Cells
 from semcom_training.multiuser.experiment import SHIPPED, Experiment, load_experiment
 from semcom_training.multiuser.measure import cosines, gradient_report
 from semcom_training.multiuser.schemes import SCHEMES, budget, plan
 from semcom_training.multiuser.system import Optimisers, System, learning_rate
-from semcom_training.multiuser.tables import late_gains
+from semcom_training.multiuser.tables import late_gains, scale_words
 
 TINY = {
     "name": "tiny",
@@ -140,6 +143,12 @@ def test_a_linear_path_is_part_of_encoder_and_user_and_of_the_digest(recipe):
     system = System(straight, seed=1)
     assert system.encoder.linear is not None and all(d.linear is not None for d in system.decoders.values())
     assert plain.fingerprint() != straight.fingerprint()
+    assert "Encoder and decoders have a linear path" in scale_words(straight)
+    assert "this is not the paper's network" in scale_words(straight) and "linear" not in scale_words(plain)
+    some = dict(list(users.items())[:1]) | {"vgg": TINY["users"]["vgg"]}
+    assert "Of these the encoder and the decoders of attention have" in scale_words(
+        load_experiment(recipe(users=some))
+    )
     off = {name: user | {"linear": False} for name, user in TINY["users"].items()}
     assert load_experiment(recipe(users=off)).fingerprint() == plain.fingerprint()
 
@@ -216,19 +225,64 @@ def test_rate_warms_up_and_falls(cells):
     assert rates[75] == pytest.approx(0.5) and rates[99] == pytest.approx(0.02)
 
 
-def test_nan_stops_and_keeps_the_last_epoch(recipe, generated, tmp_path):
+def test_nan_stops_with_step_and_pictures_and_keeps_the_last_epoch(recipe, generated, tmp_path):
     cells = Cells(load_experiment(recipe()), generated, tmp_path / "runs", "cpu", lambda text: None)
-    batch = cells.batch
+    batch, spoilt_at = cells.batch, 3
 
     def spoilt(seed, number):
         found = batch(seed, number)
-        return dataclasses.replace(found, images=found.images * float("nan")) if number == 3 else found
+        bad = number == spoilt_at
+        return dataclasses.replace(found, images=found.images * float("nan")) if bad else found
 
     cells.batch = spoilt
-    with pytest.raises(TrainingError, match="nan"):
+    words = r"loss is nan.*at step 3 with attention, vgg, resnet.*pictures/\d\d\.png.*1 of 2 epochs are kept in .*1\.pt"
+    with pytest.raises(TrainingError, match=words) as error:
         cells.get("simultaneous", 1)
+    assert str(error.value).count(".png") == TINY["batch"]
     kept = torch.load(tmp_path / "runs/tiny/simultaneous-1.pt", weights_only=True)
     assert kept["done"] == 1
+    spoilt_at = 0
+    with pytest.raises(
+        TrainingError, match="at step 0 with attention: .*No epoch was finished, none is kept"
+    ):
+        cells.get("iterative", 1)
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight(cells, system, monkeypatch):
+    original = system_module.user_loss
+
+    def endless(system, user, latents, batch):  # finite, with an infinite slope
+        return (
+            original(system, user, latents, batch) + 0 * (next(system.encoder.parameters()).sum() * 0).sqrt()
+        )
+
+    monkeypatch.setattr(system_module, "user_loss", endless)
+    before = {part: system.digest(part) for part in system.parts()}
+    with pytest.raises(TrainingError, match="its gradient is not a number. at step 0 with vgg"):
+        Optimisers(system).step(["vgg"], cells.batch(1, 0), True, 1e-3)
+    assert before == {part: system.digest(part) for part in system.parts()}
+
+
+def test_weights_that_are_no_numbers_and_damaged_cells_are_said(recipe, generated, tmp_path, monkeypatch):
+    cells = Cells(load_experiment(recipe()), generated, tmp_path / "runs", "cpu", lambda text: None)
+    step = Optimisers.step
+
+    def overflows(self, users, batch, *rest):
+        out = step(self, users, batch, *rest)
+        if batch.number == 3:
+            next(self.system.parameters()).data.mul_(torch.inf)
+        return out
+
+    monkeypatch.setattr(Optimisers, "step", overflows)
+    with pytest.raises(
+        TrainingError, match="after epoch 2 of 2 .*a weight is not a number.*1 of 2 epochs are kept"
+    ):
+        cells.get("simultaneous", 1)
+    path = tmp_path / "runs/tiny/simultaneous-1.pt"
+    assert torch.load(path, weights_only=True)["done"] == 1
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="simultaneous-1.pt cannot be read as a checkpoint"):
+        cells.get("simultaneous", 1)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(recipe, generated, tmp_path, monkeypatch):
@@ -304,6 +358,13 @@ def test_commands_make_every_figure(recipe, generated, tmp_path):
     for name in ("schemes", "forgetting", "theory_1_cosine", "theory_2_independence", "theory_3_descent"):
         assert {f"{name}.csv", f"{name}.png"} <= names
     assert {"schemes.md", "rayleigh.md", "rayleigh.csv", "forgetting.md", "theory.md"} <= names
+    assert {"rayleigh.png", "theory_2_alone.csv"} <= names
+    alone = list(csv.DictReader(open(figures / "theory_2_alone.csv")))
+    assert [row["user"] for row in alone] == list(TINY["users"])
+    assert {row["bits_alone_and_together"] for row in alone} == {"same"}
+    for page in figures.glob("*.md"):  # what a page points at is there
+        linked = re.findall(r"\]\(([^)]+)\)", page.read_text())
+        assert linked and {name for name in linked} <= names
     assert "| 26.08 | 28.25 |" in (figures / "rayleigh.md").read_text()
     told = (figures / "schemes.md").read_text()
     assert "## How near to done" in told and "seeds 2." in told

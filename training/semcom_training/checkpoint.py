@@ -37,9 +37,7 @@ def save_checkpoint(
         OutputError: the disk is full or cannot be written; the previous checkpoint is as it was.
         TrainingError: a weight is not a number; likewise.
     """
-    if not all(
-        bool(tensor.isfinite().all()) for part in (trained, average) for tensor in part.state_dict().values()
-    ):
+    if not (all_numbers(trained) and all_numbers(average)):
         kept = f"the checkpoint before it, {path}, is kept" if path.exists() else "there is no checkpoint yet"
         raise TrainingError(
             f"after step {progress.step} a weight is not a number: the training stops, and {kept}. Lower learning_rate "
@@ -75,15 +73,20 @@ def save_checkpoint(
         ) from error
 
 
-def read_checkpoint(path: Path, device="cpu") -> dict:
-    """What :func:`save_checkpoint` wrote. Only tensors and plain values are read, never code.
+def all_numbers(module: torch.nn.Module) -> bool:
+    """Whether no parameter or buffer holds NaN or infinity."""
+    return all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values())
+
+
+def read_checkpoint(path: Path, device="cpu", keys=KEYS) -> dict:
+    """What :func:`save_checkpoint` wrote, or another with these keys. Tensors and plain values are read, never code.
 
     Raises:
         TrainingError: it was cut short or damaged, or is no checkpoint of a training.
     """
     try:
         state = torch.load(path, weights_only=True, map_location=device)
-        whole = set(KEYS) <= set(state)
+        whole = set(keys) <= set(state)
     except Exception as error:  # whatever the bytes make of zip, pickle and torch
         told = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
         raise TrainingError(f"{path} cannot be read as a checkpoint ({told}): {_CURE}") from error

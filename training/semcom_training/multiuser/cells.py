@@ -15,12 +15,15 @@ import torch
 
 from semcom import files
 from semcom.errors import ConfigError
+from semcom_training.checkpoint import all_numbers, read_checkpoint
 from semcom_training.data import Pictures, data_root
+from semcom_training.errors import TrainingError
 from semcom_training.multiuser.experiment import Experiment
 from semcom_training.multiuser.measure import gradient_report, load_evaluation, psnr_by_user
 from semcom_training.multiuser.schemes import budget, plan
 from semcom_training.multiuser.system import Optimisers, System, draw_batch, learning_rate
 
+KEYS = ("experiment", "done", "seconds", "series", "system", "optimisers")
 PROBE = 999_983  # number of the batch that gradients are compared on; no training gets so far
 
 
@@ -112,7 +115,17 @@ class Cells:
         for epoch in epochs[done:]:
             for number in range(epoch.number * e.steps_per_epoch, (epoch.number + 1) * e.steps_per_epoch):
                 rate = learning_rate(e, number)
-                optimisers.step(epoch.users, self.batch(seed, number), epoch.encoder, rate)
+                try:
+                    optimisers.step(epoch.users, self.batch(seed, number), epoch.encoder, rate)
+                except TrainingError as error:
+                    raise TrainingError(
+                        f"{error} {_what_is_left(checkpoint, done, len(epochs), e)}"
+                    ) from error
+            if not all_numbers(system):
+                raise TrainingError(
+                    f"after epoch {done + 1} of {len(epochs)} ({'+'.join(epoch.users)}) a weight is not a number: the "
+                    f"training stops. {_what_is_left(checkpoint, done, len(epochs), e)}"
+                )
             done += 1
             series.append(self._watch(system, seed, epoch))
             spent = time.monotonic() - started
@@ -150,11 +163,23 @@ class Cells:
         }
 
     def _load(self, path: Path, system: System, optimisers: Optimisers) -> tuple[int, float, list]:
-        state = torch.load(path, weights_only=True, map_location=self.device)
+        state = read_checkpoint(path, self.device, KEYS)
         self._check(state["experiment"], path)
         system.load_state_dict(state["system"])
         optimisers.load_state_dict(state["optimisers"])
         return state["done"], state["seconds"], state["series"]
+
+
+def _what_is_left(checkpoint: Path, done: int, epochs: int, experiment: Experiment) -> str:
+    kept = (
+        f"{done} of {epochs} epochs are kept in {checkpoint}"
+        if done
+        else "No epoch was finished, none is kept"
+    )
+    return (
+        f"{kept}. Lower learning_rate in the experiment (now {experiment.learning_rate}) and give another output "
+        "folder: a cell has one rate from its first step to its last."
+    )
 
 
 def save(path: Path, fingerprint: str, done: int, seconds: float, series: list, system, optimisers) -> None:

@@ -61,11 +61,16 @@ class System(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures ``[B, 3, H, W]`` in 0..1, an average SNR in dB each ``[B]``, and the seed of fades and noise."""
+    """Pictures ``[B, 3, H, W]`` in 0..1, an average SNR in dB each ``[B]``, and the seed of fades and noise.
+
+    number: of the batch in the training. names: of the pictures.
+    """
 
     images: torch.Tensor
     snr_db: torch.Tensor
     seed: int
+    number: int
+    names: tuple[str, ...]
 
 
 def draw_batch(pictures, experiment: Experiment, seed: int, number: int, device="cpu") -> Batch:
@@ -75,7 +80,8 @@ def draw_batch(pictures, experiment: Experiment, seed: int, number: int, device=
     images = pictures.batch(experiment.batch, generator).to(device).float() / 255
     snrs = torch.tensor(experiment.snr_db, dtype=torch.float32)
     picks = torch.randint(len(snrs), (len(images),), generator=generator)
-    return Batch(images, snrs[picks].to(device), seed)
+    names = pictures.batch_names(experiment.batch, torch.Generator().manual_seed(seed))
+    return Batch(images, snrs[picks].to(device), seed, number, tuple(names))
 
 
 def user_loss(system: System, user: str, latents: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -118,28 +124,29 @@ class Optimisers:
             Each user's loss before the step.
 
         Raises:
-            TrainingError: a loss is not a number.
+            TrainingError: a loss or a gradient is not a number; it names step and pictures, and no weight has changed.
         """
         self.system.train()
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
             found = losses(self.system, users, batch, encoder)
         total = sum(found.values())
-        if not torch.isfinite(total):
-            raise TrainingError(
-                f"the loss became {total.item()} (users {', '.join(users)}, batch seed {batch.seed}). The last finished "
-                "epoch is kept; lower learning_rate and give another output folder."
-            )
         moving = [*users, "encoder"] if encoder else list(users)
         for name in moving:
             self.of[name].zero_grad(set_to_none=True)
         total.backward()
+        clip = self.system.experiment.clip
+        norms = [
+            torch.nn.utils.clip_grad_norm_(self.of[name].param_groups[0]["params"], clip) for name in moving
+        ]
+        if not torch.isfinite(total.detach() + sum(norms)):
+            raise TrainingError(
+                f"the loss is {total.item()} (or its gradient is not a number) at step {batch.number} with "
+                f"{', '.join(users)}: the training stops. The batch was {', '.join(batch.names)}."
+            )
         for name in moving:
-            optimiser = self.of[name]
-            for group in optimiser.param_groups:
+            for group in self.of[name].param_groups:
                 group["lr"] = rate
-            parameters = optimiser.param_groups[0]["params"]
-            torch.nn.utils.clip_grad_norm_(parameters, self.system.experiment.clip)
-            optimiser.step()
+            self.of[name].step()
         return {user: loss.item() for user, loss in found.items()}
 
     def state_dict(self) -> dict:
