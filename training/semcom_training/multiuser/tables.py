@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Schemes beside each other: PSNR by user and SNR over the seeds, where the ordering fails, and the paper's table."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def write_schemes(
 def write_paper_table(
     experiment: Experiment, cells: Sequence[dict], folder, name: str, made_by: str
 ) -> list[Path]:
-    """``NAME.csv`` and ``NAME.md``: the paper's table of PSNR over Rayleigh fading, its figures beside ours."""
+    """``NAME`` as CSV, PNG and Markdown: the paper's table of PSNR over Rayleigh fading, its figures beside ours."""
     folder, rows = Path(folder), []
     for row in psnr_rows(experiment, cells):
         if row["set"] == experiment.watch:
@@ -145,11 +146,50 @@ def write_paper_table(
         "ResNet at 10 and 13 dB, where iterative training wins. Cells left out are those it gives no digits for in "
         "the copy at hand.",
         markdown_table(["user", "scheme", "", *(f"{snr:g} dB" for snr in experiment.snr_db)], lines),
+        f"![PSNR by user and scheme, ours and the paper's]({name}.png)",
     ]
     return [
         write_csv(folder / f"{name}.csv", rows),
+        draw_paper_table(rows, folder / f"{name}.png"),
         files.write_text(folder / f"{name}.md", "\n\n".join(text) + "\n"),
     ]
+
+
+def draw_paper_table(rows: Sequence[dict], path: Path) -> Path:
+    """A panel a user as PNG: our PSNR with its spread as lines, the paper's figures as open squares.
+
+    Args:
+        rows: user, scheme, snr_db, psnr_db, spread_db, and paper_psnr_db (None where the paper gives no digits).
+    """
+    users = list(dict.fromkeys(row["user"] for row in rows))
+    schemes = list(dict.fromkeys(row["scheme"] for row in rows))
+    figure, (axes,) = panels(1, len(users), height=3.4)
+    for one, user in zip(axes, users):
+        for scheme in schemes:
+            some = [row for row in rows if (row["user"], row["scheme"]) == (user, scheme)]
+            snrs, psnr, spread = zip(*((r["snr_db"], r["psnr_db"], r["spread_db"]) for r in some))
+            colour, words = SCHEME_COLOURS[scheme], SCHEME_NAMES[scheme]
+            style = {
+                "color": colour,
+                "label": f"{words}, here",
+                "linewidth": 1.3,
+                "markersize": 3,
+                "capsize": 2,
+            }
+            one.errorbar(snrs, psnr, spread, marker="o", **style)
+            told = [math.nan if r["paper_psnr_db"] is None else r["paper_psnr_db"] for r in some]
+            if not all(map(math.isnan, told)):  # no line over SNRs for which there are no digits
+                style = {"color": colour, "label": f"{words}, paper", "linewidth": 0.8, "linestyle": ":"}
+                one.plot(snrs, told, marker="s", markersize=4, markerfacecolor="none", **style)
+        one.set_title(user, fontsize=10)
+        one.set_xticks(sorted({row["snr_db"] for row in rows}))
+        one.set_xlabel("average SNR in dB")
+    axes[0].set_ylabel("PSNR in dB")
+    low, high = (pick(one.get_ylim()[n] for one in axes) for n, pick in enumerate((min, max)))
+    for one in axes:
+        one.set_ylim(low, high + 0.3 * (high - low))  # with room for the legend
+    axes[0].legend(frameon=False, fontsize=7, loc="upper left", ncol=2)
+    return write_png(path, figure)
 
 
 def scale_words(experiment: Experiment) -> str:
@@ -160,7 +200,23 @@ def scale_words(experiment: Experiment) -> str:
         f"Experiment `{e.name}`: channel {e.channel}, rho = {e.channels}/(6 x {e.stride}²) = {e.rho:.4f}, SNR drawn per "
         f"image from {', '.join(f'{s:g}' for s in e.snr_db)} dB; decoders (width x depth): {users}; {e.epochs} epochs "
         f"of {e.steps_per_epoch} steps a decoder, batches of {e.batch} crops of {e.crop} pixels, mean squared error, "
-        f"Adam at {e.learning_rate:g}; seeds {', '.join(map(str, e.seeds))}."
+        f"Adam at {e.learning_rate:g}; seeds {', '.join(map(str, e.seeds))}.{_linear_words(e)}"
+    )
+
+
+def _linear_words(experiment: Experiment) -> str:
+    """A sentence about linear paths, where there are any; the first user's is the encoder's as well."""
+    straight = [name for name, user in experiment.users.items() if user.linear]
+    if not straight:
+        return ""
+    if len(straight) == len(experiment.users):
+        who = "Encoder and decoders have"
+    else:
+        encoder = "the encoder and " if next(iter(experiment.users)) in straight else ""
+        who = f"Of these {encoder}the decoders of {', '.join(straight)} have"
+    return (
+        f" {who} a linear path (`linear: true`), one convolution beside the network, which starts as a block DCT: "
+        "**this is not the paper's network**."
     )
 
 

@@ -59,6 +59,7 @@ def write_theory(
     bits = theory.alone_and_together(cells, system, seed, users_steps)
     independence_files = [
         write_csv(folder / f"{name}_2_independence.csv", flat),
+        write_csv(folder / f"{name}_2_alone.csv", bits),
         _draw_norms(norms, folder / f"{name}_2_independence.png"),
     ]
 
@@ -81,10 +82,12 @@ def write_theory(
         _cosine_table(e, shared),
         f"![cosines over training]({name}_1_cosine.png)",
         "## Theorem 2: independence behind a frozen encoder",
-        f"Norm of the gradient of one user's loss by each part, after {steps} steps of stage 1 (seed {seed}).",
+        f"Norm of the gradient of one user's loss by each part, after {steps} steps of stage 1 (seed {seed}): "
+        f"[{name}_2_independence.csv]({name}_2_independence.csv).",
         *(_norm_table(encoder, some) for encoder, some in norms.items()),
         f"![gradient norms]({name}_2_independence.png)",
-        f"Each user trained for {users_steps} steps behind the frozen encoder, once alone and once with all the others:",
+        f"Each user trained for {users_steps} steps behind the frozen encoder, once alone and once with all the others: "
+        f"[{name}_2_alone.csv]({name}_2_alone.csv).",
         markdown_table(
             [
                 "user",
@@ -97,7 +100,8 @@ def write_theory(
         ),
         "## Theorem 3: descent of stage 1",
         _adam_words(course),
-        f"From there, gradient descent of {steps} steps on that batch, nothing else moving. The first order predicts a "
+        f"From there, gradient descent of {steps} steps on that batch, nothing else moving: "
+        f"[{name}_3_descent.csv]({name}_3_descent.csv). The first order predicts a "
         "decrease of step size times squared gradient norm; descent is sure below 2/L, L the largest smoothness met.",
         _descent_table(descents),
         f"![loss along the steps]({name}_3_descent.png)",
