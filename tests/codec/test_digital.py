@@ -197,15 +197,26 @@ def test_codebooks_that_are_missing_altered_or_broken_are_refused(tmp_path):
         zoo.load(path)
 
 
-@pytest.mark.parametrize("name, widths", [("cifar-1-12", (1, 2, 3)), ("photo-1-12", BITS_PER_LATENT)])
+def psnr_at_10_db(model, bits, codebook):
+    """Of a packaged picture, one latent a symbol."""
+    pixels = [("sample", samples()[0].pixels[:128, :128])]
+    channel = over(symbol_channel("awgn"), DigitalMode(2**bits, 0, codebook), model.codebooks[codebook])
+    return summarise(evaluate(model, pixels, 10.0, channel=channel, with_ms_ssim=False))[0]["psnr_db"]
+
+
+@pytest.mark.parametrize(
+    "name, widths",
+    [("cifar-1-12", (1, 2, 3)), ("cifar-1-12-digital", (1, 6, 8)), ("photo-1-12", BITS_PER_LATENT)],
+)
 def test_shipped_codebooks_beat_uniform_ones_on_a_packaged_picture(name, widths):
     """Those of cifar-1-12 from 4 bits on are the uniform ones: training them gained nothing."""
     model = zoo.load(name)
-    pixels = [("sample", samples()[0].pixels[:128, :128])]
-    psnr = {}
-    for codebook, books in model.codebooks.items():
-        for bits in widths:
-            channel = over(symbol_channel("awgn"), DigitalMode(2**bits, 0, codebook), books)
-            rows = summarise(evaluate(model, pixels, 10.0, channel=channel, with_ms_ssim=False))
-            psnr[codebook, bits] = rows[0]["psnr_db"]
-    assert all(psnr["learned", bits] > psnr["uniform", bits] for bits in widths)
+    for bits in widths:
+        assert psnr_at_10_db(model, bits, "learned") > psnr_at_10_db(model, bits, "uniform")
+
+
+@pytest.mark.parametrize("bits, gain_db", [(1, 2.5), (2, 4.0), (4, 1.5), (6, 0.5), (8, 0.3)])
+def test_one_codec_trained_for_all_orders_beats_one_trained_for_analog_latents(bits, gain_db):
+    trained, analog = zoo.load("cifar-1-12-digital"), zoo.load("cifar-1-12")
+    assert trained.card.recipe["orders"] and not analog.card.recipe.get("orders")
+    assert psnr_at_10_db(trained, bits, "learned") > psnr_at_10_db(analog, bits, "learned") + gain_db
