@@ -23,7 +23,11 @@ from semcom.separation.transport import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 THRESHOLDS = ROOT / "gr-semcom" / "python" / "semcom" / "separation" / "mcs_thresholds.csv"
-LENGTHS = (256, 2048, 512)  # symbols a block
+LENGTHS = (
+    256,
+    2048,
+    1024,
+)  # symbols a block; between 1024 and 2048 the blocks of large pictures at high rates
 STEP_DB = 0.25
 BATCH = 200
 ENOUGH_ERRORS = 60
@@ -140,20 +144,27 @@ def waterfall(state: State = ROOT / "runs/separation/points.csv") -> None:
             done, errors = points.rate(schemes.named(line["mcs"]), symbols, snr_db, blocks)
             theirs = int(line["errors"]) / blocks
             rows.append([line["mcs"], symbols, snr_db, done, errors / done, blocks, theirs])
-    with (FIGURES / "ldpc.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["mcs", "symbols", "snr_db", "blocks", "bler", "reference_blocks", "reference_bler"])
-        writer.writerows([*row[:4], f"{row[4]:.5f}", row[5], f"{row[6]:.5f}"] for row in rows)
     draw(rows)
-    table = []
+    table, earlier = [], []
     for mcs, symbols in dict.fromkeys((row[0], row[1]) for row in rows):
         some = [row for row in rows if (row[0], row[1]) == (mcs, symbols)]
         low_db = some[0][2] - 0.5  # ours may begin to work before the first point of the reference
         done, errors = points.rate(schemes.named(mcs), symbols, low_db, some[0][3])
-        ours = snr_at([(low_db, errors / done), *((row[2], row[4]) for row in some)], AT_RATE)
+        earlier.append([mcs, symbols, low_db, done, errors / done, "", ""])
+        ours = snr_at([(row[2], row[4]) for row in (earlier[-1], *some)], AT_RATE)
         theirs = snr_at([(row[2], row[6]) for row in some], AT_RATE)
         ideal_db = 10 * math.log10(2 ** schemes.named(mcs).efficiency - 1)
         table.append([mcs, symbols, ours, theirs, ours - theirs, ours - ideal_db])
+    with (FIGURES / "ldpc.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["mcs", "symbols", "snr_db", "blocks", "bler", "reference_blocks", "reference_bler"])
+        for row in sorted(rows + earlier, key=lambda row: (row[1], schemes.named(row[0]).efficiency, row[2])):
+            writer.writerow(
+                [
+                    f"{cell:.5f}" if number in (4, 6) and cell != "" else cell
+                    for number, cell in enumerate(row)
+                ]
+            )
     write_table(
         "ldpc",
         "Waterfall of the 5G LDPC code",
