@@ -38,10 +38,24 @@ def test_a_better_model_is_written_and_told(folder, tmp_path):
     assert zoo.load(model["card"]).card.capture["sha256"] == told["capture"]
 
 
+def test_the_models_own_decoder_is_the_user_anchor(folder, tmp_path):
+    result = run(
+        *("--capture", folder / "air", "--originals", folder / "sent", "--model", MODEL, "--users", "anchor"),
+        *("--out", tmp_path, "--steps", 0, "--json", tmp_path / "told.json"),
+    )
+    assert result.exit_code == 0, result.output
+    (model,) = json.loads((tmp_path / "told.json").read_text())["models"]
+    assert model["model"] == MODEL and zoo.load(model["card"]).card.anchor["name"] == MODEL
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--model", MODEL), "original is not known"),
+        (
+            ("--model", MODEL),
+            "original is not known (give the folder of the pictures that were sent: --originals)",
+        ),
+        (("--model", MODEL, "--users", "ancor"), "names of models and paths of cards, not 'ancor'"),
         (("--model", "photo-1-12"), "bursts of another model"),
         (("--model", MODEL, "--users", "attention"), "ships without a user 'attention'"),
         (("--model", MODEL, "--users", "photo-1-12"), "its anchor is another"),

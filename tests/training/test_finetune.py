@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fine-tuning on captures: what is read, what is measured, what is written and what is not."""
 
+import errno
 import hashlib
 import json
+import shutil
+import tempfile
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +18,7 @@ from semcom.capture import CaptureError
 from semcom.codec import zoo
 from semcom.codec.adapted import Adapted
 from semcom.codec.distortion import PayloadGrid
-from semcom.errors import ConfigError, ModelError
+from semcom.errors import ConfigError, ModelError, OutputError
 from semcom.modem import Modem, ofdm
 from semcom.pictures import write_png
 from semcom.radio import LinkProfile
@@ -23,6 +27,7 @@ from semcom_training.finetune import (
     finetune_pair,
     finetune_user,
     fresh_examples,
+    models,
     read_capture,
     split,
 )
@@ -47,6 +52,12 @@ def capture(folder):
 
 
 @pytest.fixture(scope="module")
+def few(capture):
+    """Enough for a canceller, in less time."""
+    return replace(capture, examples=capture.examples[:16])
+
+
+@pytest.fixture(scope="module")
 def codec():
     return zoo.load(MODEL).codec
 
@@ -66,6 +77,21 @@ def test_the_hash_of_a_capture_is_over_its_recordings_hashes(folder, capture):
         json.loads(p.read_text())["global"]["core:sha512"] for p in sorted((folder / "air").glob("*-meta"))
     ]
     assert capture.sha256 == hashlib.sha256("".join(told).encode()).hexdigest()
+
+
+def test_altered_samples_have_a_hash_of_their_own_and_are_told(tmp_path):
+    make_capture(tmp_path, 9)
+    before = read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
+    data = next((tmp_path / "air").glob("*.sigmf-data"))
+    samples = data.read_bytes()
+    data.write_bytes(samples[:-1] + bytes([samples[-1] ^ 1]))
+    after = read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
+    assert not before.skipped and after.sha256 != before.sha256
+    assert after.sha256 == hashlib.sha256(hashlib.sha512(data.read_bytes()).hexdigest().encode()).hexdigest()
+    ((words, count),) = after.skipped.items()
+    assert "samples were altered or cut" in words and count == 1 and len(after.examples) == 9
+    card = zoo.card(finetune_user(MODEL, after, tmp_path / "out", replace(QUICK, steps=0)).card)
+    assert card.capture["sha256"] == after.sha256 and card.capture["skipped"] == {words: 1}
 
 
 def test_receptions_of_one_picture_are_on_one_side_of_the_split(capture):
@@ -143,6 +169,57 @@ def test_gradients_pass_the_replayed_channel(capture, sent):
     received, _ = channel(latents, torch.Generator().manual_seed(1))
     received.abs().square().sum().backward()
     assert torch.isfinite(torch.view_as_real(latents.grad)).all() and latents.grad.abs().min() > 0
+
+
+def test_a_later_run_overwrites_nothing(few, tmp_path):
+    """A worse rerun, a model tuned again, and one tuned again into another folder: each gets a name of its own."""
+    first = finetune_user(MODEL, few, tmp_path, QUICK).card
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    worse = finetune_user(MODEL, few, tmp_path, replace(QUICK, steps=0)).card
+    assert worse.name == f"{first.stem}-2.json" and zoo.load(worse).sha256 != zoo.load(first).sha256
+    lenient = replace(QUICK, margin_db=0.0, learning_rate=1e-4, steps=2)
+    again = finetune_user(first, few, tmp_path, lenient)
+    elsewhere = finetune_user(first, few, tmp_path / "elsewhere", lenient)
+    assert again.card is None or again.card.name == f"{first.stem}-3.json"
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    for outcome in (again, elsewhere):
+        if outcome.card is not None:
+            assert zoo.load(outcome.card).card.parent == zoo.card(first).reference
+            assert zoo.load(outcome.card.with_name(first.name)).sha256 == zoo.load(first).sha256
+    assert all(file.suffix in (".json", ".safetensors") for file in tmp_path.iterdir() if file.is_file())
+
+
+def test_names_are_taken_by_files_and_parents(tmp_path):
+    parent = zoo.card(MODEL)
+    assert models.free_name("x", parent, tmp_path) == "x"
+    assert models.free_name(parent.name, parent, tmp_path) == f"{parent.name}-2"
+    (tmp_path / "x.json").touch()
+    (tmp_path / "x-2.safetensors").touch()
+    assert models.free_name("x", parent, tmp_path) == "x-3"
+
+
+def test_another_model_of_the_parents_name_is_not_overwritten(few, tmp_path):
+    parent = finetune_user(MODEL, few, tmp_path / "a", QUICK).card
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / parent.name).write_text("another")
+    with pytest.raises(OutputError, match="is another model than .*give another --out"):
+        finetune_user(parent, few, tmp_path / "b", QUICK)
+    assert [file.name for file in (tmp_path / "b").iterdir()] == [parent.name]
+    assert (tmp_path / "b" / parent.name).read_text() == "another"
+
+
+def test_a_full_disk_leaves_nothing_and_no_temporary_folder_is_needed(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    assert finetune_user(MODEL, few, tmp_path / "out", replace(QUICK, steps=0)).card is not None
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        finetune_user(MODEL, few, tmp_path / "out", QUICK)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
 def test_a_better_decoder_is_written_with_parent_capture_and_tables(capture, tmp_path):
@@ -225,9 +302,36 @@ def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
         read_capture(tmp_path / "air", MODEL, tmp_path / "sent", link=LinkProfile(name="ours"))
 
 
-def test_missing_originals_are_counted_and_said(folder, tmp_path):
-    with pytest.raises(CaptureError, match="original is not known .*: 40"):
+def test_a_link_profile_that_is_not_known_is_said(folder):
+    link = LinkProfile()
+    capture = read_capture(folder / "air", MODEL, folder / "sent", link=link)
+    assert len(capture.examples) == 40
+    assert sorted(capture.skipped.values()) == [1, 40]  # the recording, and its pictures
+    assert all("link profile is not known" in words for words in capture.skipped)
+
+
+def test_missing_originals_are_counted_and_said_with_the_cure(folder, tmp_path):
+    with pytest.raises(
+        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 40"
+    ):
         read_capture(folder / "air", MODEL)
+    (tmp_path / "sent").mkdir()
+    write_png(tmp_path / "sent" / "other.png", torch.zeros(32, 32, 3, dtype=torch.uint8).numpy())
+    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 40"):
+        read_capture(folder / "air", MODEL, tmp_path / "sent")
+    shutil.copytree(folder / "air", tmp_path / "air")
+    meta = next((tmp_path / "air").glob("*.sigmf-meta"))
+    told = json.loads(meta.read_text())
+    for annotation in told["annotations"]:  # as without the transmitter's log
+        del annotation["semcom:image"], annotation["semcom:image_sha256"]
+    meta.write_text(json.dumps(told))
+    with pytest.raises(
+        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 40"
+    ):
+        read_capture(tmp_path / "air", MODEL, folder / "sent")
+    (tmp_path / "sent.jsonl").write_text("")
+    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 40"):
+        read_capture(tmp_path / "air", MODEL, folder / "sent", tmp_path / "sent.jsonl")
 
 
 def test_a_partly_corrupt_capture_is_used_as_far_as_it_goes(tmp_path):

@@ -20,6 +20,7 @@ from semcom.pictures import pixels_sha256
 from semcom.radio import LinkProfile
 
 LEAST_PICTURES = 8  # different ones: fewer cannot be split
+_NO_LINK_TOLD = "pictures whose link profile is not known (their bursts name none; taken to be the one given)"
 _ORDINARY = ("bursts used", "pictures")  # what a replay counts although nothing is wrong
 
 
@@ -49,9 +50,10 @@ class Example:
 
 @dataclass
 class Capture:
-    """What a folder of recordings holds for one model. ``skipped`` counts in words what could not be used.
+    """What a folder of recordings holds for one model.
 
-    sha256: of the recordings' own hashes. recordings: their names.
+    sha256: of the hashes of the recordings' samples. recordings: their names. skipped: counts in words what could not
+    be used, and what was used but is doubtful.
     """
 
     examples: list[Example]
@@ -94,22 +96,31 @@ def read_capture(
         elif link is not None and picture.header.link_hash not in (0, link.hash):
             skipped["pictures of another link profile"] += 1
         elif picture.original is None:
-            skipped["pictures whose original is not known (give --originals or --sent-log)"] += 1
+            skipped[_without_original(picture, originals, sent_log)] += 1
         else:
+            skipped[_NO_LINK_TOLD] += link is not None and picture.header.link_hash == 0
             examples.append(_example(picture))
     skipped.update({what: n for what, n in run.counters.items() if n and what not in _ORDINARY})
-    capture = Capture(
-        examples, modem, capture_sha256(run.recordings), [r.name for r in run.recordings], skipped
-    )
+    sha256 = capture_sha256(run.recordings, skipped)
+    capture = Capture(examples, modem, sha256, [r.name for r in run.recordings], +skipped)
     _require_enough(capture, path, zoo.card(model).name)
     return capture
 
 
-def capture_sha256(recordings: list[Recording]) -> str:
-    """SHA-256 over the SHA-512 of each recording's samples, in the order of their names: which capture it was."""
+def capture_sha256(recordings: list[Recording], doubtful: Counter) -> str:
+    """SHA-256 over the SHA-512 of each recording's samples, in the order of their names: which capture it was.
+
+    Args:
+        doubtful: counts recordings whose samples are not those that their metadata tell of.
+    """
     digest = hashlib.sha256()
     for recording in sorted(recordings, key=lambda one: one.name):
-        digest.update(_samples_sha512(recording).encode())
+        found = _samples_sha512(recording)
+        if recording.global_info.get("core:sha512", found) != found:
+            doubtful[
+                "recordings whose samples were altered or cut (not the core:sha512 of their metadata)"
+            ] += 1
+        digest.update(found.encode())
     return digest.hexdigest()
 
 
@@ -131,6 +142,8 @@ def _of_one_link(recordings, link, skipped) -> tuple[list[Recording], ModemProfi
     modem = link.modem if link is not None else None
     for recording in recordings:
         told = recording.global_info.get(namespace.LINK)
+        if link is not None and told is None:
+            skipped["recordings whose link profile is not known (taken to be the one given)"] += 1
         theirs = LinkProfile() if told is None else _link(recording, told)
         if link is not None and told is not None and theirs.hash != link.hash:
             skipped["recordings of another link profile"] += 1
@@ -184,12 +197,24 @@ def _in_words(counter: Counter) -> str:
     return "; ".join(f"{what}: {n}" for what, n in counter.items() if n)
 
 
+def _without_original(picture: CapturedPicture, originals, sent_log) -> str:
+    """What is missing to find a picture's original, and the cure."""
+    words = "pictures whose original is not known"
+    if picture.name is not None and originals is not None:
+        return f"{words} (none in the folder of --originals has the pixels that were sent)"
+    if picture.name is not None:
+        return f"{words} (give the folder of the pictures that were sent: --originals)"
+    if sent_log is not None:
+        return f"{words} (--sent-log does not name them: give the log of that transmission)"
+    return f"{words} (the recording does not say which they were: give the transmitter's log, --sent-log)"
+
+
 def _samples_sha512(recording: Recording) -> str:
-    told = recording.global_info.get("core:sha512")
-    if told is not None:
-        return told
+    digest = hashlib.sha512()
     try:
         with recording.data_path.open("rb") as file:
-            return hashlib.file_digest(file, "sha512").hexdigest()
+            while block := file.read(2**20):
+                digest.update(block)
     except OSError as error:
         raise CaptureError(f"{recording.data_path} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()

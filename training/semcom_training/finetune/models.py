@@ -2,9 +2,12 @@
 """A fine-tuned model as a zoo entry: weights and card in a folder, whole or not at all."""
 
 import dataclasses
+import itertools
 import os
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,6 +17,8 @@ from semcom.codec import zoo
 from semcom.codec.adapted import Adapted
 from semcom.codec.base import Codec
 from semcom.codec.card import ModelCard
+from semcom.errors import OutputError
+from semcom_training.export import write_card
 from semcom_training.finetune.captured import Capture
 from semcom_training.finetune.loop import Tuned
 from semcom_training.finetune.options import Options
@@ -71,8 +76,7 @@ def stage(
         **({"training_data": [f"capture {capture.sha256[:12]}"]} | changes),
     )
     path = folder / f"{name}.json"
-    card.write(path)
-    return path
+    return write_card(card, path)
 
 
 def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dict:
@@ -89,28 +93,67 @@ def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dic
 def publish(staged: Path, measured: list[dict], out: Path) -> Path:
     """Moves a staged model into ``out``, weights first; a card that is there names weights that are."""
     card = dataclasses.replace(zoo.card(staged), measured=measured)
-    card.write(staged)
-    files.write_bytes(out / card.weights_file, staged.with_name(card.weights_file).read_bytes())
-    return files.write_bytes(out / staged.name, staged.read_bytes())
+    write_card(card, staged)
+    os.replace(staged.with_name(card.weights_file), out / card.weights_file)
+    os.replace(staged, out / staged.name)
+    return out / staged.name
 
 
-def staging_folder(parent: str | Path) -> tempfile.TemporaryDirectory:
-    """A folder that goes again, with the parent's card and weights in it, and its anchor's where those do not ship."""
-    folder = tempfile.TemporaryDirectory(prefix="semcom-finetune-")
-    copy_model(parent, Path(folder.name))
-    return folder
+def free_name(wanted: str, parent: ModelCard, out: Path) -> str:
+    """``wanted``, or with the first number that makes it the name of nothing in ``out``, nor of the parent."""
+    taken = {path.stem for path in out.iterdir()} | {parent.name, (parent.anchor or {}).get("name")}
+    return next(
+        name for n in itertools.count(1) if (name := wanted if n == 1 else f"{wanted}-{n}") not in taken
+    )
+
+
+@contextmanager
+def staging_folder(parent: str | Path, out: Path) -> Iterator[Path]:
+    """A folder in ``out`` that goes again, with the parent's card and weights in it, and its anchor's where those do not
+    ship.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".finetune-", dir=out) as folder:
+            copy_model(parent, Path(folder))
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(
+            f"the model cannot be written to {out}: {error.strerror or error}. Make room."
+        ) from error
+
+
+def require_room(name: str | Path, out: Path) -> None:
+    """Checks that no other model in ``out`` has the name of the parent or its anchor, which come to lie there too.
+
+    Raises:
+        OutputError: one has.
+    """
+    for file in _files(name):
+        there = out / file.name
+        if there.exists() and there.read_bytes() != file.read_bytes():
+            raise OutputError(
+                f"{there} is another model than {file}, which has to lie beside what is tuned from it: give another "
+                "--out, or rename one."
+            )
 
 
 def copy_model(name: str | Path, folder: Path) -> None:
     """A model of the user's own into ``folder``, with the anchor beside it; one that ships is found anyway."""
-    if str(name) in zoo.names():
-        return
-    place = Path(name)
-    place = place if place.is_file() else next(iter(sorted(place.glob("*.json"))))
-    card = zoo.card(place)
-    names = (place.name, card.weights_file, (card.digital or {}).get("codebooks_file"))
-    for file in (place.with_name(name) for name in names if name):
-        if file.resolve() != (folder / file.name).resolve():
+    for file in _files(name):
+        if not (folder / file.name).exists():
             files.write_bytes(folder / file.name, file.read_bytes())
-    if card.anchor is not None and os.path.isfile(place.with_name(f"{card.anchor['name']}.json")):
-        copy_model(place.with_name(f"{card.anchor['name']}.json"), folder)
+
+
+def _files(name: str | Path) -> list[Path]:
+    """Weights, codebooks and card of a model of the user's own, in the order to copy them; its anchor's first."""
+    if str(name) in zoo.names():
+        return []
+    place = zoo.card_path(name)
+    card = zoo.card(place)
+    names = (card.weights_file, (card.digital or {}).get("codebooks_file"), place.name)
+    anchor = place.with_name(f"{card.anchor['name']}.json") if card.anchor is not None else None
+    before = _files(anchor) if anchor is not None and anchor.is_file() else []
+    return before + [place.with_name(name) for name in names if name]

@@ -42,7 +42,8 @@ def finetune_user(
 ) -> Outcome:
     """Fine-tunes a user's decoder (or a codec's own) with the encoder as it is, and writes it if it is better.
 
-    The new model is a user decoder of the same anchor, and works with what is on the air as it is.
+    The new model is a user decoder of the same anchor, and works with what is on the air as it is. It gets a name that
+    nothing in ``out`` has.
 
     Args:
         model: name or card path. out: folder for NAME.json and NAME.safetensors.
@@ -51,13 +52,14 @@ def finetune_user(
         ModelError, OutputError, TrainingError: in words.
     """
     loaded, out = zoo.load(model), files.writable_folder(Path(out))
+    models.require_room(model, out)
     _, held_out = split(capture.examples, options.held_out)
     before = received_psnr_db(loaded.codec, held_out)
     adapted, tuned = tune_user(loaded, capture, options, progress)
-    name = f"{_stem(loaded.card)}-air-{capture.sha256[:6]}"
-    with models.staging_folder(model) as folder:
+    name = models.free_name(f"{_stem(loaded.card)}-air-{capture.sha256[:6]}", loaded.card, out)
+    with models.staging_folder(model, out) as folder:
         changes = models.user_card(loaded.card, adapted, capture)
-        staged = models.stage(name, loaded.card, adapted, capture, tuned, options, changes, Path(folder))
+        staged = models.stage(name, loaded.card, adapted, capture, tuned, options, changes, folder)
         after = received_psnr_db(zoo.load(staged).codec, held_out)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "as received")
 
@@ -81,15 +83,16 @@ def finetune_pair(
         ModelError: a user decoder. OutputError, TrainingError: in words.
     """
     loaded, out = zoo.load(model), files.writable_folder(Path(out))
+    models.require_room(model, out)
     codec, tuned = tune_pair(loaded, capture, options, progress, fresh)
     _, held_out = split(capture.examples, options.held_out)
     channel = replayed(loaded, capture, held_out, options)
     before = replayed_psnr_db(loaded.codec, channel, held_out, capture.snr_db)
-    name = f"{_stem(loaded.card)}-pair-{capture.sha256[:6]}"
+    name = models.free_name(f"{_stem(loaded.card)}-pair-{capture.sha256[:6]}", loaded.card, out)
     other = f"{len(fresh or ())} crops of pictures that were not captured"
     changes = {"training_data": [f"channel of capture {capture.sha256[:12]}", other]} if fresh else {}
-    with models.staging_folder(model) as folder:
-        staged = models.stage(name, loaded.card, codec, capture, tuned, options, changes, Path(folder))
+    with models.staging_folder(model, out) as folder:
+        staged = models.stage(name, loaded.card, codec, capture, tuned, options, changes, folder)
         after = replayed_psnr_db(zoo.load(staged).codec, channel, held_out, capture.snr_db)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "replayed")
 

@@ -21,7 +21,8 @@ def finetune(
         typer.Option(
             "--users",
             metavar="A,B,...",
-            help="User decoders: families (attention,conv,...), names or cards. [default: the model's own decoder]",
+            help="User decoders: families (attention,conv,...), anchor for the model's own, names or cards. "
+            "[default: anchor]",
         ),
     ] = "",
     anchor: Annotated[
@@ -63,7 +64,7 @@ def finetune(
     seed: options.Seed = 1,
     json: options.Json = None,
 ) -> None:
-    """Fine-tune decoders, or encoder and decoder, on what was received over the air."""
+    """Fine-tune decoders, or encoder and decoder, on what was received over the air. Computes on the CPU."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
     from semcom.errors import ConfigError
@@ -121,12 +122,14 @@ def finetune(
 
 
 def _users(text: str, model: str) -> list[str]:
-    """Families of the model's users, names and card paths to what ``zoo.load`` takes."""
+    """Families of the model's users, ``anchor``, names and card paths to what ``zoo.load`` takes."""
     from semcom.codec import DECODERS, zoo
     from semcom.errors import ModelError
+    from semcom.users import ANCHOR
 
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     shipped = zoo.users(model) if any(name in DECODERS for name in wanted) else {}
+    known = {ANCHOR: model} | shipped
     for name in wanted:
         if name in DECODERS and name not in shipped:
             has = f"has {', '.join(shipped)}" if shipped else "has none"
@@ -134,10 +137,15 @@ def _users(text: str, model: str) -> list[str]:
                 f"'{model}' ships without a user '{name}': it {has}. A path of a card works too."
             )
     for name in wanted:
-        card = zoo.card(shipped.get(name, name))
+        if name not in known and name not in zoo.names() and not Path(name).exists():
+            raise ModelError(
+                f"--users takes {', '.join(DECODERS)} (users that the model ships with), {ANCHOR} (its own decoder), "
+                f"names of models and paths of cards, not '{name}'."
+            )
+        card = zoo.card(known.get(name, name))
         if card.model_hash != zoo.card(model).model_hash:
             raise ModelError(f"'{card.name}' does not decode what '{model}' encodes: its anchor is another.")
-    return [shipped.get(name, name) for name in wanted]
+    return [known.get(name, name) for name in wanted]
 
 
 def _row(outcome) -> dict:
