@@ -32,7 +32,7 @@ def write_theory(
     step_sizes: Sequence[float],
     users_steps: int = 20,
 ) -> list[Path]:
-    """``NAME_1_cosine``, ``NAME_2_independence``, ``NAME_3_descent`` as CSV and PNG each, and ``NAME.md``.
+    """``NAME_1_cosine``, ``NAME_2_independence``, ``NAME_3_descent`` as CSV and PNG, ``NAME_2_alone.csv``, ``NAME.md``.
 
     Args:
         steps: of stage 1 (Adam, fresh batches) on whose way and at whose end the descent is measured; plain gradient
