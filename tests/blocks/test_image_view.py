@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,14 +16,17 @@ import numpy as np
 import pmt
 from gnuradio import gr
 from PyQt5 import Qt
+from radio_bench import make_recorder
 from semcom import blocks, keys
 from semcom.blocks import pdu as bridge
 
 app = Qt.QApplication(sys.argv)
-view = blocks.image_view()
+view = blocks.image_view(sample_rate=2e6)
 source = blocks.image_source(pictures_in=[], max_in_flight=0)
 top = gr.top_block()
 top.msg_connect((source, "out"), (view, "in"))
+throughput = make_recorder()
+top.msg_connect((view, "throughput"), (throughput, "in"))
 top.start()
 view.widget.resize(700, 400)
 view.widget.show()
@@ -35,10 +39,10 @@ def picture(shade, **meta):
 
 post(pmt.intern("sent"), picture(100))
 post(pmt.intern("sent"), pmt.intern("garbage"))
-post(pmt.intern("in"), picture(110, snr_db=9.87, bursts_received=1, burst_count=2))
+post(pmt.intern("in"), picture(110, snr_db=9.87, bursts_received=1, burst_count=2, airtime_samples=1000))
 post(pmt.intern("in"), bridge.to_message(bridge.Pdu({}, np.zeros(3, np.uint8))))
 end = time.monotonic() + 20
-while time.monotonic() < end and sum(view.counters.values()) < 3:
+while time.monotonic() < end and (sum(view.counters.values()) < 3 or not throughput.got):
     app.processEvents()
     time.sleep(0.01)
 for _ in range(20):
@@ -47,6 +51,7 @@ shown = view.widget.grab().toImage()
 top.stop()
 top.wait()
 print("TEXT", view.widget._text.text())
+print("THROUGHPUT", bridge.from_vector(pmt.cdr(throughput.got[-1])).tolist())
 print("COUNTERS", dict(view.counters))
 print("SENT", shown.pixelColor(175, 200).red(), "RECEIVED", shown.pixelColor(525, 200).red())
 """
@@ -54,12 +59,14 @@ print("SENT", shown.pixelColor(175, 200).red(), "RECEIVED", shown.pixelColor(525
 
 @pytest.mark.timeout(60)
 def test_shows_both_pictures_and_what_is_known_of_them():
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(Path(__file__).parent)}
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=50, env=environment
     )
     assert result.returncode == 0, result.stderr
     assert "TEXT PSNR 28.1 dB    SNR estimated 9.9 dB    1 of 2 bursts" in result.stdout, result.stdout
+    # 300 of 600 pixels, the others in a burst that was lost, in the 0.5 ms that both bursts took
+    assert "THROUGHPUT [0.6" in result.stdout, result.stdout
     assert "SENT 100 RECEIVED 110" in result.stdout, result.stdout
     assert "message that is not a PDU" in result.stdout and "PDU without 'height'" in result.stdout
 
@@ -69,3 +76,11 @@ def test_caption():
 
     assert caption(None, float("nan"), 0, 0) == ""
     assert caption(31.26, 10.04, 3, 4) == "PSNR 31.3 dB    SNR estimated 10.0 dB    3 of 4 bursts"
+
+
+def test_a_sample_rate_that_cannot_be_is_refused_in_words():
+    from semcom.blocks import image_view
+    from semcom.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="image_view: sample_rate"):
+        image_view(sample_rate=0)

@@ -65,3 +65,4 @@ PORT_PICTURES = "pictures"  # to telemetry
 PORT_BURSTS = "bursts"  # samples of bursts, detector to recorder
 PORT_FAILED = "failed"  # bursts that could not be read: sample_offset and error, demodulator to recorder
 PORT_HISTORY = "history"  # f32vector of the last estimates to show
+PORT_THROUGHPUT = "throughput"  # f32vector of the last pictures' pixels a second of airtime, to show

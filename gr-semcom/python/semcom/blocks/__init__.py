@@ -42,6 +42,7 @@ __all__ = [
     "separation_decoder",
     "separation_encoder",
     "telemetry",
+    "time_line",
 ]
 
 

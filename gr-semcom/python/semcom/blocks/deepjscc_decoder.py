@@ -39,7 +39,8 @@ class deepjscc_decoder(PduBlock):
     """Collects the bursts of each picture and decodes it; what never came is an erasure, not an error.
 
     Ports: ``in`` PDUs of latents with the header's fields, noise_var and snr_db; ``out`` pictures: u8vector
-    of RGB bytes with image_id, height, width, bursts_received, burst_count and snr_db.
+    of RGB bytes with image_id, height, width, bursts_received, burst_count, airtime_samples (of all bursts), order
+    and snr_db.
 
     Args:
         model: name in the zoo; bursts of another, of codebooks that it does not have and of coded bits are counted and
@@ -135,6 +136,7 @@ class deepjscc_decoder(PduBlock):
             keys.MODEL: self.model.card.name,
             keys.BURSTS_RECEIVED: image.bursts_received,
             keys.BURST_COUNT: image.burst_count,
+            keys.AIRTIME_SAMPLES: self._profile.plan(len(image.latents)).airtime_samples,
             keys.SNR_DB: float(image.snr_db),
             keys.ORDER: order_of(image.mode),
             **ready.times,

@@ -10,7 +10,7 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 
 from semcom import keys, quality
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import PduBlock, reason_of
+from semcom.blocks.base import PduBlock, check, is_number, reason_of
 from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 
@@ -22,18 +22,31 @@ class image_view(PduBlock):
     """Shows pictures as they arrive, the sent one beside each, with PSNR, estimated SNR and bursts received.
 
     Ports: ``in`` received pictures, ``sent`` pictures as the source emits them (both u8vector of RGB bytes
-    with image_id, height and width); ``history`` the PSNR in dB of the latest as an f32vector, for a time plot.
+    with image_id, height and width); ``history`` the PSNR in dB of the latest as an f32vector, for a time plot;
+    ``throughput`` of the latest the pixels, in millions, that a second of airtime carried: those of the bursts that
+    arrived, over the airtime of all bursts of the picture, without gaps between them.
 
     Args:
+        sample_rate: samples a second, which make airtime seconds.
         sent_title, received_title: what stands above the pictures.
         parent: Qt parent of ``widget``.
     """
 
-    def __init__(self, sent_title: str = "sent", received_title: str = "received", parent=None):
-        super().__init__("image_view", outputs=(keys.PORT_HISTORY,), max_queue=8)
+    def __init__(
+        self,
+        sent_title: str = "sent",
+        received_title: str = "received",
+        parent=None,
+        sample_rate: float = 1e6,
+    ):
+        good = is_number(sample_rate) and sample_rate > 0
+        check("image_view", sample_rate=(sample_rate, good, "above 0 samples a second"))
+        super().__init__("image_view", outputs=(keys.PORT_HISTORY, keys.PORT_THROUGHPUT), max_queue=8)
+        self._sample_rate = float(sample_rate)
         self.widget = _View(sent_title, received_title, parent)
         self._sent: OrderedDict[int, np.ndarray] = OrderedDict()
         self._history: deque[float] = deque(maxlen=_HISTORY)
+        self._throughput: deque[float] = deque(maxlen=_HISTORY)
         self.message_port_register_in(pmt.intern(keys.PORT_SENT))
         self.set_msg_handler(pmt.intern(keys.PORT_SENT), self.on_sent)
 
@@ -62,10 +75,20 @@ class image_view(PduBlock):
             sent, received, caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts)
         )
         self.count("pictures shown")
-        if psnr_db is None:
-            return []
-        self._history.append(psnr_db)
-        return [(keys.PORT_HISTORY, Pdu({}, np.array(self._history, dtype=np.float32)))]
+        out = []
+        if psnr_db is not None:
+            out.append(_latest(keys.PORT_HISTORY, self._history, psnr_db))
+        airtime_s = pdu.integer(keys.AIRTIME_SAMPLES, 0) / self._sample_rate
+        if airtime_s > 0 and bursts[1] > 0:
+            pixels = received.shape[0] * received.shape[1] * bursts[0] / bursts[1]
+            out.append(_latest(keys.PORT_THROUGHPUT, self._throughput, pixels / airtime_s / 1e6))
+        return out
+
+
+def _latest(port: str, kept: deque[float], value: float) -> tuple[str, Pdu]:
+    """The latest values with one more, for a plot."""
+    kept.append(value)
+    return port, Pdu({}, np.array(kept, dtype=np.float32))
 
 
 def caption(psnr_db: float | None, snr_db: float, bursts_received: int, burst_count: int) -> str:
