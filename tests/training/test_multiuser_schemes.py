@@ -314,6 +314,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(recipe, generated, tmp_path, monk
         ({"schemes": ["parallel"]}, "two_stage"),
         ({"watch": "kodak"}, "watch"),
         ({"epochs": 0}, "epochs"),
+        ({"name": "../escape"}, "'name' must be letters"),
+        ({"clip": 0}, "'clip' must be above 0"),
+        ({"warmup_steps": -5}, "'warmup_steps' must be 0 or more"),
+        ({"snr_db": [1, 999]}, "'snr_db' must be at least one SNR, of -20 to 60 dB"),
+        ({"seeds": [-5]}, "'seeds' must be at least one seed, of 0 to"),
+        ({"watch_images": 0}, "'watch_images' must be at least 1"),
     ],
 )
 def test_a_wrong_experiment_is_refused_in_words(recipe, changes, words):

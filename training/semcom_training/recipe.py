@@ -14,7 +14,9 @@ from semcom_training.losses import check_loss
 
 RECIPES = Path(__file__).parent / "recipes"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a model, as card.schema.json has it
+NAME_WORDS = "letters, digits, '.', '_' and '-', a letter or digit first"
 SNR_LIMITS_DB = (-20, 60)
+SEEDS = (0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,9 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
     above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "loss_floor", "snr_skew"), 0)
     shares = dict.fromkeys(("decay_fraction", "uneven_fraction", "stale_fraction"), (0, 1))
-    within = shares | {"snr_low_db": (low, high), "snr_high_db": (low, high), "seed": (0, 2**31 - 1)}
+    within = shares | {"snr_low_db": (low, high), "snr_high_db": (low, high), "seed": SEEDS}
     rules = {
-        "name": (NAME.fullmatch(recipe.name), "letters, digits, '.', '_' and '-', a letter or digit first"),
+        "name": (NAME.fullmatch(recipe.name), NAME_WORDS),
         "data": (recipe.data, "at least one folder"),
         "ema": (0 <= recipe.ema < 1, "0 or more and below 1"),
         "stage": (recipe.stage in ("anchor", "user"), "anchor or user"),

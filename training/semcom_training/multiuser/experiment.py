@@ -12,6 +12,7 @@ from semcom.codec.registry import DECODERS
 from semcom.errors import ConfigError
 from semcom_training.channels import CHANNELS
 from semcom_training.multiuser.schemes import SCHEMES
+from semcom_training.recipe import NAME, NAME_WORDS, SEEDS, SNR_LIMITS_DB
 
 SHIPPED = Path(__file__).parent
 
@@ -81,11 +82,21 @@ class Experiment:
 
     def __post_init__(self):
         first = next(iter(self.users.values()), None)
+        low, high = SNR_LIMITS_DB
         settings.require(
             f"experiment '{self.name}'",
+            name=(self.name, NAME.fullmatch(self.name), NAME_WORDS),
             users=(list(self.users), bool(self.users), "at least one user"),
             channel=(self.channel, self.channel in CHANNELS, f"one of {', '.join(CHANNELS)}"),
-            snr_db=(self.snr_db, bool(self.snr_db), "at least one SNR"),
+            snr_db=(
+                self.snr_db,
+                self.snr_db and all(low <= snr <= high for snr in self.snr_db),
+                f"at least one SNR, of {low} to {high} dB",
+            ),
+            watch_snr_db=(self.watch_snr_db, low <= self.watch_snr_db <= high, f"{low} to {high} dB"),
+            watch_images=(self.watch_images, self.watch_images >= 1, "at least 1"),
+            warmup_steps=(self.warmup_steps, self.warmup_steps >= 0, "0 or more"),
+            clip=(self.clip, self.clip > 0, "above 0"),
             crop=(self.crop, self.crop >= self.stride, "at least the stride"),
             batch=(self.batch, self.batch >= 2, "at least 2 (batch normalisation)"),
             epochs=(self.epochs, self.epochs >= 1, "at least 1"),
@@ -93,7 +104,11 @@ class Experiment:
             learning_rate=(self.learning_rate, self.learning_rate > 0, "above 0"),
             decay_fraction=(self.decay_fraction, 0 <= self.decay_fraction <= 1, "within 0..1"),
             schemes=(self.schemes, set(self.schemes) <= set(SCHEMES), f"among {', '.join(SCHEMES)}"),
-            seeds=(self.seeds, bool(self.seeds), "at least one seed"),
+            seeds=(
+                self.seeds,
+                self.seeds and all(SEEDS[0] <= seed <= SEEDS[1] for seed in self.seeds),
+                f"at least one seed, of {SEEDS[0]} to {SEEDS[1]}",
+            ),
             draws=(self.draws, self.draws >= 1, "at least 1"),
             watch=(self.watch, self.watch in self.evaluate, f"one of {', '.join(self.evaluate)}"),
         )
