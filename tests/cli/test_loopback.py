@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from semcom.cli.main import app
 from semcom.cli.output import KEYS
+from semcom.pictures import samples, write_png
 
 
 def run(*arguments):
@@ -299,3 +300,24 @@ class TestTrain:
 
 def test_models_without_traceback():
     assert run("models").exit_code == 0
+
+
+@pytest.mark.parametrize("option", [("--mcs", "16-3/4"), ("--source", "jpeg"), ("--header-bytes", "25")])
+def test_options_of_the_rival_without_it_are_refused(picture_file, option):
+    done = run("loopback", picture_file, "--no-radio", *option)
+    assert done.exit_code != 0
+    words = " ".join(done.output.split())
+    assert option[0] in words and "add --scheme separation" in words
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_that_could_not_be_decoded_is_called_so(tmp_path, way):
+    picture, report = tmp_path / "square.png", tmp_path / "r.json"
+    write_png(picture, np.ascontiguousarray(samples()[0].pixels[:128, :128]))
+    rival = ["--scheme", "separation", "--source", "jpeg", "--mcs", "64-3/4"]
+    done = run("loopback", picture, *way, *rival, "--snr-db", 5, "--snr-db", 30, "--json", report)
+    assert done.exit_code == 0, done.output
+    low, high = strict(report)
+    assert (low["decoded"], high["decoded"]) == (False, True)
+    assert low["bursts_lost"] == 0 and low["mcs"] == high["mcs"] == "64-3/4"
+    assert " ".join(done.output.split()).count("(not") == 1

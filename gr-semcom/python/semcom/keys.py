@@ -20,6 +20,9 @@ MODE = "mode"  # long: what the payload is, as the burst header numbers it; 0 or
 ORDER = "order"  # long: points of the constellation that carries quantised latents; 0 or absent: analog
 BURST_INDEX = "burst_index"  # long, 0..burst_count-1
 BURST_COUNT = "burst_count"  # long
+DECODED = (
+    "decoded"  # bool: False where a picture is one colour, as its code could not be decoded; absent: True
+)
 BURSTS_RECEIVED = "bursts_received"  # long: of BURST_COUNT, at the image decoder
 SNR_DB = "snr_db"  # double: SNR used or estimated, Es/N0 in dB
 SNR_STDERR_DB = "snr_stderr_db"  # double: standard error of SNR_DB

@@ -25,7 +25,7 @@ from semcom.channel import fading
 from semcom.codec.digital import DigitalMode
 from semcom.link import LinkConfig, LinkResult, multipath_taps, result_of
 from semcom.pictures import Picture
-from semcom.separation.link import SeparationConfig, mean_colour
+from semcom.separation.link import SeparationConfig, SeparationResult, mean_colour, scheme_for
 
 DOPPLER = 1e-6  # of the sample rate: Rayleigh fading that hardly changes within a burst (1 Hz at 1 Msample/s)
 STALL_S = 60.0
@@ -249,6 +249,7 @@ class _Ledger:
         entry = self._open.get(meta.get(keys.IMAGE_ID))
         if entry is not None:
             entry.update(received=pixels, found=meta[keys.BURSTS_RECEIVED], snr_est_db=meta[keys.SNR_DB])
+            entry["decoded"] = meta.get(keys.DECODED, True)
             self.arrived += 1
 
     def results(self, seconds: float) -> list[LinkResult]:
@@ -259,7 +260,7 @@ class _Ledger:
         return [self._result(entry, airtime_s / max(seconds, 1e-9)) for entry in self.entries]
 
     def _result(self, entry: dict, real_time_factor: float) -> LinkResult:
-        return result_of(
+        result = result_of(
             entry["picture"],
             self._config,
             received=entry.get("received"),
@@ -271,3 +272,8 @@ class _Ledger:
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
         )
+        if not isinstance(self._config, SeparationConfig):
+            return result
+        symbols = entry.get(keys.LATENT_COUNT)
+        mcs = scheme_for(self._config, symbols, self._config.snr_db).name if symbols else ""
+        return SeparationResult(**vars(result), mcs=mcs, decoded=entry.get("decoded", False))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from semcom import keys
 from semcom.blocks.deepjscc_decoder import deepjscc_decoder
 from semcom.blocks.pdu import Pdu
 from semcom.modem import ImageAssembler
@@ -17,7 +18,8 @@ _GREY = (128, 128, 128)
 class separation_decoder(deepjscc_decoder):
     """Collects the bursts of each picture, demaps, decodes and decompresses; one colour where a block fails its CRC.
 
-    Ports: as ``deepjscc_decoder``. The scheme and the source codec are in the bursts' headers.
+    Ports: as ``deepjscc_decoder``; ``decoded``, False, comes with a picture of one colour. The scheme and the source
+    codec are in the bursts' headers.
 
     Args:
         model: name in the zoo of the model whose number of symbols pictures take.
@@ -56,7 +58,8 @@ class separation_decoder(deepjscc_decoder):
     def _decode_one(self, item) -> tuple[str, Pdu]:
         pixels = decode(item.image)
         self.count("pictures decoded" if pixels is not None else "pictures that failed: one colour instead")
-        if pixels is None:
-            colour = torch.tensor(self._colour_of(item.image.image_id), dtype=torch.uint8)
-            return self._message(item, colour.expand(*item.image.size, 3).contiguous())
-        return self._message(item, torch.from_numpy(pixels))
+        if pixels is not None:
+            return self._message(item, torch.from_numpy(pixels))
+        colour = torch.tensor(self._colour_of(item.image.image_id), dtype=torch.uint8)
+        port, pdu = self._message(item, colour.expand(*item.image.size, 3).contiguous())
+        return port, pdu.with_meta(**{keys.DECODED: False})

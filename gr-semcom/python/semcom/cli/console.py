@@ -52,7 +52,8 @@ def results_table(results, by_snr: bool) -> Table:
     if by_snr:
         groups = [[r for r in results if r.snr_db == snr] for snr in dict.fromkeys(r.snr_db for r in results)]
     for group in groups:
-        table.add_row(_received_of(group) if by_snr else escape(group[0].image), *_figures(group))
+        name = escape(group[0].image) + (" (not decoded: one colour)" if _undecoded(group) else "")
+        table.add_row(_received_of(group) if by_snr else name, *_figures(group))
     return table
 
 
@@ -66,8 +67,15 @@ def users_table(results) -> Table:
 
 
 def _received_of(group) -> str:
-    """How many of the results have a picture, in words."""
-    return f"{sum(r.psnr_db is not None for r in group)} of {len(group)}"
+    """How many of the results have a picture, in words, and how many of these could not be decoded."""
+    failed = _undecoded(group)
+    note = f", {failed} not decoded" if failed else ""
+    return f"{sum(r.psnr_db is not None for r in group)} of {len(group)}{note}"
+
+
+def _undecoded(group) -> int:
+    """How many pictures of the digital rival are one colour; the PSNR is that colour's."""
+    return sum(r.psnr_db is not None and not getattr(r, "decoded", True) for r in group)
 
 
 def _figures_table(first: str, *others: str) -> Table:

@@ -24,7 +24,7 @@ def loopback(
     bits_per_latent: options.BitsPerLatent = 0,
     codebook: options.CodebookName = options.Codebook.best,
     scheme: options.SchemeName = options.Scheme.deepjscc,
-    mcs: options.McsName = "adaptive",
+    mcs: options.McsName = None,
     source: options.SourceName = None,
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
@@ -58,6 +58,7 @@ def loopback(
 
     pictures = read_inputs(images, skip_bad)
     check_json(json)
+    _check_rival(scheme, mcs, source, header_bytes)
     if out is not None:
         writable_folder(out)
 
@@ -87,7 +88,7 @@ def loopback(
         for snr in dict.fromkeys(snr_db)
     ]
     if scheme is options.Scheme.separation:
-        configs = _separation(configs, mcs, source, header_bytes, users)
+        configs = _separation(configs, mcs or "adaptive", source, header_bytes, users)
     radio = not no_radio
     results = send(
         pictures, configs, user_sender(radio, listeners) if listeners else sender(radio, scheme.value)
@@ -96,6 +97,21 @@ def loopback(
         _write_pictures(out, pictures, results)
     table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
     give_json(json, as_rows(results), table)
+
+
+def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
+    """Raises ConfigError: options of the separation link without it."""
+    from semcom.errors import ConfigError
+
+    given = [
+        name
+        for name, value in (("--mcs", mcs), ("--source", source), ("--header-bytes", header_bytes))
+        if value
+    ]
+    if given and scheme is not options.Scheme.separation:
+        raise ConfigError(
+            f"{', '.join(given)} is for the separation link: add --scheme separation, or leave it out."
+        )
 
 
 def _separation(configs: list, mcs: str, source, header_bytes: int, users: str | None) -> list:

@@ -109,11 +109,11 @@ SchemeName = Annotated[
     typer.Option("--scheme", help="DeepJSCC, or its rival: a source codec, LDPC and QAM in as many symbols."),
 ]
 McsName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--mcs",
         metavar="NAME",
-        help="Separation: adaptive, or points and code rate that are kept, such as 16-3/4.",
+        help="Separation: adaptive, or points and code rate that are kept, such as 16-3/4. [default: adaptive]",
     ),
 ]
 SourceName = Annotated[
