@@ -135,7 +135,8 @@ def describe(arms: list[Arm], table: Tolerance, about: str) -> str:
         for order, rate in table.max_ber.items()
     ]
     paragraphs = [
-        f"Made by `{COMMAND}`.",
+        "# Choosing the modulation order by the SNR",
+        f"Made by `.venv/bin/python {COMMAND}`.",
         "\n".join(lines),
         _verdict(adapted, others, table),
         f"{about} Stated loss: {table.loss_db:g} dB of PSNR in no more than {table.share:.0%} of pictures, "
