@@ -6,7 +6,6 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 
 import copy
 import dataclasses
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import torch
 
 from semcom import files
 from semcom.codec import zoo
-from semcom.codec.card import ModelCard, check_card
+from semcom.codec.card import ModelCard
 from semcom.codec.evaluate import evaluate, summarise
 from semcom.codec.paired import Paired
 from semcom.errors import ConfigError, OutputError
@@ -94,18 +93,8 @@ def export_model(
     found = evaluation_images(recipe, root) if measure and root else None
     if found:
         table = measure_table(zoo.load(path), *found, codec)
-        write_card(dataclasses.replace(card, measured=[table]), path)
+        dataclasses.replace(card, measured=[table]).write(path)
     return path
-
-
-def write_card(card: ModelCard, path: Path) -> Path:
-    """Writes a model card whole or not at all.
-
-    Raises:
-        ModelError: it does not fit its schema. OutputError: it cannot be written.
-    """
-    check_card(card.to_dict(), str(path))
-    return files.write_text(path, json.dumps(card.to_dict(), indent=1) + "\n")
 
 
 @contextmanager
@@ -142,16 +131,16 @@ def _stage(recipe: Recipe, codec, steps: int, seconds: float, anchor: dict | Non
         licence=recipe.licence,
         anchor=anchor,
     )
-    write_card(card, folder / f"{recipe.name}.json")
+    card.write(folder / f"{recipe.name}.json")
     return card
 
 
 def bring_anchor(anchor: str, folder: Path) -> None:
-    """Copies the card and the weights of an anchor that does not ship into ``folder``."""
+    """Copies an anchor that does not ship into ``folder``, its card last."""
     source = zoo.card_path(anchor)
     if source.parent in (zoo.WEIGHTS, folder):
         return
-    for path in (source.with_name(zoo.card(anchor).weights_file), source):
+    for path in (*zoo.companions(source), source):
         files.write_bytes(folder / path.name, path.read_bytes())
 
 

@@ -18,7 +18,6 @@ from semcom.codec.adapted import Adapted
 from semcom.codec.base import Codec
 from semcom.codec.card import ModelCard
 from semcom.errors import OutputError
-from semcom_training.export import write_card
 from semcom_training.finetune.captured import Capture
 from semcom_training.finetune.loop import Tuned
 from semcom_training.finetune.options import Options
@@ -76,7 +75,7 @@ def stage(
         **({"training_data": [f"capture {capture.sha256[:12]}"]} | changes),
     )
     path = folder / f"{name}.json"
-    return write_card(card, path)
+    return card.write(path)
 
 
 def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dict:
@@ -93,7 +92,7 @@ def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dic
 def publish(staged: Path, measured: list[dict], out: Path) -> Path:
     """Moves a staged model into ``out``, weights first; a card that is there names weights that are."""
     card = dataclasses.replace(zoo.card(staged), measured=measured)
-    write_card(card, staged)
+    card.write(staged)
     os.replace(staged.with_name(card.weights_file), out / card.weights_file)
     os.replace(staged, out / staged.name)
     return out / staged.name

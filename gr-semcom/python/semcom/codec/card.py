@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from semcom import files
 from semcom.errors import ModelError
 
 MODEL_HASH_BITS = 22
@@ -71,14 +72,14 @@ class ModelCard:
         values = dataclasses.asdict(self)
         return {k: v for k, v in values.items() if v is not None or k not in OPTIONAL}
 
-    def write(self, path) -> None:
-        """Writes the card as JSON.
+    def write(self, path) -> Path:
+        """Writes the card as JSON, whole or not at all.
 
         Raises:
-            ModelError: the card does not fit its schema.
+            ModelError: the card does not fit its schema. OutputError: it cannot be written.
         """
         check_card(self.to_dict(), str(path))
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        return files.write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
 
 def digital_hash(weights_sha256: str, codebooks_sha256: str) -> int:
