@@ -39,7 +39,7 @@ def test_compare_writes_its_four_files(folder, tmp_path):
         "compare.csv",
         "compare.md",
         "compare.png",
-        "compare_strip.png",
+        "compare_strip.jpg",
     ]
 
 

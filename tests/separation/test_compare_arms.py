@@ -83,7 +83,7 @@ def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path
     assert [float(line["psnr_db"]) for line in table] == pytest.approx([s.psnr_db for s in rows], abs=1e-4)
     assert "Where DeepJSCC is lost to" in page and (tmp_path / "here.md").read_text() == page
     assert (tmp_path / "here.png").stat().st_size > 10_000
-    assert (tmp_path / "here_strip.png").stat().st_size > 5_000
+    assert (tmp_path / "here_strip.jpg").stat().st_size > 5_000
 
 
 def test_a_strip_of_many_snrs_shows_some_of_them():

@@ -14,7 +14,7 @@ def compare(
         Path, typer.Option("--data", help="Folder of pictures, or of CIFAR-10 (its test images).")
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for NAME.csv, NAME.md, NAME.png, NAME_strip.png.")
+        Path, typer.Option("--out", help="Folder for NAME.csv, NAME.md, NAME.png, NAME_strip.jpg.")
     ],
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="What the files are called.")
@@ -89,4 +89,5 @@ def compare(
         scores = comparison.compare(
             pictures, snrs, arms, shown=strip_picture + 1, progress=lambda: bar.advance(task)
         )
-    print(report.write(out, name, scores, pictures[strip_picture].pixels, strip_picture, model, chosen))
+    original = pictures[strip_picture].pixels
+    print(report.write(out, name, scores, original, strip_picture, model, chosen, digital_model))

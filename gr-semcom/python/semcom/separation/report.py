@@ -22,11 +22,13 @@ def write(
     number: int,
     model: str,
     source: str,
+    digital_model: str | None = None,
 ) -> str:
-    """Writes ``name.csv``, ``.md``, ``.png`` and ``_strip.png`` into ``folder``; returns the page.
+    """Writes ``name.csv``, ``.md``, ``.png`` and ``_strip.jpg`` into ``folder``; returns the page.
 
     Args:
         original: the picture of the strip, uint8 ``[H, W, 3]``, which is number ``number`` of those compared.
+        digital_model: what sent quantised latents; None: ``model``, or nothing did.
     """
     with (folder / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
@@ -36,8 +38,10 @@ def write(
     card = zoo.card(model)
     title = f"{card.name} and {source.upper()} with 5G LDPC on one modem, {scores[0].pictures} pictures"
     plot.curves(scores, title).savefig(folder / f"{name}.png")
-    plot.strip(scores, original, number).savefig(folder / f"{name}_strip.png")
-    page = _page(name, scores, title)
+    plot.strip(scores, original, number).savefig(
+        folder / f"{name}_strip.jpg", pil_kwargs={"quality": 88}
+    )
+    page = _page(name, scores, title, digital_model or model)
     (folder / f"{name}.md").write_text(page)
     return page
 
@@ -46,9 +50,15 @@ def _cell(value):
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else value
 
 
-def _page(name: str, scores: Sequence[Score], title: str) -> str:
+def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) -> str:
     snrs = sorted({score.snr_db for score in scores})
-    lines = [f"# {title}", "", "PSNR in dB, mean of the pictures' own (share decoded, where not all were)."]
+    rules = (
+        "PSNR in dB, mean of the pictures' own (share decoded, where not all were). Adaptive and best order: whatever "
+        "has the highest mean at an SNR, seen afterwards."
+    )
+    if any(score.scheme == compare.DIGITAL for score in scores):
+        rules += f" Digital latents: `{digital_model}`."
+    lines = [f"# {title}", "", rules]
     lines += [
         "",
         "| scheme | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |",
@@ -69,7 +79,7 @@ def _page(name: str, scores: Sequence[Score], title: str) -> str:
             if counting
         ),
     ]
-    lines += ["", f"![PSNR over SNR]({name}.png)", "", f"![one picture at each SNR]({name}_strip.png)", ""]
+    lines += ["", f"![PSNR over SNR]({name}.png)", "", f"![one picture at each SNR]({name}_strip.jpg)", ""]
     return "\n".join(lines)
 
 
