@@ -5,6 +5,7 @@ import dataclasses
 import json
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +61,24 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     samples_sent = np.fromfile(tmp_path / "air.c64", np.complex64)
     loud = np.abs(samples_sent[np.abs(samples_sent) > 0])
     assert 0.45 < np.sqrt(np.mean(loud**2)) < 0.52, "the profile's amplitude is the rms of a burst"
+
+
+def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    config = StationConfig(link, radio, log=str(tmp_path / "tx.jsonl"))
+    there = transmit(config, list(make_pictures(2)), repeat=True, seconds=1.0)  # some are always on their way
+    back = receive(StationConfig(link, radio), seconds=60)
+    told = lines_of(tmp_path / "tx.jsonl")
+    assert len(told) == there.pictures > 10
+    assert there.counters["image_source"]["sent to 'out'"] == there.pictures + 1  # and the end of the stream
+    assert back.counters["deepjscc_decoder"]["pictures"] == there.pictures
+
+
+def test_a_transmitter_nobody_listens_to_can_be_stopped(link, make_pictures):
+    config = StationConfig(link, f"zmq:{free_address()}")
+    began = time.monotonic()
+    transmit(config, list(make_pictures(1)), repeat=True, seconds=1.0)
+    assert time.monotonic() - began < 20
 
 
 def test_another_profile_is_told_in_words(tmp_path, link, make_pictures):

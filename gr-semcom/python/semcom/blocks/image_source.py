@@ -63,6 +63,7 @@ class image_source(PduBlock):
         self._readers = None if pictures_in is not None else _readers(path)
         self._in_flight: OrderedDict[int, float] = OrderedDict()
         self._window = threading.Condition()
+        self._ending = threading.Event()
         self.message_port_register_in(pmt.intern(keys.PORT_DONE))
         self.set_msg_handler(pmt.intern(keys.PORT_DONE), self.on_done)
 
@@ -90,10 +91,19 @@ class image_source(PduBlock):
                 del self._in_flight[image_id]
             self._window.notify_all()
 
-    def stop(self) -> bool:
-        self._stopping.set()
+    def finish(self) -> None:
+        """No more pictures: the stream ends behind the one sent last, as it does behind the last of all."""
+        self._ending.set()
         with self._window:
             self._window.notify_all()
+
+    def start(self) -> bool:
+        self._ending.clear()
+        return super().start()
+
+    def stop(self) -> bool:
+        self._stopping.set()
+        self.finish()
         return super().stop()
 
     # the worker of this block does not wait for PDUs: it makes them
@@ -107,7 +117,7 @@ class image_source(PduBlock):
 
     def _send_all(self) -> None:
         number, due = 0, time.monotonic()
-        while not self._stopping.is_set():
+        while not self._ending.is_set():
             sent = number
             for read in self._turn():
                 picture = self._read(read)
@@ -115,7 +125,7 @@ class image_source(PduBlock):
                     continue
                 if self.rate > 0:
                     due = max(due, time.monotonic() - 1 / self.rate)
-                    self._stopping.wait(max(0.0, due - time.monotonic()))
+                    self._ending.wait(max(0.0, due - time.monotonic()))
                     due += 1 / self.rate
                 if not self._wait_for_window():
                     return
@@ -143,12 +153,12 @@ class image_source(PduBlock):
             while (
                 self.max_in_flight
                 and len(self._in_flight) >= self.max_in_flight
-                and not self._stopping.is_set()
+                and not self._ending.is_set()
             ):
-                if not self._window.wait(self.timeout_s) and not self._stopping.is_set():
+                if not self._window.wait(self.timeout_s) and not self._ending.is_set():
                     self._in_flight.popitem(last=False)
                     self.fail(f"pictures presumed lost: nothing acknowledged for {self.timeout_s:g} s")
-        return not self._stopping.is_set()
+        return not self._ending.is_set()
 
     def _send(self, image_id: int, picture) -> None:
         height, width = picture.pixels.shape[:2]

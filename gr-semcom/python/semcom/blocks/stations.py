@@ -34,6 +34,9 @@ from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
 
 _TICK_S = 0.1
+_DRAIN_S = (
+    3.0  # an encoder and the bursts that wait; without a listener nothing goes out, however long one waits
+)
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
 
@@ -117,6 +120,9 @@ class Station(Flowgraph):
     def finished(self) -> bool:
         raise NotImplementedError
 
+    def drain(self) -> None:
+        """Called before a run ends, whatever ended it."""
+
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         """Runs until finished, stopped or out of time; ``on_tick(summary)`` is called about ten times a second."""
         began = time.monotonic()
@@ -128,6 +134,7 @@ class Station(Flowgraph):
                 stop.wait(_TICK_S)
                 if on_tick:
                     on_tick(self._tell(began))
+            self.drain()
         finally:
             self.stop()
             self.wait()
@@ -231,6 +238,13 @@ class TransmitStation(Station):
                 keys.PAPR_DB: meta[keys.PAPR_DB],
             }
             append_json_line(self.config.log, entry)
+
+    def drain(self) -> None:
+        """Pictures that were begun still go out, where the air takes them."""
+        self.source.finish()
+        until = time.monotonic() + _DRAIN_S
+        while not self.finished() and time.monotonic() < until:
+            time.sleep(_TICK_S / 5)
 
     def finished(self) -> bool:
         """The last picture has left the radio, and so has the silence after it: on a socket nothing else follows."""

@@ -38,9 +38,7 @@ def write(
     card = zoo.card(model)
     title = f"{card.name} and {source.upper()} with 5G LDPC on one modem, {scores[0].pictures} pictures"
     plot.curves(scores, title).savefig(folder / f"{name}.png")
-    plot.strip(scores, original, number).savefig(
-        folder / f"{name}_strip.jpg", pil_kwargs={"quality": 88}
-    )
+    plot.strip(scores, original, number).savefig(folder / f"{name}_strip.jpg", pil_kwargs={"quality": 88})
     page = _page(name, scores, title, digital_model or model)
     (folder / f"{name}.md").write_text(page)
     return page
