@@ -7,9 +7,6 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 import copy
 import dataclasses
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,7 +16,7 @@ from semcom.codec import zoo
 from semcom.codec.card import ModelCard
 from semcom.codec.evaluate import evaluate, summarise
 from semcom.codec.paired import Paired
-from semcom.errors import ConfigError, OutputError
+from semcom.errors import ConfigError
 from semcom_training import checkpoint as checkpoints
 from semcom_training.data import data_root, image_files, load_cifar10, read_image
 from semcom_training.errors import TrainingError
@@ -85,7 +82,7 @@ def export_model(
     codec = copy.deepcopy(codec).eval().cpu()
     if recipe.stage == "user":
         bring_anchor(recipe.anchor, folder)
-    with _staging(folder) as stage:
+    with files.staging_folder(folder) as stage:
         card = _stage(recipe, codec, steps, seconds, reference, stage)
         os.replace(stage / card.weights_file, folder / card.weights_file)
         path = folder / f"{recipe.name}.json"
@@ -95,16 +92,6 @@ def export_model(
         table = measure_table(zoo.load(path), *found, codec)
         dataclasses.replace(card, measured=[table]).write(path)
     return path
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A folder on the same disk that goes again; what the disk says meanwhile comes as OutputError."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as stage:
-            yield Path(stage)
-    except OSError as error:
-        raise OutputError(f"the model cannot be written to {folder}: {error.strerror or error}.") from error
 
 
 def _stage(recipe: Recipe, codec, steps: int, seconds: float, anchor: dict | None, folder: Path) -> ModelCard:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from semcom.channel.awgn import awgn
+from semcom.codec import zoo
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
 from semcom.files import writable_folder
@@ -21,7 +22,7 @@ from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
 from semcom_training.log import Bar, Log
 from semcom_training.machine import make_fabric
-from semcom_training.models import build_codec, load_anchor, start_from, with_trained
+from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe
@@ -161,8 +162,8 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
             f"a batch of {recipe.batch} cannot be split evenly over {fabric.world_size} processes: change 'batch'."
         )
     torch.manual_seed(recipe.seed)
-    anchor = load_anchor(recipe).sha256 if recipe.stage == "user" else ""
     codec, trained = build_codec(recipe)
+    anchor = zoo.card(recipe.anchor).weights_sha256 if recipe.stage == "user" else ""
     objective = Objective(codec, recipe)
     pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
     if recipe.init_from:

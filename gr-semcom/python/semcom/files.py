@@ -4,7 +4,9 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semcom.errors import OutputError
@@ -126,6 +128,20 @@ def writable_file(path: str | Path) -> Path:
         raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
     writable_folder(path.parent)
     return path
+
+
+@contextmanager
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """A folder inside ``folder`` that goes again, for files that move to their places when all of them are whole.
+
+    Raises:
+        OutputError: nothing can be written there, now or in the meantime.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".semcom-", dir=folder) as stage:
+            yield Path(stage)
+    except OSError as error:
+        raise OutputError(f"nothing can be written to {folder}: {_reason(error)}. Make room.") from error
 
 
 def check_copies(sources: Iterable[Path], folder: Path) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,14 +113,9 @@ def staging_folder(parent: str | Path, out: Path) -> Iterator[Path]:
     Raises:
         OutputError: nothing can be written there.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".finetune-", dir=out) as folder:
-            copy_model(parent, Path(folder))
-            yield Path(folder)
-    except OSError as error:
-        raise OutputError(
-            f"the model cannot be written to {out}: {error.strerror or error}. Make room."
-        ) from error
+    with files.staging_folder(out) as folder:
+        copy_model(parent, folder)
+        yield folder
 
 
 def require_room(name: str | Path, out: Path) -> None:
@@ -141,18 +135,9 @@ def require_room(name: str | Path, out: Path) -> None:
 
 def copy_model(name: str | Path, folder: Path) -> None:
     """A model of the user's own into ``folder``, with the anchor beside it; one that ships is found anyway."""
-    for file in _files(name):
-        if not (folder / file.name).exists():
-            files.write_bytes(folder / file.name, file.read_bytes())
+    files.copy_into(_files(name), folder)
 
 
 def _files(name: str | Path) -> list[Path]:
-    """Weights, codebooks and card of a model of the user's own, in the order to copy them; its anchor's first."""
-    if str(name) in zoo.names():
-        return []
-    place = zoo.card_path(name)
-    card = zoo.card(place)
-    names = (card.weights_file, (card.digital or {}).get("codebooks_file"), place.name)
-    anchor = place.with_name(f"{card.anchor['name']}.json") if card.anchor is not None else None
-    before = _files(anchor) if anchor is not None and anchor.is_file() else []
-    return before + [place.with_name(name) for name in names if name]
+    """What a model of the user's own consists of, in the order to copy it: its card last."""
+    return [] if str(name) in zoo.names() else [*zoo.companions(name), zoo.card_path(name)]

@@ -34,9 +34,7 @@ from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
 
 _TICK_S = 0.1
-_DRAIN_S = (
-    3.0  # an encoder and the bursts that wait; without a listener nothing goes out, however long one waits
-)
+_DRAIN_S = 3.0  # for an encoder and the bursts that wait; where nobody listens, nothing goes out ever
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
 

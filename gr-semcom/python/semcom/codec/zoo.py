@@ -147,7 +147,7 @@ def companions(model) -> list[Path]:
     encoder_path = _encoder_path(path)
     found = _named_files(path)
     if encoder_path.parent != WEIGHTS and encoder_path != path:
-        found += [encoder_path, *_named_files(encoder_path)]
+        found += [*_named_files(encoder_path), encoder_path]  # a card comes after what it names
     return found
 
 
