@@ -21,17 +21,19 @@ from semcom.air.script import Receiver, Route, Tap, Transmitter
 from semcom.codec import zoo
 from semcom.pictures import Picture, write_png
 from semcom_training.data import data_root, image_files, read_image
-from semcom_training.finetune import Options, finetune_user, read_capture, split
+from semcom_training.finetune import Capture, Options, finetune_user, read_capture, split
 from semcom_training.finetune.simulated import air, record
 from semcom_training.finetune.users import received_psnr_db
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 COMMAND = "scripts/finetune_figure.py --data FOLDER"
 SNR_DB = 20.0
-POOR = Transmitter(pa_backoff_db=1.0, pa_smoothness=2.0, iq_gain_db=1.0, iq_phase_deg=5.0)
+IQ_GAIN_DB, IQ_PHASE_DEG, SMOOTHNESS = 1.0, 5.0, 2.0
+#: how far above the mean power the amplifier saturates, in dB
+BACKOFFS_DB = (6.0, 3.0, 2.0, 1.0)
 RAYS = Route(taps=[Tap(0, 0.0, 0.0), Tap(6, -8.0, 115.0)])
-#: what nothing was lost to: the clean transmitter with as much noise after equalisation, or with the same Es/N0
-REFERENCES = {"equal_noise": "equal noise after equalisation", "same_esn0": "the same Es/N0"}
+#: what nothing was lost to: the clean transmitter with the same Es/N0, or with as much noise after equalisation
+REFERENCES = {"same_esn0": "the same Es/N0", "equal_noise": "equal noise after equalisation"}
 ARMS = {
     "clean_same_esn0": "clean, same Es/N0",
     "clean_equal_noise": "clean, equal noise",
@@ -71,46 +73,74 @@ def photos(case: Case, root: Path) -> list[Picture]:
     return out
 
 
-def compression_db() -> float:
+def poor(backoff_db: float) -> Transmitter:
+    """The transmitter of the distorted arm."""
+    return Transmitter(
+        pa_backoff_db=backoff_db, pa_smoothness=SMOOTHNESS, iq_gain_db=IQ_GAIN_DB, iq_phase_deg=IQ_PHASE_DEG
+    )
+
+
+def compression_db(backoff_db: float) -> float:
     """By how much the amplifier lowers the wanted signal: one clean channel has that much more noise."""
     generator = torch.Generator().manual_seed(1)
     samples = torch.randn(100_000, dtype=torch.complex64, generator=generator).numpy()
     samples *= np.float32(math.sqrt(240 / 256))
-    return 20 * math.log10(abs(np.vdot(samples, transmit(samples, POOR, 1.0)) / np.vdot(samples, samples)))
+    sent = transmit(samples, poor(backoff_db), 1.0)
+    return 20 * math.log10(abs(np.vdot(samples, sent) / np.vdot(samples, samples)))
 
 
-def measure(case: Case, root: Path, folder: Path) -> dict[str, np.ndarray]:
-    """PSNR in dB of every held-out picture, by arm."""
-    pictures, model = photos(case, root), zoo.load(case.model)
-    for picture in pictures:
-        write_png(folder / "sent" / picture.name, picture.pixels)
-    ways = {
-        "distorted": (POOR, SNR_DB),
-        "clean_equal_noise": (Transmitter(), SNR_DB + compression_db()),
-        "clean_same_esn0": (Transmitter(), SNR_DB),
-    }
-    out = {}
-    for way, (transmitter, snr_db) in ways.items():
-        record(pictures, model, SNR_DB, air(transmitter, RAYS, Receiver(snr_db=snr_db)), folder / way)
-        capture = read_capture(folder / way, case.model, folder / "sent")
-        _, held_out = split(capture.examples, case.options.held_out)
-        print(f"{case.model}, {way}: {len(capture.examples)} pictures at {capture.snr_db:.1f} dB", flush=True)
+class Bench:
+    """The pictures and the model of one case, and what fine-tuning makes of a capture of them."""
 
-        def psnr(steps: int, capture=capture, held_out=held_out, way=way) -> np.ndarray:
-            options = Options(**(asdict(case.options) | {"steps": steps}))
-            outcome = finetune_user(case.model, capture, folder / f"{way}-{steps}", options, print)
-            tuned = zoo.load(outcome.card) if outcome.card else model
-            return received_psnr_db(tuned.codec, held_out).numpy()
+    def __init__(self, case: Case, root: Path, folder: Path):
+        self.case, self.folder = case, folder
+        self.pictures, self.model = photos(case, root), zoo.load(case.model)
+        for picture in self.pictures:
+            write_png(folder / "sent" / picture.name, picture.pixels)
 
-        out[way] = received_psnr_db(model.codec, held_out).numpy()
-        if way == "distorted":
-            out["canceller"], out["fine-tuned"] = psnr(0), psnr(case.options.steps)
-        elif way == "clean_equal_noise":
-            out["control"] = psnr(case.options.steps)
-    return out
+    def capture(self, way: str, transmitter: Transmitter, snr_db: float) -> Capture:
+        """What a receiver records of this transmitter."""
+        through = air(transmitter, RAYS, Receiver(snr_db=snr_db))
+        record(self.pictures, self.model, SNR_DB, through, self.folder / way)
+        capture = read_capture(self.folder / way, self.case.model, self.folder / "sent")
+        print(
+            f"{self.case.model}, {way}: {len(capture.examples)} pictures at {capture.snr_db:.1f} dB",
+            flush=True,
+        )
+        return capture
+
+    def psnr(self, capture: Capture, steps: int | None = None) -> np.ndarray:
+        """PSNR in dB of every held-out picture, ``[N]``; None: of the model as it is, else after so many steps."""
+        codec = self.model.codec
+        if steps is not None:
+            options = Options(**(asdict(self.case.options) | {"steps": steps}))
+            outcome = finetune_user(self.case.model, capture, self.folder / "tuned", options, print)
+            codec = zoo.load(outcome.card).codec if outcome.card else codec
+        return received_psnr_db(codec, split(capture.examples, self.case.options.held_out)[1]).numpy()
 
 
-def row(case: Case, psnr: dict[str, np.ndarray]) -> dict:
+def measure(case: Case, root: Path, folder: Path) -> list[dict]:
+    """A row for each back-off."""
+    bench = Bench(case, root, folder)
+    clean = bench.psnr(bench.capture("clean", Transmitter(), SNR_DB))
+    rows = []
+    for backoff_db in BACKOFFS_DB:
+        distorted = bench.capture(f"distorted-{backoff_db:g}", poor(backoff_db), SNR_DB)
+        noisier = SNR_DB + compression_db(backoff_db)
+        equal = bench.capture(f"equal-noise-{backoff_db:g}", Transmitter(), noisier)
+        psnr = {
+            "clean_same_esn0": clean,
+            "clean_equal_noise": bench.psnr(equal),
+            "distorted": bench.psnr(distorted),
+            "canceller": bench.psnr(distorted, 0),
+            "fine-tuned": bench.psnr(distorted, case.options.steps),
+            "control": bench.psnr(equal, case.options.steps),
+        }
+        rows.append(row(case, backoff_db, psnr))
+    return rows
+
+
+def row(case: Case, backoff_db: float, psnr: dict[str, np.ndarray]) -> dict:
     """Means, what was lost and recovered by each reference, and the standard error of the gain over pictures."""
     mean = {arm: float(psnr[arm].mean()) for arm in ARMS}
     gain = psnr["fine-tuned"] - psnr["distorted"]
@@ -118,6 +148,8 @@ def row(case: Case, psnr: dict[str, np.ndarray]) -> dict:
         "model": case.model,
         "side": case.side,
         "held_out": len(gain),
+        "backoff_db": backoff_db,
+        "compression_db": -compression_db(backoff_db),
         **{f"{arm}_db": mean[arm] for arm in ARMS},
         "gain_db": float(gain.mean()),
         "gain_stderr_db": float(gain.std(ddof=1) / math.sqrt(len(gain))),
@@ -142,16 +174,24 @@ def write_csv(rows: list[dict]) -> None:
 
 
 def verdict(rows: list[dict]) -> str:
-    """By which references half of the loss is recovered, for every model."""
-    reached = [key for key in REFERENCES if all(one[f"recovered_{key}"] >= 0.5 for one in rows)]
-    only = (
-        f"at {REFERENCES[reached[0]]} only" if len(reached) == 1 else "by both" if reached else "by neither"
-    )
-    shares = []
-    for key, told in REFERENCES.items():
-        by_model = (f"{100 * one[f'recovered_{key}']:.0f} % (`{one['model']}`)" for one in rows)
-        shares.append(f"at {told} {', '.join(by_model)}")
-    return f"**Half of the loss is recovered {only}**: {'; '.join(shares)}."
+    """Where half of the loss is recovered for every model, and where it is not."""
+    told = []
+    for reference, name in REFERENCES.items():
+        by_backoff = {
+            backoff: [one[f"recovered_{reference}"] for one in rows if one["backoff_db"] == backoff]
+            for backoff in BACKOFFS_DB
+        }
+        held = [f"{backoff:g}" for backoff, shares in by_backoff.items() if min(shares) >= 0.5]
+        missed = [
+            f"{backoff:g} dB ({', '.join(f'{100 * share:.0f} %' for share in shares)})"
+            for backoff, shares in by_backoff.items()
+            if min(shares) < 0.5
+        ]
+        told.append(
+            f"Beside {name}: at a back-off of {', '.join(held) or 'none'} dB"
+            + f", not at {'; '.join(missed)}" * bool(missed)
+        )
+    return f"**Where half or more of the loss is recovered, for both models.** {'. '.join(told)}."
 
 
 def write_markdown(rows: list[dict]) -> None:
@@ -160,49 +200,67 @@ def write_markdown(rows: list[dict]) -> None:
         "",
         f"Made by `.venv/bin/python {COMMAND}`; all figures in [finetune.csv](finetune.csv).",
         "",
-        f"PSNR in dB on held-out pictures of captures at Es/N0 = {SNR_DB:g} dB. The transmitter: a Rapp "
-        f"amplifier (p = {POOR.pa_smoothness:g}) saturating {POOR.pa_backoff_db:g} dB above the mean power, "
-        "behind an I/Q modulator off by "
-        f"{POOR.iq_gain_db:g} dB and {POOR.iq_phase_deg:g} degrees. Two rays: the second 6 samples later, 8 dB weaker.",
+        f"PSNR in dB on held-out pictures of captures at Es/N0 = {SNR_DB:g} dB. The transmitter: a Rapp amplifier "
+        f"(p = {SMOOTHNESS:g}) that saturates so far above the mean power as *back-off* says, behind an I/Q modulator "
+        f"off by {IQ_GAIN_DB:g} dB and {IQ_PHASE_DEG:g} degrees. Two rays: the second 6 samples later, 8 dB weaker.",
         "",
-        "| model | " + " | ".join(ARMS.values()) + " |",
-        "|---" * (1 + len(ARMS)) + "|",
+        "| model | back-off | " + " | ".join(ARMS.values()) + " |",
+        "|---" * (2 + len(ARMS)) + "|",
     ]
     for one in rows:
-        name = f"`{one['model']}`, {one['held_out']} pictures of {one['side']}x{one['side']}"
-        lines.append("| " + " | ".join([name, *(f"{one[f'{arm}_db']:.2f}" for arm in ARMS)]) + " |")
+        cells = [
+            f"`{one['model']}`",
+            f"{one['backoff_db']:g} dB",
+            *(f"{one[f'{arm}_db']:.2f}" for arm in ARMS),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "What was lost depends on what nothing was lost to:",
         "",
-        "| model | reference | lost, dB | recovered | by the canceller only | beyond control |",
-        "|---" * 6 + "|",
+        "| model | back-off | reference | lost, dB | recovered | by the canceller only | beyond control |",
+        "|---" * 7 + "|",
     ]
     for one in rows:
         for reference, told in REFERENCES.items():
             keys = ("recovered", "recovered_by_canceller", "recovered_beyond_control")
             shares = [f"{100 * one[f'{key}_{reference}']:.0f} %" for key in keys]
-            cells = [f"`{one['model']}`", f"clean, {told}", f"{one[f'lost_{reference}_db']:.2f}", *shares]
-            lines.append("| " + " | ".join(cells) + " |")
-    errors = ", ".join(f"{one['gain_stderr_db']:.2f} dB (`{one['model']}`)" for one in rows)
+            cells = [
+                f"`{one['model']}`",
+                f"{one['backoff_db']:g} dB",
+                f"clean, {told}",
+                f"{one[f'lost_{reference}_db']:.2f}",
+                *shares,
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    models = {one["model"]: one for one in rows}
+    errors = ", ".join(
+        f"at most {max(o['gain_stderr_db'] for o in rows if o['model'] == name):.2f} dB (`{name}`)"
+        for name in models
+    )
+    lowered = ", ".join(
+        f"{-compression_db(backoff):.2f} dB at {backoff:g} dB of back-off" for backoff in BACKOFFS_DB
+    )
+    held_out = ", ".join(
+        f"{one['held_out']} of {one['side']}x{one['side']} (`{name}`)" for name, one in models.items()
+    )
     lines += [
         "",
         verdict(rows),
         "",
-        "![PSNR by arm](finetune.png)",
+        "![PSNR and share recovered by back-off](finetune.png)",
         "",
         "*Clean*: the same two rays without amplifier and I/Q error. *Same Es/N0*: with the noise of the distorted "
-        f"arm. *Equal noise*: with {-compression_db():.2f} dB more, by which the amplifier lowers the wanted signal, so "
-        "that both have the same noise after equalisation; what the amplifier costs in power is then no part of the "
-        "loss, and no decoder can win it back. The "
+        f"arm. *Equal noise*: with more, by what the amplifier lowers the wanted signal ({lowered}), so that both have "
+        "the same noise after equalisation; what the amplifier costs in power is then no part of the loss. The "
         f"encoder is told {SNR_DB:g} dB in all arms. *Lost* = clean - distorted; *recovered* = (fine-tuned - "
         "distorted) / lost. *Control*: the same fine-tuning on the clean capture of equal noise, which shows what "
         "further training on such pictures is worth by itself; *beyond control* subtracts that. Standard errors of "
         f"the gain, over pictures: {errors}.",
         "",
         "Pictures: middles of BSDS500 photos (not its `val_` ones; for `cifar-1-12` shrunk by 4), one quarter held "
-        "out from the fine-tuning. They were among the photos that `photo-1-12` was first trained on, in every arm "
-        "alike. The virtual air is called as a library: no real time, no radio.",
+        f"out from the fine-tuning: {held_out}. They were among the photos that `photo-1-12` was first trained on, in "
+        "every arm alike. The virtual air is called as a library: no real time, no radio.",
         "",
     ]
     (FIGURES / "finetune.md").write_text("\n".join(lines))
@@ -210,17 +268,36 @@ def write_markdown(rows: list[dict]) -> None:
 
 
 def draw(rows: list[dict]) -> None:
-    figure = Figure(figsize=(10, 4.4), dpi=110, facecolor="white", layout="constrained")
-    for axes, one in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows):
-        values = [one[f"{arm}_db"] for arm in ARMS]
-        bars = axes.bar(range(len(ARMS)), values, color=COLOURS, width=0.7)
-        axes.bar_label(bars, fmt="%.2f", fontsize=8)
-        axes.set_xticks(range(len(ARMS)), ARMS.values(), rotation=25, ha="right")
-        axes.set_ylim(min(values) - 1, max(values) + 0.6)
-        shares = (f"{100 * one[f'recovered_{key}']:.0f} % at {told}" for key, told in REFERENCES.items())
-        axes.set_title(f"{one['model']}, recovered:\n{', '.join(shares)}", fontsize=9)
-        axes.set_ylabel("PSNR, held out (dB)")
-        axes.spines[["top", "right"]].set_visible(False)
+    models = list(dict.fromkeys(one["model"] for one in rows))
+    figure = Figure(figsize=(11, 4.2), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, len(models) + 1)
+    for panel, model in zip(axes, models):
+        mine = [one for one in rows if one["model"] == model]
+        for (arm, told), colour in zip(ARMS.items(), COLOURS):
+            panel.plot(
+                [one["backoff_db"] for one in mine],
+                [one[f"{arm}_db"] for one in mine],
+                "o-",
+                color=colour,
+                label=told,
+            )
+        panel.set_title(model, fontsize=10)
+        panel.set_ylabel("PSNR, held out (dB)")
+    axes[0].legend(fontsize=8)
+    for model, line in zip(models, ("-", "--")):
+        mine = [one for one in rows if one["model"] == model]
+        for (reference, told), colour in zip(REFERENCES.items(), ("#374151", "#2a9d8f")):
+            shares = [100 * one[f"recovered_{reference}"] for one in mine]
+            label = f"{model}, beside {told}"
+            axes[-1].plot([one["backoff_db"] for one in mine], shares, "o" + line, color=colour, label=label)
+    axes[-1].axhline(50, color="#b8c0c8", linewidth=1)
+    axes[-1].set_ylim(0, 100)
+    axes[-1].set_title("share of the loss recovered", fontsize=10)
+    axes[-1].set_ylabel("%")
+    axes[-1].legend(fontsize=7)
+    for panel in axes:
+        panel.set_xlabel("back-off (dB)")
+        panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(FIGURES / "finetune.png")
 
 
@@ -235,7 +312,7 @@ def main(
     for case in CASES:
         if case.model in models.split(","):
             with tempfile.TemporaryDirectory() as folder:
-                rows.append(row(case, measure(case, data_root(data), Path(folder))))
+                rows += measure(case, data_root(data), Path(folder))
     write_csv(rows)
     write_markdown(rows)
     draw(rows)

@@ -61,7 +61,7 @@ def main(data: Path = typer.Option(..., help="Folder of data."), device: str = "
     of = "CPU time of one thread" if device == "cpu" else "wall-clock time"
     write_table(
         stem,
-        f"Training speed: {hardware()}",
+        f"Training speed: {hardware(fabric.device)}",
         f"scripts/training_speed.py --data FOLDER --device {device}",
         COLUMNS,
         rows,

@@ -202,7 +202,7 @@ def test_another_model_of_the_parents_name_is_not_overwritten(few, tmp_path):
     parent = finetune_user(MODEL, few, tmp_path / "a", QUICK).card
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / parent.name).write_text("another")
-    with pytest.raises(OutputError, match="is another model than .*give another --out"):
+    with pytest.raises(OutputError, match="is another file than .*choose a new folder"):
         finetune_user(parent, few, tmp_path / "b", QUICK)
     assert [file.name for file in (tmp_path / "b").iterdir()] == [parent.name]
     assert (tmp_path / "b" / parent.name).read_text() == "another"

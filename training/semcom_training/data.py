@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from semcom.errors import ConfigError
+from semcom.pictures import SUFFIXES, read_picture
 from semcom_training.download import DOWNLOADS
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def data_root(data=None) -> Path:
@@ -59,7 +57,12 @@ def load_cifar10(folder, split: str = "train") -> np.ndarray:
 
 
 def _read_sheet(path: Path) -> np.ndarray:
-    return _rgb(path).reshape(40, 32, 25, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+    return (
+        read_picture(path, any_size=True)
+        .pixels.reshape(40, 32, 25, 32, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(-1, 32, 32, 3)
+    )
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -97,7 +100,7 @@ class Pictures:
 
     Raises:
         ConfigError: a folder is absent, or holds too few pictures of at least the crop's size; a picture cannot be
-            read; pictures are taken whole, but have several sizes.
+            read (ImageError); pictures are taken whole, but have several sizes.
     """
 
     def __init__(self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1):
@@ -164,19 +167,9 @@ def _named_images(root: Path, name: str, exclude) -> list[tuple[str, torch.Tenso
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """A picture file as uint8 ``[3, H, W]``, RGB.
+    """A picture file as uint8 ``[3, H, W]``, RGB: the pixels that a transmitter would send.
 
     Raises:
-        ConfigError: it cannot be read as a picture.
+        ImageError: it cannot be read as a picture.
     """
-    return torch.from_numpy(_rgb(path).transpose(2, 0, 1).copy())
-
-
-def _rgb(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as a picture ({error}): it was cut short or damaged. Copy it again, or take it out."
-        ) from error
+    return torch.from_numpy(read_picture(path, any_size=True).pixels.transpose(2, 0, 1).copy())

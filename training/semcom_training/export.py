@@ -6,7 +6,6 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 
 import copy
 import dataclasses
-import os
 from pathlib import Path
 
 import torch
@@ -79,14 +78,13 @@ def export_model(
             f"'{recipe.name}' was trained for an anchor '{recipe.anchor}' whose weights were {anchor[:12]}..., but now "
             f"they are {reference['weights_sha256'][:12]}...: put that anchor back and start the same command again."
         )
+    trained_on = hardware(next(codec.parameters()).device)
     codec = copy.deepcopy(codec).eval().cpu()
     if recipe.stage == "user":
         bring_anchor(recipe.anchor, folder)
     with files.staging_folder(folder) as stage:
-        card = _stage(recipe, codec, steps, seconds, reference, stage)
-        os.replace(stage / card.weights_file, folder / card.weights_file)
-        path = folder / f"{recipe.name}.json"
-        os.replace(stage / path.name, path)
+        card = _stage(recipe, codec, steps, seconds, trained_on, reference, stage)
+        path = zoo.install(stage / f"{recipe.name}.json", folder)
     found = evaluation_images(recipe, root) if measure and root else None
     if found:
         table = measure_table(zoo.load(path), *found, codec)
@@ -94,7 +92,9 @@ def export_model(
     return path
 
 
-def _stage(recipe: Recipe, codec, steps: int, seconds: float, anchor: dict | None, folder: Path) -> ModelCard:
+def _stage(
+    recipe: Recipe, codec, steps, seconds, trained_on: str, anchor: dict | None, folder: Path
+) -> ModelCard:
     """Weights and card in a folder of their own; ``measured`` is still empty."""
     sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
     trained = codec.user if isinstance(codec, Paired) else codec
@@ -112,7 +112,7 @@ def _stage(recipe: Recipe, codec, steps: int, seconds: float, anchor: dict | Non
         training_data=list(recipe.data),
         recipe=dataclasses.asdict(recipe),
         seed=recipe.seed,
-        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": hardware()}
+        budget={"steps": steps, "minutes": round(seconds / 60, 1), "hardware": trained_on}
         | ({"started_from": recipe.init_from} if recipe.init_from else {}),
         measured=[],
         licence=recipe.licence,

@@ -10,6 +10,22 @@ import torch
 from semcom.errors import ConfigError, MissingError
 
 
+def choose_device(device: str) -> torch.device:
+    """``cpu``, ``cuda``, or with ``auto`` a GPU where there is one.
+
+    Raises:
+        ConfigError: another word; a GPU is asked for that is not there.
+    """
+    there = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device must be auto, cpu or cuda, not '{device}'.")
+    if device == "cuda" and not there:
+        raise ConfigError(
+            "device cuda: PyTorch sees no GPU here; `semcom doctor` says why. Use cpu, or leave the choice to auto."
+        )
+    return torch.device("cuda" if there and device != "cpu" else "cpu")
+
+
 def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, tensorboard: Path | None = None):
     """Starts Fabric, and with ``devices`` above 1 the other processes (DDP; gloo on CPUs, NCCL on GPUs).
 
@@ -26,7 +42,7 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, tensorbo
 
     Raises:
         MissingError: Lightning Fabric, or TensorBoard where it was asked for, is not installed.
-        ConfigError: a GPU is asked for that is not there.
+        ConfigError: as :func:`choose_device`; more GPUs are asked for than there are.
     """
     try:
         from lightning_fabric import Fabric
@@ -34,10 +50,7 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, tensorbo
         raise MissingError(
             "training needs Lightning Fabric: pip install lightning-fabric (or gr-semcom[train])."
         ) from None
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("PyTorch sees no GPU here: train on the CPU, or run `semcom doctor`.")
+    device = choose_device(device).type
     if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
@@ -71,10 +84,10 @@ def tensorboard_logger(folder: Path):
         ) from None
 
 
-def hardware() -> str:
-    """What computes here, in words: the GPU, else the processor and how much of it."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def hardware(device: torch.device) -> str:
+    """What computes on ``device``, in words: the GPU, or the processor and how much of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -46,12 +46,15 @@ class Picture:
     path: str = ""
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, any_size: bool = False) -> Picture:
     """Reads one picture file as 8-bit RGB.
 
     Grey and palette pictures become RGB, 16 bits are scaled to 8, transparency is laid over white, the
     camera's orientation mark is applied, and of an animation the first frame is taken. The size is checked
     from the file's header, before anything is decoded.
+
+    Args:
+        any_size: it need not be sent as it is, and may be as large as Pillow reads.
 
     Raises:
         ImageError: not a picture, damaged, empty, a folder, or outside the sizes above; it names the file.
@@ -62,7 +65,8 @@ def read_picture(path: str | Path) -> Picture:
         warnings.simplefilter("ignore")  # large sizes are refused below, in our words
         try:
             with Image.open(path, formats=FORMATS) as image:
-                _check_size(path, *image.size)
+                if not any_size:
+                    _check_size(path, *image.size)
                 return _decode(path, image)
         except ImageError:
             raise

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A capture as examples: received latents and their noise beside the picture that was sent, and what was skipped."""
 
+import dataclasses
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -43,6 +44,11 @@ class Example:
     def size(self) -> tuple[int, int]:
         return tuple(self.original.shape[1:])
 
+    def to(self, device) -> "Example":
+        """The same on a device."""
+        tensors = {name: getattr(self, name).to(device) for name in ("original", "received", "noise_var")}
+        return dataclasses.replace(self, **tensors)
+
     def grid(self, stride: int) -> tuple[int, int]:
         """Rows and columns of the latent grid of a codec with this stride."""
         return -(-self.size[0] // stride), -(-self.size[1] // stride)
@@ -66,6 +72,10 @@ class Capture:
     def snr_db(self) -> float:
         """Mean over the pictures."""
         return sum(example.snr_db for example in self.examples) / len(self.examples)
+
+    def to(self, device) -> "Capture":
+        """The same, its examples on a device."""
+        return dataclasses.replace(self, examples=[example.to(device) for example in self.examples])
 
 
 def read_capture(

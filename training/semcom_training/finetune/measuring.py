@@ -48,7 +48,7 @@ def fit_distortion(distortion: Distortion, examples: list[Example], sent: list[t
     distortion.limit.fill_(_peak(distortion.profile, sent))
 
     def columns(at: int) -> torch.Tensor:
-        grid = PayloadGrid(distortion.profile, len(sent[at]))
+        grid = PayloadGrid(distortion.profile, len(sent[at]), sent[at].device)
         terms = distortion_terms(grid.put(sent[at][None]), distortion.profile, distortion.limit)
         return torch.stack([grid.take(term)[0] for term in terms])
 
@@ -89,7 +89,7 @@ def _least_squares(examples: list[Example], columns: Callable, targets: list[tor
         weighted = terms.conj() / (0.01 + example.noise_var.double())
         gram = gram + weighted @ terms.T
         target = target + weighted @ targets[at].to(torch.complex128)
-    ridge = _RIDGE * gram.diagonal().real.mean() * torch.eye(len(gram), dtype=gram.dtype)
+    ridge = _RIDGE * gram.diagonal().real.mean() * torch.eye(len(gram)).to(gram)
     return torch.view_as_real(torch.linalg.solve(gram + ridge, target)).float()
 
 
@@ -114,7 +114,8 @@ def _peak(profile, sent: list[torch.Tensor]) -> float:
     """The largest power of a sample of all that was sent."""
     peak = 0.0
     for latents in sent:
-        samples = ofdm.modulate(PayloadGrid(profile, len(latents)).put(latents[None]), profile.fft_size, 0)
+        grid = PayloadGrid(profile, len(latents), latents.device)
+        samples = ofdm.modulate(grid.put(latents[None]), profile.fft_size, 0)
         peak = max(peak, float(samples.abs().square().max()))
     return peak
 

@@ -3,8 +3,6 @@
 
 import dataclasses
 import itertools
-import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +14,10 @@ from semcom.codec import zoo
 from semcom.codec.adapted import Adapted
 from semcom.codec.base import Codec
 from semcom.codec.card import ModelCard
-from semcom.errors import OutputError
 from semcom_training.finetune.captured import Capture
 from semcom_training.finetune.loop import Tuned
 from semcom_training.finetune.options import Options
+from semcom_training.machine import hardware
 
 
 def user_card(parent: ModelCard, adapted: Adapted, capture: Capture) -> dict:
@@ -59,7 +57,7 @@ def stage(
         budget={
             "steps": tuned.steps,
             "minutes": round(tuned.minutes, 2),
-            "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+            "hardware": hardware(next(codec.parameters()).device),
             "started_from": parent.name,
         },
         measured=[],
@@ -89,12 +87,9 @@ def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dic
 
 
 def publish(staged: Path, measured: list[dict], out: Path) -> Path:
-    """Moves a staged model into ``out``, weights first; a card that is there names weights that are."""
-    card = dataclasses.replace(zoo.card(staged), measured=measured)
-    card.write(staged)
-    os.replace(staged.with_name(card.weights_file), out / card.weights_file)
-    os.replace(staged, out / staged.name)
-    return out / staged.name
+    """Moves a staged model into ``out``, its card with what was measured."""
+    dataclasses.replace(zoo.card(staged), measured=measured).write(staged)
+    return zoo.install(staged, out)
 
 
 def free_name(wanted: str, parent: ModelCard, out: Path) -> str:
@@ -124,13 +119,7 @@ def require_room(name: str | Path, out: Path) -> None:
     Raises:
         OutputError: one has.
     """
-    for file in _files(name):
-        there = out / file.name
-        if there.exists() and there.read_bytes() != file.read_bytes():
-            raise OutputError(
-                f"{there} is another model than {file}, which has to lie beside what is tuned from it: give another "
-                "--out, or rename one."
-            )
+    files.check_copies(_files(name), out)
 
 
 def copy_model(name: str | Path, folder: Path) -> None:

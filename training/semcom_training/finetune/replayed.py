@@ -46,7 +46,7 @@ class ReplayedChannel:
 
     def __init__(self, modem: ModemProfile, examples: list[Example], sent: list[torch.Tensor]):
         self.modem = modem
-        self.distortion = Distortion(modem)
+        self.distortion = Distortion(modem).to(sent[0].device)
         whole = [n for n, example in enumerate(examples) if not torch.isinf(example.noise_var).any()]
         examples, sent = [examples[n] for n in whole], [sent[n] for n in whole]
         fit_distortion(self.distortion, examples, sent)
@@ -68,7 +68,7 @@ class ReplayedChannel:
 
     @torch.no_grad()
     def _record(self, example: Example, sent: torch.Tensor) -> _Record:
-        grid = PayloadGrid(self.modem, len(sent))
+        grid = PayloadGrid(self.modem, len(sent), sent.device)
         put = _Scatter(grid, len(sent))
         expected = put(self.distortion(sent[None])[0])
         received = put(example.received)
@@ -94,27 +94,27 @@ class _Scatter:
         self.shape = (int(grid.plan.burst_count * grid.plan.payload_symbols), grid.profile.active_carriers)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        out = torch.zeros(self.shape, dtype=torch.complex64)
+        out = torch.zeros(self.shape, dtype=torch.complex64, device=values.device)
         out[self.row, self.carrier] = values
         return out
 
 
 def _draw(record: _Record, rows: int, generator: torch.Generator) -> torch.Tensor:
     """Residuals ``[rows, active]``: for each carrier from rows where it has some, turned by random quarters."""
-    wanted = torch.rand(rows, *record.there.shape[1:], generator=generator)
+    wanted = torch.rand(rows, *record.there.shape[1:], generator=generator).to(record.residual.device)
     count = record.there.sum(0)
     order = record.there.float().argsort(dim=0, descending=True, stable=True)  # rows that have one, first
     pick = (wanted * count).long().clamp_max(len(record.there) - 1)
     values = record.residual.gather(0, order.gather(0, pick))
     quarters = torch.randint(4, wanted.shape, generator=generator)
-    return values * torch.tensor([1, 1j, -1, -1j], dtype=values.dtype)[quarters]
+    return values * torch.tensor([1, 1j, -1, -1j])[quarters].to(values)
 
 
 def _around(values: torch.Tensor) -> torch.Tensor:
     """Sums over neighbouring carriers, ``[active]`` real or complex."""
     if values.is_complex():
         return torch.complex(_around(values.real), _around(values.imag))
-    kernel = torch.ones(1, 1, 2 * _SMOOTH_CARRIERS + 1)
+    kernel = torch.ones(1, 1, 2 * _SMOOTH_CARRIERS + 1, device=values.device)
     return F.conv1d(values[None, None].float(), kernel, padding=_SMOOTH_CARRIERS)[0, 0]
 
 

@@ -38,7 +38,12 @@ class Outcome:
 
 
 def finetune_user(
-    model: str | Path, capture: Capture, out: str | Path, options: Options, progress: Progress = None
+    model: str | Path,
+    capture: Capture,
+    out: str | Path,
+    options: Options,
+    progress: Progress = None,
+    device="cpu",
 ) -> Outcome:
     """Fine-tunes a user's decoder (or a codec's own) with the encoder as it is, and writes it if it is better.
 
@@ -46,13 +51,14 @@ def finetune_user(
     nothing in ``out`` has.
 
     Args:
-        model: name or card path. out: folder for NAME.json and NAME.safetensors.
+        model: name or card path. out: folder for NAME.json and NAME.safetensors. device: where to compute.
 
     Raises:
         ModelError, OutputError, TrainingError: in words.
     """
-    loaded, out = zoo.load(model), files.writable_folder(Path(out))
+    loaded, out = zoo.load(model, device), files.writable_folder(Path(out))
     models.require_room(model, out)
+    capture = capture.to(device)
     _, held_out = split(capture.examples, options.held_out)
     before = received_psnr_db(loaded.codec, held_out)
     adapted, tuned = tune_user(loaded, capture, options, progress)
@@ -60,7 +66,7 @@ def finetune_user(
     with models.staging_folder(model, out) as folder:
         changes = models.user_card(loaded.card, adapted, capture)
         staged = models.stage(name, loaded.card, adapted, capture, tuned, options, changes, folder)
-        after = received_psnr_db(zoo.load(staged).codec, held_out)
+        after = received_psnr_db(zoo.load(staged, device).codec, held_out)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "as received")
 
 
@@ -71,20 +77,22 @@ def finetune_pair(
     options: Options,
     progress: Progress = None,
     fresh: list[Example] | None = None,
+    device="cpu",
 ) -> Outcome:
     """Fine-tunes encoder and decoder through the replayed channel; both ends must then load the new model.
 
     Old and new are compared over the channel of the held-out pictures, replayed with the same draws.
 
     Args:
-        fresh: other pictures to train on, as in :func:`pair.tune_pair`.
+        fresh: other pictures to train on, as in :func:`pair.tune_pair`. device: where to compute.
 
     Raises:
         ModelError: a user decoder. OutputError, TrainingError: in words.
     """
-    loaded, out = zoo.load(model), files.writable_folder(Path(out))
+    loaded, out = zoo.load(model, device), files.writable_folder(Path(out))
     models.require_room(model, out)
-    codec, tuned = tune_pair(loaded, capture, options, progress, fresh)
+    capture = capture.to(device)
+    codec, tuned = tune_pair(loaded, capture, options, progress, fresh and [one.to(device) for one in fresh])
     _, held_out = split(capture.examples, options.held_out)
     channel = replayed(loaded, capture, held_out, options)
     before = replayed_psnr_db(loaded.codec, channel, held_out, capture.snr_db)
@@ -93,7 +101,7 @@ def finetune_pair(
     changes = {"training_data": [f"channel of capture {capture.sha256[:12]}", other]} if fresh else {}
     with models.staging_folder(model, out) as folder:
         staged = models.stage(name, loaded.card, codec, capture, tuned, options, changes, folder)
-        after = replayed_psnr_db(zoo.load(staged).codec, channel, held_out, capture.snr_db)
+        after = replayed_psnr_db(zoo.load(staged, device).codec, channel, held_out, capture.snr_db)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "replayed")
 
 

@@ -18,6 +18,7 @@ from semcom.errors import ConfigError
 from semcom_training.checkpoint import all_numbers, read_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
+from semcom_training.machine import choose_device
 from semcom_training.multiuser.experiment import Experiment
 from semcom_training.multiuser.measure import gradient_report, load_evaluation, psnr_by_user
 from semcom_training.multiuser.schemes import budget, plan
@@ -38,15 +39,14 @@ class Cells:
         say: called with a line of text after every epoch.
 
     Raises:
-        ConfigError: data absent; a kept cell comes from another experiment.
+        ConfigError: data absent; no such device; a kept cell comes from another experiment.
         OutputError: the folder cannot be written.
     """
 
     def __init__(self, experiment: Experiment, data=None, out="runs", device="auto", say=print):
         self.experiment = experiment
         self.folder = files.writable_folder(Path(out) / experiment.name)
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.device = torch.device(chosen)
+        self.device = choose_device(device)
         self.say = say
         self.root = data
         self._pictures, self._sets = None, None

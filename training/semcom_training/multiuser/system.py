@@ -90,7 +90,7 @@ def user_loss(system: System, user: str, latents: torch.Tensor, batch: Batch) ->
     Users are as far from the base station as each other (one average SNR), but fade on their own.
     """
     index = system.users.index(user)
-    generator = torch.Generator(latents.device).manual_seed(batch.seed * 101 + index)
+    generator = torch.Generator().manual_seed(batch.seed * 101 + index)
     got = system.send(latents, batch.snr_db, generator)
     size = batch.images.shape[-2:]
     decoded = system.decoders[user].decode(got.latents, got.snr_db, size, got.noise_var)

@@ -58,13 +58,14 @@ def finetune(
         float | None,
         typer.Option(min=-20, max=60, help="What the encoder was told. [default: found from what came]"),
     ] = None,
+    device: options.Device = options.Where.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="CPU threads. [default: torch's own]")
     ] = None,
     seed: options.Seed = 1,
     json: options.Json = None,
 ) -> None:
-    """Fine-tune decoders, or encoder and decoder, on what was received over the air. Computes on the CPU."""
+    """Fine-tune decoders, or encoder and decoder, on what was received over the air."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
     from semcom.errors import ConfigError
@@ -82,7 +83,9 @@ def finetune(
 
     from semcom.radio.profile import load_link
     from semcom_training import finetune as tuning
+    from semcom_training.machine import choose_device
 
+    where = choose_device(device.value)
     if threads:
         torch.set_num_threads(threads)
     settings = tuning.Options(
@@ -103,9 +106,11 @@ def finetune(
         mention(f"{what}: {times}")
     if anchor:
         fresh = tuning.fresh_examples(pictures, captured, seed) if pictures is not None else None
-        outcomes = [tuning.finetune_pair(names[0], captured, out_folder, settings, mention, fresh)]
+        outcomes = [tuning.finetune_pair(names[0], captured, out_folder, settings, mention, fresh, where)]
     else:
-        outcomes = [tuning.finetune_user(name, captured, out_folder, settings, mention) for name in names]
+        outcomes = [
+            tuning.finetune_user(name, captured, out_folder, settings, mention, where) for name in names
+        ]
     value = {
         "capture": captured.sha256,
         "pictures": len(captured.examples),

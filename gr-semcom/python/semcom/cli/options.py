@@ -18,6 +18,14 @@ class Channel(str, enum.Enum):
     multipath = "multipath"
 
 
+class Where(str, enum.Enum):
+    """Where to compute; auto: on a GPU where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 def _finite(value):
     for item in value if isinstance(value, (list, tuple)) else [value]:
         if item is not None and not math.isfinite(item):
@@ -45,6 +53,7 @@ SnrDb = Annotated[
     list[float],
     typer.Option("--snr-db", min=-20, max=60, callback=_finite, help="Es/N0 in dB; give it several times."),
 ]
+Device = Annotated[Where, typer.Option("--device", help="Where to compute.")]
 ChannelName = Annotated[Channel, typer.Option("--channel", help="What the air does.")]
 CfoHz = Annotated[float, typer.Option("--cfo-hz", callback=_finite, help="Carrier frequency offset in Hz.")]
 SroPpm = Annotated[

@@ -2,23 +2,15 @@
 """``semcom train``: a recipe to a trained model."""
 
 import dataclasses
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from semcom.cli import options
 from semcom.cli.console import out
 from semcom.errors import ConfigError
 from semcom.files import writable_folder
-
-
-class Device(str, enum.Enum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def train(
@@ -29,7 +21,7 @@ def train(
     out_folder: Annotated[
         Path, typer.Option("--out", help="Checkpoint, log and model go to OUT/NAME.")
     ] = Path("runs"),
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    device: options.Device = options.Where.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="CPU threads. [default: torch's own]")
     ] = None,
@@ -55,15 +47,11 @@ def train(
     """Train a codec, or one user's decoder, by a recipe; a training that was stopped goes on where it was."""
     if data is not None and not data.is_dir():
         raise ConfigError(f"the data folder {data} does not exist.")
-    import torch
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise ConfigError(
-            "--device cuda: PyTorch sees no GPU here. `semcom doctor` says why; or use --device cpu."
-        )
+    from semcom_training.machine import choose_device
     from semcom_training.recipe import load_recipe
     from semcom_training.train import run
 
+    choose_device(device.value)
     chosen = load_recipe(recipe)
     if max_minutes is not None:
         chosen = dataclasses.replace(chosen, max_minutes=max_minutes)

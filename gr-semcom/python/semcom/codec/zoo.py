@@ -6,6 +6,7 @@ A user decoder is a model too: its card names an anchor, whose encoder it decode
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -215,6 +216,21 @@ def users(anchor) -> dict[str, str]:
         if user.anchor == anchor_card.reference:
             found.setdefault(user.architecture, user.name if path.parent == WEIGHTS else str(place))
     return {family: found[family] for family in DECODERS if family in found}
+
+
+def install(staged: Path, folder: Path) -> Path:
+    """Moves a model's weights, then its card, into ``folder``: a card that is there names weights that are.
+
+    Args:
+        staged: path of the card, the weights beside it, on the same disk.
+
+    Returns:
+        The card's new path.
+    """
+    weights = read_card(staged).weights_file
+    os.replace(staged.with_name(weights), folder / weights)
+    os.replace(staged, folder / staged.name)
+    return folder / staged.name
 
 
 def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> str:
