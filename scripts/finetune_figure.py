@@ -188,7 +188,7 @@ def verdict(rows: list[dict]) -> str:
             if min(shares) < 0.5
         ]
         told.append(
-            f"Beside {name}: at a back-off of {', '.join(held) or 'none'} dB"
+            f"Beside a clean transmitter at {name}: at a back-off of {', '.join(held) or 'none'} dB"
             + f", not at {'; '.join(missed)}" * bool(missed)
         )
     return f"**Where half or more of the loss is recovered, for both models.** {'. '.join(told)}."
@@ -288,7 +288,7 @@ def draw(rows: list[dict]) -> None:
         mine = [one for one in rows if one["model"] == model]
         for (reference, told), colour in zip(REFERENCES.items(), ("#374151", "#2a9d8f")):
             shares = [100 * one[f"recovered_{reference}"] for one in mine]
-            label = f"{model}, beside {told}"
+            label = f"{model}, at {told}"
             axes[-1].plot([one["backoff_db"] for one in mine], shares, "o" + line, color=colour, label=label)
     axes[-1].axhline(50, color="#b8c0c8", linewidth=1)
     axes[-1].set_ylim(0, 100)
