@@ -4,6 +4,7 @@
 import dataclasses
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -109,7 +110,7 @@ def table(
     figures: Figures = "docs/figures",
     name: FigureName = "schemes",
     paper_name: Annotated[
-        str, typer.Option(help="Of the table beside the paper's (Rayleigh only).")
+        str, typer.Option(help="Of the table beside the paper's (Rayleigh only); '' for none.")
     ] = "rayleigh",
     seed: Annotated[list[int], typer.Option(help="Only this seed; may be repeated.")] = (),
 ) -> None:
@@ -118,13 +119,13 @@ def table(
 
     cells = common.cells()
     made_by = common.made_by("table", name, "schemes")
-    made_by += "" if paper_name == "rayleigh" else f" --paper-name {paper_name}"
+    made_by += "" if paper_name == "rayleigh" else f" --paper-name {shlex.quote(paper_name)}"
     made_by += "".join(f" --seed {one}" for one in seed)
     found, asked = cells.all(seeds=seed), cells.experiment
     if seed:
         asked = dataclasses.replace(asked, seeds=list(seed))
     written = write_schemes(asked, found, figures, name, made_by)
-    if asked.channel == "rayleigh":
+    if paper_name and asked.channel == "rayleigh":
         written += write_paper_table(asked, found, figures, paper_name, made_by)
     _tell(written)
 

@@ -83,7 +83,7 @@ def write_schemes(
     folder = Path(folder)
     rows, order = psnr_rows(experiment, cells), order_rows(experiment, cells)
     text = [
-        "# Three ways to train one encoder for several users",
+        "# Ways to train one encoder for several users",
         f"Made by `{made_by}`; figures in [{name}.csv]({name}.csv), differences seed by seed in "
         f"[{name}_order.csv]({name}_order.csv).",
         scale_words(experiment),
