@@ -146,6 +146,7 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0, fo
             ],
             ["pictures sent", len(sent)],
             ["pictures received", len(received)],
+            ["pictures missing, counted in the order of sending", _missing(sent.values(), received)],
             ["bursts sent", bursts_sent],
             ["bursts lost", bursts_sent - bursts_used],
             [f"PSNR of the last {len(psnr)}, dB", float(np.mean(psnr))],
@@ -186,6 +187,12 @@ def sustained(minutes: float = 10.0, snr_db: float = 10.0, rate: float = 3.0, fo
         "demodulating and decoding are work for the bursts alone.",
         folder,
     )
+
+
+def _missing(sent, received: list[dict]) -> str:
+    """Which of the pictures sent never came, the first being 1."""
+    came = {line["image_id"] for line in received}
+    return ", ".join(str(n) for n, line in enumerate(sent, 1) if line["image_id"] not in came) or "none"
 
 
 @app.command()
