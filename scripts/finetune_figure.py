@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import typer
 from matplotlib.figure import Figure
+from tables import FIGURES
 
 from semcom.air.chain import transmit
 from semcom.air.script import Receiver, Route, Tap, Transmitter
@@ -25,7 +26,6 @@ from semcom_training.finetune import Capture, Options, finetune_user, read_captu
 from semcom_training.finetune.simulated import air, record
 from semcom_training.finetune.users import received_psnr_db
 
-FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 COMMAND = "scripts/finetune_figure.py --data FOLDER"
 SNR_DB = 20.0
 IQ_GAIN_DB, IQ_PHASE_DEG, SMOOTHNESS = 1.0, 5.0, 2.0
@@ -239,7 +239,9 @@ def write_markdown(rows: list[dict]) -> None:
         for name in models
     )
     lowered = ", ".join(
-        f"{-compression_db(backoff):.2f} dB at {backoff:g} dB of back-off" for backoff in BACKOFFS_DB
+        f"{one['compression_db']:.2f} dB at {one['backoff_db']:g} dB of back-off"
+        for one in rows
+        if one["model"] == rows[0]["model"]
     )
     held_out = ", ".join(
         f"{one['held_out']} of {one['side']}x{one['side']} (`{name}`)" for name, one in models.items()
