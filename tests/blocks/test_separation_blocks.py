@@ -6,7 +6,7 @@ from semcom import blocks
 from semcom.blocks.loopback import run
 from semcom.errors import ConfigError, SemcomError
 from semcom.pictures import Picture, samples
-from semcom.separation import SeparationConfig, simulate
+from semcom.separation.link import SeparationConfig, simulate
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The loss of one batch: encode, pass the channel, decode, compare."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -22,6 +24,7 @@ class Objective(nn.Module):
         self.codec = codec
         self.encoder_learns = recipe.stage == "anchor"
         self.send = recipe.make_channel()
+        self.side_lost_fraction = recipe.side_lost_fraction
         self.compare = loss(recipe.loss, recipe.loss_floor)
 
     def train(self, mode: bool = True):
@@ -30,17 +33,21 @@ class Objective(nn.Module):
             self.codec.anchor.eval()
         return self
 
-    def forward(self, images, snr_db, believed_db, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images, snr_db, believed_db, generator, rho=None) -> tuple[torch.Tensor, torch.Tensor]:
         """Images ``[B, 3, H, W]`` in 0..1 to the loss and the mean PSNR in dB (of pictures not clipped).
 
         Args:
             snr_db: ``[B]`` of the channel. believed_db: ``[B]`` what the encoder is told.
-            generator: of the channel's noise.
+            generator: of the channel's noise. rho: the bandwidth ratio, where the codec has a choice.
         """
         with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
-            latents = self.codec.encode(images, believed_db)
-        got = self.send(latents, snr_db, generator)
-        decoded = self.codec.decode(got.latents, got.snr_db, images.shape[-2:], got.noise_var)
+            sent = self.codec.send(images, believed_db, rho=rho, in_memory=True)
+        if self.side_lost_fraction:
+            lost = torch.rand(len(images), generator=generator) < self.side_lost_fraction
+            sent = self.codec.forget(sent, lost.to(images.device))
+        got = self.send(sent.values, snr_db, generator)
+        received = replace(sent, values=got.latents, noise_var=got.noise_var)
+        decoded = self.codec.receive(received, got.snr_db, images.shape[-2:])
         mse = (decoded.detach() - images).square().mean(dim=(1, 2, 3))
         return self.compare(decoded, images), -10 * mse.clamp_min(1e-9).log10().mean()
 

@@ -7,12 +7,12 @@ torchrun --nproc-per-node 4 -m semcom_training.train RECIPE --data FOLDER --out 
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from semcom.channel.awgn import awgn
+from semcom.channel.symbols import awgn_channel
 from semcom.codec import zoo
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
@@ -192,8 +192,8 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
             group["lr"] = rate * group["rate_scale"]
         optimiser.zero_grad(set_to_none=True)
 
-    images, snr, believed, noise = draw(training, step)
-    loss, psnr = training.objective(images, snr, believed, noise)
+    images, snr, believed, noise, rho = draw(training, step)
+    loss, psnr = training.objective(images, snr, believed, noise, rho)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
@@ -215,7 +215,7 @@ def update(training: Training, step: int) -> None:
 
 
 def draw(training: Training, step: int):
-    """Images, SNRs, what encoders believe, and the noise's generator: this process's share of a step's batch.
+    """Images, SNRs, what encoders believe, the noise's generator and the rate: this process's share of a step's batch.
 
     Every step draws from its own seed, so that a resumed training repeats an unbroken one. Processes draw the same
     batch and take every n-th row of it; the noise of each is its own.
@@ -228,7 +228,10 @@ def draw(training: Training, step: int):
         images = images.contiguous(memory_format=torch.channels_last)
     snr, believed = (x[rank::ranks].to(fabric.device) for x in draw_snr(recipe, recipe.batch, generator))
     noise = torch.Generator().manual_seed(1_009 * generator.initial_seed() + rank)
-    return images, snr, believed, noise
+    rho = None
+    if recipe.rates:
+        rho = recipe.rates[int(torch.randint(len(recipe.rates), (1,), generator=generator))]
+    return images, snr, believed, noise, rho
 
 
 def step_generator(recipe: Recipe, step: int) -> torch.Generator:
@@ -284,8 +287,10 @@ def validate(codec: Codec, images, crop: int) -> dict:
     row = {}
     for snr in (1, 10, 20):
         generator = torch.Generator(device).manual_seed(snr)
-        received = awgn(codec.encode(x, float(snr)), float(snr), generator)
-        decoded = (codec.decode(received, float(snr), x.shape[-2:]).clamp(0, 1) * 255).round() / 255
+        sent = codec.send(x, float(snr), in_memory=True)
+        values, noise_var = awgn_channel(sent.values, float(snr), generator)
+        decoded = codec.receive(replace(sent, values=values, noise_var=noise_var), float(snr), x.shape[-2:])
+        decoded = (decoded.clamp(0, 1) * 255).round() / 255
         mse = (decoded - x).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
         row[f"psnr_{snr}_db"] = -10 * mse.log10().mean().item()
     return row

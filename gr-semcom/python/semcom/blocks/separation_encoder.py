@@ -6,7 +6,8 @@ from semcom.blocks.base import check, is_count
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.pdu import Pdu
 from semcom.modem.header import MODE_CODED
-from semcom.separation import SeparationConfig, default_source
+from semcom.separation.link import SeparationConfig
+from semcom.separation.source import default_source
 from semcom.separation.link import encode
 
 

@@ -121,7 +121,8 @@ def _separation(configs: list, mcs: str, source, header_bytes: int, users: str |
         ConfigError: an unknown scheme, several users, or quantised latents.
     """
     from semcom.errors import ConfigError
-    from semcom.separation import SeparationConfig, default_source
+    from semcom.separation.link import SeparationConfig
+    from semcom.separation.source import default_source
 
     if users is not None or configs[0].order:
         raise ConfigError("--scheme separation goes without --users and --order: those are for latents.")

@@ -48,7 +48,7 @@ def sender(radio: bool, scheme: str = "deepjscc"):
         MissingError: if the flowgraph is asked for and GNU Radio cannot be imported.
     """
     if not radio and scheme == "separation":
-        from semcom.separation import simulate
+        from semcom.separation.link import simulate
 
         return simulate
     if not radio:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every codec shares: padding, power, and the way between real planes and complex latents."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from semcom.equivalent_snr import RANGE_DB
-from semcom.errors import ConfigError, ImageError
+from semcom.errors import ConfigError, ImageError, ModelError
 
 
 def latent_weights(noise_var: torch.Tensor) -> torch.Tensor:
@@ -34,7 +36,90 @@ def latents_to_planes(latents: torch.Tensor, channels: int, grid: tuple[int, int
     return torch.cat([latents.real, latents.imag], dim=1).reshape(-1, channels, *grid)
 
 
-class Decoder(nn.Module):
+@dataclass(frozen=True)
+class Latents:
+    """What a codec sends of a batch of pictures, and the same as it was received.
+
+    Attributes:
+        values: ``[B, k]`` complex symbols of mean power 1 a picture.
+        count: ``[B]`` symbols of each row that hold latents; ``None``: all.
+        side: ``[B]`` int64, the few bits that the burst header carries for the codec; ``None``: none.
+        shared: in training what both ends know, passed in memory instead of through symbols.
+        noise_var: at the receiver, ``[B, k]`` noise variance of each symbol, ``inf`` where it was lost.
+    """
+
+    values: torch.Tensor
+    count: torch.Tensor | None = None
+    side: torch.Tensor | None = None
+    shared: object = None
+    noise_var: torch.Tensor | None = None
+
+
+class BaseCodec(nn.Module):
+    """What trainings and measurements ask of a codec of pictures: :meth:`send`, :meth:`receive`, and its sizes."""
+
+    name = "codec"
+
+    def __init__(self):
+        super().__init__()
+        #: what the networks are told is kept within this range; the zoo sets it to the one trained for
+        self.snr_range_db = RANGE_DB
+
+    @property
+    def rho(self) -> float:
+        """Bandwidth ratio: complex symbols per source value (3 H W)."""
+        raise NotImplementedError
+
+    def latent_count(self, height: int, width: int) -> int:
+        """Complex symbols k of an image of this size."""
+        raise NotImplementedError
+
+    def send(
+        self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False
+    ) -> Latents:
+        """Images ``[B, 3, H, W]`` (float, 0..1) to what goes on the air.
+
+        Args:
+            snr_db: the Es/N0 in dB that the transmitter expects, a number or ``[B]``.
+            rho: another bandwidth ratio than the codec's own, where it has a choice.
+            in_memory: pass side information as ``Latents.shared`` (trainings); its price is counted all the same.
+        """
+        raise NotImplementedError
+
+    def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
+        """Latents alone, for codecs without side information. Raises ModelError for the others."""
+        raise ModelError(self._no_room())
+
+    def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
+        """The inverse of :meth:`encode`. Raises ModelError likewise."""
+        raise ModelError(self._no_room())
+
+    def _no_room(self) -> str:
+        return (
+            f"'{self.name}' sends side information, for which the burst header has no room yet: use such a model "
+            f"with `semcom evaluate` and in training, and another one on the air."
+        )
+
+    def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
+        """The same with the side information lost of the pictures ``lost`` (``[B]`` bool); trainings practise it."""
+        return latents
+
+    def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
+        """What was received, with ``noise_var``, to images ``[B, 3, H, W]``; ``snr_db`` is the equivalent SNR."""
+        raise NotImplementedError
+
+    def _told(self, snr_db: torch.Tensor) -> torch.Tensor:
+        return snr_db.clamp(*self.snr_range_db)
+
+    @staticmethod
+    def _per_image(snr_db, like: torch.Tensor) -> torch.Tensor:
+        snr = torch.as_tensor(
+            snr_db, dtype=like.real.dtype if like.is_complex() else like.dtype, device=like.device
+        )
+        return snr.expand(like.shape[0])
+
+
+class Decoder(BaseCodec):
     """Base of whatever turns received latents into images: sizes, erasures, weights, what it is told of the SNR.
 
     A subclass implements :meth:`decode_planes`. One decoder fits every encoder of the same ``channels`` and
@@ -58,8 +143,6 @@ class Decoder(nn.Module):
             )
         self.channels = channels
         self.stride = stride
-        #: what the AF modules are told is kept within this range; the zoo sets it to the one trained for
-        self.snr_range_db = RANGE_DB
 
     @property
     def rho(self) -> float:
@@ -114,15 +197,9 @@ class Decoder(nn.Module):
         ``[B]`` dB to images ``[B, 3, h*stride, w*stride]``."""
         raise NotImplementedError
 
-    def _told(self, snr_db: torch.Tensor) -> torch.Tensor:
-        return snr_db.clamp(*self.snr_range_db)
-
-    @staticmethod
-    def _per_image(snr_db, like: torch.Tensor) -> torch.Tensor:
-        snr = torch.as_tensor(
-            snr_db, dtype=like.real.dtype if like.is_complex() else like.dtype, device=like.device
-        )
-        return snr.expand(like.shape[0])
+    def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
+        """As :meth:`decode`."""
+        return self.decode(latents.values, snr_db, size, latents.noise_var)
 
 
 class Codec(Decoder):
@@ -154,6 +231,16 @@ class Codec(Decoder):
             images = F.pad(images, pad, mode="replicate")
         planes = self.encode_planes(images, self._told(self._per_image(snr_db, images)))
         return normalise_power(planes_to_latents(planes))
+
+    def send(self, images: torch.Tensor, snr_db, *, rho=None, in_memory: bool = False) -> Latents:
+        """As :meth:`encode`.
+
+        Raises:
+            ConfigError: another ``rho`` than the codec's own.
+        """
+        if rho is not None and abs(rho - self.rho) > 1e-6:
+            raise ConfigError(f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}.")
+        return Latents(self.encode(images, snr_db))
 
     def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A codec over a differentiable channel, measured: what `semcom evaluate` and the model cards report."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -14,7 +16,7 @@ BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this ma
 
 @torch.inference_mode()
 def evaluate(
-    model: LoadedModel, images, snr_db, channel="awgn", seed: int = 0, with_ms_ssim: bool = True
+    model: LoadedModel, images, snr_db, channel="awgn", seed: int = 0, with_ms_ssim: bool = True, rho=None
 ) -> list[dict]:
     """Encodes, passes the channel and decodes every image at every SNR.
 
@@ -27,11 +29,12 @@ def evaluate(
             ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
         seed: of the noise; the same seed gives the same numbers on the same machine.
         with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
+        rho: another bandwidth ratio than the model's own, where its codec has a choice.
 
     Returns:
         One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation),
         psnr_db (of the picture clipped and rounded to uint8), ms_ssim, rho (complex symbols per source value,
-        padding counted), latents, height, width.
+        padding and side information counted), latents (those symbols), height, width.
     """
     send = symbol_channel(channel) if isinstance(channel, str) else channel
     generator = torch.Generator(model.device).manual_seed(seed)
@@ -40,10 +43,11 @@ def evaluate(
         for names, pixels in _batches(images):
             pixels = pixels.to(model.device)
             size = tuple(pixels.shape[-2:])
-            latents = model.codec.encode(pixels.float() / 255, snr)
-            received, noise_var = send(latents, snr, generator)
+            latents = model.codec.send(pixels.float() / 255, snr, rho=rho)
+            values, noise_var = send(latents.values, snr, generator)
             estimated = equivalent_snr_db(noise_var)
-            decoded = to_uint8(model.codec.decode(received, estimated, size, noise_var))
+            received = replace(latents, values=values, noise_var=noise_var)
+            decoded = to_uint8(model.codec.receive(received, estimated, size))
             psnr = quality.psnr(decoded, pixels)
             for n, name in enumerate(names):
                 similarity = None
@@ -56,8 +60,8 @@ def evaluate(
                         "snr_est_db": float(estimated[n]),
                         "psnr_db": float(psnr[n]),
                         "ms_ssim": similarity,
-                        "rho": latents.shape[1] / (3 * size[0] * size[1]),
-                        "latents": latents.shape[1],
+                        "rho": values.shape[1] / (3 * size[0] * size[1]),
+                        "latents": values.shape[1],
                         "height": size[0],
                         "width": size[1],
                     }

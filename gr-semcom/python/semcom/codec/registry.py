@@ -6,12 +6,13 @@ import difflib
 from semcom.codec.adapted import Adapted, without_encoder
 from semcom.codec.adjscc import ADJSCC, BDJSCC
 from semcom.codec.anchor import Anchor
-from semcom.codec.base import Codec, Decoder
+from semcom.codec.base import BaseCodec, Codec, Decoder
+from semcom.codec.content import ContentAdaptive
 from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
 from semcom.codec.linres import LinRes
 from semcom.errors import ModelError
 
-ARCHITECTURES: dict[str, type[Codec]] = {cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor)}
+ARCHITECTURES: dict[str, type[BaseCodec]] = {cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)}
 #: families of user decoder, which decode what another model's encoder sends
 DECODERS: dict[str, type[UserDecoder]] = {
     cls.name: cls for cls in (AttentionDecoder, ConvDecoder, ResNetDecoder, VGGDecoder)

@@ -1,7 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The digital rival: source codec, 5G LDPC and QAM on the bursts that carry latents. No GNU Radio in here."""
-
-from semcom.separation.link import SeparationConfig, SeparationResult, simulate
-from semcom.separation.source import default_source
-
-__all__ = ["SeparationConfig", "SeparationResult", "default_source", "simulate"]
