@@ -30,6 +30,19 @@ _EMBEDDING = 16
 NO_BOOST = 4
 
 
+def in_single_precision(method):
+    """Runs a codec's method in float32 whatever autocast says: powers span six decades. Networks go back to it."""
+
+    @functools.wraps(method)
+    def run(self, *args, **kwargs):
+        device = next(self.parameters()).device.type
+        self._autocast = torch.is_autocast_enabled(device)
+        with torch.autocast(device, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class Trunk(nn.Module):
     """A residual network on grids of 1/4 and 1/8 of the resolution, told what is known of each 8x8 cell.
 
@@ -137,7 +150,7 @@ class ContentAdaptive(BaseCodec):
         # mean log2 of the price of power and mean threshold, in levels, at each allocation SNR
         self.register_buffer("water_levels", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
         self.register_buffer("thresholds", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
-        self._coder = None
+        self._coder, self._autocast = None, False
         known = 2 * closed.ZONES
         # class 0 of each: nothing is known of the block
         self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
@@ -260,6 +273,7 @@ class ContentAdaptive(BaseCodec):
 
     # --- ends -------------------------------------------------------------------------------------------------
 
+    @in_single_precision
     def send(self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False) -> Latents:
         """Images ``[B, 3, H, W]`` (0..1) to symbols ``[B, k]`` of mean power 1 a picture, and their side information.
 
@@ -300,7 +314,9 @@ class ContentAdaptive(BaseCodec):
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
             plan = self.plan(blocks, code, boost, totals - side)
         planes = closed.to_colours(images)
-        planes = planes + self.sender(planes, self._sender_cells(plan), closed.code_snr_db(code).float())
+        planes = planes + self._network(
+            self.sender, planes, self._sender_cells(plan), closed.code_snr_db(code).float()
+        )
         reals, power_code = self._allocate(planes, plan)
         values = torch.view_as_complex(reals.view(len(reals), -1, 2)) * 0.5**0.5
         if coded is not None:
@@ -387,6 +403,7 @@ class ContentAdaptive(BaseCodec):
         places = closed.chosen_places(plan.levels, plan.choice, row)
         return places, plan.levels[row].reshape(-1)[places].long() - closed.LEVEL_MIN
 
+    @in_single_precision
     def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
         """Received symbols to images ``[B, 3, H, W]``, 0..1.
 
@@ -405,7 +422,7 @@ class ContentAdaptive(BaseCodec):
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
         cells = self._receiver_cells(plan, error, unsent, base_error, power)
         snr = self._told(self._per_image(snr_db, linear))
-        images = closed.from_colours(linear + self.receiver(linear, cells, snr))
+        images = closed.from_colours(linear + self._network(self.receiver, linear, cells, snr))
         images = images[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
 
@@ -479,6 +496,10 @@ class ContentAdaptive(BaseCodec):
     @staticmethod
     def _least_symbols(rows: int, columns: int) -> int:
         return closed.base_layout(rows * closed.CELL, columns * closed.CELL).count
+
+    def _network(self, trunk: Trunk, planes, cells, snr_db) -> torch.Tensor:
+        with torch.autocast(planes.device.type, enabled=self._autocast):
+            return trunk(planes, cells, snr_db).float()
 
     # --- what the networks are told -----------------------------------------------------------------------------
 
