@@ -19,10 +19,15 @@ SIZES = [(64, 64), (8, 8), (128, 72), (40, 200)]
 def random_map(rows: int, columns: int, classes: int, seed: int) -> BlockMap:
     """A random quadtree with random classes."""
     rng = np.random.default_rng(seed)
-    size, kind = np.full((rows, columns), 3, np.int8), rng.integers(0, classes, (rows, columns)).astype(np.int16)
+    size, kind = (
+        np.full((rows, columns), 3, np.int8),
+        rng.integers(0, classes, (rows, columns)).astype(np.int16),
+    )
     for number in (2, 1, 0):
         step = closed.SIZES[number] // closed.CELL
-        for row, column in itertools.product(range(0, rows - step + 1, step), range(0, columns - step + 1, step)):
+        for row, column in itertools.product(
+            range(0, rows - step + 1, step), range(0, columns - step + 1, step)
+        ):
             if rng.random() < 0.4:
                 size[row : row + step, column : column + step] = number
                 kind[row : row + step, column : column + step] = rng.integers(classes)
@@ -222,7 +227,10 @@ def test_the_map_is_the_cheapest_there_is():
     tables = random_tables(3)
     bits = [torch.full((1, 4), 3.0) for _ in closed.SIZES]
     priced = closed.prices(
-        torch.tensor([3e-3]), torch.tensor([-500 - closed.LEVEL_MIN]), torch.tensor([0.1]), torch.tensor([1.0])
+        torch.tensor([3e-3]),
+        torch.tensor([-500 - closed.LEVEL_MIN]),
+        torch.tensor([0.1]),
+        torch.tensor([1.0]),
     )
     slope, constant = closed.block_costs(priced)
 
@@ -238,7 +246,9 @@ def test_the_map_is_the_cheapest_there_is():
 
     chosen = cost(closed.choose_map(planes, tables, bits, priced))
     for number, kind in itertools.product(range(4), range(3)):
-        rival = BlockMap(torch.full((1, 8, 8), number, dtype=torch.int8), torch.full((1, 8, 8), kind, dtype=torch.int16))
+        rival = BlockMap(
+            torch.full((1, 8, 8), number, dtype=torch.int8), torch.full((1, 8, 8), kind, dtype=torch.int16)
+        )
         assert chosen <= cost(rival) + 1e-4
     for seed in range(20):
         assert chosen <= cost(random_map(8, 8, 3, seed)) + 1e-4
@@ -248,7 +258,10 @@ def test_the_map_is_the_cheapest_there_is():
 def test_blocks_never_cross_the_edge(size):
     tables, bits = random_tables(3), [torch.zeros(1, 4) for _ in closed.SIZES]
     priced = closed.prices(
-        torch.tensor([3e-3]), torch.tensor([-500 - closed.LEVEL_MIN]), torch.tensor([0.1]), torch.tensor([1.0])
+        torch.tensor([3e-3]),
+        torch.tensor([-500 - closed.LEVEL_MIN]),
+        torch.tensor([0.1]),
+        torch.tensor([1.0]),
     )
     blocks = closed.choose_map(torch.randn(1, 3, *size) * 1e-3, tables, bits, priced)
     for number, step in enumerate(s // closed.CELL for s in closed.SIZES):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every architecture keeps the contract: sizes, power, erasures, the SNR convention."""
 
+import dataclasses
 import math
 
 import pytest
@@ -175,3 +176,70 @@ def test_linres_uses_the_snr_where_it_is_told(told, encoder, decoder):
 def test_linres_snr_input_unknown():
     with pytest.raises(ConfigError, match="both, decoder, none"):
         build("linres", SMALL["linres"] | {"snr_input": "encoder"})
+
+
+def photographs_like(count: int) -> torch.Tensor:
+    """Pictures whose contrast differs by a factor of eight."""
+    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(4)) - 0.5
+    smooth = torch.nn.functional.interpolate(coarse, size=32, mode="bilinear")
+    return 0.5 + smooth * torch.linspace(0.1, 0.8, count)[:, None, None, None]
+
+
+@pytest.mark.parametrize("architecture", sorted(SMALL))
+def test_true_scale_brings_planes_back_as_the_encoder_made_them(architecture, monkeypatch):
+    torch.manual_seed(0)
+    codec = build(architecture, SMALL[architecture] | {"true_scale": True}).eval()
+    images, made, seen = photographs_like(5), [], []
+    encode_planes = codec.encode_planes
+    monkeypatch.setattr(codec, "encode_planes", lambda x, snr: made.append(encode_planes(x, snr)) or made[0])
+    monkeypatch.setattr(
+        codec, "decode_planes", lambda planes, weights, snr: seen.append(planes) or torch.zeros(5, 3, 32, 32)
+    )
+    with torch.no_grad():
+        sent = codec.send(images, 10.0)
+        power = sent.values.abs().square().mean(dim=1)
+        assert (10 * power.log10()).abs().max() < 0.2
+        codec.receive(dataclasses.replace(sent, noise_var=torch.full(sent.values.shape, 0.1)), 10.0, (32, 32))
+    torch.testing.assert_close(seen[0], made[0], rtol=1e-3, atol=1e-5)
+    # an untrained network's bias may hide the contrast of the picture, a linear path does not
+    assert architecture != "linres" or sent.side.unique().numel() > 1
+
+
+def test_a_codec_of_true_scale_is_refused_where_the_header_has_no_room():
+    codec = build("linres", SMALL["linres"] | {"true_scale": True})
+    with pytest.raises(ModelError, match="header has no room"):
+        codec.encode(torch.rand(1, 3, 32, 32), 10.0)
+    with pytest.raises(ModelError, match="header has no room"):
+        codec.decode(torch.zeros(1, 256, dtype=torch.complex64), 10.0, (32, 32))
+    with pytest.raises(ModelError, match="true_scale"):
+        build("content-adaptive", {"true_scale": True})
+    with pytest.raises(ModelError, match="true_scale"):
+        build("linres", SMALL["linres"] | {"true_scale": 1})
+
+
+def test_a_codec_of_one_rate_refuses_another():
+    codec = build("linres", SMALL["linres"])
+    with pytest.raises(ConfigError, match="one bandwidth ratio, 0.0833"):
+        codec.send(torch.rand(1, 3, 32, 32), 10.0, rho=0.1)
+
+
+def test_a_measured_start_is_the_best_linear_code():
+    """The untrained codec's error is that of the closed form, within what the rounding of the power costs."""
+    codec = build("linres", SMALL["linres"] | {"true_scale": True}).eval()
+    images = photographs_like(64)
+    codec.start_from(images, snr_db=10.0)
+    with torch.no_grad():
+        sent = codec.send(images, 10.0)
+        received = awgn(sent.values, 10.0, torch.Generator().manual_seed(2))
+        got = dataclasses.replace(sent, values=received, noise_var=torch.full(received.shape, 0.1))
+        error = float((codec.receive(got, 10.0, (32, 32)) - images).square().mean())
+    blocks = torch.nn.functional.pixel_unshuffle(images - 0.5, 4).permute(0, 2, 3, 1).flatten(0, 2).double()
+    variance = torch.linalg.eigvalsh(blocks.T @ blocks / len(blocks)).flip(0)
+    best = variance[8:].sum() / 48
+    share = variance[:8].sqrt()
+    # all eight are well above the noise here: p = c sqrt(variance) - n
+    power = share * (8 + 8 * 0.1) / share.sum() - 0.1
+    assert (power > 0).all()
+    best += (variance[:8] * 0.1 / (power + 0.1)).sum() / 48
+    # a picture's own power is 1, not the mean of all pictures: more noise for pictures of high contrast
+    assert best * 0.8 < error < best * 1.6

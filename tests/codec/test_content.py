@@ -17,7 +17,12 @@ from semcom.errors import ConfigError, ImageError, ModelError
 from semcom.pictures import samples
 from semcom_training import classes
 
-ARGUMENTS = {"classes": [4, 12, 16, 12], "widths": [16, 16], "sender_blocks": [0, 0], "receiver_blocks": [0, 0]}
+ARGUMENTS = {
+    "classes": [4, 12, 16, 12],
+    "widths": [16, 16],
+    "sender_blocks": [0, 0],
+    "receiver_blocks": [0, 0],
+}
 
 
 class _Photographs:
@@ -141,7 +146,9 @@ def test_without_its_map_a_picture_is_its_base_layer(codec, photographs):
     decoded, _ = over(codec, images, 10.0, lose=torch.arange(total)[None] < side)
     planes = closed.to_colours(images)
     layout = closed.base_layout(*planes.shape[-2:])
-    base = closed.from_colours(closed.base_synthesis(closed.base_analysis(planes, layout), layout, planes.shape[-2:]))
+    base = closed.from_colours(
+        closed.base_synthesis(closed.base_analysis(planes, layout), layout, planes.shape[-2:])
+    )
     assert psnr(decoded, base) > psnr(base, images)
     assert psnr(decoded, images) > psnr(base, images) - 1
 
@@ -152,7 +159,9 @@ def test_a_map_of_other_tables_is_refused(codec, photographs):
     other.classes_16[3, 5] += 1
     sent = codec.send(photographs[0], 20.0)
     noise_var = torch.full(sent.values.shape, 0.01)
-    plan = other._read_plan(Latents(sent.values, side=sent.side, noise_var=noise_var), photographs[0].shape[-2:])[0]
+    plan = other._read_plan(
+        Latents(sent.values, side=sent.side, noise_var=noise_var), photographs[0].shape[-2:]
+    )[0]
     assert (plan.blocks.size == -1).all()
 
 
@@ -169,14 +178,18 @@ def test_in_memory_is_what_symbols_carry(codec, photographs):
     total = symbols.values.shape[1]
     assert abs(int(memory.count[0]) - int(symbols.count[0])) < 0.02 * total
     values, noise_var = awgn_channel(memory.values, 10.0, torch.Generator().manual_seed(1))
-    got = codec.receive(dataclasses.replace(memory, values=values, noise_var=noise_var), 10.0, images.shape[-2:])
+    got = codec.receive(
+        dataclasses.replace(memory, values=values, noise_var=noise_var), 10.0, images.shape[-2:]
+    )
     # shares without context price the map a little too high
     assert -0.1 < psnr(over(codec, images, 10.0)[0], images) - psnr(got, images) < 0.6
 
 
 def test_gradients_reach_both_networks(photographs):
     torch.manual_seed(1)
-    learner = build("content-adaptive", ARGUMENTS | {"sender_blocks": [1, 1], "receiver_blocks": [1, 1]}).train()
+    learner = build(
+        "content-adaptive", ARGUMENTS | {"sender_blocks": [1, 1], "receiver_blocks": [1, 1]}
+    ).train()
     for table in learner.tables():
         table.copy_(torch.randint(-700, 0, table.shape, dtype=torch.int16))
     learner.base_levels.fill_(100)
@@ -198,7 +211,9 @@ def test_gradients_reach_both_networks(photographs):
         assert parameter.grad.abs().sum() > 0 or "attention" in name, name
 
 
-@pytest.mark.parametrize("wrong", [{"rho": 0.3}, {"rho": 0}, {"classes": [1, 2, 3]}, {"classes": [0, 2, 3, 4]}])
+@pytest.mark.parametrize(
+    "wrong", [{"rho": 0.3}, {"rho": 0}, {"classes": [1, 2, 3]}, {"classes": [0, 2, 3, 4]}]
+)
 def test_arguments_that_cannot_be(wrong):
     with pytest.raises(ConfigError, match="content-adaptive"):
         build("content-adaptive", ARGUMENTS | wrong)
@@ -210,7 +225,9 @@ def test_bad_input_is_refused_in_words(codec):
     with pytest.raises(ImageError, match="noise_var"):
         codec.receive(Latents(torch.zeros(1, 900, dtype=torch.complex64)), 10.0, (64, 64))
     with pytest.raises(ImageError, match="base layer"):
-        small = Latents(torch.zeros(1, 3, dtype=torch.complex64), side=torch.zeros(1).long(), noise_var=torch.ones(1, 3))
+        small = Latents(
+            torch.zeros(1, 3, dtype=torch.complex64), side=torch.zeros(1).long(), noise_var=torch.ones(1, 3)
+        )
         codec.receive(small, 10.0, (64, 64))
     with pytest.raises(ModelError, match="side information"):
         codec.encode(torch.rand(1, 3, 64, 64), 10.0)

@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 import torch
+from test_allocation import random_map, random_tables
 
 from semcom.channel.awgn import awgn
 from semcom.codec import allocation as closed
 from semcom.codec import sideinfo
-from test_allocation import random_map, random_tables
 
 CODE = 36  # 10 dB
 
@@ -17,8 +17,12 @@ CODE = 36  # 10 dB
 def coder():
     tables = random_tables(5)
     generator = torch.Generator().manual_seed(1)
-    usage = [torch.randint(0, 50, (sideinfo.BANDS, 6), generator=generator, dtype=torch.int32) for _ in tables]
-    contexts = [torch.randint(0, 50, (sideinfo.CONTEXTS, 6), generator=generator, dtype=torch.int32) for _ in tables]
+    usage = [
+        torch.randint(0, 50, (sideinfo.BANDS, 6), generator=generator, dtype=torch.int32) for _ in tables
+    ]
+    contexts = [
+        torch.randint(0, 50, (sideinfo.CONTEXTS, 6), generator=generator, dtype=torch.int32) for _ in tables
+    ]
     return sideinfo.MapCoder(tables, usage, contexts)
 
 

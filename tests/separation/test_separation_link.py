@@ -5,8 +5,8 @@ import pytest
 from semcom.errors import ConfigError
 from semcom.pictures import Picture, samples
 from semcom.separation import mcs as schemes
-from semcom.separation.link import SeparationConfig, simulate
 from semcom.separation.bound import at_capacity, capacity_bytes
+from semcom.separation.link import SeparationConfig, simulate
 
 SIDE = 96  # what fits JPEG at rho 1/12
 

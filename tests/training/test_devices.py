@@ -25,7 +25,12 @@ META = torch.device("meta")
 SMALL = {
     "linres": {"channels": 16, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]},
     "anchor": {"channels": 8, "width": 8, "depth": 1, "stride": 4},
-    "content-adaptive": {"classes": [2, 2, 2, 2], "widths": [16, 16], "sender_blocks": [1, 1], "receiver_blocks": [1, 1]},
+    "content-adaptive": {
+        "classes": [2, 2, 2, 2],
+        "widths": [16, 16],
+        "sender_blocks": [1, 1],
+        "receiver_blocks": [1, 1],
+    },
 }
 
 

@@ -136,6 +136,14 @@ def test_any_channel_and_a_sum_of_losses_train(channel, generated, tmp_path):
     assert zoo.load(folder).card.snr_range_db == [1, 13]
 
 
+@pytest.mark.parametrize("snr_range_db", [(-12.0, -4.0), (-1.0, 21.0), (25.0, 40.0)])
+def test_a_card_keeps_the_range_that_was_trained(snr_range_db, generated, tmp_path):
+    low, high = snr_range_db
+    recipe = {key: value for key, value in ANCHOR.items() if key != "snr_db"}
+    folder = run(recipe | {"snr_low_db": low, "snr_high_db": high}, generated, tmp_path)
+    assert zoo.load(folder).card.snr_range_db == [low, high]
+
+
 def test_snrs_are_those_of_the_list():
     snr, believed = draw_snr(
         make_recipe(ANCHOR | {"stale_fraction": 0}), 2000, torch.Generator().manual_seed(0)

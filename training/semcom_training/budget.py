@@ -67,10 +67,10 @@ def time_step(training: Training, repeats: int = 5, clock: Callable = time.perf_
         return draw(training, 0)
 
     def latents():
-        images, snr, believed, noise = batch()
+        images, snr, believed, noise, rho = batch()
         with torch.no_grad():
-            latents = objective.codec.encode(images, believed)
-        return latents.requires_grad_(objective.encoder_learns), snr, noise
+            sent = objective.codec.send(images, believed, rho=rho, in_memory=True)
+        return sent.values.requires_grad_(objective.encoder_learns), snr, noise
 
     total = timed(lambda: take_step(training, 0, 0.0))
     return StepTime(total, timed(batch), timed(send, latents), timed(lambda: update(training, 0)))

@@ -97,10 +97,12 @@ def _sample(rest, size: int, most: int, generator) -> torch.Tensor:
 
 
 def zones(size: int) -> torch.Tensor:
-    """A zone for each coefficient of a block, ``[3 * size^2]``: octave and direction of luminance, octave of both others."""
+    """A zone for each coefficient of a block, ``[3 * size^2]``: octave and direction of luminance, octave of colour."""
     n = torch.arange(size)
     u, v = n[:, None].expand(size, size), n[None, :].expand(size, size)
-    octave = torch.floor(torch.log2(torch.maximum(u, v).clamp_min(1).float())).long() + (torch.maximum(u, v) > 0)
+    octave = torch.floor(torch.log2(torch.maximum(u, v).clamp_min(1).float())).long() + (
+        torch.maximum(u, v) > 0
+    )
     direction = torch.where(u > 2 * v, 0, torch.where(v > 2 * u, 1, 2))
     octaves = int(octave.max()) + 1
     luma = octave * 3 + direction
@@ -144,7 +146,9 @@ def class_means(energies, own, count: int, zone) -> torch.Tensor:
     return shrunk(sums, torch.bincount(own, minlength=count), zone, energies.mean(dim=0))
 
 
-def shrunk(sums: torch.Tensor, number: torch.Tensor, zone: torch.Tensor, overall: torch.Tensor) -> torch.Tensor:
+def shrunk(
+    sums: torch.Tensor, number: torch.Tensor, zone: torch.Tensor, overall: torch.Tensor
+) -> torch.Tensor:
     weights = _one_hot(zone)
     means = (sums + 1e-3 * overall) / (number + 1e-3)[:, None]
     by_zone = (means @ weights / weights.sum(dim=0))[:, zone]
@@ -189,7 +193,7 @@ def _count(codec, planes, blocks, band: int, count, sums) -> None:
     full = closed.padded(planes)
     for number, size in enumerate(closed.SIZES):
         step = size // closed.CELL
-        own = (blocks.size[0, ::step, ::step] == number)
+        own = blocks.size[0, ::step, ::step] == number
         if size > closed.CELL:
             rows, columns = height // size, width // size
             count[number][band, -1] += (blocks.size[0, ::step, ::step][:rows, :columns] > number).sum()
@@ -204,7 +208,7 @@ def _count(codec, planes, blocks, band: int, count, sums) -> None:
 
 
 def _smooth(codec: ContentAdaptive, water: torch.Tensor) -> None:
-    """Means of water level and threshold over the allocation SNR by a quadratic fit, monotone enough and whole-numbered."""
+    """Means of water level and threshold over the allocation SNR, by a quadratic fit."""
     seen = water[:, 2] > 0
     x = torch.arange(closed.SNR_CODES, dtype=torch.float64)
     powers = torch.stack([x**0, x, x**2], dim=1)

@@ -84,9 +84,9 @@ def count_macs(codec, size, device="cpu") -> tuple[int, int]:
 
     handles = [layer.register_forward_hook(hook) for layer in codec.modules()]
     with torch.no_grad():
-        latents = codec.encode(torch.rand(1, 3, *size, device=device), 10.0)
+        sent = codec.send(torch.rand(1, 3, *size, device=device), 10.0)
         encoder, total = total, 0
-        codec.decode(latents, 10.0, size)
+        codec.receive(sent.told(10.0), 10.0, size)
     for handle in handles:
         handle.remove()
     return encoder, total
@@ -96,12 +96,12 @@ def count_macs(codec, size, device="cpu") -> tuple[int, int]:
 def timing(codec, size, repeats: int = 3) -> dict:
     """Best-of-``repeats`` milliseconds to encode and to decode one image on the present threads."""
     images = torch.rand(1, 3, *size)
-    latents = codec.encode(images, 10.0)
-    codec.decode(latents, 10.0, size)
+    sent = codec.send(images, 10.0).told(10.0)
+    codec.receive(sent, 10.0, size)
     best = {}
     for name, call in {
-        "encode_ms": lambda: codec.encode(images, 10.0),
-        "decode_ms": lambda: codec.decode(latents, 10.0, size),
+        "encode_ms": lambda: codec.send(images, 10.0),
+        "decode_ms": lambda: codec.receive(sent, 10.0, size),
     }.items():
         times = []
         for _ in range(repeats):

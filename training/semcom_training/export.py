@@ -98,13 +98,12 @@ def _stage(
     """Weights and card in a folder of their own; ``measured`` is still empty."""
     sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
     trained = codec.user if isinstance(codec, Paired) else codec
-    low, high = recipe.snr_range_db
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
         arguments=user_arguments(recipe, codec) if recipe.stage == "user" else recipe.arguments,
         rho=codec.rho,
-        snr_range_db=[max(low, 0.0), min(high, 20.0)],
+        snr_range_db=list(recipe.snr_range_db),
         weights_file=f"{recipe.name}.safetensors",
         weights_sha256=sha256,
         weights_dtype="float16",

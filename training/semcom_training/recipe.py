@@ -67,10 +67,13 @@ class Recipe:
         0.25  # of the images see uneven noise: erased latents, or faded on a flat channel
     )
     stale_fraction: float = 0.1  # of the images are encoded for an SNR that is a few dB off
-    rates: list[float] = dataclasses.field(default_factory=list)  # one bandwidth ratio drawn a batch; empty: the codec's
+    rates: list[float] = dataclasses.field(
+        default_factory=list
+    )  # one bandwidth ratio drawn a batch; empty: the codec's
     side_lost_fraction: float = 0.0  # of the images lose their side information, where the codec has any
     seed: int = 1
     init_from: str = ""  # card of a model whose fitting tensors are the start
+    start: str = "guessed"  # guessed | measured: the linear path's first values, from 512 training pictures
     checkpoint_minutes: float = 3.0
     log_every: int = 100
 
@@ -119,7 +122,9 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0}
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
     above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "loss_floor", "snr_skew"), 0)
-    shares = dict.fromkeys(("decay_fraction", "uneven_fraction", "stale_fraction", "side_lost_fraction"), (0, 1))
+    shares = dict.fromkeys(
+        ("decay_fraction", "uneven_fraction", "stale_fraction", "side_lost_fraction"), (0, 1)
+    )
     within = shares | {"snr_low_db": (low, high), "snr_high_db": (low, high), "seed": SEEDS}
     rules = {
         "name": (NAME.fullmatch(recipe.name), NAME_WORDS),
@@ -130,6 +135,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
             bool(recipe.anchor) == (recipe.stage == "user"),
             "a model in stage user, and left out in stage anchor",
         ),
+        "start": (recipe.start in ("guessed", "measured"), "guessed or measured"),
         "optimiser": (recipe.optimiser in ("muon", "adamw"), "muon or adamw"),
         "rates": (all(0 < rate <= 0.25 for rate in recipe.rates), "bandwidth ratios above 0 and at most 1/4"),
         "snr_db": (all(low <= snr <= high for snr in recipe.snr_db), f"SNRs of {low} to {high} dB"),

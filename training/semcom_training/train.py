@@ -126,6 +126,9 @@ def run(
     return folder
 
 
+MEASURED_PICTURES = 512
+
+
 @dataclass
 class Training:
     """What a step works on. ``trained`` is the part of ``codec`` that learns, ``average`` its averaged weights."""
@@ -166,6 +169,8 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     anchor = zoo.card(recipe.anchor).weights_sha256 if recipe.stage == "user" else ""
     objective = Objective(codec, recipe)
     pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
+    if recipe.start == "measured":
+        measured_start(trained, pictures, recipe)
     if recipe.init_from:
         start_from(trained, recipe.init_from)
     objective.to(fabric.device).train()
@@ -178,6 +183,20 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     return Training(
         recipe, fabric, pictures, codec, trained, average, optimisers, fabric.setup_module(objective), anchor
     )
+
+
+def measured_start(codec, pictures: Pictures, recipe: Recipe) -> None:
+    """Sets a codec's first values from training pictures.
+
+    Raises:
+        ConfigError: the architecture has none that could be measured.
+    """
+    if not hasattr(codec, "start_from"):
+        raise ConfigError(
+            f"recipe '{recipe.name}': '{recipe.architecture}' has no start values to measure; leave 'start' out."
+        )
+    generator = torch.Generator().manual_seed(recipe.seed)
+    codec.start_from(pictures.batch(MEASURED_PICTURES, generator).float() / 255)
 
 
 def take_step(training: Training, step: int, rate: float, folder="") -> torch.Tensor:

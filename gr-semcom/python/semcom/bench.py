@@ -161,15 +161,15 @@ def codec_rows(device: str = "cpu") -> list[dict]:
     for height, width in PICTURE_SIZES:
         image = torch.rand(1, 3, height, width, device=device)
         for name, codec in models.items():
-            latents = codec.encode(image, 10.0)
+            sent = codec.send(image, 10.0)
             # one run of the slowest is enough to tell a second from a millisecond
             repeats = 1 if "ADJSCC" in name and device == "cpu" and height * width > 2**16 else 5
             for verb, call in (
-                ("encode", lambda codec=codec, image=image: codec.encode(image, 10.0)),
+                ("encode", lambda codec=codec, image=image: codec.send(image, 10.0)),
                 (
                     "decode",
-                    lambda codec=codec, latents=latents, size=(height, width): codec.decode(
-                        latents, 10.0, size
+                    lambda codec=codec, got=sent.told(10.0), size=(height, width): codec.receive(
+                        got, 10.0, size
                     ),
                 ),
             ):

@@ -6,9 +6,8 @@ from semcom.blocks.base import check, is_count
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.pdu import Pdu
 from semcom.modem.header import MODE_CODED
-from semcom.separation.link import SeparationConfig
+from semcom.separation.link import SeparationConfig, encode
 from semcom.separation.source import default_source
-from semcom.separation.link import encode
 
 
 class separation_encoder(deepjscc_encoder):

@@ -94,7 +94,7 @@ def block_idct(coefficients: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def blocks_of(planes: torch.Tensor, size: int) -> torch.Tensor:
-    """In-place planes to rows of one block each, ``[B, rows * columns, 3 * size^2]``, colour before row before column."""
+    """In-place planes to a row a block, ``[B, rows * columns, 3 * size^2]``, colour before row before column."""
     b, c, h, w = planes.shape
     cut = planes.reshape(b, c, h // size, size, w // size, size).permute(0, 2, 4, 1, 3, 5)
     return cut.reshape(b, (h // size) * (w // size), c * size * size)
@@ -170,14 +170,18 @@ def base_layout(height: int, width: int) -> BaseLayout:
                     for v in range(BASE_SIDE):
                         if u * ROOT * w + v * ROOT * h > limit * h * w:
                             continue
-                        kept.append((((colour * len(rows) + r) * BASE_SIDE + u) * len(columns) + c) * BASE_SIDE + v)
+                        kept.append(
+                            (((colour * len(rows) + r) * BASE_SIDE + u) * len(columns) + c) * BASE_SIDE + v
+                        )
                         scaled_u = min((2 * u * ROOT + h) // (2 * h), BASE_LUMA)
                         scaled_v = min((2 * v * ROOT + w) // (2 * w), BASE_LUMA)
                         table.append((colour * BASE_SIDE + scaled_u) * BASE_SIDE + scaled_v)
                         area = math.log2(h * w / ROOT**2) if u == v == 0 else 0.0
                         shift.append(round(LEVELS_PER_OCTAVE * area))
     as_tensor = functools.partial(torch.tensor, dtype=torch.long)
-    return BaseLayout(_low_pass(rows), _low_pass(columns), as_tensor(kept), as_tensor(table), as_tensor(shift))
+    return BaseLayout(
+        _low_pass(rows), _low_pass(columns), as_tensor(kept), as_tensor(table), as_tensor(shift)
+    )
 
 
 def base_analysis(planes: torch.Tensor, layout: BaseLayout) -> torch.Tensor:
@@ -219,7 +223,9 @@ def level_variances() -> torch.Tensor:
 def level_histogram(levels: torch.Tensor) -> torch.Tensor:
     """How often each level stands in each row of ``[B, ...]`` (``NO_LEVEL`` not counted), ``[B, LEVELS]`` int64."""
     rows = levels.reshape(len(levels), -1).int() - (LEVEL_MIN - 1)
-    rows = rows.clamp_min_(0) + torch.arange(len(rows), device=rows.device, dtype=torch.int32)[:, None] * (LEVELS + 1)
+    rows = rows.clamp_min_(0) + torch.arange(len(rows), device=rows.device, dtype=torch.int32)[:, None] * (
+        LEVELS + 1
+    )
     counts = torch.bincount(rows.flatten(), minlength=len(rows) * (LEVELS + 1))
     return counts.view(len(levels), LEVELS + 1)[:, 1:]
 
@@ -266,7 +272,9 @@ def water_filling(
     noise, power = noise.double()[:, None], power.double()[:, None].clamp_min(1e-9)
     root = (variance * noise).sqrt()
     # with the levels from l up active, 1 / sqrt(mu) is the following; the lowest l whose own power is positive holds
-    slope = (power + noise * counts.flip(1).cumsum(1).flip(1)) / (root * counts).flip(1).cumsum(1).flip(1).clamp_min(1e-30)
+    slope = (power + noise * counts.flip(1).cumsum(1).flip(1)) / (root * counts).flip(1).cumsum(1).flip(
+        1
+    ).clamp_min(1e-30)
     active = (root * slope > noise) & (counts > 0)
     lowest = torch.where(active.any(dim=1), active.int().argmax(dim=1), LEVELS - 1)
     slope = slope.gather(1, lowest[:, None])
@@ -275,7 +283,7 @@ def water_filling(
 
 
 def chosen_places(levels: torch.Tensor, choice: Choice, row: int) -> torch.Tensor:
-    """Places of the chosen coefficients of one row of ``[B, ...]`` levels, highest level first, ties by place. ``[count]``."""
+    """Places ``[count]`` of the chosen coefficients of one row of ``[B, ...]`` levels, highest first, ties by place."""
     flat = levels[row].reshape(-1)
     threshold = int(choice.threshold[row]) + LEVEL_MIN
     places = (flat >= threshold).nonzero()[:, 0]
@@ -296,7 +304,7 @@ def hadamard() -> torch.Tensor:
 
 
 def spread(values: torch.Tensor) -> torch.Tensor:
-    """Real dimensions ``[n]`` in sending order, each mixed with ``SPREAD`` - 1 others of every strength; its own inverse.
+    """Real dimensions ``[n]`` in sending order, each mixed with ``SPREAD`` - 1 others of all strengths; its own inverse.
 
     The order falls in power, and group m takes the dimensions m, m + M, m + 2 M, ... of the first SPREAD M. So no symbol
     is much stronger than the rest, and what is lost with a burst is the weakest coefficients of each group, not
@@ -307,7 +315,9 @@ def spread(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([head.flatten(), values[groups * SPREAD :]])
 
 
-def despread(values: torch.Tensor, noise: torch.Tensor, power: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def despread(
+    values: torch.Tensor, noise: torch.Tensor, power: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """LMMSE estimate of what was spread, and the share of each dimension's power that is known.
 
     With even noise the inverse transform and a factor for each dimension; with uneven noise or erasures one small
@@ -381,7 +391,9 @@ class Prices:
     noise: torch.Tensor
 
 
-def prices(mu: torch.Tensor, threshold: torch.Tensor, noise: torch.Tensor, bits_per_symbol: torch.Tensor) -> Prices:
+def prices(
+    mu: torch.Tensor, threshold: torch.Tensor, noise: torch.Tensor, bits_per_symbol: torch.Tensor
+) -> Prices:
     """Prices at the water level ``mu`` with levels from ``threshold`` up sent; a symbol is two dimensions of power 1."""
     mu, noise = mu.double(), noise.double()
     variance = level_variances().to(mu.device)[threshold]
@@ -402,11 +414,15 @@ def block_costs(priced: Prices) -> tuple[torch.Tensor, torch.Tensor]:
     sent = (place >= priced.threshold[:, None]) & (power > 0)
     weight = power / (power + noise)
     slope = torch.where(sent, (1 - weight) ** 2 + mu * power / variance, 1.0)
-    constant = torch.where(sent, weight**2 * noise * variance / power.clamp_min(1e-12) + priced.dimension[:, None], 0.0)
+    constant = torch.where(
+        sent, weight**2 * noise * variance / power.clamp_min(1e-12) + priced.dimension[:, None], 0.0
+    )
     return slope.float(), constant.float()
 
 
-def choose_map(planes: torch.Tensor, tables: list[torch.Tensor], bits: list[torch.Tensor], priced: Prices) -> BlockMap:
+def choose_map(
+    planes: torch.Tensor, tables: list[torch.Tensor], bits: list[torch.Tensor], priced: Prices
+) -> BlockMap:
     """The quadtree and classes of least cost, error and what it takes to send it, found from the leaves up.
 
     Args:
@@ -424,7 +440,9 @@ def choose_map(planes: torch.Tensor, tables: list[torch.Tensor], bits: list[torc
         index = table.long() - LEVEL_MIN
         per_class = slope[:, index.flatten()].view(len(planes), classes, -1)
         fixed = constant[:, index.flatten()].view(len(planes), classes, -1).sum(dim=2)
-        cost = torch.baddbmm((fixed + priced.bit[:, None].float() * price[:, :-1])[:, None], energy, per_class.mT)
+        cost = torch.baddbmm(
+            (fixed + priced.bit[:, None].float() * price[:, :-1])[:, None], energy, per_class.mT
+        )
         cost, kind = cost.min(dim=2)
         rows, columns = full.shape[2] // size, full.shape[3] // size
         cost, kind = cost.view(-1, rows, columns), kind.view(-1, rows, columns).short()
@@ -434,7 +452,10 @@ def choose_map(planes: torch.Tensor, tables: list[torch.Tensor], bits: list[torc
             inside = _inside(height, width, size, cost)
             best, sizes, kinds = cost * inside, torch.full_like(kind, number, dtype=torch.int8), kind
             continue
-        split = best.view(-1, rows, 2, columns, 2).sum(dim=(2, 4)) + (priced.bit[:, None, None] * price[:, -1:, None]).float()
+        split = (
+            best.view(-1, rows, 2, columns, 2).sum(dim=(2, 4))
+            + (priced.bit[:, None, None] * price[:, -1:, None]).float()
+        )
         whole = (cost <= split) & (_inside(height, width, size, cost) > 0)
         best = torch.where(whole, cost, split)
         cells = size // CELL
@@ -461,7 +482,9 @@ def cell_mask(cells: torch.Tensor) -> torch.Tensor:
 def map_levels(blocks: BlockMap, tables: list[torch.Tensor]) -> torch.Tensor:
     """The level of every coefficient, in place, ``[B, 3, H, W]`` int16; ``NO_LEVEL`` where the map is unknown."""
     b, rows, columns = blocks.size.shape
-    out = torch.full((b, 3, rows * CELL, columns * CELL), NO_LEVEL, dtype=torch.int16, device=blocks.size.device)
+    out = torch.full(
+        (b, 3, rows * CELL, columns * CELL), NO_LEVEL, dtype=torch.int16, device=blocks.size.device
+    )
     for number, (size, table) in enumerate(zip(SIZES, tables)):
         here = blocks.size == number
         if not here.any():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every codec shares: padding, power, and the way between real planes and complex latents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,21 @@ def normalise_power(latents: torch.Tensor) -> torch.Tensor:
     """
     power = torch.view_as_real(latents).square().sum(dim=-1).mean(dim=-1, keepdim=True)
     return latents * torch.rsqrt(power + 1e-12)
+
+
+POWER_STEP, POWER_CODES = 1 / 8, 256
+
+
+def power_code(power: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Powers ``[B]`` about 1 to eight bits of log2 power, and what rounding multiplies them by (without gradient)."""
+    exact = power.detach().clamp_min(1e-12).log2() / POWER_STEP + POWER_CODES // 2
+    code = exact.round().clamp(0, POWER_CODES - 1)
+    return code.long(), torch.exp2((code - exact) * POWER_STEP)
+
+
+def power_of_code(code: torch.Tensor) -> torch.Tensor:
+    """The power that :func:`power_code` wrote, ``[B]`` float64."""
+    return torch.exp2((code.double() - POWER_CODES // 2) * POWER_STEP)
 
 
 def planes_to_latents(planes: torch.Tensor) -> torch.Tensor:
@@ -53,6 +68,10 @@ class Latents:
     side: torch.Tensor | None = None
     shared: object = None
     noise_var: torch.Tensor | None = None
+
+    def told(self, snr_db: float) -> "Latents":
+        """As a receiver would have them that met no noise but is told that of an Es/N0 in dB (to time and to count)."""
+        return replace(self, noise_var=torch.full_like(self.values.real, 10 ** (-snr_db / 10)))
 
 
 class BaseCodec(nn.Module):
@@ -143,6 +162,8 @@ class Decoder(BaseCodec):
             )
         self.channels = channels
         self.stride = stride
+        #: the picture's power goes with it in the header, and the decoder sees planes as the encoder made them
+        self.true_scale = False
 
     @property
     def rho(self) -> float:
@@ -172,7 +193,13 @@ class Decoder(BaseCodec):
 
         Raises:
             ImageError: the number of latents does not fit the size.
+            ModelError: the codec needs the picture's power beside them.
         """
+        if self.true_scale:
+            raise ModelError(self._no_room())
+        return self._decode(latents, snr_db, size, noise_var)
+
+    def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0) -> torch.Tensor:
         expected = self.latent_count(*size)
         if latents.dim() != 2 or latents.shape[1] != expected:
             raise ImageError(
@@ -185,7 +212,7 @@ class Decoder(BaseCodec):
             noise_var = (10 ** (-snr / 10))[:, None].expand(latents.shape)
         noise_var = noise_var.to(latents.real.dtype)
         latents = torch.where(torch.isinf(noise_var), torch.zeros_like(latents), latents)
-        planes = latents_to_planes(latents, self.channels, grid)
+        planes = latents_to_planes(latents * scale, self.channels, grid)
         weights = latent_weights(noise_var).reshape(-1, self.channels // 2, *grid)
         images = self.decode_planes(planes, weights, self._told(snr))[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
@@ -198,8 +225,11 @@ class Decoder(BaseCodec):
         raise NotImplementedError
 
     def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
-        """As :meth:`decode`."""
-        return self.decode(latents.values, snr_db, size, latents.noise_var)
+        """As :meth:`decode`, with planes at the sender's scale where the side information says it."""
+        if not self.true_scale:
+            return self._decode(latents.values, snr_db, size, latents.noise_var)
+        power = power_of_code(latents.side).to(latents.values.real.dtype)
+        return self._decode(latents.values, snr_db, size, latents.noise_var, power.sqrt()[:, None])
 
 
 class Codec(Decoder):
@@ -219,7 +249,14 @@ class Codec(Decoder):
 
         Raises:
             ImageError: the images are not ``[B, 3, H, W]`` or are empty.
+            ModelError: the codec sends the picture's power beside them.
         """
+        if self.true_scale:
+            raise ModelError(self._no_room())
+        return normalise_power(self._encode(images, snr_db))
+
+    def _encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
+        """Latents ``[B, k]`` of any power."""
         if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
             raise ImageError(
                 f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
@@ -230,17 +267,24 @@ class Codec(Decoder):
         if any(pad):
             images = F.pad(images, pad, mode="replicate")
         planes = self.encode_planes(images, self._told(self._per_image(snr_db, images)))
-        return normalise_power(planes_to_latents(planes))
+        return planes_to_latents(planes)
 
     def send(self, images: torch.Tensor, snr_db, *, rho=None, in_memory: bool = False) -> Latents:
-        """As :meth:`encode`.
+        """As :meth:`encode`; with ``true_scale`` the power in ``side``, and latents at 1 to its rounding.
 
         Raises:
             ConfigError: another ``rho`` than the codec's own.
         """
         if rho is not None and abs(rho - self.rho) > 1e-6:
-            raise ConfigError(f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}.")
-        return Latents(self.encode(images, snr_db))
+            raise ConfigError(
+                f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
+            )
+        if not self.true_scale:
+            return Latents(self.encode(images, snr_db))
+        latents = self._encode(images, snr_db)
+        power = torch.view_as_real(latents).square().sum(dim=-1).mean(dim=-1)
+        code, rounding = power_code(power)
+        return Latents(latents * (power * rounding).clamp_min(1e-12).rsqrt()[:, None], side=code)
 
     def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes.

@@ -18,7 +18,6 @@ from torch import nn
 from semcom.codec import allocation as closed
 from semcom.codec import sideinfo
 from semcom.codec.allocation import BlockMap
-from semcom.codec.attention import AttentionFeature
 from semcom.codec.base import BaseCodec, Latents
 from semcom.codec.linres import ResidualBlock
 from semcom.errors import ConfigError, ImageError
@@ -82,10 +81,12 @@ class Plan:
     """What both ends know of a batch's allocation.
 
     Attributes:
-        blocks: the map. code, boost: ``[B]`` of the allocation SNR and of the base layer's power. counts: ``[B]`` real dimensions (two a symbol) in all.
-        levels: ``[B, 3, H, W]`` int16. choice, powers: of the coefficients sent beside the base layer. mu: ``[B]``.
-        base: the layout of the base layer, and ``base_powers`` ``[B, n]`` and ``base_variances`` ``[n]`` of its
-            coefficients.
+        blocks: the map.
+        code, boost: ``[B]`` of the allocation SNR and of the base layer's power.
+        counts: ``[B]`` real dimensions (two a symbol) in all.
+        levels: ``[B, 3, H, W]`` int16.
+        choice, powers, mu: of the coefficients sent beside the base layer; ``[B]``, ``[B, LEVELS]``, ``[B]``.
+        base: the layout of the base layer, ``base_powers`` ``[B, n]`` and ``base_variances`` ``[n]`` of it.
     """
 
     blocks: BlockMap
@@ -144,7 +145,9 @@ class ContentAdaptive(BaseCodec):
             self.register_buffer(f"classes_{size}", torch.zeros(count, 3 * size**2, dtype=torch.int16))
             # how often each class, and last a split, was chosen in training pictures
             self.register_buffer(f"usage_{size}", torch.ones(sideinfo.BANDS, count + 1, dtype=torch.int32))
-            self.register_buffer(f"contexts_{size}", torch.zeros(sideinfo.CONTEXTS, count + 1, dtype=torch.int32))
+            self.register_buffer(
+                f"contexts_{size}", torch.zeros(sideinfo.CONTEXTS, count + 1, dtype=torch.int32)
+            )
         side = closed.BASE_SIDE
         self.register_buffer("base_levels", torch.zeros(3, side, side, dtype=torch.int16))
         # mean log2 of the price of power and mean threshold, in levels, at each allocation SNR
@@ -217,7 +220,9 @@ class ContentAdaptive(BaseCodec):
         most = closed.BASE_POWER_SHARE * dimensions.double()
         return variance, powers * (most / powers.sum(dim=1)).clamp_max(1)[:, None]
 
-    def choose_map(self, base, planes, code: torch.Tensor, total: torch.Tensor, passes: int = 2, bit_price: float = 1.0):
+    def choose_map(
+        self, base, planes, code: torch.Tensor, total: torch.Tensor, passes: int = 2, bit_price: float = 1.0
+    ):
         """The map of least cost for ``total`` ``[B]`` symbols, and the boost of the base layer that goes with it.
 
         Args:
@@ -230,7 +235,7 @@ class ContentAdaptive(BaseCodec):
         threshold = self.thresholds[code].long() - closed.LEVEL_MIN
         class_bits = self.class_bits(code)
         boost = torch.full_like(code, NO_BOOST)
-        for attempt in range(passes):
+        for _ in range(passes):
             priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
             blocks = closed.choose_map(planes, self.tables(), class_bits, priced)
             symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
@@ -274,7 +279,9 @@ class ContentAdaptive(BaseCodec):
     # --- ends -------------------------------------------------------------------------------------------------
 
     @in_single_precision
-    def send(self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False) -> Latents:
+    def send(
+        self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False
+    ) -> Latents:
         """Images ``[B, 3, H, W]`` (0..1) to symbols ``[B, k]`` of mean power 1 a picture, and their side information.
 
         Args:
@@ -351,7 +358,9 @@ class ContentAdaptive(BaseCodec):
                 price *= 2
             if blocks is None:
                 blocks, needed, coded = self._default(rest[own]), 0, rest.new_zeros(0, dtype=torch.complex64)
-                boost = self._best_boost(base[own], self.plan(blocks, code[own], torch.full_like(boost, NO_BOOST), room))
+                boost = self._best_boost(
+                    base[own], self.plan(blocks, code[own], torch.full_like(boost, NO_BOOST), room)
+                )
             else:
                 layout = sideinfo.side_layout(needed, total, snr, self.side_backoff_db, self.side_loss)
                 coded = sideinfo.send_bits(bits, layout, key).to(rest.device)
@@ -366,7 +375,8 @@ class ContentAdaptive(BaseCodec):
     def _map_coder(self) -> tuple[sideinfo.MapCoder, int]:
         """The coder of maps, and the CRC-32 of all tables, which both ends must share; made anew when they change."""
         tables = [
-            [getattr(self, f"{name}_{size}").cpu() for size in closed.SIZES] for name in ("classes", "usage", "contexts")
+            [getattr(self, f"{name}_{size}").cpu() for size in closed.SIZES]
+            for name in ("classes", "usage", "contexts")
         ]
         flat = [table.numpy().tobytes() for kind in tables for table in kind]
         key = functools.reduce(lambda crc, table: zlib.crc32(table, crc), flat, 0)
@@ -450,9 +460,13 @@ class ContentAdaptive(BaseCodec):
             variance = torch.where(levels == closed.NO_LEVEL, 0.0, variance)
             own = slice(first, first + len(places))
             estimates.append(
-                torch.zeros_like(variance).index_copy(0, places, values[own] * root[row, index] * scale[row].sqrt())
+                torch.zeros_like(variance).index_copy(
+                    0, places, values[own] * root[row, index] * scale[row].sqrt()
+                )
             )
-            errors.append(torch.zeros_like(variance).index_copy(0, places, variance[places] * (1 - known[own])))
+            errors.append(
+                torch.zeros_like(variance).index_copy(0, places, variance[places] * (1 - known[own]))
+            )
             unsent.append(variance.index_fill(0, places, 0.0))
         shape = plan.levels.shape
         coefficients, errors, unsent = (torch.stack(rows).view(shape) for rows in (estimates, errors, unsent))
@@ -481,7 +495,11 @@ class ContentAdaptive(BaseCodec):
             if units and layout.capacity > 0:
                 own = values[row, :side].cpu(), noise_var[row, :side].cpu()
                 bits = sideinfo.receive_bits(*own, layout, key)
-            blocks = sideinfo.default_map(rows, columns) if bits is None else coder.decode(bits, rows, columns, code)
+            blocks = (
+                sideinfo.default_map(rows, columns)
+                if bits is None
+                else coder.decode(bits, rows, columns, code)
+            )
             maps.append(blocks), known.append(not units or bits is not None), sides.append(side)
         sides, lost = (torch.tensor(x, device=values.device) for x in (sides, [not k for k in known]))
         plan = self.plan(
@@ -489,7 +507,9 @@ class ContentAdaptive(BaseCodec):
         )
         # a row's latents follow its map
         place = (torch.arange(total, device=values.device) + sides[:, None]).clamp_max(total - 1)
-        got = replace(latents, values=values.gather(1, place), noise_var=noise_var.gather(1, place), shared=plan)
+        got = replace(
+            latents, values=values.gather(1, place), noise_var=noise_var.gather(1, place), shared=plan
+        )
         got = self.forget(got, lost)
         return got.shared, got.values, got.noise_var
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from semcom.codec.allocation import LEVEL_MIN, largest, level_histogram, level_of, water_filling
 from semcom.codec.attention import AttentionFeature
 from semcom.codec.base import Codec, latent_weights
 from semcom.errors import ConfigError
@@ -114,6 +115,29 @@ class LinRes(Codec):
             self.linear_encoder.weight[:, :, 1, 1] = basis
             # latents come at mean power 1; pixels of a block around mid-grey have an rms of about 0.25
             self.linear_decoder.weight[:, :, 1, 1] = 0.25 * basis.T / basis.square().sum(dim=1)
+
+    @torch.no_grad()
+    def start_from(self, images: torch.Tensor, snr_db: float = 10.0) -> None:
+        """Sets the linear path to the best linear code of blocks of the stride, measured on images ``[N, 3, H, W]``.
+
+        Principal components, powers by water-filling and MMSE gains at ``snr_db`` (Lee and Petersen, "Optimal Linear
+        Coding for Vector Channels", IEEE Trans. Commun. 1976), with planes at mean power 1 a complex latent.
+        """
+        height, width = (side // self.stride * self.stride for side in images.shape[-2:])
+        blocks = F.pixel_unshuffle(images[..., :height, :width] - 0.5, self.stride)
+        vectors = blocks.permute(0, 2, 3, 1).flatten(0, 2).double()
+        variance, basis = torch.linalg.eigh(vectors.T @ vectors / len(vectors))
+        variance, basis = variance.flip(0)[: self.channels], basis.flip(1)[:, : self.channels].T
+        levels = level_of(variance.clamp_min(1e-9))[None]
+        histogram = level_histogram(levels)
+        noise = torch.tensor([10 ** (-snr_db / 10)])
+        choice = largest(histogram, torch.tensor([self.channels]))
+        powers, _ = water_filling(histogram, choice, torch.tensor([float(self.channels)]), noise)
+        power = powers[0, levels[0].long() - LEVEL_MIN].clamp_min(0.05)
+        gain = (power / power.mean() / variance / 2).sqrt()
+        known = power / (power + noise) * (1 + noise)
+        self.linear_encoder.weight[:, :, 1, 1] = (gain[:, None] * basis).float()
+        self.linear_decoder.weight[:, :, 1, 1] = (basis.T * (known / gain)).float()
 
     def encode_planes(self, images, snr_db):
         if self.snr_input != "both":

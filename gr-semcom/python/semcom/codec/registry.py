@@ -12,7 +12,9 @@ from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, 
 from semcom.codec.linres import LinRes
 from semcom.errors import ModelError
 
-ARCHITECTURES: dict[str, type[BaseCodec]] = {cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)}
+ARCHITECTURES: dict[str, type[BaseCodec]] = {
+    cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)
+}
 #: families of user decoder, which decode what another model's encoder sends
 DECODERS: dict[str, type[UserDecoder]] = {
     cls.name: cls for cls in (AttentionDecoder, ConvDecoder, ResNetDecoder, VGGDecoder)
@@ -22,10 +24,23 @@ DECODERS: dict[str, type[UserDecoder]] = {
 def build(architecture: str, arguments: dict) -> Codec:
     """An untrained codec of a named architecture.
 
+    Args:
+        arguments: of the architecture; beside them ``true_scale`` for any that sends planes: the picture's power goes
+            to the decoder.
+
     Raises:
         ModelError: unknown name (the nearest is suggested) or arguments that the architecture does not take.
     """
-    return _make(ARCHITECTURES, "architecture", architecture, arguments)
+    own = {key: value for key, value in arguments.items() if key != "true_scale"}
+    codec = _make(ARCHITECTURES, "architecture", architecture, own)
+    if "true_scale" in arguments:
+        if not isinstance(codec, Codec) or not isinstance(arguments["true_scale"], bool):
+            raise ModelError(
+                f"architecture '{architecture}' does not take true_scale = {arguments['true_scale']!r}: it is true or "
+                f"false, of a codec that sends planes."
+            )
+        codec.true_scale = arguments["true_scale"]
+    return codec
 
 
 def build_decoder(family: str, arguments: dict) -> Decoder:

@@ -147,7 +147,9 @@ def send_bits(bits: np.ndarray, layout: SideLayout, key: int) -> torch.Tensor:
     return map_bits(word ^ _scrambler(len(word)), layout.order)
 
 
-def receive_bits(symbols: torch.Tensor, noise_var: torch.Tensor, layout: SideLayout, key: int) -> np.ndarray | None:
+def receive_bits(
+    symbols: torch.Tensor, noise_var: torch.Tensor, layout: SideLayout, key: int
+) -> np.ndarray | None:
     """Received symbols ``[layout.symbols]`` to the bits ``[layout.capacity]``; None if the CRC fails."""
     ratios = soft_demap(symbols, noise_var, layout.order).flatten()
     ratios = ratios * (1 - 2 * _scrambler(len(ratios)).float())
@@ -178,7 +180,10 @@ def activities(tables: list[torch.Tensor]) -> list[np.ndarray]:
     """A class's mean variance a coefficient as a context number, ``[classes]`` a size, by integers alone."""
     scale = torch.round(closed.level_variances() * 2.0**30).long()
     bounds = torch.round(
-        torch.exp2((_ACTIVITY_LOW + _ACTIVITY_LEVELS * torch.arange(1, ACTIVITIES - 1).double()) / closed.LEVELS_PER_OCTAVE)
+        torch.exp2(
+            (_ACTIVITY_LOW + _ACTIVITY_LEVELS * torch.arange(1, ACTIVITIES - 1).double())
+            / closed.LEVELS_PER_OCTAVE
+        )
         * 2.0**30
     ).long()
     out = []
@@ -293,7 +298,9 @@ class MapCoder:
         for row in range(0, rows, root):
             for column in range(0, columns, root):
                 node(0, row, column)
-        return BlockMap(torch.tensor(size, dtype=torch.int8)[None], torch.tensor(kind, dtype=torch.int16)[None])
+        return BlockMap(
+            torch.tensor(size, dtype=torch.int8)[None], torch.tensor(kind, dtype=torch.int16)[None]
+        )
 
 
 def _context(size, activity, number: int, row: int, column: int, step: int) -> int:
