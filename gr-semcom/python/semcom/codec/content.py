@@ -26,6 +26,10 @@ _PRICE_TRIES = 5
 _LOG_POWER_STEP, _LOG_POWER_ZERO = 1 / 4, 16
 _SMALLEST = 1e-7  # variance a pixel below which the networks are not told more
 _EMBEDDING = 16
+#: brings planes to about 1
+_PICTURE_SCALE = 5.0
+#: deviation of the error where the map is unknown
+_UNKNOWN = 0.05
 NO_BOOST = 4
 
 
@@ -45,6 +49,7 @@ def in_single_precision(method):
 class Trunk(nn.Module):
     """A residual network on grids of 1/4 and 1/8 of the resolution, told what is known of each 8x8 cell.
 
+    What it adds is in units of the error that the closed form expects there, which spans two decades from 0 to 20 dB.
     Its last convolution starts at zero, so an untrained codec is the closed form alone.
 
     Args:
@@ -64,16 +69,22 @@ class Trunk(nn.Module):
         nn.init.zeros_(self.picture_out.weight)
         nn.init.zeros_(self.picture_out.bias)
 
-    def forward(self, picture: torch.Tensor, cells: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        """Planes ``[B, 3, H, W]``, cells ``[B, C, H/8, W/8]`` and SNR ``[B]`` dB to a correction ``[B, 3, H, W]``."""
-        fine = self.picture_in(F.pixel_unshuffle(picture, 4))
+    def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
+        """Planes ``[B, 3, H, W]`` to a correction of the same shape.
+
+        Args:
+            cells: what is known of each, ``[B, C, H/8, W/8]``. deviation: of the error expected there, ``[B, 3, ...]``.
+            snr_db: ``[B]``.
+        """
+        fine = self.picture_in(_PICTURE_SCALE * F.pixel_unshuffle(picture, 4))
         x = self.down(F.pixel_unshuffle(F.leaky_relu(fine, 0.1), 2)) + self.cells_in(cells)
         for block in self.inner_blocks:
             x = block(x, snr_db)
         x = fine + F.pixel_shuffle(self.up(F.leaky_relu(x, 0.1)), 2)
         for block in self.outer_blocks:
             x = block(x, snr_db)
-        return F.pixel_shuffle(self.picture_out(F.leaky_relu(x, 0.1)), 4)
+        out = F.pixel_shuffle(self.picture_out(F.leaky_relu(x, 0.1)), 4)
+        return out * deviation.repeat_interleave(closed.CELL, 2).repeat_interleave(closed.CELL, 3)
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,7 @@ class ContentAdaptive(BaseCodec):
         # class 0 of each: nothing is known of the block
         self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.receiver_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
-        self.sender = Trunk(widths, sender_blocks, _EMBEDDING + known + 1)
+        self.sender = Trunk(widths, sender_blocks, _EMBEDDING + 2 * known + 1)
         self.receiver = Trunk(widths, receiver_blocks, _EMBEDDING + 2 * known + 2)
 
     # --- sizes ------------------------------------------------------------------------------------------------
@@ -322,7 +333,7 @@ class ContentAdaptive(BaseCodec):
             plan = self.plan(blocks, code, boost, totals - side)
         planes = closed.to_colours(images)
         planes = planes + self._network(
-            self.sender, planes, self._sender_cells(plan), closed.code_snr_db(code).float()
+            self.sender, planes, *self._sender_cells(plan), closed.code_snr_db(code).float()
         )
         reals, power_code = self._allocate(planes, plan)
         values = torch.view_as_complex(reals.view(len(reals), -1, 2)) * 0.5**0.5
@@ -430,9 +441,9 @@ class ContentAdaptive(BaseCodec):
         reals = torch.view_as_real(values).flatten(1) * 2**0.5
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
-        cells = self._receiver_cells(plan, error, unsent, base_error, power)
+        known = self._receiver_cells(plan, error, unsent, base_error, power)
         snr = self._told(self._per_image(snr_db, linear))
-        images = closed.from_colours(linear + self._network(self.receiver, linear, cells, snr))
+        images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
         images = images[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
 
@@ -517,9 +528,9 @@ class ContentAdaptive(BaseCodec):
     def _least_symbols(rows: int, columns: int) -> int:
         return closed.base_layout(rows * closed.CELL, columns * closed.CELL).count
 
-    def _network(self, trunk: Trunk, planes, cells, snr_db) -> torch.Tensor:
-        with torch.autocast(planes.device.type, enabled=self._autocast):
-            return trunk(planes, cells, snr_db).float()
+    def _network(self, trunk: Trunk, *given) -> torch.Tensor:
+        with torch.autocast(given[0].device.type, enabled=self._autocast):
+            return trunk(*given).float()
 
     # --- what the networks are told -----------------------------------------------------------------------------
 
@@ -528,21 +539,43 @@ class ContentAdaptive(BaseCodec):
         index = first[blocks.size.long().clamp_min(0)] + blocks.kind.long()
         return torch.where(blocks.size < 0, 0, index)
 
-    def _sender_cells(self, plan: Plan) -> torch.Tensor:
-        variances = closed.level_variances().to(plan.levels.device).float()
-        flat = plan.levels.long() - closed.LEVEL_MIN
-        variance = torch.where(flat < 0, 0.0, variances[flat.clamp_min(0)])
-        zones = _as_feature(closed.zone_energy(variance, plan.blocks))
-        mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones.shape[2:])
+    def _sender_cells(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the sender's network is told of each cell, and the deviation of the error that it expects there."""
+        variances = closed.level_variances().to(plan.levels.device)
+        noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)
+        # the error of each level, sent or not, as if all of the threshold's own level were sent
+        place = torch.arange(closed.LEVELS, device=noise.device)
+        sent = (place >= plan.choice.threshold[:, None]) & (plan.choice.count > 0)[:, None]
+        error = torch.where(sent, variances * noise[:, None] / (plan.powers + noise[:, None]), 0.0)
+        tables = [torch.where(sent, error, 0.0), torch.where(sent, 0.0, variances.expand_as(error))]
+        levels = plan.levels.flatten(1).long() - closed.LEVEL_MIN
+        here = levels >= 0
+        zones = []
+        for table in tables:
+            values = torch.where(here, table.float().gather(1, levels.clamp_min(0)), 0.0)
+            zones.append(closed.zone_energy(values.view(plan.levels.shape), plan.blocks))
+        mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
         known = self.sender_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
-        return torch.cat([known, zones, mu], dim=1)
+        return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(sum(zones), plan.blocks)
 
-    def _receiver_cells(self, plan: Plan, error, unsent, base_error, power) -> torch.Tensor:
-        zones = [_as_feature(closed.zone_energy(values, plan.blocks)) for values in (error, unsent)]
+    def _receiver_cells(
+        self, plan: Plan, error, unsent, base_error, power
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of the receiver's, from the noise that it met."""
+        zones = [closed.zone_energy(values, plan.blocks) for values in (error, unsent)]
         whole = torch.stack([_as_feature(base_error), 0.25 * power.float().log2()], dim=1)
         whole = whole[:, :, None, None].expand(-1, -1, *zones[0].shape[2:])
         known = self.receiver_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
-        return torch.cat([known, *zones, whole], dim=1)
+        cells = torch.cat([known, *map(_as_feature, zones), whole], dim=1)
+        return cells, _deviation(sum(zones) + base_error[:, None, None, None] / closed.ZONES, plan.blocks)
+
+
+def _deviation(zones: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
+    """Deviation of the error of a pixel ``[B, 3, rows, columns]`` from its variance in the zones of a cell."""
+    luma, chroma = zones.split(closed.ZONES, dim=1)
+    chroma = chroma.sum(dim=1, keepdim=True) / 2
+    variance = torch.cat([luma.sum(dim=1, keepdim=True), chroma, chroma], dim=1)
+    return torch.where(blocks.size[:, None] < 0, _UNKNOWN, (variance + _SMALLEST).sqrt())
 
 
 def _stacked(maps: list[BlockMap]) -> BlockMap:
