@@ -20,6 +20,8 @@ from semcom.capture.journal import is_being_written, read_journal
 from semcom.capture.namespace import SAMPLE_BYTES, BurstNote, note_of
 from semcom.capture.writer import DATA, META, remove, write_meta
 
+_UNREAD = f"{namespace.PREFIX}error"
+
 
 @dataclass(frozen=True)
 class RecordedBurst:
@@ -215,13 +217,14 @@ def _merged(meta: Path, journal: Path) -> dict[str, Any]:
         )
     try:
         for key in ("captures", "annotations"):
-            known = {item["core:sample_start"] for item in out[key]}
-            out[key] += [
-                line[key[:-1]]
-                for line in lines[1:]
-                if line[key[:-1]]["core:sample_start"] not in known  # metadata may know names that came later
-            ]
-            out[key].sort(key=lambda item: item["core:sample_start"])
+            known = {item["core:sample_start"]: item for item in out[key]}
+            for line in lines[1:]:
+                item = line[key[:-1]]
+                there = known.setdefault(item["core:sample_start"], item)
+                # metadata may know names that came later; a burst that was read late has a second line
+                if _UNREAD in there and _UNREAD not in item:
+                    known[item["core:sample_start"]] = item
+            out[key] = sorted(known.values(), key=lambda item: item["core:sample_start"])
     except (KeyError, TypeError) as error:
         raise CaptureError(
             f"{meta} is JSON, but not SigMF metadata ({type(error).__name__}: {error})."
