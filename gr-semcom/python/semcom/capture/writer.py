@@ -179,7 +179,8 @@ class CaptureWriter:
         try:
             recording.finish(self._log)
         except (OSError, OutputError) as error:
-            self.counters[f"recordings left with their journal: {error}"] += 1
+            why = getattr(error, "kind", None) or getattr(error, "strerror", None) or error
+            self.counters[f"recordings left with their journal: {why}"] += 1
         self._closed.append(recording.path)
         self._last = recording
 

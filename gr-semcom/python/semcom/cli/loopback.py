@@ -8,6 +8,8 @@ import typer
 
 from semcom.cli import options
 
+_STEM_BYTES = 160  # of a file name's 255: room for user, SNR and what makes it whole
+
 
 def loopback(
     images: Annotated[
@@ -173,10 +175,11 @@ def _write_pictures(folder: Path, pictures, results) -> None:
 
     stems: list[str] = []
     for picture in pictures:
-        stem, number = Path(picture.name).stem, 1
+        first = stem = Path(picture.name).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+        number = 1
         while stem in stems:
             number += 1
-            stem = f"{Path(picture.name).stem}-{number}"
+            stem = f"{first}-{number}"
         stems.append(stem)
     users = dict.fromkeys(getattr(result, "user", "") for result in results)
     for position, result in enumerate(results):

@@ -65,8 +65,10 @@ class End:
         blocks: the Python ones: GNU Radio does not keep them alive.
         controls: None where there is nothing to tune.
         sent_all: whether everything up to the tag ``semcom_end`` is out; always False at a source.
+        gave_up: why a sink takes no more samples, in a sentence; "": it does.
     """
 
     blocks: tuple
     controls: Controls | None = None
     sent_all: Callable[[], bool] = lambda: False
+    gave_up: Callable[[], str] = lambda: ""

@@ -29,7 +29,7 @@ def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
         raise ConfigError(f"{path} exists and is left as it is: choose another name, or remove it first.")
     writer = file_writer(writable_file(path), wish.guard)
     hier.connect(hier, writer)
-    return End((writer,), sent_all=lambda: writer.ended)
+    return End((writer,), sent_all=lambda: writer.ended, gave_up=lambda: writer.gave_up)
 
 
 def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
@@ -48,7 +48,7 @@ class file_writer(gr.sync_block):
 
     def __init__(self, path: Path, guard: Guarded):
         gr.sync_block.__init__(self, name="file_writer", in_sig=[np.complex64], out_sig=None)
-        self._path, self._guard, self.ended = path, guard, False
+        self._path, self._guard, self.ended, self.gave_up = path, guard, False, ""
         try:
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -64,7 +64,8 @@ class file_writer(gr.sync_block):
                 data = data[self._file.write(data) :]
         except OSError as error:
             reason = f"{self._path} cannot be written any further: {error.strerror}"
-            self._guard.fail(reason, OutputError(f"{reason}. Make room and begin anew."))
+            self.gave_up = f"{reason}. Make room and begin anew."
+            self._guard.fail(reason, OutputError(self.gave_up))
             return -1
         if self.get_tags_in_window(0, 0, len(samples), pmt.intern(keys.TAG_END)):
             self.ended = True
