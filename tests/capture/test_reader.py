@@ -76,8 +76,6 @@ def test_samples_altered(meta):
     ("change", "words"),
     [
         (lambda t: t["global"].update({"core:datatype": "ci16_le"}), "ci16_le.*cf32_le"),
-        (lambda t: t["global"].update({"core:extensions": []}), "without the 'semcom' namespace"),
-        (lambda t: t["global"].pop("core:extensions"), "without the 'semcom' namespace"),
         (lambda t: t["global"].update({"core:sample_rate": "fast"}), "core:sample_rate is 'fast'"),
         (lambda t: t["global"].update({"core:num_channels": 2}), "2 channels"),
         (lambda t: t.pop("annotations"), "not SigMF metadata"),

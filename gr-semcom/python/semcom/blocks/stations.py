@@ -52,6 +52,7 @@ class StationConfig:
         feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
             on ZMQ. insecure: allows those addresses beyond this machine without keys.
         log: file for JSON lines, one a picture; "": none.
+        sample_type, channel: of a file that is received, as in ``radio_source``.
         device, threads: for torch.
     """
 
@@ -65,6 +66,8 @@ class StationConfig:
     keys: str = ""
     insecure: bool = False
     log: str = ""
+    sample_type: str = ""
+    channel: int = -1
     device: str = "cpu"
     threads: int = 1
 
@@ -73,6 +76,7 @@ class StationConfig:
         frequency, side = self.centre_frequency_hz, "tx_gain_db" if transmit else "rx_gain_db"
         measured = getattr(load_device(self.hardware).calibration, side) if self.hardware else None
         gains = self.gain_db, measured, getattr(link, side)
+        file = {} if transmit else {"sample_type": self.sample_type, "channel": self.channel}
         return {
             "radio": self.radio,
             "sample_rate_hz": link.sample_rate_hz,
@@ -80,6 +84,7 @@ class StationConfig:
             "gain_db": next(gain for gain in gains if gain is not None),
             "device": self.hardware,
             **self.socket_options,
+            **file,
         }
 
     @property

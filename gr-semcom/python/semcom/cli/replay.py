@@ -13,6 +13,9 @@ from semcom.cli import options
 def replay(
     path: options.Recording,
     model: options.Model = None,
+    link: options.Link = None,
+    sample_type: options.SampleType = "",
+    channel: options.FileChannel = -1,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures (PNG).")] = None,
     originals: Annotated[
         Path | None,
@@ -32,7 +35,9 @@ def replay(
     ] = None,
     json: options.Json = None,
 ) -> None:
-    """Demodulate and decode a recording again, through the same modem and codec."""
+    """Demodulate and decode a recording again, through the same modem and codec.
+
+    In recordings of other tools, and raw files of samples, bursts are searched for as a receiver does: name the link."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
     from semcom.files import writable_folder
@@ -44,7 +49,14 @@ def replay(
     from semcom.capture.originals import Originals
     from semcom.capture.replaying import Replay
 
-    run = Replay(path, model, originals=Originals(originals, sent_log))
+    run = Replay(
+        path,
+        model,
+        originals=Originals(originals, sent_log),
+        link=link or "",
+        type_name=sample_type,
+        channel=None if channel < 0 else channel,
+    )
     for problem in run.problems:
         mention(problem)
     rows, written = [], set()

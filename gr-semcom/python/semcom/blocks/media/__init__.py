@@ -29,6 +29,7 @@ class Wish:
         address: as in ``Medium``. profile: of the radio; one without limits where none was named.
         guard: counts in words for all blocks of the medium.
         keys, insecure: as in ``sockets.open_socket``. overwrite: a file that exists may be replaced.
+        sample_type, channel: of a file that is read, as in ``capture.sample_files.open_samples``.
     """
 
     address: str
@@ -40,6 +41,8 @@ class Wish:
     keys: str = ""
     insecure: bool = False
     overwrite: bool = False
+    sample_type: str = ""
+    channel: int | None = None
 
     def controls(self, device, transmit: bool) -> Controls:
         """The device, set up as wished.
