@@ -372,7 +372,7 @@ def _file_of(source: _Source, channel: int) -> SampleFile:
         raise CaptureError(f"{source.path} holds not a single sample: is it the right file?")
     if left:
         notes.append(f"{source.path} is cut in the middle of a sample: its last {left} bytes are left out")
-    frequencies = {capture.get("core:frequency") for _, _, capture in captures} - {None}
+    frequencies = {_number(capture.get("core:frequency")) for _, _, capture in captures} - {None}
     if len(frequencies) > 1:
         notes.append(f"{source.path} was tuned {len(frequencies)} times: read as one stream")
     if kind.is_real:
