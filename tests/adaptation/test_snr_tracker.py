@@ -134,6 +134,22 @@ def test_a_former_session_replayed_for_ever_is_never_believed(tracker, clock):
     assert tracker.hear(report(9.0, 1, session=2)).snr_db == 9.0
 
 
+@given(
+    some.lists(some.tuples(some.integers(0, 3), some.integers(0, 9), some.sampled_from([0.1, 1.0, 2.5])), max_size=40)
+)
+def test_the_session_that_began_last_is_heard_whatever_former_ones_say(said):
+    clock = Clock()
+    tracker, began, last = SnrTracker(clock=clock), [], {}
+    for session, sequence, pause_s in said:
+        clock.now_s += pause_s
+        rises, new = sequence > last.get(session, -1), session not in last
+        belief = tracker.hear(report(5.0, sequence, session=session))
+        began += [session] * new
+        if session == began[-1] and rises:
+            assert belief is not None
+        last[session] = max(sequence, last.get(session, -1))
+
+
 @pytest.mark.parametrize(
     "bad, words",
     (

@@ -115,6 +115,32 @@ def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change)
     assert next(iter(change)) in reason
 
 
+def test_many_bad_annotations_are_few_reasons(meta):
+    def spoil(told):
+        for number, annotation in enumerate(told["annotations"]):
+            annotation["semcom:cfo"] = 3.0 + number
+
+    alter(meta, spoil)
+    recording = open_recording(meta)
+    ((reason, times),) = recording.skipped.items()
+    assert times == 5 and "semcom:cfo" in reason and not recording.bursts
+
+
+def test_metadata_that_another_program_rewrote(meta):
+    """Whole numbers with a point, a byte-order mark, dates without Z, a frequency that is none."""
+    told = json.loads(meta.read_text())
+    for part in told["captures"] + told["annotations"]:
+        part["core:sample_start"] = float(part["core:sample_start"])
+    for capture in told["captures"]:
+        capture["core:datetime"] = capture["core:datetime"].removesuffix("Z")
+    told["captures"][0]["core:frequency"] = "none"
+    before = [(burst.start, burst.received_s) for burst in open_recording(meta).bursts]
+    meta.write_bytes(b"\xef\xbb\xbf" + json.dumps(told).encode())
+    recording = open_recording(meta)
+    assert [(burst.start, burst.received_s) for burst in recording.bursts] == before
+    assert recording.centre_frequency_hz == 0.0 and not recording.skipped
+
+
 def test_annotations_of_others_are_left_alone(meta):
     alter(meta, lambda told: told["annotations"].append({"core:sample_start": 7, "other:thing": 1}))
     recording = open_recording(meta)

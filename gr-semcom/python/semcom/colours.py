@@ -22,7 +22,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
     if "A" in image.getbands() or image.mode in ("La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         alpha = rgba.getchannel("A")
-        image = image.convert("L") if image.mode in ("LA", "La") else rgba.convert("RGB")
+        image = image.convert("L") if image.mode in ("1", "L", "LA", "La") else rgba.convert("RGB")
     elif image.mode not in _SPACES:
         image = image.convert("L" if image.mode == "1" else "RGB")
     image, problem = _followed(image, icc)

@@ -82,7 +82,9 @@ def note_of(annotation: dict[str, Any]) -> BurstNote:
     error = jsonschema.exceptions.best_match(_validator().iter_errors(annotation))
     if error is not None:
         where = error.path[-1] if error.path else "the annotation"
-        raise CaptureError(f"annotation outside of the semcom schema: {where}: {error.message[:120]}")
+        # the rule, not the value: a recording of ten thousand bad annotations has as many reasons as there are rules
+        rule = error.message if error.validator == "required" else f"{error.validator} {error.validator_value}"
+        raise CaptureError(f"annotation outside of the semcom schema: {where}: {rule[:120]}")
     known = {f.name: annotation.get(PREFIX + f.name) for f in dataclasses.fields(BurstNote)}
     if known["batch"] is not None:
         known["batch"] = tuple(known["batch"])
