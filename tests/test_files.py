@@ -74,10 +74,12 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, small_files):
 
 def test_a_full_disk_is_seen_before_a_run(tmp_path, monkeypatch):
     def full(path, data):
+        path.touch()
         if data:
             raise OSError(errno.ENOSPC, "No space left on device")
-        path.touch()
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match="No space left"):
         files.writable_folder(tmp_path)
+    assert files.writable_file(tmp_path / "log", room_bytes=0) == tmp_path / "log"
+    assert not list(tmp_path.iterdir())

@@ -195,7 +195,7 @@ def _picture_case(folder: Path):
 
 
 def _recording_case(folder: Path):
-    from semcom.capture import open_recording
+    from semcom.capture import inspection, open_recording
     from semcom.capture.recording import ForeignRecording
 
     info = {"core:datatype": "ci16_le", "core:sample_rate": 1e6, "core:version": "1.0.0", "core:num_channels": 1}
@@ -203,6 +203,8 @@ def _recording_case(folder: Path):
     capture = {"core:sample_start": 5, "core:header_bytes": 8, "core:frequency": 1e9}
     capture["core:datetime"] = "2024-05-01T00:00:00.5Z"
     note = {"core:sample_start": 0, "core:sample_count": 100, "semcom:sample_offset": 0, "semcom:cfo": 0.001}
+    note |= {f"semcom:{key}": 1 for key in ("image_id", "burst_count", "height", "width", "latent_count", "model_hash")}
+    note |= {"semcom:burst_index": 0, "semcom:snr_db": 5.5, "semcom:batch": [0, 100], "semcom:batch_start": 0}
     ours = {"core:datatype": "cf32_le", "core:sample_rate": 1e6, "core:version": "1.0.0"}
     ours["core:extensions"] = [{"name": "semcom", "version": "1.0.0", "optional": True}]
     corpus = [
@@ -211,7 +213,7 @@ def _recording_case(folder: Path):
     ]
     data = np.random.default_rng(0).integers(0, 256, 8000, np.uint8).tobytes()
     meta = folder / "x.sigmf-meta"
-    odd = [None, True, -1, 0, 1.0, 1e300, float("nan"), 2**70, "x" * 300, "\ud800", [], {}, [[]], "ci16_be", "1970"]
+    odd = [None, True, -1, 0, 1.0, 3.0, 1e300, float("nan"), 2**70, "x" * 300, "\ud800", [], {}, [[]], "ci16_be", "1970"]
     wide = {1: 6.0, 2: 1e9, 3: 5e5, 4: 1.0000001e6}
 
     def one(random):
@@ -233,7 +235,9 @@ def _recording_case(folder: Path):
             samples = recording.read_at(1e6).at(-10, 3000)
             assert samples.dtype == np.complex64 and np.isfinite(samples).all()
         for burst in recording.bursts:
-            assert len(burst.samples()) == burst.count
+            assert len(burst.samples()) == burst.count and burst.note.label
+        inspection.summary(recording)
+        inspection.rows(recording)
 
     return one
 

@@ -133,11 +133,13 @@ def test_metadata_that_another_program_rewrote(meta):
         part["core:sample_start"] = float(part["core:sample_start"])
     for capture in told["captures"]:
         capture["core:datetime"] = capture["core:datetime"].removesuffix("Z")
+    for annotation in told["annotations"]:
+        annotation |= {k: float(v) for k, v in annotation.items() if isinstance(v, int) and not isinstance(v, bool)}
     told["captures"][0]["core:frequency"] = "none"
-    before = [(burst.start, burst.received_s) for burst in open_recording(meta).bursts]
+    before = [(burst.start, burst.received_s, burst.note.label) for burst in open_recording(meta).bursts]
     meta.write_bytes(b"\xef\xbb\xbf" + json.dumps(told).encode())
     recording = open_recording(meta)
-    assert [(burst.start, burst.received_s) for burst in recording.bursts] == before
+    assert [(burst.start, burst.received_s, burst.note.label) for burst in recording.bursts] == before
     assert recording.centre_frequency_hz == 0.0 and not recording.skipped
 
 

@@ -223,6 +223,14 @@ def test_metadata_as_programs_write_them(tmp_path):
         assert file.centre_frequency_hz is None and file.first_s == pytest.approx(1714521600.1234567, abs=1e-6)
 
 
+@pytest.mark.parametrize("captures", ["{}", "null", '{"core:sample_start": 0, "core:frequency": 5}', "absent"])
+def test_captures_that_are_no_list(tmp_path, captures):
+    meta = record(tmp_path, as_type(noise(300), "ci16"))
+    text = f'{{"global": {{"core:datatype": "ci16_le"}}, "captures": {captures}}}'
+    meta.write_text(text.replace(', "captures": absent', ""))
+    assert open_samples(meta).count == 300
+
+
 @pytest.mark.parametrize(
     "text, seconds",
     [

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom capture``, ``replay`` and ``inspect``, from files to files."""
 
+import errno
 import json
 import os
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +106,23 @@ def test_replay_writes_pictures_and_compares_latents(folder, pictures, tmp_path)
         with Image.open(row["file"]) as image:
             assert image.size == (48, 32)
     assert "3 of 3" in done.output and "not read" in done.output
+
+
+def test_replay_on_a_full_disk_loses_pictures_and_no_result(folder, tmp_path, monkeypatch):
+    whole, written = Path.write_bytes, []
+
+    def full(path, data):
+        if path.suffix == ".part" and ".png" in path.name:
+            if written:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(path)
+        return whole(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = run("replay", folder, "--out", tmp_path / "out", "--json", tmp_path / "r.json")
+    assert done.exit_code == 2 and "2 pictures cannot be written: No space left" in " ".join(done.stderr.split())
+    rows = json.loads((tmp_path / "r.json").read_text())["pictures"]
+    assert [row["file"] is None for row in rows] == [False, True, True]
 
 
 def test_replay_says_why_there_is_no_psnr(folder, pictures, tmp_path):

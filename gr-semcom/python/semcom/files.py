@@ -95,8 +95,8 @@ def finite(value):
     return value
 
 
-def writable_folder(path: str | Path) -> Path:
-    """Makes the folder if need be and tries a write in it, so that a long run does not fail at its end.
+def writable_folder(path: str | Path, room_bytes: int = _TRIAL_BYTES) -> Path:
+    """Makes the folder if need be and tries a write of so many bytes in it, so that a long run does not fail at its end.
 
     Raises:
         OutputError: if it is a file, or cannot be made or written.
@@ -108,7 +108,7 @@ def writable_folder(path: str | Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         try:
-            trial.write_bytes(bytes(_TRIAL_BYTES))  # an empty file fits on a full disk
+            trial.write_bytes(bytes(room_bytes))  # an empty file fits on a full disk
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
@@ -116,8 +116,11 @@ def writable_folder(path: str | Path) -> Path:
     return path
 
 
-def writable_file(path: str | Path) -> Path:
+def writable_file(path: str | Path, room_bytes: int = _TRIAL_BYTES) -> Path:
     """Checks that a file can be written here; makes its folder and leaves an existing file as it is.
+
+    Args:
+        room_bytes: that the disk must take.
 
     Raises:
         OutputError: if the path is a folder or its folder cannot be written.
@@ -125,7 +128,7 @@ def writable_file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
-    writable_folder(path.parent)
+    writable_folder(path.parent, room_bytes)
     return path
 
 

@@ -33,6 +33,9 @@ def parse(data: bytes, path: PurePath, parts: dict[str, type]) -> dict[str, Any]
         raise CaptureError(
             f"{path} is not JSON, or was cut short after {len(data)} bytes ({error}). Copy it again."
         ) from error
+    for key, kind in parts.items() if isinstance(out, dict) else ():
+        if kind is list and isinstance(out.get(key), dict):  # of one element: MATLAB writes no list around it
+            out[key] = [out[key]]
     if not isinstance(out, dict) or not all(isinstance(out.get(key), kind) for key, kind in parts.items()):
         raise CaptureError(f"{path} is JSON, but not SigMF metadata: it lacks {' or '.join(parts)}.")
     return _normal(out)

@@ -330,7 +330,12 @@ def _members(path: Path) -> dict[str, tuple[int, Any]]:
 
 
 def _parsed(data: bytes, path: PurePath) -> dict[str, Any]:
-    return metadata.parse(data, path, {"global": dict, "captures": list})
+    told = metadata.parse(data, path, {"global": dict})
+    captures = told.get("captures")
+    told["captures"] = [] if captures is None else [captures] if isinstance(captures, dict) else captures
+    if not isinstance(told["captures"], list):
+        raise CaptureError(f"{path} is JSON, but not SigMF metadata: captures is no list.")
+    return told
 
 
 def _read_all(path: Path) -> bytes:

@@ -95,10 +95,10 @@ def loopback(
     results = send(
         pictures, configs, user_sender(radio, listeners) if listeners else sender(radio, scheme.value)
     )
+    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
+    give_json(json, as_rows(results), table)  # first: no result is lost over a picture that cannot be written
     if out is not None:
         _write_pictures(out, pictures, results)
-    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
-    give_json(json, as_rows(results), table)
 
 
 def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:

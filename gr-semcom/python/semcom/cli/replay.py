@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom replay``: recorded bursts to pictures, as in flight."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,7 @@ def replay(
     In recordings of other tools, and raw files of samples, bursts are searched for as a receiver does: name the link."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
+    from semcom.errors import OutputError
     from semcom.files import writable_folder
 
     check_json(json)
@@ -59,11 +61,14 @@ def replay(
     )
     for problem in run.problems:
         mention(problem)
-    rows, written = [], set()
+    rows, written, lost = [], set(), Counter()
     for number, picture in enumerate(run):
         rows.append(_row(number, picture))
         if out is not None and picture.pixels is not None:
-            rows[-1]["file"] = _write(out, picture, written)
+            try:
+                rows[-1]["file"] = _write(out, picture, written)
+            except OutputError as error:
+                lost[error.kind] += 1
     value = {
         "pictures": rows,
         "bursts": run.bursts,
@@ -86,6 +91,9 @@ def replay(
             f"recorded with {', '.join(sorted(run.engines)) or 'an unknown engine'}, which may round the last bits of "
             "latents otherwise than this computer does."
         )
+    if lost:
+        why = ", ".join(f"{times} pictures {what}" for what, times in lost.items())
+        raise OutputError(f"{out}: {why}. Make room.")
 
 
 def _row(number: int, picture) -> dict:

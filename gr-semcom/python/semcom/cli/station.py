@@ -24,7 +24,7 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry,
         from semcom.blocks.stations import StationConfig
 
     if log is not None:
-        writable_file(log)
+        writable_file(log, room_bytes=0)  # a full disk is told at the end: no picture stays behind over a log
     return StationConfig(
         profile=_text(link),
         radio=radio,
