@@ -231,14 +231,21 @@ def foreign(request, bursts, tmp_path):
 
 
 def test_recordings_of_other_tools_are_replayed_and_inspected(foreign, pictures, tmp_path):
-    done = run("replay", *foreign, "--out", tmp_path / "out", "--json", tmp_path / "r.json")
-    assert done.exit_code == 0, done.output
+    with (tmp_path / "sent.log").open("w") as log:
+        for number, pixels in enumerate(pictures):
+            entry = {"image_id": number, "image": f"p{number}.png", "sha256": pixels_sha256(pixels)}
+            entry |= {"path": str(write_png(tmp_path / "sent" / f"p{number}.png", pixels)), "model": MODEL}
+            log.write(json.dumps(entry) + "\n")
+    options = ["--out", tmp_path / "out", "--sent-log", tmp_path / "sent.log", "--json", tmp_path / "r.json"]
+    done = run("replay", *foreign, *options)
+    assert done.exit_code == 0 and "samples of type c" in done.output, done.output
     told = json.loads((tmp_path / "r.json").read_text())
     assert [row["image_id"] for row in told["pictures"]] == [0, 1, 2, 3]
     for row, pixels in zip(told["pictures"], pictures, strict=True):
-        assert quality.psnr(pixels, read_picture(row["file"]).pixels) > 22
+        psnr_db = quality.psnr(pixels, read_picture(row["file"]).pixels)
+        assert psnr_db > 22 and row["psnr_db"] == pytest.approx(psnr_db)
     done = run("inspect", *foreign, "--png", tmp_path / "s.png", "--json", tmp_path / "i.json")
-    assert done.exit_code == 0 and "of another tool" in done.output, done.output
+    assert done.exit_code == 0 and "foreign" in done.output, done.output
     told = json.loads((tmp_path / "i.json").read_text())
     assert [row["image_id"] for row in told["bursts"]] == [0, 1, 2, 3]
     assert all(abs(row["snr_db"] - 20) < 1.5 and row["sync_quality"] > 0.9 for row in told["bursts"])

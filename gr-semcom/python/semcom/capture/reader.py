@@ -53,7 +53,7 @@ def open_recording(path: str | Path, type_name: str = "", channel: int | None = 
 def _foreign(path: Path, type_name: str, channel: int | None) -> ForeignRecording:
     file = open_samples(path, type_name, channel)
     told = file.metadata or {"global": {}, "captures": []}
-    recording = ForeignRecording(base_of(path), f"of another tool, {file.type.name}", told, file=file)
+    recording = ForeignRecording(base_of(path), "foreign", told, file=file)
     recording.skipped.update(file.notes)
     return recording
 

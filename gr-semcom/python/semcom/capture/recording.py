@@ -50,7 +50,8 @@ class RecordedBurst:
 class Recording:
     """A recording: its metadata and its bursts, in the order of the file.
 
-    path: without an ending. state: "closed", "being written" or "cut off" (its writer was killed, or its disk was full).
+    path: without an ending. state: "closed", "being written", "cut off" (its writer was killed, or its disk was full) or
+    "foreign" (of another tool, or a raw file).
     skipped: what is in the file but cannot be used, in words.
     """
 
@@ -123,6 +124,13 @@ class ForeignRecording(Recording):
         """Chooses the sample rate. Raises CaptureError like ``SampleStream``."""
         self.stream = SampleStream(self.file, rate_hz)
         return self.stream
+
+    @property
+    def description(self) -> str:
+        """What is in it, in a sentence."""
+        told = self.file.sample_rate_hz
+        rate = f"{told:g} a second" if told else "their rate not told"
+        return f"{self.name}: {self.file.count} samples of type {self.file.type.name}, {rate}; not a recording of ours."
 
     @property
     def data_path(self) -> Path:

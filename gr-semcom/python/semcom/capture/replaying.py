@@ -10,7 +10,7 @@ import platform
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -215,7 +215,10 @@ class Replay:
 
     def _picture(self, image: AssembledImage, bursts: list[RecordedBurst], header, known, equal):
         noted = next((b for b in bursts if b.note.image is not None), bursts[0])
-        name, original = self._originals.find(noted.note, noted.received_s, image.size)
+        note = noted.note
+        if note.image_id is None:  # not read when it was recorded
+            note = replace(note, image_id=header.image_id, model_hash=header.model_hash)
+        name, original = self._originals.find(note, noted.received_s, image.size)
         model = self._model(header.model_hash) if self._decode else None
         if header.mode == MODE_CODED:
             self.counters["pictures of coded bits, which no model decodes"] += 1

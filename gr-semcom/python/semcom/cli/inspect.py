@@ -44,6 +44,7 @@ def inspect(
         mention(problem)
     for recording in recordings:
         if isinstance(recording, ForeignRecording):
+            mention(recording.description)
             recording.bursts = _found(recording, link)
     found = [row for recording in recordings for row in inspection.rows(recording)]
     summaries = [inspection.summary(recording) for recording in recordings]

@@ -49,6 +49,7 @@ def replay(
         writable_folder(out)
 
     from semcom.capture.originals import Originals
+    from semcom.capture.recording import ForeignRecording
     from semcom.capture.replaying import Replay
 
     run = Replay(
@@ -61,6 +62,9 @@ def replay(
     )
     for problem in run.problems:
         mention(problem)
+    for recording in run.recordings:
+        if isinstance(recording, ForeignRecording):
+            mention(recording.description)
     rows, written, lost = [], set(), Counter()
     for number, picture in enumerate(run):
         rows.append(_row(number, picture))
