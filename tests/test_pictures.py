@@ -47,7 +47,17 @@ def tiff(path, deep, photometric, order):
     """A 16-bit grey TIFF of one strip; order: "<" or ">"."""
     data = np.asarray(deep, order + "u2").tobytes()
     height, width = np.shape(deep)
-    tags = {256: width, 257: height, 258: 16, 259: 1, 262: photometric, 273: 0, 277: 1, 278: height, 279: len(data)}
+    tags = {
+        256: width,
+        257: height,
+        258: 16,
+        259: 1,
+        262: photometric,
+        273: 0,
+        277: 1,
+        278: height,
+        279: len(data),
+    }
     tags[273] = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
@@ -186,7 +196,9 @@ class TestMetadata:
         path = png(tmp_path / "a.png", (2, [bytes([4, 5])], 0), 8, bad, clear)
         assert read_picture(path).pixels[0, :, 0].tolist() == [255, 5]
 
-    @pytest.mark.parametrize("marker, data", [(0xEE, b"Adobe\0"), (0xE0, b"JFIF\0"), (0xE1, b"Exif\0\0MM\0*junk")])
+    @pytest.mark.parametrize(
+        "marker, data", [(0xEE, b"Adobe\0"), (0xE0, b"JFIF\0"), (0xE1, b"Exif\0\0MM\0*junk")]
+    )
     def test_jpeg(self, tmp_path, marker, data):
         whole = save(tmp_path / "a.jpg", self.PIXELS, quality=95).read_bytes()
         expected = read_picture(tmp_path / "a.jpg").pixels

@@ -76,7 +76,9 @@ def _fuzz(case: str, kind: str, count: int, scale: float, seed: int) -> dict:
             memory, start = max(memory, done["memory_mib"]), count
     untyped = sum(n for what, n in told.items() if what.startswith("untyped"))
     first = next((what for what in told if what.startswith("untyped")), "")
-    result = f"{told['read']} read, {told['refused']} refused in words, {untyped} untyped errors {first}".strip()
+    result = (
+        f"{told['read']} read, {told['refused']} refused in words, {untyped} untyped errors {first}".strip()
+    )
     target = f"0 untyped errors, crashes, hangs; below {MEMORY_MIB:g} MiB"
     ok = not (untyped or crashes or hangs) and memory < MEMORY_MIB
     return _row(case, count, crashes, hangs, round(memory, 1), result, target, ok)
@@ -198,12 +200,20 @@ def _recording_case(folder: Path):
     from semcom.capture import inspection, open_recording
     from semcom.capture.recording import ForeignRecording
 
-    info = {"core:datatype": "ci16_le", "core:sample_rate": 1e6, "core:version": "1.0.0", "core:num_channels": 1}
+    info = {
+        "core:datatype": "ci16_le",
+        "core:sample_rate": 1e6,
+        "core:version": "1.0.0",
+        "core:num_channels": 1,
+    }
     info |= {"core:offset": 5, "core:trailing_bytes": 4}
     capture = {"core:sample_start": 5, "core:header_bytes": 8, "core:frequency": 1e9}
     capture["core:datetime"] = "2024-05-01T00:00:00.5Z"
     note = {"core:sample_start": 0, "core:sample_count": 100, "semcom:sample_offset": 0, "semcom:cfo": 0.001}
-    note |= {f"semcom:{key}": 1 for key in ("image_id", "burst_count", "height", "width", "latent_count", "model_hash")}
+    note |= {
+        f"semcom:{key}": 1
+        for key in ("image_id", "burst_count", "height", "width", "latent_count", "model_hash")
+    }
     note |= {"semcom:burst_index": 0, "semcom:snr_db": 5.5, "semcom:batch": [0, 100], "semcom:batch_start": 0}
     ours = {"core:datatype": "cf32_le", "core:sample_rate": 1e6, "core:version": "1.0.0"}
     ours["core:extensions"] = [{"name": "semcom", "version": "1.0.0", "optional": True}]
@@ -213,7 +223,24 @@ def _recording_case(folder: Path):
     ]
     data = np.random.default_rng(0).integers(0, 256, 8000, np.uint8).tobytes()
     meta = folder / "x.sigmf-meta"
-    odd = [None, True, -1, 0, 1.0, 3.0, 1e300, float("nan"), 2**70, "x" * 300, "\ud800", [], {}, [[]], "ci16_be", "1970"]
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        1.0,
+        3.0,
+        1e300,
+        float("nan"),
+        2**70,
+        "x" * 300,
+        "\ud800",
+        [],
+        {},
+        [[]],
+        "ci16_be",
+        "1970",
+    ]
     wide = {1: 6.0, 2: 1e9, 3: 5e5, 4: 1.0000001e6}
 
     def one(random):
@@ -224,7 +251,9 @@ def _recording_case(folder: Path):
             part = part[random.integers(0, len(part))] if isinstance(part, list) and part else part
             if isinstance(part, dict) and part:
                 part[list(part)[random.integers(0, len(part))]] = odd[random.integers(0, len(odd))]
-        told["global"]["core:sample_rate"] = wide.get(int(random.integers(0, 8)), told["global"].get("core:sample_rate"))
+        told["global"]["core:sample_rate"] = wide.get(
+            int(random.integers(0, 8)), told["global"].get("core:sample_rate")
+        )
         text = json.dumps(told).encode("utf-8", "backslashreplace")
         meta.write_bytes(text if structured else mutated(text, random))
         size = int(random.integers(0, len(data)))
@@ -289,7 +318,9 @@ def _types(seed: int) -> dict:
     pictures = [np.ascontiguousarray(picture.pixels[60:92, 40:88]) for picture in photographs()]
     with torch.inference_mode():
         latents = torch.stack([model.encode_image(pixels, 20.0) for pixels in pictures])
-        sent = modem.modulate(latents, image_id=range(4), size=(32, 48), model_hash=model.model_hash)[:, 0].numpy()
+        sent = modem.modulate(latents, image_id=range(4), size=(32, 48), model_hash=model.model_hash)[
+            :, 0
+        ].numpy()
     random = np.random.default_rng(seed)
     line = np.concatenate([np.pad(burst, (700, 0)) for burst in sent] + [np.zeros(40_000, np.complex64)])
     line = line + 0.1 * (random.standard_normal((len(line), 2)) @ [1, 1j]) / np.sqrt(2)
@@ -300,7 +331,9 @@ def _types(seed: int) -> dict:
         for name in TYPES:
             for rate, samples in ((1e6, line), (2e6, twice)):
                 meta = Path(folder, "x.sigmf-meta")
-                meta.with_suffix(".sigmf-data").write_bytes(_as_type(samples / (1.1 * np.abs(samples).max()), name))
+                meta.with_suffix(".sigmf-data").write_bytes(
+                    _as_type(samples / (1.1 * np.abs(samples).max()), name)
+                )
                 info = {"core:datatype": name, "core:sample_rate": rate}
                 meta.write_text(json.dumps({"global": info, "captures": [], "annotations": []}))
                 got += len({picture.header.image_id for picture in replay(meta, decode=False)})
@@ -344,24 +377,32 @@ def _disks(scale: float) -> list[dict]:
         on_air = heard.get("pictures", 0)
         result = f"{counted} counted, {on_air} of {pictures} on the air, status {code}"
         ok = counted == on_air == pictures and code == 2
-        rows.append(_row("full disk under tx --log", pictures, 0, 0, None, result, "all on the air, status 2", ok))
+        rows.append(
+            _row("full disk under tx --log", pictures, 0, 0, None, result, "all on the air, status 2", ok)
+        )
         with _SmallDisk(folder / "disk", 4096 * (pictures // 2)) as disk:
             out = disk / "out"
             code, told = _station("rx", [*link, "--radio", f"file:{air}", "--out", str(out)], json_file)
             whole = sum(_is_whole(file) for file in out.glob("*.png"))
             parts = len([file for file in out.iterdir() if file.suffix != ".png"])
-        lost = [what for what in told.get("counters", {}).get("image_sink", {}) if "cannot be written" in what]
+        lost = [
+            what for what in told.get("counters", {}).get("image_sink", {}) if "cannot be written" in what
+        ]
         full = whole < pictures  # a machine that grants no tmpfs has no small disk
         result = f"{told.get('pictures')} received, {told.get('written')} counted as written, {whole} whole files, "
         result += f"{parts} parts, {len(lost)} reasons, status {code}"
         ok = told.get("pictures") == pictures and told.get("written") == whole and not parts
         ok = ok and (code, len(lost)) == ((2, 1) if full else (0, 0))
-        rows.append(_row("full disk under rx --out", pictures, 0, 0, None, result, "counted as written = files", ok))
+        rows.append(
+            _row("full disk under rx --out", pictures, 0, 0, None, result, "counted as written = files", ok)
+        )
         limit = 3 * air.stat().st_size // 4
         code, told = _station("tx", [*sent, f"file:{folder / 'b.c64'}"], json_file, limit_bytes=limit)
         said = "cannot be written any further" in " ".join(told.get("faults", []))
         result = f"status {code}, said in words: {said}"
-        rows.append(_row("full disk under the samples", 1, 0, 0, None, result, "said, status 2", said and code == 2))
+        rows.append(
+            _row("full disk under the samples", 1, 0, 0, None, result, "said, status 2", said and code == 2)
+        )
     return rows
 
 
@@ -369,10 +410,15 @@ def _write_pictures(folder: Path, count: int) -> None:
     from semcom.pictures import write_png
 
     for number in range(count):
-        write_png(folder / f"{number:03d}.png", np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8))
+        write_png(
+            folder / f"{number:03d}.png",
+            np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8),
+        )
 
 
-def _station(name: str, arguments: list[str], json_file: Path, limit_bytes: int | None = None) -> tuple[int, dict]:
+def _station(
+    name: str, arguments: list[str], json_file: Path, limit_bytes: int | None = None
+) -> tuple[int, dict]:
     """Exit status and JSON of a command; {} where it gave none."""
 
     def limit():

@@ -135,7 +135,9 @@ def test_a_former_session_replayed_for_ever_is_never_believed(tracker, clock):
 
 
 @given(
-    some.lists(some.tuples(some.integers(0, 3), some.integers(0, 9), some.sampled_from([0.1, 1.0, 2.5])), max_size=40)
+    some.lists(
+        some.tuples(some.integers(0, 3), some.integers(0, 9), some.sampled_from([0.1, 1.0, 2.5])), max_size=40
+    )
 )
 def test_the_session_that_began_last_is_heard_whatever_former_ones_say(said):
     clock = Clock()

@@ -100,7 +100,9 @@ def test_a_full_disk_under_the_logs_keeps_no_picture_from_the_air(tmp_path, link
         assert sum(summary.counters["log"].values()) == 12
 
 
-def test_pictures_that_a_full_disk_does_not_take_are_counted_as_such(tmp_path, link, make_pictures, monkeypatch):
+def test_pictures_that_a_full_disk_does_not_take_are_counted_as_such(
+    tmp_path, link, make_pictures, monkeypatch
+):
     radio, written = f"file:{tmp_path / 'air.c64'}", []
     transmit(StationConfig(link, radio), list(make_pictures(12)), seconds=60)
 

@@ -134,7 +134,9 @@ def test_metadata_that_another_program_rewrote(meta):
     for capture in told["captures"]:
         capture["core:datetime"] = capture["core:datetime"].removesuffix("Z")
     for annotation in told["annotations"]:
-        annotation |= {k: float(v) for k, v in annotation.items() if isinstance(v, int) and not isinstance(v, bool)}
+        annotation |= {
+            k: float(v) for k, v in annotation.items() if isinstance(v, int) and not isinstance(v, bool)
+        }
     told["captures"][0]["core:frequency"] = "none"
     before = [(burst.start, burst.received_s, burst.note.label) for burst in open_recording(meta).bursts]
     meta.write_bytes(b"\xef\xbb\xbf" + json.dumps(told).encode())

@@ -70,7 +70,8 @@ def test_the_sigmf_package_reads_the_same(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "spelt, name", [("cs16", "ci16_le"), ("SC8", "ci8"), ("fc32", "cf32_le"), ("ci32", "ci32_le"), ("CU8", "cu8")]
+    "spelt, name",
+    [("cs16", "ci16_le"), ("SC8", "ci8"), ("fc32", "cf32_le"), ("ci32", "ci32_le"), ("CU8", "cu8")],
 )
 def test_other_names_of_types_and_endings(tmp_path, spelt, name):
     assert sample_type(spelt).name == name
@@ -89,7 +90,9 @@ def test_types_that_are_none(tmp_path, name):
 
 
 @pytest.mark.parametrize("rms", [0.01, 0.3])
-@pytest.mark.parametrize("name", [name for name in TYPES if name != "cf32_le"] + ["rf32_be", "ri16_le", "ri16_be"])
+@pytest.mark.parametrize(
+    "name", [name for name in TYPES if name != "cf32_le"] + ["rf32_be", "ri16_le", "ri16_be"]
+)
 def test_a_raw_file_of_another_type_is_not_taken_for_floats(tmp_path, name, rms):
     (tmp_path / "raw").write_bytes(as_type(noise(20_000, rms=rms), name))
     with pytest.raises(CaptureError, match=r"raw are no complex float32 numbers.*--sample-type ci16"):
@@ -100,12 +103,18 @@ def test_files_that_are_no_samples(tmp_path):
     meta = record(tmp_path, as_type(noise(9), "ci16"), datatype="ci16_le")
     (tmp_path / "copy.json").write_bytes(meta.read_bytes())
     (tmp_path / "a.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt " + bytes(100))
-    for name, words in (("copy.json", "no complex float32"), ("a.wav", "WAV file.*sigmf_convert"), ("none", "no file")):
+    for name, words in (
+        ("copy.json", "no complex float32"),
+        ("a.wav", "WAV file.*sigmf_convert"),
+        ("none", "no file"),
+    ):
         with pytest.raises(CaptureError, match=words):
             open_samples(tmp_path / name)
 
 
-@pytest.mark.parametrize("samples", [np.zeros(9000, np.complex64), noise(9000, rms=1e-6), noise(9000, rms=100)])
+@pytest.mark.parametrize(
+    "samples", [np.zeros(9000, np.complex64), noise(9000, rms=1e-6), noise(9000, rms=100)]
+)
 def test_floats_are_taken_for_floats(tmp_path, samples):
     (tmp_path / "raw").write_bytes(samples.tobytes())
     assert np.array_equal(all_of(open_samples(tmp_path / "raw")), samples)
@@ -142,7 +151,9 @@ def test_headers_between_segments_trailing_bytes_and_another_name(tmp_path):
 
 def test_channels(tmp_path):
     both = [noise(400, seed) for seed in (1, 2)]
-    meta = record(tmp_path, as_type(np.stack(both, 1).reshape(-1), "ci16"), datatype="ci16_le", num_channels=2)
+    meta = record(
+        tmp_path, as_type(np.stack(both, 1).reshape(-1), "ci16"), datatype="ci16_le", num_channels=2
+    )
     with pytest.raises(CaptureError, match=r"holds 2 channels: choose one, --channel 0 to 1"):
         open_samples(meta)
     with pytest.raises(CaptureError, match="no channel 2"):
@@ -214,16 +225,22 @@ def test_metadata_as_programs_write_them(tmp_path):
     samples = noise(300)
     meta = record(tmp_path, as_type(samples, "ci16"))
     info = '{"core:datatype": "ci16_le", "core:sample_rate": 1000000, "core:num_channels": 1.0, "core:offset": 0.0}'
-    capture = '{"core:sample_start": 0.0, "core:frequency": NaN, "core:datetime": "2024-05-01T00:00:00.1234567"}'
+    capture = (
+        '{"core:sample_start": 0.0, "core:frequency": NaN, "core:datetime": "2024-05-01T00:00:00.1234567"}'
+    )
     text = f'{{"global": {info}, "captures": [{capture}]}}'
     for data in (b"\xef\xbb\xbf" + text.encode(), text.encode("utf-16")):
         meta.write_bytes(data)
         file = open_samples(meta)
         np.testing.assert_allclose(all_of(file), samples, atol=1e-4)
-        assert file.centre_frequency_hz is None and file.first_s == pytest.approx(1714521600.1234567, abs=1e-6)
+        assert file.centre_frequency_hz is None and file.first_s == pytest.approx(
+            1714521600.1234567, abs=1e-6
+        )
 
 
-@pytest.mark.parametrize("captures", ["{}", "null", '{"core:sample_start": 0, "core:frequency": 5}', "absent"])
+@pytest.mark.parametrize(
+    "captures", ["{}", "null", '{"core:sample_start": 0, "core:frequency": 5}', "absent"]
+)
 def test_captures_that_are_no_list(tmp_path, captures):
     meta = record(tmp_path, as_type(noise(300), "ci16"))
     text = f'{{"global": {{"core:datatype": "ci16_le"}}, "captures": {captures}}}'
@@ -297,8 +314,15 @@ def test_rates_that_are_too_far_apart(tmp_path):
 
 WHOLE = json.dumps(
     {
-        "global": {"core:datatype": "ci16_le", "core:sample_rate": 1e6, "core:num_channels": 1, "core:offset": 5},
-        "captures": [{"core:sample_start": 5, "core:header_bytes": 8, "core:datetime": "2024-05-01T00:00:00Z"}],
+        "global": {
+            "core:datatype": "ci16_le",
+            "core:sample_rate": 1e6,
+            "core:num_channels": 1,
+            "core:offset": 5,
+        },
+        "captures": [
+            {"core:sample_start": 5, "core:header_bytes": 8, "core:datetime": "2024-05-01T00:00:00Z"}
+        ],
         "annotations": [],
     }
 ).encode()
@@ -308,7 +332,10 @@ values = st.recursive(
     max_leaves=6,
 )
 core_keys = st.sampled_from(
-    [f"core:{k}" for k in "datatype sample_rate num_channels offset trailing_bytes dataset metadata_only".split()]
+    [
+        f"core:{k}"
+        for k in "datatype sample_rate num_channels offset trailing_bytes dataset metadata_only".split()
+    ]
 )
 capture_keys = st.sampled_from([f"core:{k}" for k in "sample_start header_bytes frequency datetime".split()])
 
@@ -322,7 +349,10 @@ def read_or_refuse(meta):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=6), st.integers(0, len(WHOLE)))
+@given(
+    st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=6),
+    st.integers(0, len(WHOLE)),
+)
 def test_damaged_metadata_raise_nothing_else(tmp_path_factory, changes, cut):
     meta = record(tmp_path_factory.mktemp("m"), bytes(4000))
     data = bytearray(WHOLE)

@@ -120,7 +120,9 @@ def test_replay_on_a_full_disk_loses_pictures_and_no_result(folder, tmp_path, mo
 
     monkeypatch.setattr(Path, "write_bytes", full)
     done = run("replay", folder, "--out", tmp_path / "out", "--json", tmp_path / "r.json")
-    assert done.exit_code == 2 and "2 pictures cannot be written: No space left" in " ".join(done.stderr.split())
+    assert done.exit_code == 2 and "2 pictures cannot be written: No space left" in " ".join(
+        done.stderr.split()
+    )
     rows = json.loads((tmp_path / "r.json").read_text())["pictures"]
     assert [row["file"] is None for row in rows] == [False, True, True]
 
@@ -220,7 +222,9 @@ def foreign(request, bursts, tmp_path):
     meta = tmp_path / "air.sigmf-meta"
     info = {"core:datatype": "ci16_le", "core:sample_rate": rate, "core:version": "1.0.0"}
     captures = [{"core:sample_start": 0, "core:frequency": 2.45e9, "core:datetime": "2024-05-01T00:00:00"}]
-    meta.write_text(json.dumps({"global": info, "captures": captures, "annotations": [{"core:sample_start": 3}]}))
+    meta.write_text(
+        json.dumps({"global": info, "captures": captures, "annotations": [{"core:sample_start": 3}]})
+    )
     if request.param != "archive":
         return [meta, "--link", link]
     with tarfile.open(tmp_path / "air.sigmf", "w") as packed:

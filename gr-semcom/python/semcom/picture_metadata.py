@@ -36,7 +36,9 @@ def _png(data: bytes, kept: set[bytes]) -> bytes:
     while at + 8 <= len(data):
         size, kind = struct.unpack(">I4s", data[at : at + 8])
         end = at + 12 + size
-        whole = end <= len(data) and zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+        whole = end <= len(data) and zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(
+            data[end - 4 : end], "big"
+        )
         if kind in kept and (whole or kind in _PNG_PIXELS):
             out.append(data[at:end])
         at = end
@@ -67,7 +69,9 @@ def _webp(data: bytes) -> bytes:
         kind, size = struct.unpack("<4sI", data[at : at + 8])
         chunk = data[at : at + 8 + size + size % 2]
         if kind == b"VP8X":
-            chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:] if len(chunk) > 8 else b""
+            chunk = (
+                chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:] if len(chunk) > 8 else b""
+            )
         if kind in _WEBP_PIXELS:
             out.append(chunk)
         at += 8 + size + size % 2

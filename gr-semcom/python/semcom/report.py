@@ -62,7 +62,12 @@ def draw_png(pictures: Sequence[Picture], results: Sequence, caption: str = "") 
         f"Pictures over the air: {caption}" if caption else "Pictures over the air", fontsize=12, color=INK
     )
     for row, (picture, outcomes) in enumerate(rows):
-        _show(figure.add_subplot(grid[row, 0]), picture.pixels, "original" if row == 0 else "", _label(picture.name))
+        _show(
+            figure.add_subplot(grid[row, 0]),
+            picture.pixels,
+            "original" if row == 0 else "",
+            _label(picture.name),
+        )
         for column, result in enumerate(outcomes, 1):
             head = f"SNR {result.snr_db:g} dB" if row == 0 else ""
             _show(figure.add_subplot(grid[row, column]), result.picture, head, _outcome(result))

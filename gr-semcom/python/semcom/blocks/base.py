@@ -79,7 +79,9 @@ def reason_of(error: BaseException) -> str:
         return error.kind
     if isinstance(error, OSError) and error.strerror:
         return f"{type(error).__name__}: {error.strerror}"
-    return printable(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160])
+    return printable(
+        f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+    )
 
 
 class _UpstreamDone:

@@ -270,7 +270,9 @@ class TransmitStation(Station):
     def faults(self) -> list[str]:
         left_out = self.source.counters[LEFT_OUT]
         words = [
-            f"{left_out} pictures could not be sent: the counters of {self.source.name()} say why." if left_out else "",
+            f"{left_out} pictures could not be sent: the counters of {self.source.name()} say why."
+            if left_out
+            else "",
             self.radio.gave_up(),
         ]
         return [word for word in words if word] + super().faults()

@@ -43,7 +43,9 @@ def parse(data: bytes, path: PurePath, parts: dict[str, type]) -> dict[str, Any]
 
 def _normal(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
-        return {k: _normal(v, k) for k, v in value.items() if not (isinstance(v, float) and not math.isfinite(v))}
+        return {
+            k: _normal(v, k) for k, v in value.items() if not (isinstance(v, float) and not math.isfinite(v))
+        }
     if isinstance(value, list):
         return [_normal(item) for item in value]
     if isinstance(value, float) and key in _WHOLE and value.is_integer() and abs(value) < 2**63:
@@ -67,6 +69,8 @@ def utc_seconds(text: Any) -> float | None:
     day, clock, fraction, zone = match.groups()
     zone = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
     try:
-        return datetime.datetime.fromisoformat(f"{day}T{clock}{zone}").timestamp() + float(f"0{fraction or ''}")
+        return datetime.datetime.fromisoformat(f"{day}T{clock}{zone}").timestamp() + float(
+            f"0{fraction or ''}"
+        )
     except (ValueError, OverflowError):
         return None

@@ -83,11 +83,15 @@ def note_of(annotation: dict[str, Any]) -> BurstNote:
     if error is not None:
         where = error.path[-1] if error.path else "the annotation"
         # the rule, not the value: a recording of ten thousand bad annotations has as many reasons as there are rules
-        rule = error.message if error.validator == "required" else f"{error.validator} {error.validator_value}"
+        rule = (
+            error.message if error.validator == "required" else f"{error.validator} {error.validator_value}"
+        )
         raise CaptureError(f"annotation outside of the semcom schema: {where}: {rule[:120]}")
     known = {f.name: annotation.get(PREFIX + f.name) for f in dataclasses.fields(BurstNote)}
     for name in _WHOLE & {name for name, value in known.items() if value is not None}:
-        known[name] = int(known[name])  # to JSON's schema 3.0 is a whole number, and some programs write it so
+        known[name] = int(
+            known[name]
+        )  # to JSON's schema 3.0 is a whole number, and some programs write it so
     if known["batch"] is not None:
         known["batch"] = tuple(map(int, known["batch"]))
     return BurstNote(**known)

@@ -119,7 +119,9 @@ class SampleFile:
                 data = self._file.read((end - begin) * frame)
                 if len(data) != (end - begin) * frame:
                     raise CaptureError(f"{self.path} has become shorter while it was read.")
-                values = np.frombuffer(data, self.type.part).reshape(end - begin, self.channels, self.type.parts)
+                values = np.frombuffer(data, self.type.part).reshape(
+                    end - begin, self.channels, self.type.parts
+                )
                 with np.errstate(over="ignore", invalid="ignore"):
                     pieces.append(self.type.to_complex64(values[:, self.channel].reshape(-1), begin))
         except _UNREADABLE as error:
@@ -155,7 +157,9 @@ class SampleStream:
         self._as_it_is = abs(ratio - 1) < 1e-9
         self._step = Fraction(told).limit_denominator(10**9) / Fraction(rate_hz).limit_denominator(10**9)
         self._step = self._step.limit_denominator(10**6)
-        self.count = file.count if self._as_it_is else int((file.count - 1) / self._step) + 1 if file.count else 0
+        self.count = (
+            file.count if self._as_it_is else int((file.count - 1) / self._step) + 1 if file.count else 0
+        )
         self.note = "" if self._as_it_is else f"{told:g} samples a second, resampled to {rate_hz:g}"
         if not self._as_it_is:
             self._half, self._kernels = _kernels(self._step)
@@ -164,7 +168,9 @@ class SampleStream:
         """``[count]`` complex64 from sample ``first`` on; 0 beyond the ends. Raises as ``SampleFile.at``."""
         if self._as_it_is:
             return self.file.at(first, count)
-        pieces = [self._piece(at, min(_PIECE, first + count - at)) for at in range(first, first + count, _PIECE)]
+        pieces = [
+            self._piece(at, min(_PIECE, first + count - at)) for at in range(first, first + count, _PIECE)
+        ]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.complex64)
 
     def _piece(self, first: int, count: int) -> np.ndarray:
@@ -187,7 +193,9 @@ def _kernels(step: Fraction) -> tuple[int, np.ndarray]:
     phases = step.denominator if step.denominator <= _PHASES else _PHASES
     fractions = np.arange(phases + 1) / phases
     offsets = (np.arange(-half, half + 1) - fractions[:, None]) / wide
-    return half, (interpolation_kernel(offsets) * (np.abs(offsets) <= HALF_TAPS + 1) / wide).astype(np.float32)
+    return half, (interpolation_kernel(offsets) * (np.abs(offsets) <= HALF_TAPS + 1) / wide).astype(
+        np.float32
+    )
 
 
 def open_samples(path: str | Path, type_name: str = "", channel: int | None = None) -> SampleFile:
@@ -206,7 +214,9 @@ def open_samples(path: str | Path, type_name: str = "", channel: int | None = No
     sources = _sources(path, type_name)
     labels = [(source, number) for source in sources for number in range(source.channels)]
     if channel is None and len(labels) > 1:
-        raise CaptureError(f"{path} holds {len(labels)} channels: choose one, --channel 0 to {len(labels) - 1}.")
+        raise CaptureError(
+            f"{path} holds {len(labels)} channels: choose one, --channel 0 to {len(labels) - 1}."
+        )
     channel = channel or 0
     if not 0 <= channel < len(labels):
         raise CaptureError(f"{path} has no channel {channel}: it holds {len(labels)}, counted from 0.")
@@ -270,7 +280,11 @@ def _described(meta: Path) -> _Source:
     told = _parsed(_read_all(meta), meta)
     info = told["global"]
     name = info.get("core:dataset")
-    data = meta.with_name(_plain(name, meta)) if name is not None else meta.with_name(meta.name[: -len(META)] + DATA)
+    data = (
+        meta.with_name(_plain(name, meta))
+        if name is not None
+        else meta.with_name(meta.name[: -len(META)] + DATA)
+    )
     if info.get("core:metadata_only") is True and not data.is_file():
         raise CaptureError(f"{meta} holds metadata only: its samples were never in a file beside it.")
     if not data.is_file():
@@ -308,7 +322,9 @@ def _archived(path: Path) -> list[_Source]:
                 raise CaptureError(f"{path} lacks {data}, the samples of {name}: pack it again.")
             found.append(_source(PurePath(path, name), told, *members[data]))
     except _UNREADABLE as error:
-        raise CaptureError(f"{path} is no SigMF archive, or was cut short ({error}). Copy it again.") from error
+        raise CaptureError(
+            f"{path} is no SigMF archive, or was cut short ({error}). Copy it again."
+        ) from error
     if not found:
         raise CaptureError(f"{path} is an archive without SigMF metadata (*{META}) in it.")
     return found
@@ -325,7 +341,9 @@ def _members(path: Path) -> dict[str, tuple[int, Any]]:
         }
     tar = tarfile.open(path, "r:*")  # noqa: SIM115  (stays open as long as its samples are read)
     return {
-        item.name: (item.size, lambda item=item: tar.extractfile(item)) for item in tar.getmembers() if item.isreg()
+        item.name: (item.size, lambda item=item: tar.extractfile(item))
+        for item in tar.getmembers()
+        if item.isreg()
     }
 
 
@@ -348,7 +366,13 @@ def _read_all(path: Path) -> bytes:
 
 def _plain(name: Any, path: PurePath) -> str:
     """A file's name in its own folder; raises CaptureError for anything that leads elsewhere."""
-    if not isinstance(name, str) or not name or name in (".", "..") or PurePath(name).name != name or "\0" in name:
+    if (
+        not isinstance(name, str)
+        or not name
+        or name in (".", "..")
+        or PurePath(name).name != name
+        or "\0" in name
+    ):
         raise CaptureError(f"{path} names the file {str(name)[:80]!r}: a name without a folder is needed.")
     return name
 
@@ -435,7 +459,9 @@ def _rate(info: dict[str, Any], path: PurePath) -> float | None:
         return None
     rate = _number(value)
     if rate is None or not 0 < rate < 1e12:
-        raise CaptureError(f"{path}: core:sample_rate is {str(value)[:40]!r}, not a number of samples a second.")
+        raise CaptureError(
+            f"{path}: core:sample_rate is {str(value)[:40]!r}, not a number of samples a second."
+        )
     return rate
 
 

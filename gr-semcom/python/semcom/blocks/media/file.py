@@ -45,7 +45,9 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
         wish.guard.fail(note)
     told = stream.file.centre_frequency_hz
     if told is not None and wish.centre_frequency_hz and abs(told - wish.centre_frequency_hz) > 1:
-        wish.guard.fail(f"recorded at {told / 1e6:g} MHz, the link's is {wish.centre_frequency_hz / 1e6:g} MHz")
+        wish.guard.fail(
+            f"recorded at {told / 1e6:g} MHz, the link's is {wish.centre_frequency_hz / 1e6:g} MHz"
+        )
     reader = file_reader(stream, wish.guard)
     hier.connect(reader, hier)
     return End((reader,))
