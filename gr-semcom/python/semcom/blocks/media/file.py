@@ -10,10 +10,9 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.base import Guarded, reason_of
 from semcom.blocks.media import End, Wish
-from semcom.capture.errors import CaptureError
-from semcom.capture.sample_files import BAD, SampleStream, open_samples
-from semcom.errors import ConfigError, OutputError
+from semcom.errors import ConfigError, OutputError, SemcomError
 from semcom.files import writable_file
+from semcom.samples import BAD
 
 
 def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
@@ -37,6 +36,9 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
     Raises:
         ConfigError: no such file, one without a single sample, or one whose samples cannot be made the link's.
     """
+    from semcom.capture.errors import CaptureError  # a station without a file does without schemas
+    from semcom.capture.sample_files import SampleStream, open_samples
+
     try:
         stream = SampleStream(open_samples(wish.address, wish.sample_type, wish.channel), wish.sample_rate_hz)
     except CaptureError as error:
@@ -83,9 +85,9 @@ class file_writer(gr.sync_block):
 
 
 class file_reader(gr.sync_block):
-    """File to stream, from its first sample whenever the flowgraph starts."""
+    """File to stream (a ``capture.sample_files.SampleStream``), from its first sample whenever the flowgraph starts."""
 
-    def __init__(self, stream: SampleStream, guard: Guarded):
+    def __init__(self, stream, guard: Guarded):
         gr.sync_block.__init__(self, name="file_reader", in_sig=None, out_sig=[np.complex64])
         self._stream, self._guard, self._at = stream, guard, 0
 
@@ -102,7 +104,7 @@ class file_reader(gr.sync_block):
             return -1
         try:
             out[:count] = self._stream.at(self._at, count)
-        except CaptureError as error:  # it ends here, and what was read before comes out
+        except SemcomError as error:  # it ends here, and what was read before comes out
             self._guard.fail(reason_of(error), error)
             out[0], count, self._at = 0, 1, self._stream.count - 1
         bad = self._stream.file.counters.pop(BAD, 0)
