@@ -465,4 +465,4 @@ if __name__ == "__main__":
     else:
         scale, seed = (sys.argv[1:] + ["0.02", "0"][len(sys.argv) - 1 :])[:2]
         for row in run(float(scale), int(seed)):
-            print(json.dumps(row))
+            print(json.dumps(row), flush=True)

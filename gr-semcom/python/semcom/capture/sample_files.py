@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -182,6 +183,7 @@ class SampleStream:
         return np.einsum("nt,nt->n", windows, self._kernels[fractions])
 
 
+@lru_cache(4)
 def _kernels(step: Fraction) -> tuple[int, np.ndarray]:
     """Half the length of the kernel, and its taps for each fraction of an input sample, ``[phases + 1, 2 half + 1]``.
 
@@ -189,7 +191,7 @@ def _kernels(step: Fraction) -> tuple[int, np.ndarray]:
     """
     wide = max(1.0, float(step))
     half = math.ceil((HALF_TAPS + 1) * wide)
-    phases = step.denominator if step.denominator <= _PHASES else _PHASES
+    phases = min(step.denominator, math.ceil(_PHASES / wide))  # a longer kernel is a smoother one
     fractions = np.arange(phases + 1) / phases
     offsets = (np.arange(-half, half + 1) - fractions[:, None]) / wide
     return half, (interpolation_kernel(offsets) * (np.abs(offsets) <= HALF_TAPS + 1) / wide).astype(
