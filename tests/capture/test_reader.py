@@ -105,6 +105,10 @@ def test_json_of_another_kind(meta, text):
         {"core:sample_count": 2.5},
         {"semcom:latents_sha256": "../../etc/passwd"},
         {"semcom:batch": "1,2"},
+        {"semcom:batch": [0] * 100_000},
+        {"semcom:burst_count": 2**70},
+        {"semcom:sample_offset": 2**70},
+        {"semcom:height": 10**9},
     ],
 )
 def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change):
@@ -113,6 +117,14 @@ def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change)
     assert [b.note.sample_offset for b in recording.bursts] == [0, 2, 3, 4]
     (reason,) = recording.skipped
     assert next(iter(change)) in reason
+
+
+@pytest.mark.parametrize("key", ["semcom:burst_index", "semcom:burst_count"])
+def test_half_a_header_is_none(meta, key):
+    alter(meta, lambda told: told["annotations"][1].pop(key))
+    recording = open_recording(meta)
+    assert [b.note.sample_offset for b in recording.bursts] == [0, 2, 3, 4]
+    assert key in next(iter(recording.skipped))
 
 
 def test_many_bad_annotations_are_few_reasons(meta):

@@ -178,7 +178,8 @@ class Replay:
             if id(burst) in done:
                 continue
             note = burst.note
-            offsets = [note.batch_start + at for at in note.batch] if note.batch else [note.sample_offset]
+            batched = note.batch is not None and note.batch_start is not None
+            offsets = [note.batch_start + at for at in note.batch] if batched else [note.sample_offset]
             members = [by_offset.get(offset) for offset in offsets]
             if burst not in members:  # the annotation contradicts itself
                 members = [burst]
