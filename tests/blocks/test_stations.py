@@ -2,10 +2,14 @@
 """Transmitter and receiver apart: over a file, over a socket, with a profile that is not the other's."""
 
 import dataclasses
+import errno
 import json
+import os
+import resource
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +65,70 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     samples_sent = np.fromfile(tmp_path / "air.c64", np.complex64)
     loud = np.abs(samples_sent[np.abs(samples_sent) > 0])
     assert 0.45 < np.sqrt(np.mean(loud**2)) < 0.52, "the profile's amplitude is the rms of a burst"
+
+
+def test_names_that_are_not_utf8_cost_nothing(tmp_path, link, make_pictures):
+    sent = [
+        dataclasses.replace(picture, name=f"caf\udce9{number}.png", path=f"/photos/caf\udce9{number}.png")
+        for number, picture in enumerate(make_pictures(3))
+    ]
+    radio, log = f"file:{tmp_path / 'air.c64'}", tmp_path / "tx.jsonl"
+    there = transmit(StationConfig(link, radio, log=str(log)), sent, seconds=30)
+    back = receive(StationConfig(link, radio), seconds=30)
+    assert there.pictures == back.pictures == 3 and not there.faults
+    assert [line["image"] for line in lines_of(log)] == [f"caf\\xe9{number}.png" for number in range(3)]
+    assert [line["path"] for line in lines_of(log)] == [picture.path for picture in sent]
+
+
+def test_one_picture_that_cannot_be_sent_costs_one_picture(tmp_path, link, make_pictures):
+    sent = list(make_pictures(4))
+    object.__setattr__(sent[1], "name", "\ud800")  # as if it had not been cleaned where it entered
+    there = transmit(StationConfig(link, f"file:{tmp_path / 'air.c64'}"), sent, seconds=30)
+    assert there.pictures == 3
+    assert any("1 pictures could not be sent" in fault for fault in there.faults)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_logs_keeps_no_picture_from_the_air(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    there = transmit(StationConfig(link, radio, log="/dev/full"), list(make_pictures(12)), seconds=60)
+    back = receive(StationConfig(link, radio, log="/dev/full"), seconds=60)
+    assert there.pictures == back.pictures == 12
+    for summary in (there, back):
+        (fault,) = summary.faults
+        assert "/dev/full: 12 of 12 lines are missing" in fault and "No space left" in fault
+        assert sum(summary.counters["log"].values()) == 12
+
+
+def test_pictures_that_a_full_disk_does_not_take_are_counted_as_such(
+    tmp_path, link, make_pictures, monkeypatch
+):
+    radio, written = f"file:{tmp_path / 'air.c64'}", []
+    transmit(StationConfig(link, radio), list(make_pictures(12)), seconds=60)
+
+    def full(path, data):
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    back = receive(StationConfig(link, radio), out=str(tmp_path / "out"), seconds=60)
+    assert (back.pictures, back.written) == (12, 4)
+    assert back.faults == ["8 received pictures that cannot be written: No space left on device. Make room."]
+    reasons = [what for what in back.counters["image_sink"] if "cannot be written" in what]
+    assert len(reasons) == 1 and str(tmp_path) not in reasons[0]
+
+
+def test_a_full_disk_under_the_samples_ends_the_transmitter_in_words(tmp_path, link, make_pictures):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        config = StationConfig(link, f"file:{tmp_path / 'air.c64'}")
+        there = transmit(config, list(make_pictures(2)), repeat=True, seconds=60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert there.seconds < 30 and "cannot be written any further" in there.faults[0]
 
 
 def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp_path, link, make_pictures):

@@ -115,7 +115,7 @@ def make_keys(folder: str | Path) -> Path:
     """Writes certificates of a server and a client into a folder; secret ones can be read by their owner only.
 
     Raises:
-        ConfigError: certificates are there already, or libzmq knows no CURVE.
+        ConfigError: certificates are there already, others may write to the folder, or libzmq knows no CURVE.
         OutputError: the folder cannot be written.
     """
     _check_curve()
@@ -127,6 +127,7 @@ def make_keys(folder: str | Path) -> Path:
     former = os.umask(0o077)  # from the first byte on, nobody else reads a secret
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_writable(folder)
         for stem in (SERVER, CLIENT):
             zmq.auth.create_certificates(folder, stem)
     except OSError as error:
@@ -178,6 +179,7 @@ def _load_keys(folder: str, bind: bool) -> _Pair:
     place = Path(folder).expanduser()
     if not place.is_dir():
         raise ConfigError(f"there is no folder of keys '{place}': make it with `semcom keys {place}`.")
+    _refuse_writable(place)
     mine, other = (SERVER, CLIENT) if bind else (CLIENT, SERVER)
     public, secret = _certificate(place / f"{mine}{_SECRET}", private=True)
     if secret is None or public is None:
@@ -187,8 +189,15 @@ def _load_keys(folder: str, bind: bool) -> _Pair:
     return _Pair(public, secret, _certificate(place / f"{other}{_PUBLIC}")[0])
 
 
+def _refuse_writable(place: Path) -> None:
+    """Raises ConfigError where others may change a folder or file of keys: they could put their own in its place."""
+    if stat.S_IMODE(place.stat().st_mode) & 0o022:
+        raise ConfigError(f"others can write to the keys in {place}: say `chmod go-w {place}`.")
+
+
 def _certificate(file: Path, private: bool = False) -> tuple[bytes, bytes | None]:
     try:
+        _refuse_writable(file)
         if private and stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise ConfigError(f"others can read the secret key {file}: say `chmod 600 {file}`.")
         found = zmq.auth.load_certificate(file)

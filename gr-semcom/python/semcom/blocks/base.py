@@ -25,7 +25,7 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu, Pmt
-from semcom.errors import ConfigError, PduError, SemcomError
+from semcom.errors import ConfigError, PduError, SemcomError, printable
 
 MAX_BATCH_PIXELS = 2**21  # of one batch through a network
 _MAX_REASONS = 64  # distinct reasons kept; the rest are counted together
@@ -74,10 +74,14 @@ def is_count(value: Any, at_least: int = 1) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception in words that are worth counting."""
+    """An exception in words that are worth counting: without the names of files, of which each would be a reason."""
     if isinstance(error, SemcomError):
-        return str(error)
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+        return error.kind
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    return printable(
+        f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+    )
 
 
 class _UpstreamDone:
@@ -113,7 +117,10 @@ class Guarded:
                 self.counters[what] = number
 
     def fail(self, reason: str, error: BaseException | None = None) -> None:
-        """Counts and logs something that went wrong: the first times, then at most every few seconds."""
+        """Counts and logs something that went wrong: the first times, then at most every few seconds. The log names the
+        input of an error whose ``kind`` is counted."""
+        reason = printable(reason)
+        told = str(error) if isinstance(error, SemcomError) and error.kind == reason else reason
         self.count(reason)
         self.error = error or self.error
         with self._guard_lock:
@@ -122,7 +129,7 @@ class Guarded:
             if times < _LOG_FIRST or now - last > _LOG_EVERY_S:
                 if len(self._logged) < 2 * _MAX_REASONS or reason in self._logged:
                     self._logged[reason] = (times + 1, now)
-                    self._log.warn(f"{reason} ({self.counters.get(reason, 0)} so far)")
+                    self._log.warn(f"{told} ({self.counters.get(reason, 0)} so far)")
 
     def guarded_work(self, work, fallback: int) -> int:
         """Runs a stream block's ``work``; an exception is counted and ``fallback`` returned instead."""

@@ -12,7 +12,7 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
-from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, runs
+from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, reason_of, runs
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.link import papr_db
@@ -150,16 +150,18 @@ class burst_modulator(PduWorker, gr.sync_block):
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
         dropped = self._random.random(len(bursts)) < self.drop
         if self._on_sent:
-            self._on_sent(
-                {
-                    keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
-                    keys.LATENT_COUNT: len(pdu.data),
-                    keys.BURST_COUNT: len(bursts),
-                    keys.PAPR_DB: papr_db(bursts),
-                    keys.AIRTIME_SAMPLES: bursts.numel(),
-                    "bursts_dropped": int(dropped.sum()),
-                }
-            )
+            told = {
+                keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
+                keys.LATENT_COUNT: len(pdu.data),
+                keys.BURST_COUNT: len(bursts),
+                keys.PAPR_DB: papr_db(bursts),
+                keys.AIRTIME_SAMPLES: bursts.numel(),
+                "bursts_dropped": int(dropped.sum()),
+            }
+            try:
+                self._on_sent(told)
+            except Exception as error:  # whoever listens stands between no picture and the air
+                self.fail(reason_of(error), error)
         gap = np.zeros(self.gap_samples, np.complex64)
         for burst, silent in zip(bursts.numpy(), dropped.tolist(), strict=True):
             samples = np.concatenate([np.zeros_like(burst) if silent else burst, gap])

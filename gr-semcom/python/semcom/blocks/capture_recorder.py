@@ -41,7 +41,7 @@ class capture_recorder(PduBlock):
     Ports: ``bursts`` PDUs of samples (``burst_detector:out``); ``in`` PDUs of latents with snr_db
     (``pilot_snr_estimator:out``); ``failed`` dictionaries of bursts that could not be read
     (``burst_demodulator:failed``, optional). They are joined by sample_offset; a burst of which nothing more comes
-    within ``wait_s`` is written as it is, with an error in words.
+    within ``wait_s`` is written as it is, with an error in words; what is read later takes the error's place.
 
     Args:
         folder: for the recordings; made when missing; "" records nothing.
@@ -94,7 +94,7 @@ class capture_recorder(PduBlock):
         log = SentLog(sent_log) if str(sent_log) else None
         limits = (int(max_file_bytes), int(max_total_bytes), int(min_free_bytes))
         self.writer = CaptureWriter(folder, info, *limits, sent_log=log) if str(folder) else None
-        self._joiner = Joiner(self._write, float(wait_s))
+        self._joiner = Joiner(self._write, self._amend, float(wait_s))
         self._wait_s, self._done, self._last = float(wait_s), [], time.monotonic()
         self._ended = self._told = False
         for port, handler in self._handlers.items():
@@ -195,11 +195,16 @@ class capture_recorder(PduBlock):
         else:
             self.writer.write(samples, note, received_s)
 
+    def _amend(self, note: BurstNote) -> None:
+        if self.writer is not None:
+            self.writer.amend(note)
+
     def _report(self) -> None:
-        self.set_counts({reason: n for reason, n in self._joiner.counters.items() if n})
+        for counters in [self._joiner.counters] + ([self.writer.counters] if self.writer is not None else []):
+            # a count may go back to 0: of bursts that were read late
+            self.set_counts({reason: n for reason, n in counters.items() if n or reason in self.counters})
         if self.writer is None:
             return
-        self.set_counts({reason: n for reason, n in self.writer.counters.items() if n})
         if self.writer.stopped and not self._told:
             self._told = True
             self._log.error(f"recording stopped: {self.writer.stopped}")

@@ -15,6 +15,7 @@ from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import ImageError, SemcomError
 
 IDS = 65536  # picture numbers wrap here
+LEFT_OUT = "pictures left out"  # counter
 
 
 class image_source(PduBlock):
@@ -129,7 +130,14 @@ class image_source(PduBlock):
                     due += 1 / self.rate
                 if not self._wait_for_window():
                     return
-                self._send((self._first_id + number) % IDS, picture)
+                image_id = (self._first_id + number) % IDS
+                try:
+                    self._send(image_id, picture)
+                except Exception as error:  # one picture that cannot be sent costs one picture
+                    self._leave_out(error)
+                    with self._window:
+                        self._in_flight.pop(image_id, None)
+                    continue
                 number += 1
             if not self.repeat or number == sent:
                 if number == sent:
@@ -145,8 +153,12 @@ class image_source(PduBlock):
         try:
             return read()
         except Exception as error:
-            self.fail(reason_of(error), error)
+            self._leave_out(error)
             return None
+
+    def _leave_out(self, error: Exception) -> None:
+        self.fail(reason_of(error), error)
+        self.count(LEFT_OUT)
 
     def _wait_for_window(self) -> bool:
         with self._window:

@@ -7,6 +7,7 @@ from gnuradio import gr
 
 from semcom.blocks.base import Guarded, check, is_number
 from semcom.blocks.media import End, Wish, file, soapy, usrp, zmq
+from semcom.errors import ConfigError
 from semcom.radio.device import device_for
 from semcom.radio.medium import parse_medium
 
@@ -30,6 +31,8 @@ class RadioEnd(Guarded, gr.hier_block2):
         keys: str,
         insecure: bool,
         overwrite: bool = False,
+        sample_type: str = "",
+        channel: int = -1,
     ) -> None:
         _check_numbers(name, sample_rate_hz, centre_frequency_hz, gain_db)
         self.medium = parse_medium(radio, transmit)
@@ -46,7 +49,11 @@ class RadioEnd(Guarded, gr.hier_block2):
             keys,
             bool(insecure),
             bool(overwrite),
+            str(sample_type),
+            None if channel < 0 else int(channel),
         )
+        if self.medium.name != "file" and (sample_type or channel >= 0):
+            raise ConfigError(f"sample type and channel are of a file: radio '{radio}' needs none.")
         medium = _MEDIA[self.medium.name]
         self._end = (medium.connect_sink if transmit else medium.connect_source)(self, wish)
 

@@ -53,6 +53,10 @@ class radio_sink(RadioEnd):
         """Whether everything up to the tag ``semcom_end`` is out; with a USRP: answered for by the radio."""
         return self._end.sent_all()
 
+    def gave_up(self) -> str:
+        """Why it takes no more samples (a file on a full disk), in a sentence; "": it does."""
+        return self._end.gave_up()
+
     def wait_sent(self, timeout_s: float) -> bool:
         """Waits for ``sent_all``; False if it did not come."""
         end = time.monotonic() + timeout_s

@@ -25,10 +25,11 @@ import torch
 from semcom import blocks, keys
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
-from semcom.blocks.image_source import IDS
+from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
+from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.loopback import mapper_of
 from semcom.codec.digital import DigitalMode
-from semcom.files import append_json_line
+from semcom.line_log import LineLog
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
@@ -51,6 +52,7 @@ class StationConfig:
         feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
             on ZMQ. insecure: allows those addresses beyond this machine without keys.
         log: file for JSON lines, one a picture; "": none.
+        sample_type, channel: of a file that is received, as in ``radio_source``.
         device, threads: for torch.
     """
 
@@ -64,6 +66,8 @@ class StationConfig:
     keys: str = ""
     insecure: bool = False
     log: str = ""
+    sample_type: str = ""
+    channel: int = -1
     device: str = "cpu"
     threads: int = 1
 
@@ -72,6 +76,7 @@ class StationConfig:
         frequency, side = self.centre_frequency_hz, "tx_gain_db" if transmit else "rx_gain_db"
         measured = getattr(load_device(self.hardware).calibration, side) if self.hardware else None
         gains = self.gain_db, measured, getattr(link, side)
+        file = {} if transmit else {"sample_type": self.sample_type, "channel": self.channel}
         return {
             "radio": self.radio,
             "sample_rate_hz": link.sample_rate_hz,
@@ -79,6 +84,7 @@ class StationConfig:
             "gain_db": next(gain for gain in gains if gain is not None),
             "device": self.hardware,
             **self.socket_options,
+            **file,
         }
 
     @property
@@ -92,6 +98,8 @@ class Summary:
 
     link: the profile it loaded, to be compared with the other station's. advice: what to check where nothing came.
     recording_stopped: why a recorder gave up before the end; "": it did not, or there was none.
+    written: received pictures that are in files; None: none were to be. faults: what was asked for and not done, a
+    sentence each: the run has failed in part.
     """
 
     link: str = ""
@@ -102,6 +110,8 @@ class Summary:
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     advice: str = ""
     recording_stopped: str = ""
+    written: int | None = None
+    faults: list[str] = field(default_factory=list)
 
 
 class Station(Flowgraph):
@@ -113,10 +123,15 @@ class Station(Flowgraph):
         self.link = load_link(config.profile)
         profile = f"link profile {self.link.name!r} ({self.link.hash:#05x})"
         self.summary = Summary(profile if config.profile else "no link profile")
+        self.log = LineLog(config.log) if config.log else None
         self.chain = []
 
     def finished(self) -> bool:
         raise NotImplementedError
+
+    def faults(self) -> list[str]:
+        """What was asked for and not done, a sentence each."""
+        return [fault for fault in [self.log.fault() if self.log else ""] if fault]
 
     def drain(self) -> None:
         """Called before a run ends, whatever ended it."""
@@ -136,11 +151,15 @@ class Station(Flowgraph):
         finally:
             self.stop()
             self.wait()
+            if self.log:
+                self.log.close()
+        self.summary.faults = self.faults()
         return self._tell(began)
 
     def _tell(self, began: float) -> Summary:
         self.summary.seconds = time.monotonic() - began
-        self.summary.counters = {block.name(): dict(block.counters) for block in self.chain}
+        counted = [*self.chain, self.log] if self.log else self.chain
+        self.summary.counters = {block.name(): dict(block.counters) for block in counted}
         return self.summary
 
 
@@ -218,7 +237,7 @@ class TransmitStation(Station):
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
         if self.config.telemetry:
             self.telemetry.on_sent(meta)
-        if self.config.log:
+        if self.log:
             height, width = picture.pixels.shape[:2]
             entry = {
                 keys.IMAGE_ID: meta[keys.IMAGE_ID],
@@ -235,7 +254,7 @@ class TransmitStation(Station):
                 keys.BURST_COUNT: meta[keys.BURST_COUNT],
                 keys.PAPR_DB: meta[keys.PAPR_DB],
             }
-            append_json_line(self.config.log, entry)
+            self.log.add(entry)
 
     def drain(self) -> None:
         """Pictures that were begun still go out, where the air takes them."""
@@ -246,7 +265,17 @@ class TransmitStation(Station):
 
     def finished(self) -> bool:
         """The last picture has left the radio, and so has the silence after it: on a socket nothing else follows."""
-        return self.radio.sent_all() and self.modulator.quiet
+        return (self.radio.sent_all() and self.modulator.quiet) or bool(self.radio.gave_up())
+
+    def faults(self) -> list[str]:
+        left_out = self.source.counters[LEFT_OUT]
+        words = [
+            f"{left_out} pictures could not be sent: the counters of {self.source.name()} say why."
+            if left_out
+            else "",
+            self.radio.gave_up(),
+        ]
+        return [word for word in words if word] + super().faults()
 
 
 class ReceiveStation(Station):
@@ -279,6 +308,7 @@ class ReceiveStation(Station):
             link.model, profile=config.profile, device=config.device, threads=config.threads
         )
         self.sink = blocks.image_sink(folder=out, keep=1, callback=self._received)
+        self._out = out
         self.chain = [
             self.radio,
             self.detector,
@@ -319,11 +349,8 @@ class ReceiveStation(Station):
         self.summary.bursts += meta[keys.BURSTS_RECEIVED]
         if self._on_picture:
             self._on_picture(meta, pixels)
-        if self.config.log:
-            append_json_line(
-                self.config.log,
-                {**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)},
-            )
+        if self.log:
+            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)})
 
     def finished(self) -> bool:
         return self.sink.ended.is_set() or (
@@ -333,8 +360,15 @@ class ReceiveStation(Station):
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         summary = super().run_until(stop, seconds, on_tick)
         summary.advice = self._advice()
+        summary.written = self.sink.counters[WRITTEN] if self._out else None
         summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
+
+    def faults(self) -> list[str]:
+        lost = {what: times for what, times in self.sink.counters.items() if what.startswith(NOT_WRITTEN)}
+        words = [f"{sum(lost.values())} received {', '.join(lost)}. Make room."] if lost else []
+        stopped = self.recorder and self.recorder.writer.stopped
+        return words + ([f"recording stopped: {stopped}"] if stopped else []) + super().faults()
 
     def _advice(self) -> str:
         """What to check where no burst was read; "" where one was."""

@@ -8,6 +8,8 @@ import typer
 
 from semcom.cli import options
 
+_STEM_BYTES = 160  # of a file name's 255: room for user, SNR and what makes it whole
+
 
 def loopback(
     images: Annotated[
@@ -93,10 +95,10 @@ def loopback(
     results = send(
         pictures, configs, user_sender(radio, listeners) if listeners else sender(radio, scheme.value)
     )
+    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
+    give_json(json, as_rows(results), table)  # first: no result is lost over a picture that cannot be written
     if out is not None:
         _write_pictures(out, pictures, results)
-    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
-    give_json(json, as_rows(results), table)
 
 
 def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
@@ -174,10 +176,11 @@ def _write_pictures(folder: Path, pictures, results) -> None:
 
     stems: list[str] = []
     for picture in pictures:
-        stem, number = Path(picture.name).stem, 1
+        first = stem = Path(picture.name).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+        number = 1
         while stem in stems:
             number += 1
-            stem = f"{Path(picture.name).stem}-{number}"
+            stem = f"{first}-{number}"
         stems.append(stem)
     users = dict.fromkeys(getattr(result, "user", "") for result in results)
     for position, result in enumerate(results):

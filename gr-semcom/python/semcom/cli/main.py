@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ``semcom`` command."""
 
+import io
+import sys
+
 import typer
 from typer.core import TyperGroup
 
@@ -87,4 +90,6 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    pass
+    # a path that is not UTF-8 is shown with its bytes written out: no result is lost over it
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

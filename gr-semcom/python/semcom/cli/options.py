@@ -187,6 +187,17 @@ Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow ZMQ addresses beyond this machine without keys.")
 ]
 Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="One JSON line a picture, appended.")]
+SampleType = Annotated[
+    str,
+    typer.Option(
+        "--sample-type",
+        metavar="TYPE",
+        help="Of a raw file's samples: ci16, cu8, cf32_be, ... [default: by its ending, or cf32]",
+    ),
+]
+FileChannel = Annotated[
+    int, typer.Option("--channel", min=-1, help="Of a file of several channels; -1: the only one.")
+]
 NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
 Recording = Annotated[
     Path, typer.Argument(metavar="FILE|FOLDER", help="A SigMF recording or a folder of them.")

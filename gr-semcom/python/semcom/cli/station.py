@@ -13,6 +13,7 @@ from rich.table import Table
 
 from semcom.cli.console import err, mention
 from semcom.cli.output import give_json
+from semcom.errors import OutputError
 
 
 def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log):
@@ -23,7 +24,7 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry,
         from semcom.blocks.stations import StationConfig
 
     if log is not None:
-        writable_file(log)
+        writable_file(log, room_bytes=0)  # a full disk is told at the end: no picture stays behind over a log
     return StationConfig(
         profile=_text(link),
         radio=radio,
@@ -60,9 +61,14 @@ def status_line(verb: str) -> Iterator[Callable]:
 
 
 def give_summary(json: Path | None, summary, verb: str) -> None:
-    """A table of what every block counted, in words, or JSON; and what to check where nothing was received."""
+    """A table of what every block counted, in words, or JSON; and what to check where nothing was received.
+
+    Raises:
+        OutputError: something that was asked for was not done; after all of that is shown.
+    """
+    written = "" if summary.written is None else f", {summary.written} of them written,"
     table = Table(
-        title=f"{summary.pictures} pictures {verb} in {summary.seconds:.1f} s, {escape(summary.link)}",
+        title=f"{summary.pictures} pictures {verb}{written} in {summary.seconds:.1f} s, {escape(summary.link)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -72,10 +78,12 @@ def give_summary(json: Path | None, summary, verb: str) -> None:
     table.add_column("times", justify="right")
     for name, counters in summary.counters.items():
         for place, (what, times) in enumerate(sorted(counters.items())):
-            table.add_row("" if place else name, what, str(times))
+            table.add_row("" if place else name, escape(what), str(times))
     give_json(json, dataclasses.asdict(summary), table)
     if summary.advice:
         mention(summary.advice)
+    if summary.faults:
+        raise OutputError("\n".join(summary.faults))
 
 
 def _text(path: Path | None) -> str:

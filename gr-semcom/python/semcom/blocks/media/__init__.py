@@ -29,6 +29,7 @@ class Wish:
         address: as in ``Medium``. profile: of the radio; one without limits where none was named.
         guard: counts in words for all blocks of the medium.
         keys, insecure: as in ``sockets.open_socket``. overwrite: a file that exists may be replaced.
+        sample_type, channel: of a file that is read, as in ``capture.sample_files.open_samples``.
     """
 
     address: str
@@ -40,6 +41,8 @@ class Wish:
     keys: str = ""
     insecure: bool = False
     overwrite: bool = False
+    sample_type: str = ""
+    channel: int | None = None
 
     def controls(self, device, transmit: bool) -> Controls:
         """The device, set up as wished.
@@ -65,8 +68,10 @@ class End:
         blocks: the Python ones: GNU Radio does not keep them alive.
         controls: None where there is nothing to tune.
         sent_all: whether everything up to the tag ``semcom_end`` is out; always False at a source.
+        gave_up: why a sink takes no more samples, in a sentence; "": it does.
     """
 
     blocks: tuple
     controls: Controls | None = None
     sent_all: Callable[[], bool] = lambda: False
+    gave_up: Callable[[], str] = lambda: ""

@@ -16,7 +16,7 @@ from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import IDLE_MS, End, Wish
 from semcom.redial import Redial
-from semcom.samples import usable
+from semcom.samples import BAD, usable
 from semcom.sockets import open_socket
 
 _BYTES = np.dtype(np.complex64).itemsize
@@ -143,6 +143,6 @@ class zmq_pull(_Socket, gr.sync_block):
             return self._left
         samples, bad = usable(np.frombuffer(message, np.complex64))
         if bad:
-            self._guard.fail("samples that are no numbers or absurdly large, put to zero")
+            self._guard.fail(BAD)
         self._guard.count("samples received", len(samples))
         return samples
