@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semcom import settings
 from semcom.errors import ConfigError
+from semcom.parsing import is_file, shown
 from semcom_training.channels import Channel, channel
 from semcom_training.digital import random_orders
 from semcom_training.losses import check_loss
@@ -102,11 +103,11 @@ def load_recipe(path) -> Recipe:
             value.
     """
     file = Path(path)
-    if not file.exists() and file.suffix == "" and (RECIPES / f"{file.name}.yaml").exists():
+    if not is_file(file) and file.suffix == "" and is_file(RECIPES / f"{file.name}.yaml"):
         file = RECIPES / f"{file.name}.yaml"
-    if not file.is_file():
+    if not is_file(file):
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"there is no recipe '{path}': give a .yaml file or one of {shipped}.")
+        raise ConfigError(f"there is no recipe {shown(str(path))}: give a .yaml file or one of {shipped}.")
     return make_recipe(settings.read_yaml(file, "recipe"), f"recipe {file}")
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semcom.errors import OutputError
+from semcom.parsing import is_folder
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
@@ -103,10 +104,10 @@ def writable_folder(path: str | Path) -> Path:
         OutputError: if it is a file, or cannot be made or written.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, but a folder is needed for the output. Choose another name.")
     trial = path / f".semcom.{os.getpid()}.trial"
     try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file, but a folder is needed for the output. Choose another name.")
         path.mkdir(parents=True, exist_ok=True)
         trial.touch()
         trial.unlink()
@@ -124,7 +125,7 @@ def writable_file(path: str | Path) -> Path:
         OutputError: if the path is a folder or its folder cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
     writable_folder(path.parent)
     return path

@@ -59,6 +59,14 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
+def is_folder(path: str | Path) -> bool:
+    """``Path.is_dir``, likewise."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def parse_yaml(text: str) -> Any:
     """The plain values in a YAML document.
 
@@ -74,7 +82,7 @@ def parse_yaml(text: str) -> Any:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise ParseError(f"is not YAML: {_short(str(error))}") from error
+        raise ParseError(f"is not YAML: {shortened(str(error))}") from error
     _refuse_half_characters(value)
     return value
 
@@ -90,7 +98,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError as error:
         raise ParseError(f"is nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:
-        raise ParseError(f"is not JSON: {_short(str(error))}") from error
+        raise ParseError(f"is not JSON: {shortened(str(error))}") from error
     opening = (b"[", b"{") if isinstance(text, bytes | bytearray) else ("[", "{")
     if sum(map(text.count, opening)) > MAX_DEPTH:  # else it cannot be deep
         _refuse_depth(value)
@@ -105,7 +113,7 @@ def shown(value: Any) -> str:
         text = _SHORT.repr(value)
     except ValueError:  # Python writes no more than 4,300 digits
         text = "a number of thousands of digits"
-    return _short(text)
+    return shortened(text)
 
 
 _SHORT = reprlib.Repr()
@@ -127,7 +135,10 @@ class _Loader(yaml.SafeLoader):
                 raise self._refusal(self.peek_event(), f"more than {MAX_YAML_VALUES} values")
             if self._depth > MAX_DEPTH:
                 raise self._refusal(self.peek_event(), f"nested more than {MAX_DEPTH} levels deep")
+            is_alias = self.check_event(yaml.AliasEvent)
             node = super().compose_node(parent, index)
+            if is_alias and id(node) not in self._sizes:
+                raise self._refusal(node, "an alias of something that it is part of")
         finally:
             self._depth -= 1
         self._weigh(node)
@@ -151,8 +162,6 @@ class _Loader(yaml.SafeLoader):
         children = () if isinstance(node, yaml.ScalarNode) else node.value
         if isinstance(node, yaml.MappingNode):
             children = [part for pair in node.value for part in pair]
-        if any(id(child) not in self._sizes for child in children):  # not yet done: an alias within itself
-            raise self._refusal(node, "an alias of something that it is part of")
         size = 1 + sum(self._sizes[id(child)] for child in children)
         if size > MAX_YAML_VALUES:
             raise self._refusal(node, f"more than {MAX_YAML_VALUES} values, aliases counted")
@@ -207,7 +216,7 @@ def _held(value: dict | list):
     return value.values() if isinstance(value, dict) else value
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
     """Printable characters on one line, the middle left out where there are many."""
     line = "".join(c if c.isprintable() else " " for c in " ".join(text[: 20 * _SHOWN_CHARACTERS].split()))
     if len(line) <= 2 * _SHOWN_CHARACTERS:

@@ -10,6 +10,7 @@ from pathlib import Path
 from semcom import settings
 from semcom.codec.registry import DECODERS
 from semcom.errors import ConfigError
+from semcom.parsing import is_file, shown
 from semcom_training.channels import CHANNELS
 from semcom_training.multiuser.schemes import SCHEMES
 from semcom_training.recipe import NAME, NAME_WORDS, SEEDS, SNR_LIMITS_DB
@@ -148,9 +149,9 @@ def load_experiment(path) -> Experiment:
         ConfigError: no such file, not YAML, an unknown key, a missing or wrong value.
     """
     file = Path(path)
-    if not file.exists() and not file.suffix:
+    if not is_file(file) and not file.suffix:
         file = SHIPPED / f"{file.name}.yaml"
-    if not file.is_file():
+    if not is_file(file):
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
-        raise ConfigError(f"there is no experiment '{path}': give a .yaml file or one of {shipped}.")
+        raise ConfigError(f"there is no experiment {shown(str(path))}: give a .yaml file or one of {shipped}.")
     return settings.load(Experiment, file, "experiment")

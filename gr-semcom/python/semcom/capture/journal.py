@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from semcom.parsing import ParseError, parse_json
+
 SUFFIX = ".sigmf-journal"
 
 
@@ -53,8 +55,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     out = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
-            value = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
+            value = parse_json(line) if line.endswith(b"\n") else None
+        except ParseError:
             value = None
         if not isinstance(value, dict):
             break
