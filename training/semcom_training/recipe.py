@@ -117,6 +117,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     low, high = SNR_LIMITS_DB
     at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0}
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
+    at_most = {"batch": 2**14, "crop": 2**13, "held_out": 10**6}  # more was a slip, and would be allocated
     above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "loss_floor", "snr_skew"), 0)
     shares = dict.fromkeys(("decay_fraction", "uneven_fraction", "stale_fraction"), (0, 1))
     within = shares | {"snr_low_db": (low, high), "snr_high_db": (low, high), "seed": SEEDS}
@@ -133,6 +134,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
         "snr_db": (all(low <= snr <= high for snr in recipe.snr_db), f"SNRs of {low} to {high} dB"),
     }
     rules |= {key: (getattr(recipe, key) >= least, f"{least} or more") for key, least in at_least.items()}
+    rules |= {key: (False, f"{most} or less") for key, most in at_most.items() if getattr(recipe, key) > most}
     rules |= {key: (getattr(recipe, key) > limit, f"above {limit}") for key, limit in above.items()}
     rules |= {
         key: (least <= getattr(recipe, key) <= most, f"{least} to {most}")

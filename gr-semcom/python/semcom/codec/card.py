@@ -110,7 +110,10 @@ def read_card(path) -> ModelCard:
         raise ModelError(f"model card {parsing.shown(str(path))} {error}.") from error
     if path.parent != _SHIPPED:
         check_card(values, str(path))
-    return ModelCard(**values)
+    try:
+        return ModelCard(**values)
+    except TypeError as error:  # in the folder of those that ship, where no schema is asked
+        raise ModelError(f"model card {path} is none: {error}.") from error
 
 
 @cache
