@@ -246,6 +246,7 @@ class Subscriber:
                 out.append(unpack(frames))
             except PduError as error:
                 self.problems[str(error)] += 1
+            self._redial.heard()  # a station that is heard tells its state several times a second
         self._redial.watch()
         self._redial.tend()
         return out
