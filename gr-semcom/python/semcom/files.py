@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semcom.errors import OutputError
+from semcom.listening import reserve
 from semcom.parsing import is_folder
 
 
@@ -24,7 +25,7 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(data)
+            reserve.lend(lambda: part.write_bytes(data))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -50,7 +51,7 @@ def append_bytes(path: str | Path, data: bytes) -> None:
         OutputError: if they cannot be written; the file is as it was.
     """
     try:
-        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        place = reserve.lend(lambda: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
         try:
             size, left = os.fstat(place).st_size, memoryview(data)
             try:
@@ -75,7 +76,7 @@ def append_json_line(path: str | Path, value) -> None:
     """
     line = json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n"
     try:
-        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        place = reserve.lend(lambda: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
         try:
             os.write(place, line.encode())
         finally:

@@ -87,8 +87,11 @@ def parse_yaml(text: str) -> Any:
     return value
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, file_names: bool = False) -> Any:
     """The values in a JSON document, strictly: no NaN, no infinity, no number that a float cannot hold.
+
+    Args:
+        file_names: whether texts may hold bytes of file names that are not UTF-8, as Python does (U+DC80 to U+DCFF).
 
     Raises:
         ParseError: not JSON, or beyond the limits.
@@ -103,7 +106,7 @@ def parse_json(text: str | bytes) -> Any:
     if sum(map(text.count, opening)) > MAX_DEPTH:  # else it cannot be deep
         _refuse_depth(value)
     if (b"\\ud" if isinstance(text, bytes | bytearray) else "\\ud") in text.lower():
-        _refuse_half_characters(value)
+        _refuse_half_characters(value, "surrogateescape" if file_names else "strict")
     return value
 
 
@@ -198,14 +201,14 @@ def _refuse_depth(value: Any) -> None:
     raise ParseError(f"is nested more than {MAX_DEPTH} levels deep")
 
 
-def _refuse_half_characters(value: Any) -> None:
+def _refuse_half_characters(value: Any, errors: str = "strict") -> None:
     """Half a surrogate pair passes both parsers, and then no file, socket or screen takes it."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, str) and not item.isascii():
             try:
-                item.encode()
+                item.encode(errors=errors)
             except UnicodeEncodeError:
                 raise ParseError(f"holds half a character in {shown(item)}") from None
         elif isinstance(item, dict | list):

@@ -26,7 +26,8 @@ _PUBLIC, _SECRET = ".key", ".key_secret"
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*):(?P<port>\d{1,5}|\*)")
 _CURVE_BYTES = 1024  # more than CURVE's handshake, and what it adds to a message
 _PATIENCE_S = 0.5  # a socket that was closed just now lets go of its port a moment later
-_CONNECT_TIMEOUT_MS = 3000
+_CONNECT_TIMEOUT_MS, HANDSHAKE_MS = 3000, 3000  # of a peer that is there
+BACKLOG = 8  # connections that the kernel holds for us
 _KEEPALIVE = {
     zmq.TCP_KEEPALIVE: 1,
     zmq.TCP_KEEPALIVE_IDLE: 30,
@@ -80,6 +81,8 @@ def open_socket(
         for option, value in _KEEPALIVE.items():
             socket.setsockopt(option, value)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_TIMEOUT_MS)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.BACKLOG, BACKLOG)
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         if pair is not None:

@@ -18,6 +18,7 @@ import zmq
 
 from semcom.errors import PduError
 from semcom.parsing import ParseError, parse_json
+from semcom.listening import Door
 from semcom.redial import Redial
 from semcom.sockets import bound_address, open_socket
 
@@ -196,11 +197,15 @@ class Publisher:
             zmq.XPUB, address, bind=True, max_bytes=256, high_water=_HIGH_WATER, keys=keys, insecure=insecure
         )
         self.address = bound_address(self._socket)
+        self.problems: Counter[str] = Counter()
+        self._door = Door(self._socket, lambda what: self.problems.update((what,)))
         self._listening: set[bytes] = set()
 
     @property
     def is_heard(self) -> bool:
-        """Whether anyone has subscribed: if not, nothing need be prepared."""
+        """Whether anyone has subscribed: if not, nothing need be prepared. To be asked now and then: it also sees to it that
+        not too many come (``problems``)."""
+        self._door.watch()
         while True:
             try:
                 told = self._socket.recv(zmq.NOBLOCK)

@@ -54,7 +54,7 @@ class feedback_sender(SocketThread, gr.basic_block):
         limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
         access = {"bind": bind, "keys": keys, "insecure": insecure}
         self.init_socket(
-            "feedback_sender", partial(sockets.open_socket, zmq.PUB, address, **access, **limits)
+            "feedback_sender", partial(sockets.open_socket, zmq.PUB, address, **access, **limits), binds=bind
         )
         self._interval_s = 1 / float(rate_hz)
         self._numbering = Numbering()

@@ -153,6 +153,7 @@ class telemetry(Watcher):
 
     def tick(self) -> None:
         self._is_heard = self._publisher.is_heard
+        self.set_counts(self._publisher.problems)
         if not self._is_heard:
             return
         for message in self.digest.messages():

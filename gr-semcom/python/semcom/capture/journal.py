@@ -55,7 +55,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     out = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
-            value = parse_json(line) if line.endswith(b"\n") else None
+            value = parse_json(line, file_names=True) if line.endswith(b"\n") else None
         except ParseError:
             value = None
         if not isinstance(value, dict):

@@ -3,6 +3,7 @@
 
 import datetime
 import hashlib
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from semcom.capture.journal import SUFFIX as JOURNAL
 from semcom.capture.journal import is_being_written, read_journal
 from semcom.capture.namespace import SAMPLE_BYTES, BurstNote, note_of
 from semcom.capture.writer import DATA, META, remove, write_meta
-from semcom.parsing import ParseError, parse_json
 
 
 @dataclass(frozen=True)
@@ -235,10 +235,10 @@ def _read_meta(meta: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise CaptureError(f"{meta} cannot be read as text: {error}.") from error
     try:
-        out = parse_json(text)
-    except ParseError as error:
+        out = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise CaptureError(
-            f"{meta} {error}, or was cut short after {len(text)} characters. Copy it again."
+            f"{meta} is not JSON, or was cut short after {len(text)} characters ({error}). Copy it again."
         ) from error
     parts = {"global": dict, "captures": list, "annotations": list}
     if not isinstance(out, dict) or not all(isinstance(out.get(key), kind) for key, kind in parts.items()):

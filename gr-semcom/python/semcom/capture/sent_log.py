@@ -80,7 +80,7 @@ class SentLog:
 
 def _entry_of(line: bytes) -> SentPicture | None:
     try:
-        value = parse_json(line)
+        value = parse_json(line, file_names=True)
         return SentPicture(
             image_id=_number_of(value["image_id"]),
             name=str(value["image"]),
