@@ -30,6 +30,7 @@ from semcom.modem import (
     DemodulatedBurst,
     DetectedBurst,
     ImageAssembler,
+    PictureLimits,
     Modem,
     estimate_snr,
 )
@@ -241,7 +242,13 @@ class _Pictures:
     def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
         count_of = model.codec.latent_count if model else None
         self._assembler = ImageAssembler(
-            modem.profile, code, count_of, max_open=_MAX_OPEN, modes=MODES, digital_hashes={code}
+            modem.profile,
+            code,
+            count_of,
+            max_open=_MAX_OPEN,
+            modes=MODES,
+            digital_hashes={code},
+            limits=PictureLimits(),
         )
         self._open: dict[tuple, list] = {}
 
