@@ -54,7 +54,7 @@ def inspect(
     if png is not None:
         inspection.draw(recordings, png)
         if str(json) != "-":
-            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True)
+            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _repair(path: Path) -> None:

@@ -63,7 +63,7 @@ def train(
         from semcom_training.budget import budget
 
         for what, words in budget(chosen, data, device.value, threads).items():
-            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True)
+            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True, markup=False)
         return
     writable_folder(out_folder)
     folder = run(
@@ -76,7 +76,7 @@ def train(
         devices=devices,
         tensorboard=tensorboard,
     )
-    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True)
+    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _channel(text: str) -> str | dict:
