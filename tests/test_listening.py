@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strangers who connect and say nothing: so many and no more, put out after a while, and files are written all the same."""
+"""Strangers who connect and say nothing: so many and no more, put out after a while; files are written all the same."""
 
 import errno
 import resource

@@ -68,7 +68,11 @@ def test_every_reader_of_yaml_refuses_it_with_the_files_name(load, text, tmp_pat
     assert len(str(told.value)) < 1000
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(), st.lists, max_leaves=8))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(), st.lists, max_leaves=8
+    )
+)
 def test_ordinary_yaml_is_what_pyyaml_reads(value):
     text = yaml.safe_dump(value)
     assert parse_yaml(text) == yaml.safe_load(text)
@@ -156,7 +160,12 @@ def test_files_that_are_no_texts(tmp_path):
     (tmp_path / "big").write_bytes(b"#" * 2000)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "marked").write_bytes(b"\xef\xbb\xbfname: a")
-    for name, words in (("big", "larger than"), ("binary", "as text"), ("none", "is no file"), (".", "is no file")):
+    for name, words in (
+        ("big", "larger than"),
+        ("binary", "as text"),
+        ("none", "is no file"),
+        (".", "is no file"),
+    ):
         with pytest.raises(ParseError, match=words):
             read_text(tmp_path / name, 1000)
     assert read_text(tmp_path / "marked", 1000) == "name: a"

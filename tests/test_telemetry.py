@@ -88,7 +88,10 @@ def header(**changes) -> bytes:
         ({"arrays": [["latents", "object", [6]], ["pixels", "uint8", [18]]]}, "not allowed"),
         ({"arrays": [["latents", {}, [6]], ["pixels", "uint8", [18]]]}, "not allowed"),
         ({"arrays": [["latents", "complex64", [7]], ["pixels", "uint8", [18]]]}, "fit its shape"),
-        ({"arrays": [["latents", "complex64", [2**61, 8]], ["pixels", "uint8", [18]]]}, "a shape that is not"),
+        (
+            {"arrays": [["latents", "complex64", [2**61, 8]], ["pixels", "uint8", [18]]]},
+            "a shape that is not",
+        ),
         ({"arrays": [["latents", "complex64", [-6, -1]], ["pixels", "uint8", [18]]]}, "counts"),
         ({"arrays": [["latents", "complex64", [1, 1, 1, 6]], ["pixels", "uint8", [18]]]}, "shape"),
     ],

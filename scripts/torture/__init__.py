@@ -129,8 +129,32 @@ def mutated(text: bytes, dice: random.Random, most: int = 8) -> bytes:
 
 _STUMBLING = (
     *(b"\0", b"\xff", b"\xed\xa0\x80", b"\r\n", b"\t", b"NaN", b"Infinity", b"-1", b"1e999", b"9" * 400),
-    *(b"[" * 200, b"{" * 200, b"2001-99-99", b"null", b"true", b'""', b"[]", b"{}", b"4294967296", b"-0", b"0x7f"),
-    *(b"&a [*a]", b"!!float x", b"!!python/object:os.system", b"<<: *a", b"? ", b": ", b"- ", b"#", b"'", b'"', b"%"),
+    *(
+        b"[" * 200,
+        b"{" * 200,
+        b"2001-99-99",
+        b"null",
+        b"true",
+        b'""',
+        b"[]",
+        b"{}",
+        b"4294967296",
+        b"-0",
+        b"0x7f",
+    ),
+    *(
+        b"&a [*a]",
+        b"!!float x",
+        b"!!python/object:os.system",
+        b"<<: *a",
+        b"? ",
+        b": ",
+        b"- ",
+        b"#",
+        b"'",
+        b'"',
+        b"%",
+    ),
 )
 
 

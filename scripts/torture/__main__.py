@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # `torture` and what the other scripts share
 
 from tables import FIGURES, write_table  # noqa: E402
+
 from torture import KEYS, row  # noqa: E402
 
 _AREA_LIMIT_S = 4 * 3600
@@ -28,7 +29,9 @@ def main(
     areas: list[str] = typer.Argument(None, help="Areas; none: all."),
     scale: float = typer.Option(1.0, min=0.001, max=1.0, help="1: full size, 0.02: a smoke test."),
     seed: int = typer.Option(0, help="Of everything that is drawn."),
-    out: Path = typer.Option(None, help="Folder of torture.md; unless given, only a full run of all writes it."),
+    out: Path = typer.Option(
+        None, help="Folder of torture.md; unless given, only a full run of all writes it."
+    ),
     rows_to: Path = typer.Option(None, hidden=True),
 ) -> None:
     """What radios, air, disks and strangers do to a receiver: inputs tried, crashes, hangs, worst memory, losses.
@@ -88,8 +91,8 @@ def _write(rows: list[dict], scale: float, seed: int, areas: list[str], seconds:
         command,
         ["area", "case", "inputs", "crashes", "hangs", "worst memory, MiB", "result", "target", "held"],
         [[_cell(key, each[key]) for key in KEYS] for each in rows],
-        f"Inputs {totals['inputs']:,}, crashes {totals['crashes']}, hangs {totals['hangs']}, most memory {worst:.0f} MiB "
-        f"above what was held before; {ok} of {len(rows)} rows hold; {seconds / 60:.0f} minutes. `make torture` is the "
+        f"Inputs {totals['inputs']:,}, crashes {totals['crashes']}, hangs {totals['hangs']}, most memory {worst:.0f} "
+        f"MiB above what was held before; {ok} of {len(rows)} rows hold; {seconds / 60:.0f} minutes. `make torture` is the "
         "same command. A crash is an error that is not of the project's own family (`semcom.errors`); a hang is a call "
         "beyond its time, stated in the module of the area in `scripts/torture`.",
         folder,

@@ -99,7 +99,9 @@ def _mutants(seeds: list[bytes], many: int, dice: random.Random) -> Iterator[byt
 def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
     """Any fields, the CRC right; those that pass go on to an assembler with bursts of the length that they claim."""
     profile = ModemProfile()
-    assembler = ImageAssembler(profile, latent_count_of=lambda h, w: max(1, h * w // 4), limits=PictureLimits())
+    assembler = ImageAssembler(
+        profile, latent_count_of=lambda h, w: max(1, h * w // 4), limits=PictureLimits()
+    )
 
     def take(fields: dict[str, int]) -> None:
         header = BurstHeader(**fields)
@@ -110,14 +112,22 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
 
     def drawn() -> Iterator[dict[str, int]]:
         for _ in range(many):
-            fields = {name: dice.randrange(-1 if dice.random() < 0.01 else 0, 2**bits) for name, bits in _FIELDS}
+            fields = {
+                name: dice.randrange(-1 if dice.random() < 0.01 else 0, 2**bits) for name, bits in _FIELDS
+            }
             if dice.random() < 0.8:  # one that is taken: as a stranger who knows the format would
                 fields |= {"version": header_code.VERSION, "mode": 0}
-                fields |= {side: dice.choice((1, 32, 512, 2047, 2048, 4096, 8191)) for side in ("height", "width")}
+                fields |= {
+                    side: dice.choice((1, 32, 512, 2047, 2048, 4096, 8191)) for side in ("height", "width")
+                }
                 k = max(1, fields["height"] * fields["width"] // 4)
                 if k < 2**22:
                     bursts = profile.plan(k).burst_count
-                    fields |= {"latent_count": k, "burst_count": bursts, "burst_index": dice.randrange(bursts)}
+                    fields |= {
+                        "latent_count": k,
+                        "burst_count": bursts,
+                        "burst_index": dice.randrange(bursts),
+                    }
             yield fields
 
     return _trial(take, drawn())
@@ -144,7 +154,13 @@ def _telemetry(many: int, dice: random.Random, folder: Path) -> Trial:
         telemetry.pack(telemetry.Message("state", "rx", 1, 2, {"snr_db": 3.0}, {"b": {"r": 1}}, {})),
         telemetry.pack(
             telemetry.Message(
-                "picture", "tx", 1, 3, {"image_id": 4, "height": 2, "width": 3}, {}, {"pixels": np.zeros((2, 3, 3), np.uint8)}
+                "picture",
+                "tx",
+                1,
+                3,
+                {"image_id": 4, "height": 2, "width": 3},
+                {},
+                {"pixels": np.zeros((2, 3, 3), np.uint8)},
             )
         ),
     ]
@@ -165,7 +181,9 @@ def _telemetry(many: int, dice: random.Random, folder: Path) -> Trial:
 def _lines(many: int, dice: random.Random, folder: Path) -> Trial:
     line = {"image_id": 3, "image": "a.png", "path": "b/a.png", "sha256": "0" * 64, "model": "photo-1-12"}
     entry = json.dumps(line | {"sent_utc": "2026-01-01T00:00:00Z"}).encode() + b"\n"
-    note = b'{"capture":{"core:sample_start":0},"annotation":{"core:sample_start":0,"core:sample_count":10}}\n'
+    note = (
+        b'{"capture":{"core:sample_start":0},"annotation":{"core:sample_start":0,"core:sample_count":10}}\n'
+    )
     path, at_once = folder / "lines", 50
 
     def read(text: bytes) -> None:
@@ -202,24 +220,61 @@ def _pdus(many: int, dice: random.Random, folder: Path) -> Trial:
         from semcom.blocks import pdu as bridge
     except ImportError:  # no GNU Radio here
         return Trial()
-    made = [blocks.deepjscc_decoder("cifar-1-12"), blocks.deepjscc_encoder("cifar-1-12"), blocks.pilot_snr_estimator()]
+    made = [
+        blocks.deepjscc_decoder("cifar-1-12"),
+        blocks.deepjscc_encoder("cifar-1-12"),
+        blocks.pilot_snr_estimator(),
+    ]
     names = [value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)]
-    values = (0, 1, -1, 2**31, 2**63 - 1, 32, 1024, 0.5, 1e300, float("nan"), float("inf"), "", "x" * 300, True, None)
+    values = (
+        0,
+        1,
+        -1,
+        2**31,
+        2**63 - 1,
+        32,
+        1024,
+        0.5,
+        1e300,
+        float("nan"),
+        float("inf"),
+        "",
+        "x" * 300,
+        True,
+        None,
+    )
 
     def vector():
         kind = dice.choice((np.complex64, np.float32, np.uint8, np.int32))
-        return (np.random.default_rng(dice.randrange(99)).standard_normal(dice.choice((0, 1, 3072, 1024))) * 99).astype(kind)
+        return (
+            np.random.default_rng(dice.randrange(99)).standard_normal(dice.choice((0, 1, 3072, 1024))) * 99
+        ).astype(kind)
 
     def message():
         if dice.random() < 0.05:
-            return dice.choice((pmt.PMT_NIL, pmt.PMT_T, pmt.intern("x"), pmt.cons(pmt.PMT_NIL, pmt.PMT_NIL), pmt.make_tuple()))
+            return dice.choice(
+                (
+                    pmt.PMT_NIL,
+                    pmt.PMT_T,
+                    pmt.intern("x"),
+                    pmt.cons(pmt.PMT_NIL, pmt.PMT_NIL),
+                    pmt.make_tuple(),
+                )
+            )
         meta = pmt.make_dict()
         for _ in range(dice.randrange(12)):
             value = dice.choice(values)
             held = bridge.to_vector(vector()) if dice.random() < 0.2 else pmt.to_pmt(value)
             meta = pmt.dict_add(meta, pmt.intern(dice.choice(names)), held)
         if dice.random() < 0.5:
-            for name in (keys.IMAGE_ID, keys.BURST_INDEX, keys.BURST_COUNT, keys.HEIGHT, keys.WIDTH, keys.LATENT_COUNT):
+            for name in (
+                keys.IMAGE_ID,
+                keys.BURST_INDEX,
+                keys.BURST_COUNT,
+                keys.HEIGHT,
+                keys.WIDTH,
+                keys.LATENT_COUNT,
+            ):
                 meta = pmt.dict_add(meta, pmt.intern(name), pmt.from_long(dice.choice((0, 1, 32, 1024))))
         return pmt.cons(meta, bridge.to_vector(vector()))
 
@@ -253,7 +308,10 @@ def _pictures(many: int, dice: random.Random, folder: Path) -> Trial:
 def _yaml(many: int, dice: random.Random, folder: Path) -> Trial:
     places = ("hardware/*/*.yaml", "training/semcom_training/*/*.yaml")
     seeds = [file.read_bytes()[:1500] for place in places for file in sorted(ROOT.glob(place))]
-    seeds += [b"a: &a {x: 1}\nb: {<<: *a}\nc: [*a, *a]\n", b"modem: {fft_size: 256}\nlimits: {least_share: 0.1}\n"]
+    seeds += [
+        b"a: &a {x: 1}\nb: {<<: *a}\nc: [*a, *a]\n",
+        b"modem: {fft_size: 256}\nlimits: {least_share: 0.1}\n",
+    ]
 
     def take(text: bytes) -> None:
         (folder / "given.yaml").write_bytes(text)
@@ -265,7 +323,9 @@ def _yaml(many: int, dice: random.Random, folder: Path) -> Trial:
 def _settings(values) -> None:
     """Values as all that is read from YAML; each refuses in words or makes one."""
     readers: tuple[Callable, ...] = (make_script, make_recipe)
-    readers += tuple(partial(settings.make, cls, source="file") for cls in (LinkProfile, RadioProfile, Experiment))
+    readers += tuple(
+        partial(settings.make, cls, source="file") for cls in (LinkProfile, RadioProfile, Experiment)
+    )
     for read in readers:
         try:
             made = read(values)
@@ -277,18 +337,52 @@ def _settings(values) -> None:
 def _values(many: int, dice: random.Random, folder: Path) -> Trial:
     """Ordinary values with a few that are not, by Hypothesis."""
     trial, drawn = Trial(LIMIT_S), []
-    plain = st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=20) | st.dates()
-    odd = st.recursive(plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(plain, inner, max_size=4))
+    plain = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(10**40), 10**40)
+        | st.floats()
+        | st.text(max_size=20)
+        | st.dates()
+    )
+    odd = st.recursive(
+        plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(plain, inner, max_size=4)
+    )
     names = sorted(
-        {f.name for cls in (LinkProfile, RadioProfile, Experiment, ModemProfile, PictureLimits) for f in dataclasses.fields(cls)}
-        | {"links", "timeline", "transmitters", "receivers", "pace", "seed", "from", "to", "set", "at_s", "taps", "loss"}
+        {
+            f.name
+            for cls in (LinkProfile, RadioProfile, Experiment, ModemProfile, PictureLimits)
+            for f in dataclasses.fields(cls)
+        }
+        | {
+            "links",
+            "timeline",
+            "transmitters",
+            "receivers",
+            "pace",
+            "seed",
+            "from",
+            "to",
+            "set",
+            "at_s",
+            "taps",
+            "loss",
+        }
         | {"architecture", "arguments", "steps", "orders", "channel", "optimiser", "crop", "held_out"}
     )
-    whole = [yaml.safe_load(f.read_text()) for place in ("hardware/*/*.yaml", "training/*/*/*.yaml") for f in ROOT.glob(place)]
+    whole = [
+        yaml.safe_load(f.read_text())
+        for place in ("hardware/*/*.yaml", "training/*/*/*.yaml")
+        for f in ROOT.glob(place)
+    ]
 
     @seeded(dice.randrange(2**32))
     @hypothesis_settings(
-        max_examples=many, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=many,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     @given(st.sampled_from(whole), st.dictionaries(st.sampled_from(names), odd, max_size=3))
     def draw(base, changes):
@@ -318,7 +412,12 @@ def _cards(many: int, dice: random.Random, folder: Path) -> Trial:
 
 
 def _sigmf(many: int, dice: random.Random, folder: Path) -> Trial:
-    info = {"core:datatype": "cf32_le", "core:sample_rate": 1e6, "core:version": "1.0.0", "core:num_channels": 1}
+    info = {
+        "core:datatype": "cf32_le",
+        "core:sample_rate": 1e6,
+        "core:version": "1.0.0",
+        "core:num_channels": 1,
+    }
     info |= {"core:extensions": [{"name": "semcom", "version": "1.0.0", "optional": True}]}
     note = {"core:sample_start": 0, "core:sample_count": 10, "semcom:sample_offset": 0, "semcom:cfo": 0.0}
     capture = {"core:sample_start": 0, "core:datetime": "2026-01-01T00:00:00Z", "core:frequency": 1e9}
@@ -356,11 +455,28 @@ def _bombs() -> dict:
     laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n"
     laughs += "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij"))
     size = parsing.MAX_YAML_BYTES - 16
-    texts = [laughs, "[" * size, "{" * size, "a: " + "9" * size, "a: 1" + ":1" * (size // 2), "&a [*a]", "- " * (size // 2)]
-    texts += ["[" + "1," * (size // 2) + "]", "a: 2001-99-99", "a: !!float abc", "a: 0x" + "f" * size, "? " * (size // 2)]
+    texts = [
+        laughs,
+        "[" * size,
+        "{" * size,
+        "a: " + "9" * size,
+        "a: 1" + ":1" * (size // 2),
+        "&a [*a]",
+        "- " * (size // 2),
+    ]
+    texts += [
+        "[" + "1," * (size // 2) + "]",
+        "a: 2001-99-99",
+        "a: !!float abc",
+        "a: 0x" + "f" * size,
+        "? " * (size // 2),
+    ]
     texts += ["".join(f"k{i}: 1\n" for i in range(size // 12)), "a: !<" + "x" * size + "> 1"]
     trial = _trial(parsing.parse_yaml, iter(texts))
-    trial.feed(parsing.parse_json, iter(("[" * 10**6, '{"a":' * 10**5, "9" * 10**6, "[1e999]", "Infinity", r'"\ud800"')))
+    trial.feed(
+        parsing.parse_json,
+        iter(("[" * 10**6, '{"a":' * 10**5, "9" * 10**6, "[1e999]", "Infinity", r'"\ud800"')),
+    )
     found = trial.row(AREA, "texts that blow up", MOST_MIB)
     refused = trial.refused == trial.inputs
     return found | {"ok": found["ok"] and refused, "target": f"all refused, {found['target']}"}
@@ -420,9 +536,8 @@ def _not_reading(scale: float) -> dict:
     for pause_s in pauses_s:
         end = time.monotonic() + pause_s
         while time.monotonic() < end:
-            publisher.is_heard
+            sent += publisher.is_heard
             publisher.send(with_picture)
-            sent += 1
             watchers[0].receive()
             time.sleep(0.01)
         got, end = False, time.monotonic() + 2
@@ -463,18 +578,27 @@ def _raw(scale: float, dice: random.Random) -> dict:
     for one in (ear, friend):
         one.close()
     result = f"friend heard {heard} times, at the end: {'yes' if last else 'no'}"
-    return row(AREA, "bytes that are not ZMQ's", inputs=many, result=result, target="friend heard to the end", ok=last)
+    return row(
+        AREA,
+        "bytes that are not ZMQ's",
+        inputs=many,
+        result=result,
+        target="friend heard to the end",
+        ok=last,
+    )
 
 
 def _huge() -> dict:
-    """One forged burst of the largest picture that a header can claim, and of each size below, to the receiver's codec."""
+    """One forged burst of pictures of several sizes, to the receiver's codec."""
     model, profile, trial = zoo.load("photo-1-12"), ModemProfile(), Trial(LIMIT_S)
 
     def take(side: int) -> None:
         k = model.codec.latent_count(side, side)
         plan = profile.plan(k)
         header = BurstHeader(side % 65536, 0, plan.burst_count, side, side, k, model.model_hash)
-        assembler = ImageAssembler(profile, model.model_hash, model.codec.latent_count, limits=PictureLimits())
+        assembler = ImageAssembler(
+            profile, model.model_hash, model.codec.latent_count, limits=PictureLimits()
+        )
         one = (_ONES[kind][: plan.latents_per_burst] for kind in (torch.complex64, torch.float32))
         for image in [*assembler.add(header, *one, 10.0), *assembler.flush()]:
             model.decode_image(image.latents, 10.0, image.size, image.noise_var)

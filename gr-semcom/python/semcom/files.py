@@ -108,7 +108,9 @@ def writable_folder(path: str | Path) -> Path:
     trial = path / f".semcom.{os.getpid()}.trial"
     try:
         if path.exists() and not path.is_dir():
-            raise OutputError(f"{path} is a file, but a folder is needed for the output. Choose another name.")
+            raise OutputError(
+                f"{path} is a file, but a folder is needed for the output. Choose another name."
+            )
         path.mkdir(parents=True, exist_ok=True)
         trial.touch()
         trial.unlink()

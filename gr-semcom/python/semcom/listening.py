@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A socket that binds takes so many connections and no more; files keep a few descriptors whatever sockets take.
 
-libzmq takes every connection that comes, silent ones too, until the process has no descriptor left: then no picture can be
-written, and its thread turns round the one it cannot take. It knows no limit, and letting go of the port would put out those
-who are in. So the kernel is told to drop what comes to the port while too many are in: a peer of ours calls again by itself
-a second later. Who says nothing that is ZMQ's is put out by libzmq after ``sockets.HANDSHAKE_MS``.
+libzmq takes every connection that comes, silent ones too, until the process has no descriptor left: then no picture can
+be written, and its thread turns round the one it cannot take. It knows no limit, and letting go of the port would put
+out those who are in. So the kernel is told to drop what comes to the port while too many are in: a peer of ours calls again
+by itself a second later. Who says nothing that is ZMQ's is put out by libzmq after ``sockets.HANDSHAKE_MS``.
 """
 
 import ctypes
@@ -24,7 +24,10 @@ from semcom.redial import monitored
 MAX_PEERS = 32
 SHUT = "times that no more connections were taken: too many at once"
 _RESERVED = 32  # descriptors, more than wait at the doors (``sockets.BACKLOG``), who get theirs first
-_ATTACH_FILTER, _DETACH_FILTER = 26, 27  # Linux, asm-generic/socket.h; the socket module has no names for them
+_ATTACH_FILTER, _DETACH_FILTER = (
+    26,
+    27,
+)  # Linux, asm-generic/socket.h; the socket module has no names for them
 _DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # a packet filter (BPF) of one instruction: return 0 bytes
 
 T = TypeVar("T")
@@ -38,8 +41,8 @@ class Door:
             call within one round of ``watch``. Only TCP on Linux has a limit.
 
     Attributes:
-        address: where the socket can be reached. peers: descriptors of the connections that are open. monitor: the socket
-            to be polled.
+        address: where the socket can be reached. peers: descriptors of the connections that are open. monitor: the
+            socket to be polled.
     """
 
     def __init__(self, socket: zmq.Socket, tell: Callable[[str], object], most: int = MAX_PEERS):
@@ -99,7 +102,9 @@ def _listening(address: str) -> int | None:
         except OSError:  # no socket, or gone
             continue
         try:
-            if end.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN) and end.getsockname()[1:2] == (int(port),):
+            if end.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN) and end.getsockname()[1:2] == (
+                int(port),
+            ):
                 return end.fileno()
         except (OSError, TypeError):
             continue

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """YAML and JSON that somebody else wrote, read within limits: of bytes, of depth, of values, of digits.
 
-Both parsers are made for friends. PyYAML takes a date of the 99th month, ``!!float abc`` or 5,000 brackets for a reason to
-raise whatever comes to its mind, and a few aliases of aliases for more values than fit into a memory; ``json`` takes
+Both parsers are made for friends. PyYAML takes a date of the 99th month, ``!!float abc`` or 5,000 brackets for a reason
+to raise whatever comes to its mind, and a few aliases of aliases for more values than fit into a memory; ``json`` takes
 ``Infinity``, ``1e999``, 900 levels and numbers that no float holds. Settings, recipes, air scripts, cards, recordings,
 journals, logs and telemetry are all read through here.
 """

@@ -63,7 +63,9 @@ class Redial:
         now = time.monotonic()
         cut_off = self._hung_up_s is not None and now - self._hung_up_s >= _GIVEN_UP_S
         silent = self._silent_s is not None and now >= self._silent_s
-        if not (cut_off or silent) or self.socket.poll(0):  # what waits is proof of life for one that read late
+        if not (cut_off or silent) or self.socket.poll(
+            0
+        ):  # what waits is proof of life for one that read late
             return
         self._hung_up_s = self._silent_s = None
         self._tell(CUT_OFF if cut_off else SILENT)

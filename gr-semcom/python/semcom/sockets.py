@@ -49,9 +49,9 @@ def open_socket(
     """A socket, bound or connected, that never holds up the end of the program and hears nothing over ``max_bytes``.
 
     A SUB socket is subscribed to everything. libzmq's own heartbeats are off: a listener that does not read for a while
-    stops its connection's reading too, sees no answer, and hangs up on a speaker that is well (libzmq 4.3.4). Peers of ours
-    say something now and then instead, and ``semcom.redial`` counts on it. A socket belongs to one thread at a time;
-    whoever opened it closes it.
+    stops its connection's reading too, sees no answer, and hangs up on a speaker that is well (libzmq 4.3.4). Peers of
+    ours say something now and then instead, and ``semcom.redial`` counts on it. A socket belongs to one thread at a
+    time; whoever opened it closes it.
 
     Args:
         kind: zmq.PUSH, zmq.SUB, ... address: tcp://HOST:PORT, ipc://PATH or inproc://NAME; to bind, HOST

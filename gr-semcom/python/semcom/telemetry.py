@@ -17,8 +17,8 @@ import numpy as np
 import zmq
 
 from semcom.errors import PduError
-from semcom.parsing import ParseError, parse_json
 from semcom.listening import Door
+from semcom.parsing import ParseError, parse_json
 from semcom.redial import Redial
 from semcom.sockets import bound_address, open_socket
 
@@ -162,7 +162,9 @@ def _arrays(described, frames: list[bytes]) -> dict[str, np.ndarray]:
         if not isinstance(shape, list) or len(shape) > 3 or not _is_text(name):
             raise PduError("telemetry with an array of a shape that is not allowed")
         sides = [_count(side) for side in shape]
-        if math.prod(max(side, 1) for side in sides) > MAX_BYTES:  # an empty one may still be too wide for numpy
+        if (
+            math.prod(max(side, 1) for side in sides) > MAX_BYTES
+        ):  # an empty one may still be too wide for numpy
             raise PduError("telemetry with an array of a shape that is not allowed")
         if math.prod(sides) * _DTYPES[dtype].itemsize != len(frame):
             raise PduError("telemetry with an array whose bytes do not fit its shape")
@@ -203,8 +205,8 @@ class Publisher:
 
     @property
     def is_heard(self) -> bool:
-        """Whether anyone has subscribed: if not, nothing need be prepared. To be asked now and then: it also sees to it that
-        not too many come (``problems``)."""
+        """Whether anyone has subscribed: if not, nothing need be prepared. To be asked now and then: it also sees to it
+        that not too many come (``problems``)."""
         self._door.watch()
         while True:
             try:

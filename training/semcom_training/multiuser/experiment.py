@@ -155,5 +155,7 @@ def load_experiment(path) -> Experiment:
         file = SHIPPED / f"{file.name}.yaml"
     if not is_file(file):
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
-        raise ConfigError(f"there is no experiment {shown(str(path))}: give a .yaml file or one of {shipped}.")
+        raise ConfigError(
+            f"there is no experiment {shown(str(path))}: give a .yaml file or one of {shipped}."
+        )
     return settings.load(Experiment, file, "experiment")

@@ -16,7 +16,8 @@ DEFAULT_TX, DEFAULT_RX = "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560"
 MAX_DELAY_SAMPLES = 10**6
 MAX_TAP_DELAY_SAMPLES = 255
 MAX_SRO_PPM = 200.0
-_MAX_STATIONS, _MAX_STEPS, _MAX_NAME = 32, 10_000, 64  # each station has a socket, each pair of them a channel
+_MAX_STATIONS = 32  # each has a socket, each pair of them a channel
+_MAX_STEPS, _MAX_NAME = 10_000, 64
 _DECAY_DB = 20.0  # of the last tap of an exponential profile, as in semcom.channel.fading
 
 
@@ -325,7 +326,9 @@ def _stations(cls, written: dict[str, Any], source: str) -> dict[str, Any]:
     made = {}
     for name, values in written.items():
         if not name or not name.isprintable() or ">" in name or len(name) > _MAX_NAME:
-            raise ConfigError(f"{source} {shown(name)}: a name is text without '>', {_MAX_NAME} characters at most.")
+            raise ConfigError(
+                f"{source} {shown(name)}: a name is text without '>', {_MAX_NAME} characters at most."
+            )
         values = {"address": values} if isinstance(values, str) else values
         if isinstance(values, dict) and "address" not in values and len(written) > 1:
             raise ConfigError(f"{source} '{name}': 'address' is missing.")

@@ -56,7 +56,9 @@ class feedback_receiver(SocketThread, gr.basic_block):
         limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
         access = {"bind": bind, "keys": keys, "insecure": insecure}
         self.init_socket(
-            "feedback_receiver", partial(sockets.open_socket, zmq.SUB, address, **access, **limits), binds=bind
+            "feedback_receiver",
+            partial(sockets.open_socket, zmq.SUB, address, **access, **limits),
+            binds=bind,
         )
         self._tracker = SnrTracker(float(max_age_s), float(wander_db))
         self._address = None if bind else address

@@ -30,8 +30,8 @@ from semcom.modem import (
     DemodulatedBurst,
     DetectedBurst,
     ImageAssembler,
-    PictureLimits,
     Modem,
+    PictureLimits,
     estimate_snr,
 )
 from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES

@@ -94,7 +94,9 @@ def check_card(values, source: str) -> None:
     error = next(iter(sorted(_validator().iter_errors(values), key=lambda e: list(map(str, e.path)))), None)
     if error is not None:
         place = ".".join(map(str, error.path)) or "the card"
-        raise ModelError(f"model card {source} does not fit its schema at '{place}': {parsing.shortened(error.message)}.")
+        raise ModelError(
+            f"model card {source} does not fit its schema at '{place}': {parsing.shortened(error.message)}."
+        )
 
 
 def read_card(path) -> ModelCard:

@@ -52,10 +52,17 @@ def _make(classes: dict, what: str, name: str, arguments: dict):
     _check_sizes(f"{what} {shown(name)}", arguments)
     if name not in classes:
         near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
-        raise ModelError(f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}.")
+        raise ModelError(
+            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}."
+        )
     try:
         return classes[name](**arguments)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:  # what torch says of sizes that are none
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ZeroDivisionError,
+    ) as error:  # what torch says of sizes that are none
         raise ModelError(
             f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
         ) from error

@@ -23,8 +23,8 @@ NO_BUDGET = "pictures given up: more to decode than what came is worth"
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """What a receiver decodes, whatever headers claim: anybody can send a header, and one burst can claim a picture that
-    takes half a minute and gigabytes.
+    """What a receiver decodes, whatever headers claim: anybody can send a header, and one burst can claim a picture
+    that takes half a minute and gigabytes.
 
     Attributes:
         largest_picture_pixels: height times width; larger ones are not begun.
@@ -86,7 +86,7 @@ class ImageAssembler:
     """Collects bursts by picture, in whatever order they come, of one transmitter or several.
 
     A picture is handed out when its last burst is in, or when ``max_open`` others and one more have been begun since a
-    burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are dropped and counted.
+    burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are counted, not used.
     So ``max_open`` + 1 transmitters may send at once, their bursts in any order.
 
     Args:
@@ -185,7 +185,10 @@ class ImageAssembler:
             if entry.begun_since > self._max_open:
                 done += self._close(image_id)
         room = self._profile.plan(header.latent_count)
-        held = sum(len(entry.latents) for entry in self._open.values()) + room.burst_count * room.latents_per_burst
+        held = (
+            sum(len(entry.latents) for entry in self._open.values())
+            + room.burst_count * room.latents_per_burst
+        )
         while self._open and (len(self._open) >= _MOST_OPEN or held > _MOST_OPEN_SYMBOLS):
             oldest = next(iter(self._open))
             held -= len(self._open[oldest].latents)

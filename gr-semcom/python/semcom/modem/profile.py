@@ -79,8 +79,8 @@ class ModemProfile:
             )
         if 5 * self.active_carriers < self.fft_size:
             raise ConfigError(
-                "modem profile: active_carriers must be a fifth of fft_size or more (or the prefix of one symbol looks like "
-                "a preamble)"
+                "modem profile: active_carriers must be a fifth of fft_size or more (or the prefix of one symbol looks "
+                "like a preamble)"
             )
         if self.sts_samples < _LEAST_TRAINING_SAMPLES:
             raise ConfigError(
@@ -90,8 +90,8 @@ class ModemProfile:
         chips = 2 * self.header_symbols * self.data_per_symbol
         if chips < 2 * HEADER_BITS:
             raise ConfigError(
-                f"modem profile: {self.header_symbols} header symbols carry {chips} bits of code, too few for the header's "
-                f"{HEADER_BITS} bits at a rate of 1/2: raise header_symbols or active_carriers"
+                f"modem profile: {self.header_symbols} header symbols carry {chips} bits of code, too few for the "
+                f"header's {HEADER_BITS} bits at a rate of 1/2: raise header_symbols or active_carriers"
             )
         if self.max_burst_samples > MAX_BURST_SAMPLES:
             raise ConfigError(

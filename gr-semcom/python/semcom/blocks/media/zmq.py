@@ -83,7 +83,9 @@ class zmq_push(_Socket, gr.sync_block):
         gr.sync_block.__init__(self, name="zmq_push", in_sig=[np.complex64], out_sig=None)
         self.init_socket(zmq.PUSH, wish, bind=True)
         self._ended_s: float | None = None
-        self._lock = threading.Lock()  # of the socket: the scheduler's thread, and the doorkeeper's between its calls
+        self._lock = (
+            threading.Lock()
+        )  # of the socket: the scheduler's thread, and the doorkeeper's between its calls
         self._stopping, self._keeper = threading.Event(), None
         self._door = Door(self._socket, self._guard.count)
 
