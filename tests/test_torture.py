@@ -68,8 +68,12 @@ def _main(tmp_path, text, *arguments):
 
 
 def test_the_table_and_the_exit_status(tmp_path):
-    good = row("area", "case", inputs=1234, worst_memory_mib=3.2, result="99 % read", target=">= 99 %", ok=True)
-    done = _main(tmp_path, f"def run(scale, seed):\n    return [{good!r} | {{'inputs': int(scale * 1000)}}]\n")
+    good = row(
+        "area", "case", inputs=1234, worst_memory_mib=3.2, result="99 % read", target=">= 99 %", ok=True
+    )
+    done = _main(
+        tmp_path, f"def run(scale, seed):\n    return [{good!r} | {{'inputs': int(scale * 1000)}}]\n"
+    )
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "torture.md").read_text()
     assert "| area | case | 1,000 | 0 | 0 | 3 | 99 % read | >= 99 % | yes |" in table
@@ -86,4 +90,3 @@ def test_the_table_and_the_exit_status(tmp_path):
 def test_an_area_that_ends_is_a_row(tmp_path, text, words):
     done = _main(tmp_path, text)
     assert done.returncode == 1 and words in (tmp_path / "torture.md").read_text()
-
