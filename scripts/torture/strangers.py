@@ -57,17 +57,17 @@ LIMIT_S, MOST_MIB = 5.0, 256.0
 ROOT = Path(__file__).resolve().parents[2]
 #: inputs at full size
 COUNTS = {
-    "burst headers": 330_000,
-    "feedback messages": 150_000,
-    "telemetry": 100_000,
-    "lines of journals and sent logs": 150_000,
+    "burst headers": 100_000,
+    "feedback messages": 300_000,
+    "telemetry": 200_000,
+    "lines of journals and sent logs": 200_000,
     "sample messages": 50_000,
-    "PDUs": 60_000,
-    "pictures": 50_000,
-    "YAML files": 40_000,
-    "values of settings (Hypothesis)": 40_000,
+    "PDUs": 30_000,
+    "pictures": 60_000,
+    "YAML files": 30_000,
+    "values of settings (Hypothesis)": 15_000,
     "model cards": 20_000,
-    "SigMF metadata": 20_000,
+    "SigMF metadata": 25_000,
 }
 
 
