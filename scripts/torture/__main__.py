@@ -93,8 +93,8 @@ def _write(rows: list[dict], scale: float, seed: int, areas: list[str], seconds:
         [[_cell(key, each[key]) for key in KEYS] for each in rows],
         f"Inputs {totals['inputs']:,}, crashes {totals['crashes']}, hangs {totals['hangs']}, most memory {worst:.0f} "
         f"MiB above what was held before; {ok} of {len(rows)} rows hold; {seconds / 60:.0f} minutes. `make torture` is "
-        "the same command. A crash is an error that is not of the project's own family (`semcom.errors`); a hang is a call "
-        "beyond its time, stated in the module of the area in `scripts/torture`.",
+        "the same command. A crash is an error that is not of the project's own family (`semcom.errors`); a hang is a "
+        "call beyond its time, stated in the module of the area in `scripts/torture`.",
         folder,
     )
 

@@ -3,8 +3,8 @@
 
 libzmq takes every connection that comes, silent ones too, until the process has no descriptor left: then no picture can
 be written, and its thread turns round the one it cannot take. It knows no limit, and letting go of the port would put
-out those who are in. So the kernel is told to drop what comes to the port while too many are in: a peer of ours calls again
-by itself a second later. Who says nothing that is ZMQ's is put out by libzmq after ``sockets.HANDSHAKE_MS``.
+out those who are in. So the kernel is told to drop what comes to the port while too many are in: a peer of ours calls
+again by itself a second later. Who says nothing that is ZMQ's is put out by libzmq after ``sockets.HANDSHAKE_MS``.
 """
 
 import ctypes
