@@ -126,7 +126,7 @@ def test_encoder_follows_fresh_feedback_and_falls_back(bench, model, make_pictur
         for absurd in (1e6, float("nan"), -300.0):
             b.post(bridge.to_dict({keys.SNR_DB: absurd}), keys.PORT_SNR)
         b.count("absurd SNR report refused", 3)
-        b.post(bridge.to_dict({}), keys.PORT_SNR)
+        b.post(bridge.to_dict({keys.CFO: 1.0}), keys.PORT_SNR)
         b.count("without 'snr_db'")
         block.set_snr_db(3.0)
         b.post(picture_pdu(picture))

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semcom.errors import OutputError
+from semcom.listening import reserve
+from semcom.parsing import is_folder
 
 _TRIAL_BYTES = 4096
 
@@ -25,7 +27,7 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(data)
+            reserve.lend(lambda: part.write_bytes(data))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -56,7 +58,7 @@ def append_bytes(path: str | Path, data: bytes) -> None:
         OutputError: if they cannot be written; the file is as it was.
     """
     try:
-        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        place = reserve.lend(lambda: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
         try:
             size, left = os.fstat(place).st_size, memoryview(data)
             try:
@@ -102,13 +104,15 @@ def writable_folder(path: str | Path, room_bytes: int = _TRIAL_BYTES) -> Path:
         OutputError: if it is a file, or cannot be made or written.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, but a folder is needed for the output. Choose another name.")
     trial = path / f".semcom.{os.getpid()}.trial"
     try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(
+                f"{path} is a file, but a folder is needed for the output. Choose another name."
+            )
         path.mkdir(parents=True, exist_ok=True)
         try:
-            trial.write_bytes(bytes(room_bytes))  # an empty file fits on a full disk
+            reserve.lend(lambda: trial.write_bytes(bytes(room_bytes)))  # an empty file fits on a full disk
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
@@ -126,7 +130,7 @@ def writable_file(path: str | Path, room_bytes: int = _TRIAL_BYTES) -> Path:
         OutputError: if the path is a folder or its folder cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
     writable_folder(path.parent, room_bytes)
     return path

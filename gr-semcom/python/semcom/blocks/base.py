@@ -73,6 +73,11 @@ def is_count(value: Any, at_least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= at_least
 
 
+def is_heartbeat(message: Pmt) -> bool:
+    """Whether this is a ``feedback_sender``'s sign of life, as GNU Radio's own ZMQ blocks hand it on."""
+    return pmt.is_null(message)
+
+
 def reason_of(error: BaseException) -> str:
     """An exception in words that are worth counting: without the names of files, of which each would be a reason."""
     if isinstance(error, SemcomError):

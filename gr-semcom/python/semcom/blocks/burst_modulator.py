@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Latents to a stream of bursts."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.link import papr_db
 from semcom.modem import Modem
-from semcom.modem.header import MODE_LATENTS, MODES
+from semcom.modem.header import MAX_SIDE, MODE_LATENTS, MODES
 from semcom.radio import load_link
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
@@ -88,6 +89,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         self.drop, self._random = float(drop), np.random.default_rng(seed)
         link = load_link(profile)
         self._link_hash = link.hash if profile else 0
+        self._limits = link.limits
         self._modem = Modem(link.modem, device=check_device("burst_modulator", device))
         self._on_sent = on_sent
         self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
@@ -128,6 +130,12 @@ class burst_modulator(PduWorker, gr.sync_block):
             raise PduError(f"PDU of payload mode {pdu.integer(keys.MODE)}, which burst headers do not know")
         if pdu.integer(keys.LATENT_COUNT, len(latents)) != len(latents):
             raise PduError("PDU of latents whose vector is not latent_count long")
+        sides = (pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH))
+        if max(sides) <= MAX_SIDE and math.prod(sides) > self._limits.largest_picture_pixels:
+            raise PduError(
+                f"picture of more than {self._limits.largest_picture_pixels:,} pixels: scale it, or raise "
+                "largest_picture_pixels under limits in the link profile of both stations"
+            )
         return [(pdu, torch.from_numpy(latents))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:

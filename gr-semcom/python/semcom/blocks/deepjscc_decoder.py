@@ -45,8 +45,9 @@ class deepjscc_decoder(PduBlock):
     Args:
         model: name in the zoo; bursts of another, of codebooks that it does not have and of coded bits are counted and
             dropped. Whether latents came analog or quantised, and how, is in the bursts' headers.
-        profile: path of the link profile, for the modem's sizes; "": none.
-        max_open: pictures under way at once; when one more begins, the oldest is decoded as far as it came.
+        profile: path of the link profile, for the modem's sizes and the limits of pictures; "": none.
+        max_open: pictures that may begin between two bursts of another; when one more begins, that one is decoded as far
+            as it came. One more transmitter than this may send at once.
         device: "cpu", "cuda", ...; on a GPU all pictures that are waiting go as one batch.
         threads, batch, max_queue: as in every block.
     """
@@ -70,7 +71,8 @@ class deepjscc_decoder(PduBlock):
         self.model = zoo.load(model, device=check_device("deepjscc_decoder", device))
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
-        self._profile = load_link(profile).modem
+        link = load_link(profile)
+        self._profile, self._limits = link.modem, link.limits
         self._assembler = self._make_assembler(int(max_open))
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
@@ -81,6 +83,7 @@ class deepjscc_decoder(PduBlock):
             max_open=max_open,
             modes=self.modes,
             digital_hashes=self.model.digital_hashes,
+            limits=self._limits,
         )
 
     def warm_up(self) -> None:

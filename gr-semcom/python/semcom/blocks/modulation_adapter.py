@@ -12,7 +12,7 @@ from semcom import keys
 from semcom.adaptation.modulation import FALLBACKS, Choice, OrderChooser
 from semcom.adaptation.tolerance import tolerance_of
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count, is_number, meta_of, reason_of
+from semcom.blocks.base import Guarded, check, is_count, is_heartbeat, is_number, meta_of, reason_of
 from semcom.blocks.pdu import Pmt
 from semcom.codec import zoo
 from semcom.errors import SemcomError
@@ -102,6 +102,8 @@ class modulation_adapter(Guarded, gr.basic_block):
 
     def on_snr(self, message: Pmt) -> None:
         """A report from the receiver."""
+        if is_heartbeat(message):
+            return
         try:
             report = meta_of(message)
             with self._lock:

@@ -13,7 +13,7 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count, is_number, meta_of, reason_of
+from semcom.blocks.base import Guarded, check, is_count, is_heartbeat, is_number, meta_of, reason_of
 from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.dashboard.digest import Burst, Digest
@@ -153,6 +153,7 @@ class telemetry(Watcher):
 
     def tick(self) -> None:
         self._is_heard = self._publisher.is_heard
+        self.set_counts(self._publisher.problems)
         if not self._is_heard:
             return
         for message in self.digest.messages():
@@ -225,5 +226,7 @@ def hand_snr(message: Pmt, digest: Digest) -> None:
     Raises:
         PduError: none, or one without snr_db.
     """
+    if is_heartbeat(message):
+        return
     told = Pdu(meta_of(message), None)
     digest.add_snr(told.number(keys.SNR_DB), told.number(keys.SNR_STDERR_DB, 0.0))

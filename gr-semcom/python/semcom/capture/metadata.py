@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from semcom.capture.errors import CaptureError
+from semcom.parsing import ParseError, parse_json
 
 _WHOLE = {
     f"core:{key}"
@@ -28,10 +29,12 @@ def parse(data: bytes, path: PurePath, parts: dict[str, type]) -> dict[str, Any]
         CaptureError: not JSON, or without those parts; ``path`` names it.
     """
     try:
-        out = json.loads(data)  # finds out a byte-order mark and UTF-16 by itself
-    except (ValueError, RecursionError) as error:
+        text = data.decode(json.detect_encoding(data))  # a byte-order mark, UTF-16
+        out = parse_json(text, file_names=True, not_numbers=True)
+    except (ParseError, UnicodeDecodeError) as error:
+        why = error if isinstance(error, ParseError) else f"is no text: {error.reason} at byte {error.start}"
         raise CaptureError(
-            f"{path} is not JSON, or was cut short after {len(data)} bytes ({error}). Copy it again."
+            f"{path} {why}. Was it cut short, after {len(data)} bytes? Copy it again."
         ) from error
     for key, kind in parts.items() if isinstance(out, dict) else ():
         if kind is list and isinstance(out.get(key), dict):  # of one element: MATLAB writes no list around it

@@ -34,6 +34,7 @@ from semcom.modem import (
     DetectedBurst,
     ImageAssembler,
     Modem,
+    PictureLimits,
     estimate_snr,
 )
 from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES
@@ -279,7 +280,13 @@ class _Pictures:
     def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
         count_of = model.codec.latent_count if model else None
         self._assembler = ImageAssembler(
-            modem.profile, code, count_of, max_open=_MAX_OPEN, modes=MODES, digital_hashes={code}
+            modem.profile,
+            code,
+            count_of,
+            max_open=_MAX_OPEN,
+            modes=MODES,
+            digital_hashes={code},
+            limits=PictureLimits(),
         )
         self._open: dict[tuple, list] = {}
 

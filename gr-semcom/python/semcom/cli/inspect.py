@@ -62,7 +62,7 @@ def inspect(
     if png is not None:
         inspection.draw(recordings, png)
         if str(json) != "-":
-            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True)
+            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _found(recording, link: Path | None) -> list:

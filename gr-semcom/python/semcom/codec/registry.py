@@ -11,6 +11,9 @@ from semcom.codec.content import ContentAdaptive
 from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
 from semcom.codec.linres import LinRes
 from semcom.errors import ModelError
+from semcom.parsing import shortened, shown
+
+_LARGEST_ARGUMENT, _MOST_LISTED = 2**14, 64  # the widest network here has 256 filters
 
 ARCHITECTURES: dict[str, type[BaseCodec]] = {
     cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)
@@ -62,10 +65,31 @@ def _adapted(decoder: str, arguments: dict, modem: dict | None = None) -> Adapte
 
 
 def _make(classes: dict, what: str, name: str, arguments: dict):
+    _check_sizes(f"{what} {shown(name)}", arguments)
     if name not in classes:
-        near = difflib.get_close_matches(str(name), classes, n=1, cutoff=0.0)[0]
-        raise ModelError(f"unknown {what} '{name}': did you mean '{near}'? There are {', '.join(classes)}.")
+        near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
+        raise ModelError(
+            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}."
+        )
     try:
         return classes[name](**arguments)
-    except TypeError as error:
-        raise ModelError(f"{what} '{name}' does not take these arguments {arguments}: {error}.") from error
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ZeroDivisionError,
+    ) as error:  # what torch says of sizes that are none
+        raise ModelError(
+            f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
+        ) from error
+
+
+def _check_sizes(source: str, value) -> None:
+    """Refuses sizes that no network here has, before anything of that size is made."""
+    if isinstance(value, dict | list | tuple):
+        if len(value) > _MOST_LISTED:
+            raise ModelError(f"{source}: {len(value)} values in one argument are more than {_MOST_LISTED}.")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_sizes(source, item)
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST_ARGUMENT:
+        raise ModelError(f"{source}: an argument of {shown(value)} is beyond {_LARGEST_ARGUMENT}.")

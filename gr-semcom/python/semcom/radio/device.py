@@ -14,6 +14,7 @@ import semcom
 from semcom import settings
 from semcom.errors import ConfigError, OutputError
 from semcom.files import write_text
+from semcom.parsing import shown
 
 DRIVERS = ("usrp", "soapy")
 NOBODY = "nobody"
@@ -232,7 +233,7 @@ def load_device(name_or_path: str | Path) -> RadioProfile:
         return settings.load(RadioProfile, text, "radio profile")
     near = difflib.get_close_matches(text, profile_names(), n=1)
     raise ConfigError(
-        f"there is no radio profile '{text}'"
+        f"there is no radio profile {shown(text)}"
         + (f": did you mean '{near[0]}'?" if near else ".")
         + f" There are {', '.join(profile_names()) or 'none'}; or give the path of a YAML file."
     )
