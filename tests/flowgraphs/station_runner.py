@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a program that grcc made, as its own main() would, until a block has counted enough or a file appears.
+"""Runs a program that grcc made by its own main(), snippets and all, until a block has counted enough or a file appears.
 
     python station_runner.py PROGRAM.py '{"until": ["sink", "pictures", 2], ...}' [ARGUMENTS OF THE PROGRAM]
 
@@ -10,6 +10,8 @@ Prints one line of JSON: what every block counted, and the size of the window.
 
 import importlib.util
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,12 +29,6 @@ def load(path: Path):
     return module
 
 
-def options_of(module, arguments: list[str]) -> dict:
-    """The program's command line; a flowgraph without parameters has none."""
-    parser = getattr(module, "argument_parser", None)
-    return vars(parser().parse_args(arguments)) if parser else {}
-
-
 def blocks_of(graph) -> dict:
     """The blocks that count, by the name that they have in Companion."""
     return {name: block for name, block in vars(graph).items() if isinstance(block, Guarded)}
@@ -45,36 +41,43 @@ def is_done(graph, wish: dict) -> bool:
     return getattr(graph, name).counters[counter] >= number
 
 
+def watched(base: type, wish: dict) -> type:
+    """The program's top block with what a test wants of it; whatever else the program does stays as it is."""
+    from PyQt5 import QtCore
+
+    class Watched(base):
+        def __init__(self, **options):
+            super().__init__(**options)
+            if "folder" in wish:
+                self.sink = image_sink(folder=wish["folder"])
+                self.msg_connect((self.decoder, "out"), (self.sink, "in"))
+
+        def start(self):
+            super().start()
+            for name, value in wish.get("set", {}).items():
+                getattr(self, f"set_{name}")(value)
+            self.began = time.monotonic()
+            self.timer_of_test = QtCore.QTimer()
+            self.timer_of_test.timeout.connect(self.look)
+            self.timer_of_test.start(100)
+
+        def look(self):
+            if not is_done(self, wish) and time.monotonic() - self.began < LIMIT_S:
+                return
+            self.timer_of_test.stop()
+            window = self.grab()
+            figures = {"window": [window.width(), window.height()]}
+            figures["counters"] = {name: dict(block.counters) for name, block in blocks_of(self).items()}
+            print("FIGURES", json.dumps(figures), flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)  # as a user would end it
+
+    return Watched
+
+
 def main(program: Path, wish: dict, arguments: list[str]) -> None:
     module = load(program)
-    from PyQt5 import Qt, QtCore
-
-    app = Qt.QApplication(sys.argv[:1])
-    graph = getattr(module, program.stem)(**options_of(module, arguments))
-    if "folder" in wish:
-        graph.sink = image_sink(folder=wish["folder"])
-        graph.msg_connect((graph.decoder, "out"), (graph.sink, "in"))
-    graph.start()
-    graph.show()
-    for name, value in wish.get("set", {}).items():
-        getattr(graph, f"set_{name}")(value)
-    began = time.monotonic()
-
-    def look() -> None:
-        if not is_done(graph, wish) and time.monotonic() - began < LIMIT_S:
-            return
-        window = graph.grab()
-        graph.stop()
-        graph.wait()
-        counters = {name: dict(block.counters) for name, block in blocks_of(graph).items()}
-        figures = {"counters": counters, "window": [window.width(), window.height()]}
-        print("FIGURES", json.dumps(figures), flush=True)
-        app.quit()
-
-    timer = QtCore.QTimer()
-    timer.timeout.connect(look)
-    timer.start(100)
-    app.exec_()
+    sys.argv = [str(program), *arguments]
+    module.main(top_block_cls=watched(getattr(module, program.stem), wish))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 """Transmitter and receiver flowgraphs, compiled and run as programs of their own: a picture across."""
 
 import socket
+import subprocess
 
 import numpy as np
 import pytest
 import yaml
-from grc_bench import ROOT, best_psnr_db, figures_of, running, station
+from grc_bench import FLOWGRAPHS, LIMIT_S, ROOT, best_psnr_db, figures_of, running, station
 
 from semcom.radio import load_link
 
@@ -105,3 +106,21 @@ def test_the_usrp_flowgraphs_over_a_file(compiled, tmp_path):
     assert received["counters"]["recorder"]["bursts recorded"] >= 2
     assert list(capture.glob("*.sigmf-meta"))
     assert best_psnr_db(next(out.glob("*.png"))) > 26
+
+
+@pytest.mark.parametrize("path", FLOWGRAPHS, ids=lambda p: p.stem)
+def test_every_program_starts_and_ends_as_a_user_has_it(path, compiled, tmp_path):
+    """By its own main(), snippets included, until SIGTERM; no test code in the process."""
+    program = compiled(path.stem)
+    arguments = []
+    if "--radio" in program.read_text():
+        np.zeros(10_000, np.complex64).tofile(tmp_path / "air.c64")
+        medium = f"zmq:{addresses(1)[0]}" if path.stem.startswith("tx") else f"file:{tmp_path}/air.c64"
+        arguments = ["--radio", medium, "--feedback", addresses(1)[0]]
+    with running(str(program), *arguments, home=tmp_path) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=8)
+            raise AssertionError(output)
+        process.terminate()
+        output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0 and "Traceback" not in output, output
