@@ -73,6 +73,15 @@ def is_count(value: Any, at_least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= at_least
 
 
+def begin_anew(block: gr.basic_block) -> None:
+    """To be called by ``start``: GNU Radio remembers from run to run that a block upstream was done, and delivers what it
+    said too late in the next. (No block works before all have started, so nothing of this run is lost.)"""
+    system = pmt.intern(_PORT_SYSTEM)
+    while block.gateway.delete_head_nowait(system) is not None:
+        pass
+    block.gateway.system_handler(pmt.cons(pmt.intern("done"), pmt.from_long(0)))
+
+
 def reason_of(error: BaseException) -> str:
     """An exception in words that are worth counting."""
     if isinstance(error, SemcomError):

@@ -10,10 +10,13 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import End, Wish
+from semcom.blocks.media.bridge import SampleQueue, sample_giver, sample_keeper
 from semcom.blocks.media.correction import connect_corrected
+from semcom.blocks.media.device_graph import DeviceGraph, Inside
 from semcom.errors import ConfigError, MissingError
 from semcom.radio.finding import those_connected
 from semcom.radio.timing import Time
+from semcom.radio.watchdog import Watchdog
 
 
 def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
@@ -33,10 +36,19 @@ def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
 
 def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
     """Samples, corrected by the profile's calibration. Raises like ``connect_sink``."""
-    source = make("source", device_args(wish))
-    controls = wish.controls(SoapyDevice(source), transmit=False)
-    connect_corrected(hier, source, wish.profile.calibration)
-    return End((), controls)
+    queue, args = SampleQueue(), device_args(wish)
+
+    def build(top: gr.top_block) -> Inside:
+        source = make("source", args)
+        keeper, watchdog = sample_keeper(queue, wish.guard, wish.sample_rate_hz), Watchdog(None, lambda now: True)
+        keeper.on_samples = watchdog.sign
+        connect_corrected(top, source, wish.profile.calibration, keeper)
+        return Inside(SoapyDevice(source), watchdog, (keeper, source), keeper.abandon)
+
+    graph = DeviceGraph(f"soapy:{args}", f"soapy:{args}", build, wish, transmit=False)
+    giver = sample_giver(queue, wish.guard, graph)
+    hier.connect(giver, hier)
+    return End((giver,), graph.controls, gone_s=graph.gone_s)
 
 
 def device_args(wish: Wish) -> str:
@@ -89,6 +101,9 @@ class SoapyDevice:
     def set_gain_db(self, gain_db: float) -> float:
         self.block.set_gain(0, gain_db)
         return self.block.get_gain(0)
+
+    def sensor(self, name: str) -> float | None:
+        return None
 
     def time_now(self) -> Time:
         raise ConfigError("gr-soapy tells no device time: bursts cannot be timed on this radio.")
