@@ -51,6 +51,7 @@ class deepjscc_decoder(PduBlock):
         threads, batch, max_queue: as in every block.
     """
 
+    drains = True
     modes: tuple[int, ...] = (MODE_LATENTS, *DIGITAL_MODES)  # of payload, read here
 
     def __init__(
@@ -71,7 +72,8 @@ class deepjscc_decoder(PduBlock):
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         self._profile = load_link(profile).modem
-        self._assembler = self._make_assembler(int(max_open))
+        self._max_open = int(max_open)
+        self._assembler = self._make_assembler(self._max_open)
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
         return ImageAssembler(
@@ -82,6 +84,10 @@ class deepjscc_decoder(PduBlock):
             modes=self.modes,
             digital_hashes=self.model.digital_hashes,
         )
+
+    def reset(self) -> None:
+        self.keep_counts()
+        self._assembler = self._make_assembler(self._max_open)
 
     def warm_up(self) -> None:
         size = (32, 32)

@@ -23,17 +23,22 @@ import numpy as np
 import torch
 
 from semcom import blocks, keys
+from semcom.blocks.base import PduWorker
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_source import IDS
 from semcom.blocks.loopback import mapper_of
+from semcom.blocks.radio_end import RadioEnd
 from semcom.codec.digital import DigitalMode
 from semcom.files import append_json_line
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
+from semcom.radio.ledger import AirLedger
+from semcom.radio.reports import ON_AIR, UNANSWERED
 
 _TICK_S = 0.1
+_GIVE_UP_S = 120.0  # a radio that starts anew, from its own disk, is back by then
 _DRAIN_S = 3.0  # for an encoder and the bursts that wait; where nobody listens, nothing goes out ever
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
@@ -92,6 +97,8 @@ class Summary:
 
     link: the profile it loaded, to be compared with the other station's. advice: what to check where nothing came.
     recording_stopped: why a recorder gave up before the end; "": it did not, or there was none.
+    failure: what a radio did not do, in words; "": all went well. Pictures that went to a radio which answers for bursts
+        count when all of theirs were on the air.
     """
 
     link: str = ""
@@ -102,6 +109,7 @@ class Summary:
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     advice: str = ""
     recording_stopped: str = ""
+    failure: str = ""
 
 
 class Station(Flowgraph):
@@ -114,6 +122,15 @@ class Station(Flowgraph):
         profile = f"link profile {self.link.name!r} ({self.link.hash:#05x})"
         self.summary = Summary(profile if config.profile else "no link profile")
         self.chain = []
+
+    @property
+    def radios(self) -> list:
+        """The ends of radios among the blocks."""
+        return [block for block in self.chain if isinstance(block, RadioEnd)]
+
+    def gone_s(self) -> float:
+        """For how long a radio has been away; 0: none is."""
+        return max((radio.gone_s() for radio in self.radios), default=0.0)
 
     def finished(self) -> bool:
         raise NotImplementedError
@@ -129,13 +146,17 @@ class Station(Flowgraph):
             while not (stop.is_set() or self.finished()):
                 if seconds is not None and time.monotonic() - began >= seconds:
                     break
+                if self.gone_s() > _GIVE_UP_S:
+                    break
                 stop.wait(_TICK_S)
                 if on_tick:
                     on_tick(self._tell(began))
             self.drain()
+            gone = self.gone_s() > 0
         finally:
             self.stop()
             self.wait()
+        self.summary.failure = f"the radio at {self.config.radio} no longer answers" if gone else ""
         return self._tell(began)
 
     def _tell(self, began: float) -> Summary:
@@ -164,6 +185,7 @@ class TransmitStation(Station):
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
+        self._ledger = AirLedger() if medium.kind.answers else None
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
             pictures_in=pictures,
@@ -189,7 +211,8 @@ class TransmitStation(Station):
             batch=1,
             on_sent=self._sent,
         )
-        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
+        answers = {"on_answer": self._ledger.answer} if self._ledger else {}
+        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)
         self.chain = [self.source, self.encoder, *mapping, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
         self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
@@ -213,8 +236,11 @@ class TransmitStation(Station):
         """A picture's bursts are made and wait for the air: room for the next."""
         picture, read_s = self._read.pop(meta[keys.IMAGE_ID])
         self.source.acknowledge(meta[keys.IMAGE_ID])
-        self.summary.pictures += 1
-        self.summary.bursts += meta[keys.BURST_COUNT]
+        if self._ledger:
+            self._ledger.made(meta[keys.BURST_COUNT])
+        else:
+            self.summary.pictures += 1
+            self.summary.bursts += meta[keys.BURST_COUNT]
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
         if self.config.telemetry:
             self.telemetry.on_sent(meta)
@@ -237,11 +263,23 @@ class TransmitStation(Station):
             }
             append_json_line(self.config.log, entry)
 
+    def _tell(self, began: float) -> Summary:
+        if self._ledger:
+            self.summary.pictures, self.summary.bursts = self._ledger.pictures, self._ledger.answers[ON_AIR]
+        return super()._tell(began)
+
+    def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
+        summary = super().run_until(stop, seconds, on_tick)
+        if self._ledger and self._ledger.answers[UNANSWERED]:
+            told = f"{summary.bursts} of {self._ledger.bursts_made} bursts were acknowledged by the radio"
+            summary.failure = "; ".join(filter(None, (summary.failure, told)))
+        return summary
+
     def drain(self) -> None:
         """Pictures that were begun still go out, where the air takes them."""
         self.source.finish()
         until = time.monotonic() + _DRAIN_S
-        while not self.finished() and time.monotonic() < until:
+        while not (self.finished() or self.gone_s()) and time.monotonic() < until:
             time.sleep(_TICK_S / 5)
 
     def finished(self) -> bool:
@@ -330,6 +368,13 @@ class ReceiveStation(Station):
             self._wanted is not None and self.summary.pictures >= self._wanted
         )
 
+    def drain(self) -> None:
+        """What is on its way is written, unless enough has come."""
+        if self._wanted is not None and self.summary.pictures >= self._wanted:
+            for block in self.chain:
+                if isinstance(block, PduWorker):
+                    block.drop_rest()
+
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         summary = super().run_until(stop, seconds, on_tick)
         summary.advice = self._advice()
@@ -338,7 +383,7 @@ class ReceiveStation(Station):
 
     def _advice(self) -> str:
         """What to check where no burst was read; "" where one was."""
-        if self.demodulator.counters[BURSTS_READ]:
+        if self.demodulator.counters[BURSTS_READ] or self.summary.failure:
             return ""
         searched, found = (self.detector.counters[what] for what in ("samples searched", "bursts found"))
         if not searched:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from semcom.cli.console import err, mention
+from semcom.cli.console import complain, err, mention
 from semcom.cli.output import give_json
 
 
@@ -60,7 +61,21 @@ def status_line(verb: str) -> Iterator[Callable]:
 
 
 def give_summary(json: Path | None, summary, verb: str) -> None:
-    """A table of what every block counted, in words, or JSON; and what to check where nothing was received."""
+    """A table of what every block counted, in words, or JSON; and what to check where nothing was received.
+
+    Raises:
+        Exit: status 1, a radio did not do all that it should have, which is said.
+    """
+    give_json(json, dataclasses.asdict(summary), counters_table(summary, verb))
+    if summary.advice:
+        mention(summary.advice)
+    if summary.failure:
+        complain(summary.failure)
+        raise typer.Exit(1)
+
+
+def counters_table(summary, verb: str) -> Table:
+    """What every block of a station counted, in words."""
     table = Table(
         title=f"{summary.pictures} pictures {verb} in {summary.seconds:.1f} s, {escape(summary.link)}",
         title_justify="left",
@@ -73,9 +88,7 @@ def give_summary(json: Path | None, summary, verb: str) -> None:
     for name, counters in summary.counters.items():
         for place, (what, times) in enumerate(sorted(counters.items())):
             table.add_row("" if place else name, what, str(times))
-    give_json(json, dataclasses.asdict(summary), table)
-    if summary.advice:
-        mention(summary.advice)
+    return table
 
 
 def _text(path: Path | None) -> str:

@@ -28,7 +28,7 @@ class FakeRadio:
         packet_samples: UHD cuts bursts into packets, each with a time of its own, and reports each that comes too late.
         on_event: called with UHD's name of each report and the device's time then, as it happens.
         sensors: what is locked; a clock_source that is not "internal" locks to a reference if ``reference`` is there.
-        is_live: its receiver never ends: time goes on as it is listened to.
+        is_live: its receiver never ends: time goes on as it is listened to, at most ``pace`` times as fast as ours.
         is_gone: unplugged: clock and commands raise, samples go nowhere, nothing is reported.
         signal: what the receiver hears: sample numbers from time 0 [n] to samples [n].
     """
@@ -50,6 +50,7 @@ class FakeRadio:
     sensors: dict[str, float] = field(default_factory=lambda: {"ref_locked": True, "lo_locked": True})
     reference: bool = False
     is_live: bool = False
+    pace: float = 1.0
     is_gone: bool = False
 
     def __post_init__(self):
@@ -223,6 +224,16 @@ class FakeRadio:
     def restart_receiving(self) -> None:
         """A stream begins: at the device's time now, with its tags."""
         self._received = None
+
+    def hear_itself(self, noise_rms: float, seed: int = 0) -> None:
+        """From here on the receiver hears what is transmitted, with noise: a cable between the two sockets."""
+        random = np.random.default_rng(seed)
+
+        def signal(at: np.ndarray) -> np.ndarray:
+            noise = random.normal(size=(2, len(at))) * noise_rms / np.sqrt(2)
+            return self.transmitted(int(at[0]), len(at)) + noise[0] + 1j * noise[1]
+
+        self.signal = signal
 
     def overflow(self, lost: int) -> None:
         """The host was too slow: so many samples are gone, and the stream begins anew."""

@@ -61,8 +61,7 @@ class FakeUhdBlock(gr.sync_block):
     """What gr-uhd's blocks offer. The clock moves a little whenever it is looked at.
 
     Attributes:
-        feed: what the source gives, piece by piece, and then ends; None: what the radio hears, for ever, at ``pace`` times
-            the sample rate.
+        feed: what the source gives, piece by piece, and then ends; None: what the radio hears, for ever.
     """
 
     def __init__(self, claims: Claims, transmit: bool):
@@ -72,7 +71,6 @@ class FakeUhdBlock(gr.sync_block):
         self.radio, self.transmit, self.lock = claims.radio, transmit, claims.lock
         self.sink = FakeUsrpSink(self.radio)
         self.feed: list[TaggedSamples] | None = []
-        self.pace = 1.0
         self._due_s = time.monotonic()
         self.set_blkd_input_timer_value(1)
         if transmit:
@@ -122,7 +120,7 @@ class FakeUhdBlock(gr.sync_block):
         if self.radio.is_gone or wait_s > 0:
             time.sleep(min(0.01, max(wait_s, 0.001)))
             return 0
-        self._due_s = max(self._due_s, time.monotonic() - 0.1) + count / (self.pace * self.radio.sample_rate_hz)
+        self._due_s = max(self._due_s, time.monotonic() - 0.1) + count / (self.radio.pace * self.radio.sample_rate_hz)
         with self.lock:
             return self._give(self.radio.receive_live(count), out)
 
