@@ -407,6 +407,32 @@ def test_profile_of_a_radio_is_obeyed(fake, tmp_path):
         blocks.radio_source("usrp", RATE, 2e9, 0.0, device=path)
 
 
+@pytest.mark.parametrize(
+    "address, args",
+    [
+        ("127.0.0.1", "addr=127.0.0.1"),
+        ("192.168.10.2,type=x300", "addr=192.168.10.2,type=x300"),
+        ("radio.lab.example", "addr=radio.lab.example"),
+        ("30F4AB1", "serial=30F4AB1"),
+        ("B200", "type=b200"),
+        ("serial=7", "serial=7"),
+    ],
+)
+def test_an_address_a_serial_number_or_a_series_alone_is_understood(fake, address, args):
+    blocks.radio_source(f"usrp:{address}", RATE, 2.4e9)
+    assert fake.claims.args == args
+
+
+def test_a_word_that_names_no_radio_is_refused(fake):
+    with pytest.raises(ConfigError, match="'pigeon' is neither name=value, as type=b200, nor an address"):
+        blocks.radio_source("usrp:pigeon", RATE, 2.4e9)
+
+
+def test_the_gain_that_the_hardware_test_asks_for_reaches_the_radio(fake):
+    """tests/hardware/test_uhd.py, on the fake radio: a profile without limits must let it through."""
+    assert told(blocks.radio_source("usrp", RATE, 2.4e9, 99.0), "rx gain: the radio took 76 dB instead of 99")
+
+
 def test_a_rate_that_the_clock_does_not_divide_to_is_refused(fake):
     with pytest.raises(ConfigError, match="instead of 3e"):
         blocks.radio_sink("usrp", 3e6)

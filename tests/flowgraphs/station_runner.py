@@ -4,7 +4,7 @@
     python station_runner.py PROGRAM.py '{"until": ["sink", "pictures", 2], ...}' [ARGUMENTS OF THE PROGRAM]
 
 Of the wish: ``until`` [block, counter, number] or ``until_file`` a path; ``folder``: an image sink that writes there is
-connected beside the live view; ``set``: variables to move once it runs, as their sliders would.
+connected beside the live view; ``fake_radio``: behind ``usrp`` is a fake one that hears itself; ``set``: variables to move once it runs, as their sliders would.
 Prints one line of JSON: what every block counted, and the size of the window.
 """
 
@@ -18,6 +18,9 @@ from pathlib import Path
 
 from semcom.blocks import image_sink
 from semcom.blocks.base import Guarded
+from semcom.blocks.media.fake import fake_usrp
+from semcom.radio.fake import FakeRadio
+from semcom.radio.timing import Time
 
 LIMIT_S = 60
 
@@ -77,6 +80,12 @@ def watched(base: type, wish: dict) -> type:
 def main(program: Path, wish: dict, arguments: list[str]) -> None:
     module = load(program)
     sys.argv = [str(program), *arguments]
+    if wish.get("fake_radio"):
+        radio = FakeRadio(now=Time(1000, 0.5), is_live=True)
+        radio.hear_itself(noise_rms=0.025)
+        with fake_usrp(radio):
+            module.main(top_block_cls=watched(getattr(module, program.stem), wish))
+        return
     module.main(top_block_cls=watched(getattr(module, program.stem), wish))
 
 

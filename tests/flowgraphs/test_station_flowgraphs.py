@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import yaml
-from grc_bench import FLOWGRAPHS, LIMIT_S, ROOT, best_psnr_db, figures_of, running, station
+from grc_bench import LIMIT_S, ROOT, best_psnr_db, figures_of, running, station
 
 from semcom.radio import load_link
 
@@ -108,15 +108,25 @@ def test_the_usrp_flowgraphs_over_a_file(compiled, tmp_path):
     assert best_psnr_db(next(out.glob("*.png"))) > 26
 
 
-@pytest.mark.parametrize("path", FLOWGRAPHS, ids=lambda p: p.stem)
-def test_every_program_starts_and_ends_as_a_user_has_it(path, compiled, tmp_path):
-    """By its own main(), snippets included, until SIGTERM; no test code in the process."""
-    program = compiled(path.stem)
-    arguments = []
-    if "--radio" in program.read_text():
+def test_the_transceiver_hears_itself_through_one_device(compiled, tmp_path):
+    """Both ends of one fake radio, the SNR back to the encoder, and all of it ended by SIGTERM with status 0."""
+    out = tmp_path / "out"
+    wish = {"until": ["sink", "pictures", 2], "folder": str(out), "fake_radio": True, "set": {"rate": 2.0}}
+    with station(compiled("transceiver_usrp"), wish, "--link", LINK, home=tmp_path) as program:
+        counters = figures_of(program)["counters"]
+    assert counters["encoder"]["SNR feedback received"] >= 2
+    assert counters["radio_sink"]["bursts acknowledged by the radio"] >= 2
+    assert not counters["view"], "the live view refused something"
+    assert best_psnr_db(next(out.glob("*.png"))) > 26
+
+
+@pytest.mark.parametrize("name", ["loopback", "multiuser", "rx_usrp"])
+def test_a_program_starts_and_ends_as_a_user_has_it(name, compiled, tmp_path):
+    """Until SIGTERM, without test code in the process; the others' main() is run by ``station`` in these tests."""
+    program, arguments = compiled(name), []
+    if name.startswith("rx"):
         np.zeros(10_000, np.complex64).tofile(tmp_path / "air.c64")
-        medium = f"zmq:{addresses(1)[0]}" if path.stem.startswith("tx") else f"file:{tmp_path}/air.c64"
-        arguments = ["--radio", medium, "--feedback", addresses(1)[0]]
+        arguments = ["--radio", f"file:{tmp_path}/air.c64", "--feedback", addresses(1)[0]]
     with running(str(program), *arguments, home=tmp_path) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             output, _ = process.communicate(timeout=8)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """USRPs through gr-uhd: timed bursts out, samples with their times in."""
 
+import re
+
 from gnuradio import gr
 
 from semcom.blocks.media import End, Wish, last_line
@@ -13,6 +15,7 @@ from semcom.radio.finding import those_connected
 from semcom.radio.timing import Time
 from semcom.radio.watchdog import Watchdog
 
+_SERIES = ("b200", "x300", "n3xx", "e3xx", "x4xx", "usrp2", "usrp1", "mpmd")  # UHD's names of device types
 # UHD over the network and over USB, and the kernel
 _CLAIMED = ("double-claim", "claim this device", "libusb_error_busy", "device or resource busy", "already in use")
 
@@ -61,15 +64,34 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
 
 
 def device_args(wish: Wish) -> str:
-    """UHD's arguments: the profile's, what was named on the command line over them, and the master clock."""
+    """UHD's arguments: the profile's, what was named on the command line over them, and the master clock.
+
+    An address alone (usrp:192.168.10.2) stands for addr=, a serial number for serial=, a series (usrp:b200) for type=.
+
+    Raises:
+        ConfigError: a word that is none of these.
+    """
     pairs = {}
     for text in (wish.profile.args, wish.address):
         for item in filter(None, (part.strip() for part in text.split(","))):
-            name, _, value = item.partition("=")
+            name, _, value = (item if "=" in item else _spelt_out(item)).partition("=")
             pairs[name.strip()] = value.strip()
     if wish.profile.master_clock_rate_hz:
         pairs.setdefault("master_clock_rate", f"{wish.profile.master_clock_rate_hz:g}")
     return ",".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def _spelt_out(word: str) -> str:
+    if word.lower() in _SERIES:
+        return f"type={word.lower()}"
+    if re.fullmatch(r"[0-9A-Fa-f]{6,8}", word):
+        return f"serial={word}"
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)+|localhost|[0-9A-Fa-f:]*:[0-9A-Fa-f:]+", word):
+        return f"addr={word}"
+    raise ConfigError(
+        f"radio usrp: '{word}' is neither name=value, as type=b200, nor an address, a serial number or a series ("
+        f"{', '.join(_SERIES)})."
+    )
 
 
 def make_sink(args: str) -> gr.basic_block:
