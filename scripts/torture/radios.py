@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Radios at their worst, on a fake one with virtual time: late packets, a device that goes away and comes back, runs again
-and again.
+"""Radios at their worst, on a fake one with virtual time: late packets, a device gone and back, many runs.
 
-    OMP_NUM_THREADS=1 .venv/bin/python scripts/torture/radios.py [--scale 1.0] [--seed 0]
+OMP_NUM_THREADS=1 .venv/bin/python scripts/torture/radios.py [--scale 1.0] [--seed 0]
 """
 
 import argparse
 import itertools
 import random
+import threading
 import time
 
+from semcom.radio.reports import ACKNOWLEDGED
 from semcom.radio.trials import after_a_late_burst
 
 RATES_HZ = (1e6, 4e6, 8e6)
@@ -52,7 +53,8 @@ def late(scale: float, seed: int) -> list[dict]:
                 sum(trial.reports for trial in trials),
                 0,
                 0,
-                f"air use {use:.3f} after a pause of {1e3 * pause_s:.0f} ms at most, lead as before after {slowest} bursts",
+                f"air use {use:.3f} after a pause of {1e3 * pause_s:.0f} ms at most, lead as before "
+                f"after {slowest} bursts",
                 ">= 0.95 over 25 bursts, within 10 bursts",
                 use >= 0.95 and slowest <= 10 and counted <= 1,
             )
@@ -69,8 +71,6 @@ def gone_and_back(scale: float, seed: int) -> dict:
     from semcom.radio import watchdog
     from semcom.radio.fake import FakeRadio
     from semcom.radio.timing import Time
-
-    import threading
 
     draw = random.Random(seed)
     absences = max(1, round(20 * scale))
@@ -91,8 +91,8 @@ def gone_and_back(scale: float, seed: int) -> dict:
 
         threading.Thread(target=transmit, daemon=True).start()
         for _ in range(absences):
-            before = station.radio.counters["bursts acknowledged by the radio"]
-            if not _until(lambda: station.radio.counters["bursts acknowledged by the radio"] > before + 2):
+            enough = station.radio.counters[ACKNOWLEDGED] + 3
+            if not _until(lambda enough=enough: station.radio.counters[ACKNOWLEDGED] >= enough):
                 hangs += 1
                 break
             time.sleep(draw.uniform(0, 0.2))
@@ -168,4 +168,13 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for one in run(options.scale, options.seed):
-        print("ok  " if one["ok"] else "FAIL", one["case"], "|", one["inputs"], "|", one["result"], "|", one["target"])
+        print(
+            "ok  " if one["ok"] else "FAIL",
+            one["case"],
+            "|",
+            one["inputs"],
+            "|",
+            one["result"],
+            "|",
+            one["target"],
+        )

@@ -20,9 +20,9 @@ from semcom.blocks.media.fake import FakeUhdBlock, fake_usrp
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, OutputError
 from semcom.modem import Modem, StreamDetector
+from semcom.radio import watchdog
 from semcom.radio.device import Calibration, RadioProfile, Side, save_device
 from semcom.radio.fake import FakeRadio
-from semcom.radio import watchdog
 from semcom.radio.reports import ACKNOWLEDGED, NO_ANSWER, ON_AIR, OVERFLOW, SAMPLES_LOST, UNANSWERED
 from semcom.radio.timing import Time
 from semcom.redial import CUT_OFF, LOST
@@ -461,7 +461,9 @@ def test_dc_and_image_are_corrected_as_measured(fake, tmp_path):
     source = blocks.radio_source("usrp", RATE, 2.4e9, device=path)
     piece = fake.receive(4000)
     for at in range(0, 20_000, 4000):
-        fake.claims.block(transmit=False).feed.append(type(piece)(received[at : at + 4000].astype(np.complex64), []))
+        fake.claims.block(transmit=False).feed.append(
+            type(piece)(received[at : at + 4000].astype(np.complex64), [])
+        )
     assert np.allclose(heard(source)[0], clean, atol=1e-5)
 
 
@@ -531,7 +533,9 @@ def test_a_transmitter_that_goes_away_is_told_and_opened_again_when_it_is_back(f
 
 def test_a_transmitter_that_stays_away_does_not_hold_up_the_end(fake, impatient):
     sink = blocks.radio_sink("usrp")
-    with Running(gr_blocks.vector_source_c(noise(4000), True, tags=[tag(0, "tx_sob"), tag(3999, "tx_eob")]), sink):
+    with Running(
+        gr_blocks.vector_source_c(noise(4000), True, tags=[tag(0, "tx_sob"), tag(3999, "tx_eob")]), sink
+    ):
         wait_until(lambda: sink.counters[ACKNOWLEDGED] >= 5, 10, lambda: dict(sink.counters))
         with fake.claims.lock:
             fake.unplug()

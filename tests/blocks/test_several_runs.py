@@ -60,7 +60,9 @@ def test_a_run_that_was_stopped_in_the_middle_leaves_nothing_to_the_next(model, 
 def test_lock_and_unlock_double_nothing(model, make_pictures):
     ids = []
     graph = LoopbackFlowgraph(
-        list(make_pictures(200)), config(model), on_picture=lambda meta, pixels: ids.append(meta[keys.IMAGE_ID])
+        list(make_pictures(200)),
+        config(model),
+        on_picture=lambda meta, pixels: ids.append(meta[keys.IMAGE_ID]),
     )
     graph.start()
     wait_until(lambda: len(ids) > 3, 20, lambda: graph.starved(20))
@@ -82,7 +84,9 @@ def test_a_receiver_that_is_stopped_writes_what_it_holds(tmp_path, make_pictures
     transmit(StationConfig(str(link), radio), list(make_pictures(30)), seconds=30)
     station = ReceiveStation(StationConfig(str(link), radio), out=str(tmp_path / "out"))
     slow = type(station.decoder).process
-    monkeypatch.setattr(type(station.decoder), "process", lambda self, items: (time.sleep(0.2), slow(self, items))[1])
+    monkeypatch.setattr(
+        type(station.decoder), "process", lambda self, items: (time.sleep(0.2), slow(self, items))[1]
+    )
     stop = threading.Event()
 
     def tick(summary):
@@ -120,7 +124,7 @@ def test_a_picture_that_is_half_there_is_decoded_when_the_stream_just_stops(tmp_
 
 
 def test_every_block_that_keeps_anything_says_what_a_start_does_with_it():
-    """A block without ``start`` or ``reset`` of its own keeps nothing from run to run, or is named here with the reason."""
+    """One without ``start`` or ``reset`` of its own keeps nothing from run to run, or is named here with the reason."""
     stateless = {
         "burst_demodulator": "the time of the last constellation shown",
         "latent_mapper": "the order, which is a setting",

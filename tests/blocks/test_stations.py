@@ -258,13 +258,18 @@ def test_a_radio_that_was_away_for_a_while_costs_what_it_held(fake, link, make_p
             fake.plug()
 
     there = transmit(StationConfig(link, "usrp"), list(make_pictures(30)), on_tick=tick, seconds=60)
-    assert 3 <= there.pictures < 30 and there.failure == f"{there.bursts} of 30 bursts were acknowledged by the radio"
+    assert (
+        3 <= there.pictures < 30
+        and there.failure == f"{there.bursts} of 30 bursts were acknowledged by the radio"
+    )
     assert there.bursts >= 15 and fake.claims.opened == 2
 
 
 def test_a_receiver_whose_radio_stays_away_says_so_and_ends(fake, link, monkeypatch):
     monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
-    summary = receive(StationConfig(link, "usrp:type=b200"), on_tick=lambda summary: fake.unplug(), seconds=30)
+    summary = receive(
+        StationConfig(link, "usrp:type=b200"), on_tick=lambda summary: fake.unplug(), seconds=30
+    )
     assert summary.failure == "the radio at usrp:type=b200 no longer answers" and summary.seconds < 20
 
 

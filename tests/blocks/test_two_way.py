@@ -52,7 +52,16 @@ def test_pictures_come_back_through_one_device_and_the_encoder_hears_the_snr(fak
 def test_the_command_sends_over_the_radio_and_writes_what_came_back(fake, link, make_pictures, tmp_path):
     for number, picture in enumerate(make_pictures(2)):
         write_png(tmp_path / "in" / f"{number}.png", picture.pixels)
-    arguments = ["loopback", str(tmp_path / "in"), "--radio", "usrp", "--link", link, "--out", str(tmp_path / "out")]
+    arguments = [
+        "loopback",
+        str(tmp_path / "in"),
+        "--radio",
+        "usrp",
+        "--link",
+        link,
+        "--out",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "out").glob("*.png"))) == 2

@@ -11,7 +11,15 @@ from semcom.cli import examination, home, radio_examination
 from semcom.cli.examination import judge_blocks, judge_radio
 from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe
 from semcom.cli.main import app
-from semcom.cli.radio_examination import UsbRadio, devices, driver, has_rules, judge_buffers, judge_usb, usb_radios
+from semcom.cli.radio_examination import (
+    UsbRadio,
+    devices,
+    driver,
+    has_rules,
+    judge_buffers,
+    judge_usb,
+    usb_radios,
+)
 
 GOOD_RADIO = '{"version": "3.10.5.1", "prefix": "/usr", "pmt": true}'
 
@@ -211,7 +219,9 @@ class TestRadios:
     def test_network_buffers(self):
         small = judge_buffers({"rmem_max": 212992, "wmem_max": 2**26}.get)
         assert small.state == NOTICE and small.cure == "sudo sysctl -w net.core.rmem_max=33554432"
-        assert judge_buffers(lambda name: 2**26).state == FINE and judge_buffers(lambda name: None).state == FINE
+        assert (
+            judge_buffers(lambda name: 2**26).state == FINE and judge_buffers(lambda name: None).state == FINE
+        )
 
     def test_real_time(self, monkeypatch):
         monkeypatch.setattr(radio_examination.os, "geteuid", lambda: 1000)

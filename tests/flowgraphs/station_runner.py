@@ -4,7 +4,8 @@
     python station_runner.py PROGRAM.py '{"until": ["sink", "pictures", 2], ...}' [ARGUMENTS OF THE PROGRAM]
 
 Of the wish: ``until`` [block, counter, number] or ``until_file`` a path; ``folder``: an image sink that writes there is
-connected beside the live view; ``fake_radio``: behind ``usrp`` is a fake one that hears itself; ``set``: variables to move once it runs, as their sliders would.
+connected beside the live view; ``fake_radio``: behind ``usrp`` is a fake one that hears itself; ``set``: variables to
+move once it runs, as their sliders would.
 Prints one line of JSON: what every block counted, and the size of the window.
 """
 

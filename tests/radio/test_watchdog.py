@@ -4,7 +4,7 @@
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import LATE, ON_AIR, UNANSWERED
 from semcom.radio.timing import Time
-from semcom.radio.watchdog import Watchdog
+from semcom.radio.watchdog import START_S, Watchdog
 
 
 class Watched:
@@ -13,6 +13,7 @@ class Watched:
     def __init__(self, owes=True):
         self.now_s, self.owes, self.dead, self.looks = 0.0, owes, False, 0
         self.dog = Watchdog(self.clock, lambda now: self.owes, lambda: self.now_s)
+        assert self.after(START_S) == "" and not self.looks, "a stream that has just been begun"
 
     def clock(self):
         self.looks += 1

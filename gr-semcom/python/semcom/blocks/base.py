@@ -9,9 +9,9 @@ does the rest:
 
 What goes wrong is counted under a reason in words (``counters``), logged sparingly, and the flow goes on.
 
-A flowgraph that is stopped: GNU Radio ends all threads at once, with PDUs still on their way. Blocks of a receiver therefore
-wait in ``stop`` for those before them, take what these have left, and end then (``Stage``). One that is started again
-begins anew (``reset``).
+A flowgraph that is stopped: GNU Radio ends all threads at once, with PDUs still on their way. Blocks of a receiver
+therefore wait in ``stop`` for those before them, take what these have left, and end then (``Stage``). One that is
+started again begins anew (``reset``).
 """
 
 import itertools
@@ -80,8 +80,8 @@ def is_count(value: Any, at_least: int = 1) -> bool:
 
 
 def begin_anew(block: gr.basic_block) -> None:
-    """To be called by ``start``: GNU Radio remembers from run to run that a block upstream was done, and delivers what it
-    said too late in the next. (No block works before all have started, so nothing of this run is lost.)"""
+    """To be called by ``start``: GNU Radio remembers from run to run that a block upstream was done, and delivers in the
+    next what was said too late. (No block works before all have started, so nothing of this run is lost.)"""
     system = pmt.intern(_PORT_SYSTEM)
     while block.gateway.delete_head_nowait(system) is not None:
         pass
@@ -178,7 +178,7 @@ class Stage:
         self.stage_over.set()
 
     def await_earlier(self, until_s: float) -> None:
-        """Waits for the blocks whose port ``out`` is connected to our ``in``; until ``time.monotonic()`` is that, at most."""
+        """Waits for the blocks whose port ``out`` is connected to our ``in``, at most until that monotonic time."""
         with Stage._stages_lock:
             earlier = [stage for stage in Stage._stages if stage is not self and stage.feeds(self)]
         for stage in earlier:

@@ -58,7 +58,8 @@ class image_source(PduBlock):
         super().__init__("image_source", has_input=False)
         self.repeat, self.rate = bool(repeat), float(rate)
         self.max_in_flight, self.timeout_s = int(max_in_flight), float(timeout_s)
-        self._next_id = int(first_id)  # goes on from run to run: a number that comes again is taken for a repeat
+        # goes on from run to run: a number that comes again is taken for a repeat
+        self._next_id = int(first_id)
         self._given, self._on_sent = pictures_in, on_sent
         self._readers = None if pictures_in is not None else _readers(path)
         self._in_flight: OrderedDict[int, float] = OrderedDict()

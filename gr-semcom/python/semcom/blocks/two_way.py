@@ -38,7 +38,8 @@ class TwoWayStation(Station):
         on_sent, on_modulated, on_picture: the callbacks of image source, modulator and image sink.
 
     Raises:
-        SemcomError: as ``TransmitStation`` and ``ReceiveStation``; ConfigError for a medium that nothing comes back from.
+        SemcomError: as ``TransmitStation`` and ``ReceiveStation``.
+        ConfigError: a medium that nothing comes back from.
     """
 
     def __init__(

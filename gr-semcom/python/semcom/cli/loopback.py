@@ -54,15 +54,16 @@ def loopback(
         typer.Option(
             "--radio",
             metavar="MEDIUM[:ADDRESS]",
-            help="No simulation: one radio transmits and receives, usrp:type=b200 or soapy:driver=plutosdr. Never without "
-            "an attenuator between its sockets, see hardware/README.md.",
+            help="No simulation: one radio transmits and receives, usrp:type=b200 or soapy:driver=plutosdr. Never "
+            "without an attenuator between its sockets, see hardware/README.md.",
         ),
     ] = None,
     link: options.Link = None,
     hardware: options.Hardware = "",
     gain_db: options.Gain = None,
     rx_gain_db: Annotated[
-        float | None, typer.Option("--rx-gain-db", help="With --radio: receive gain instead of the profile's.")
+        float | None,
+        typer.Option("--rx-gain-db", help="With --radio: receive gain instead of the profile's."),
     ] = None,
     frequency_hz: options.Frequency = None,
 ) -> None:
@@ -150,8 +151,8 @@ def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
     wrong = [name for name, value in (given if radio else of_radio).items() if value]
     if wrong and radio:
         raise ConfigError(
-            f"{', '.join(wrong)}: of the simulated air, while --radio sends over a real one with the model and the rate of "
-            "the link profile: leave it out, or leave out --radio."
+            f"{', '.join(wrong)}: of the simulated air, while --radio sends over a real one with the model and the "
+            "rate of the link profile: leave it out, or leave out --radio."
         )
     if wrong:
         raise ConfigError(f"{', '.join(wrong)} is for --radio: name the radio, or leave it out.")
@@ -173,9 +174,7 @@ def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, digital: di
     from semcom.radio import load_link
 
     profile = load_link(config.profile)
-    link_config = LinkConfig(
-        profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, **digital
-    )
+    link_config = LinkConfig(profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, **digital)
     with progress_bar() as bar:
         task = bar.add_task("sending over the radio", total=len(pictures))
         results, summary = run(pictures, link_config, config, rx_gain_db, lambda: bar.advance(task))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the doctor says of radios: drivers, devices, USB, network buffers, permissions. None is needed without a radio."""
+"""What the doctor says of radios: drivers, devices, USB, network buffers, permissions. Nobody needs them without one."""
 
 import json
 import os
@@ -29,7 +29,11 @@ _RULES = ("/etc/udev/rules.d", "/run/udev/rules.d", "/lib/udev/rules.d", "/usr/l
 
 _DRIVERS = {
     "usrp": ("gr-uhd", "uhd", "sudo apt-get install gnuradio uhd-host && sudo uhd_images_downloader"),
-    "soapy": ("gr-soapy", "soapy", "sudo apt-get install gnuradio soapysdr-tools, and the module of your radio"),
+    "soapy": (
+        "gr-soapy",
+        "soapy",
+        "sudo apt-get install gnuradio soapysdr-tools, and the module of your radio",
+    ),
 }
 
 
@@ -64,11 +68,15 @@ def driver(name: str, ask: Callable[[str], Probe] = probe) -> Finding:
 
 def devices(name: str, ask: Callable[[str], Probe] = probe) -> Finding:
     """Which devices the driver finds."""
-    seen = ask(f"import json; from semcom.radio.finding import connected; print(json.dumps(connected({name!r})))")
+    seen = ask(
+        f"import json; from semcom.radio.finding import connected; print(json.dumps(connected({name!r})))"
+    )
     subject = f"{name} devices"
     if seen.status:
         cure = "unplug the radios one after the other, and see which it is; renew the driver"
-        return Finding(subject, WRONG, f"looking for them ended in {last_line(seen.err) or seen.status}", cure)
+        return Finding(
+            subject, WRONG, f"looking for them ended in {last_line(seen.err) or seen.status}", cure
+        )
     found = json.loads(last_line(seen.out))
     if found is None:
         return Finding(subject, FINE, "none can be looked for: the driver's library is not installed")
@@ -121,7 +129,10 @@ def judge_buffers(read: Callable[[str], int | None]) -> Finding:
         return Finding("network buffers", FINE, told or "not told by this kernel")
     cure = "sudo sysctl -w " + " ".join(f"net.core.{name}={_WANTED_BUFFER}" for name in small)
     return Finding(
-        "network buffers", NOTICE, f"small for a radio on the network, which then loses packets (D): {told}", cure
+        "network buffers",
+        NOTICE,
+        f"small for a radio on the network, which then loses packets (D): {told}",
+        cure,
     )
 
 
@@ -133,7 +144,9 @@ def judge_real_time(limit: int) -> Finding:
         "as root: groupadd -f usrp; usermod -aG usrp YOU; echo '@usrp - rtprio 99' > /etc/security/limits.d/uhd.conf; "
         "then log in again"
     )
-    return Finding("real-time priority", NOTICE, "not allowed: a busy computer makes late bursts and gaps", cure)
+    return Finding(
+        "real-time priority", NOTICE, "not allowed: a busy computer makes late bursts and gaps", cure
+    )
 
 
 def _buffer(name: str) -> int | None:

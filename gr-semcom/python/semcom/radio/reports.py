@@ -19,9 +19,7 @@ ACKNOWLEDGED = "bursts acknowledged by the radio"
 NO_ANSWER = "bursts that the radio never answered for"
 ON_AIR, LATE, UNANSWERED = "on the air", "late", "unanswered"  # what became of a burst
 # gr-uhd makes one of UHD's two: a computer too slow (O), and packets that the network lost (D)
-OVERFLOW = (
-    "received samples lost (O or D): this computer was too slow, or the network lost packets (UHD prints which)"
-)
+OVERFLOW = "received samples lost (O or D): this computer was too slow, or the network lost packets (UHD prints which)"
 SAMPLES_LOST = "received samples lost to overflows"
 _GAP_SAMPLES = 0.5
 _ANSWER_S = 1.0  # after its end, a burst's acknowledgement is overdue
@@ -39,9 +37,9 @@ def in_words(event: str) -> str:
 class TxReports:
     """Counts what the transmitter's radio says, and matches its answers to bursts.
 
-    Reports come in the order of bursts, but not one a burst: UHD reports a late one a packet, acknowledges it nevertheless
-    if its last packet was in time, and says nothing more if it was not. So a burst is late once, an acknowledgement goes to
-    the burst that ended when it was made, and bursts before that one will hear nothing any more.
+    Reports come in the order of bursts, but not one a burst: UHD reports a late one once a packet, acknowledges it
+    nevertheless if its last packet was in time, and says nothing more if it was not. So a burst is late once, an
+    acknowledgement goes to the burst that ended when it was made, and bursts before that one will hear nothing any more.
 
     Args:
         count: called with a reason in words, for what is ordinary. fail: for what went wrong.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from semcom.radio.timing import Time
 
+START_S = 5.0  # a stream that has just been begun may be quiet for so long
 LOOK_S = 1.0  # quiet for so long, its clock is read
 PATIENCE_S = 3.0  # quiet for so long although something was due, it is gone
 
@@ -26,7 +27,11 @@ class Watchdog:
         now_s: Callable[[], float] = time.monotonic,
     ):
         self._clock, self._owes, self._now_s = clock, owes, now_s
-        self._last_s = now_s()
+        self.begin()
+
+    def begin(self) -> None:
+        """A stream begins: the driver may take its time."""
+        self._last_s = self._now_s() + START_S
 
     def sign(self) -> None:
         """A sign of life: samples, or a report."""

@@ -135,7 +135,6 @@ class sample_giver(gr.sync_block):
         gr.sync_block.__init__(self, name="sample_giver", in_sig=None, out_sig=[np.complex64])
         self._queue, self._guard, self._graph = queue, guard, graph
         self.set_blkd_input_timer_value(IDLE_MS)
-        self.set_min_output_buffer(4 * _MANY_SAMPLES)
 
     def start(self) -> bool:
         self._queue.clear()

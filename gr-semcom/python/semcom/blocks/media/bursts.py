@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stream tagged with tx_sob and tx_eob to timed bursts for a radio that understands them.
 
-Two blocks with a queue between, each in a flowgraph of its own, because the second must outlive the stream: UHD's reports
-of the last bursts come back only while its sink is fed by somebody who has not finished.
+Two blocks with a queue between, each in a flowgraph of its own, because the second must outlive the stream: UHD's
+reports of the last bursts come back only while its sink is fed by somebody who has not finished.
 
     modulator --> burst_collector | queue | burst_emitter --> usrp_sink -- async_msgs --> burst_emitter
 """
@@ -256,7 +256,9 @@ class burst_emitter(gr.sync_block):
 def time_in(message: pmt.pmt_base) -> Time | None:
     """The device's time in a message of async_msgs; None: it has none."""
     content = pmt.cdr(message) if pmt.is_pair(message) and not pmt.is_dict(message) else message
-    told = pmt.dict_ref(content, pmt.intern("time_spec"), pmt.PMT_NIL) if pmt.is_dict(content) else pmt.PMT_NIL
+    if not pmt.is_dict(content):
+        return None
+    told = pmt.dict_ref(content, pmt.intern("time_spec"), pmt.PMT_NIL)
     if pmt.is_tuple(told) and pmt.length(told) == 2:
         whole, fraction = pmt.tuple_ref(told, 0), pmt.tuple_ref(told, 1)
     elif pmt.is_pair(told):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gnuradio import gr
 
-from semcom.blocks.base import Guarded, reason_of
+from semcom.blocks.base import reason_of
 from semcom.blocks.media import Wish
 from semcom.radio.interface import Device
 from semcom.radio.watchdog import Watchdog
@@ -83,7 +83,7 @@ class DeviceGraph:
         self._stopping.clear()
         with self._lock:
             if self.inside is not None:
-                self.inside.watchdog.sign()
+                self.inside.watchdog.begin()
                 self._top.start()
         self._watcher = threading.Thread(target=self._watch, name=f"semcom {self.where}", daemon=True)
         self._watcher.start()
@@ -176,7 +176,7 @@ class DeviceGraph:
             self._guard.count(f"tries to open the radio again: {reason_of(error)[:80]}")
             return
         self._left_s = None
-        self.inside.watchdog.sign()
+        self.inside.watchdog.begin()
         self._top.start()
         self._guard.fail(f"the radio at {self.where} answers again")
 

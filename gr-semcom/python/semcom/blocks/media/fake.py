@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """gr-uhd's two blocks in front of a ``FakeRadio``: stations are tried on them where there is no radio.
 
-    with fake_usrp(FakeRadio()) as radio:
-        sink = blocks.radio_sink("usrp")
+with fake_usrp(FakeRadio()) as radio:
+    sink = blocks.radio_sink("usrp")
 """
 
 import threading
@@ -120,7 +120,8 @@ class FakeUhdBlock(gr.sync_block):
         if self.radio.is_gone or wait_s > 0:
             time.sleep(min(0.01, max(wait_s, 0.001)))
             return 0
-        self._due_s = max(self._due_s, time.monotonic() - 0.1) + count / (self.radio.pace * self.radio.sample_rate_hz)
+        took_s = count / (self.radio.pace * self.radio.sample_rate_hz)
+        self._due_s = max(self._due_s, time.monotonic() - 0.1) + took_s
         with self.lock:
             return self._give(self.radio.receive_live(count), out)
 

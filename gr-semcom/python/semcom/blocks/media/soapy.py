@@ -40,7 +40,8 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
 
     def build(top: gr.top_block) -> Inside:
         source = make("source", args)
-        keeper, watchdog = sample_keeper(queue, wish.guard, wish.sample_rate_hz), Watchdog(None, lambda now: True)
+        keeper = sample_keeper(queue, wish.guard, wish.sample_rate_hz)
+        watchdog = Watchdog(None, lambda now: True)
         keeper.on_samples = watchdog.sign
         connect_corrected(top, source, wish.profile.calibration, keeper)
         return Inside(SoapyDevice(source), watchdog, (keeper, source), keeper.abandon)

@@ -17,7 +17,13 @@ from semcom.radio.watchdog import Watchdog
 
 _SERIES = ("b200", "x300", "n3xx", "e3xx", "x4xx", "usrp2", "usrp1", "mpmd")  # UHD's names of device types
 # UHD over the network and over USB, and the kernel
-_CLAIMED = ("double-claim", "claim this device", "libusb_error_busy", "device or resource busy", "already in use")
+_CLAIMED = (
+    "double-claim",
+    "claim this device",
+    "libusb_error_busy",
+    "device or resource busy",
+    "already in use",
+)
 
 
 def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
