@@ -663,3 +663,16 @@ def test_receive_hands_out_stretches_one_after_the_other(tmp_path):
     source = blocks.radio_source(f"file:{tmp_path}/air.c64")
     with pytest.raises(ConfigError, match="only 80000 of 90000 samples"):
         receive(source, 90_000, RATE)
+
+
+def test_receive_hands_out_stretches_of_a_radio(fake):
+    """As a calibration does: one source, a flowgraph a stretch."""
+    from semcom.blocks.receive import receive
+
+    fake.is_live, fake.pace = True, 10.0
+    fake.signal = lambda at: np.full(len(at), 0.5, np.complex64)
+    source = blocks.radio_source("usrp", RATE, 2.4e9)
+    for _ in range(3):
+        stretch = receive(source, 30_000, RATE)
+        assert len(stretch) == 30_000 and (stretch == 0.5).all()
+    assert source.counters[SAMPLES_LOST] == 0
