@@ -83,6 +83,24 @@ def test_file_there_and_back_with_its_end(tmp_path):
     assert [(t.offset, pmt.symbol_to_string(t.key)) for t in tags] == [(99_999, keys.TAG_END)]
 
 
+def test_files_there_and_back_again_and_again(tmp_path):
+    """Three runs of one flowgraph each: three times the samples, and each with its end."""
+    samples = noise(5000)
+    sink = blocks.radio_sink(f"file:{tmp_path}/air.c64")
+    there = Running(gr_blocks.vector_source_c(samples, tags=[tag(4999, keys.TAG_END)]), sink)
+    for _ in range(3):
+        there.chain[0].rewind()
+        with there:
+            assert sink.wait_sent(10)
+    (tmp_path / "one.c64").write_bytes(samples.tobytes())
+    collector = gr_blocks.vector_sink_c()
+    back = Running(blocks.radio_source(f"file:{tmp_path}/one.c64"), collector)
+    for run_ in range(1, 4):
+        back.top.run()
+        assert len(collector.data()) == 5000 * run_ and len(collector.tags()) == run_
+    assert np.array_equal(np.fromfile(tmp_path / "air.c64", np.complex64), np.tile(samples, 3))
+
+
 def test_file_that_exists_is_left_alone_unless_asked(tmp_path):
     path = tmp_path / "air.c64"
     path.write_bytes(b"precious")

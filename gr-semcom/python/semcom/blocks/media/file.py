@@ -44,7 +44,10 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
 
 
 class file_writer(gr.sync_block):
-    """Stream to file, written as it comes, so that it can be read at any time. A full disk ends it, in words."""
+    """Stream to file, written as it comes, so that it can be read at any time. A full disk ends it, in words.
+
+    Another run of the flowgraph goes on where the one before ended.
+    """
 
     def __init__(self, path: Path, guard: Guarded):
         gr.sync_block.__init__(self, name="file_writer", in_sig=[np.complex64], out_sig=None)
@@ -53,6 +56,10 @@ class file_writer(gr.sync_block):
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
+
+    def start(self) -> bool:
+        self.ended = False
+        return True
 
     def work(self, input_items, output_items) -> int:
         return self._guard.guarded_work(lambda: self._write(input_items[0]), fallback=-1)
@@ -72,7 +79,7 @@ class file_writer(gr.sync_block):
 
 
 class file_reader(gr.sync_block):
-    """File to stream."""
+    """File to stream; from its beginning at every start."""
 
     def __init__(self, path: Path, guard: Guarded):
         if not path.is_file():
@@ -83,7 +90,8 @@ class file_reader(gr.sync_block):
         if size < _BYTES:
             raise ConfigError(f"{path} holds not a single sample: is it the right file?")
         gr.sync_block.__init__(self, name="file_reader", in_sig=None, out_sig=[np.complex64])
-        self._guard, self._left = guard, size // _BYTES
+        self._guard, self._count = guard, size // _BYTES
+        self._left = self._count
         if size % _BYTES:
             guard.fail(
                 f"{path} is cut in the middle of a sample: its last {size % _BYTES} bytes are left out"
@@ -92,6 +100,11 @@ class file_reader(gr.sync_block):
             self._file = open(path, "rb")  # noqa: SIM115
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def start(self) -> bool:
+        self._file.seek(0)
+        self._left = self._count
+        return True
 
     def work(self, input_items, output_items) -> int:
         return self._guard.guarded_work(lambda: self._read(output_items[0]), fallback=-1)

@@ -117,6 +117,10 @@ class end_watcher(gr.sync_block):
         gr.sync_block.__init__(self, name="end_watcher", in_sig=[np.complex64], out_sig=None)
         self._guard, self._taken, self._end = guard, taken, None
 
+    def start(self) -> bool:
+        self._end = None
+        return True
+
     def sent_all(self) -> bool:
         return self._end is not None and self._taken() > self._end
 

@@ -81,6 +81,10 @@ class zmq_push(_Socket, gr.sync_block):
         self.init_socket(zmq.PUSH, wish, bind=True)
         self._ended_s: float | None = None
 
+    def start(self) -> bool:
+        self._ended_s = None
+        return super().start()
+
     def sent_all(self) -> bool:
         return self._ended_s is not None and time.monotonic() - self._ended_s > _GRACE_S
 
@@ -113,6 +117,7 @@ class zmq_pull(_Socket, gr.sync_block):
 
     def start(self) -> bool:
         super().start()
+        self._left = self._left[:0]
         if self._redial.socket is not self._socket:
             self._redial = Redial(self._socket, self._address, self._guard.count)
         return True
