@@ -279,4 +279,5 @@ def test_a_stream_that_ends_ends_the_recorder_too_and_nothing_is_lost(pictures, 
     assert (
         len(found) == chain.detector.counters["bursts found"] and len({f.recording.name for f in found}) > 1
     )
-    assert sum(f.note.snr_db is not None for f in found) == chain.estimator.counters["sent to 'out'"]
+    read = chain.estimator.counters["sent to 'out'"] - 1  # without the word that nothing follows
+    assert sum(f.note.snr_db is not None for f in found) == read

@@ -13,14 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from semcom import keys, quality
 from semcom.blocks import stations
+from semcom.blocks.media import device_graph
+from semcom.blocks.media.fake import fake_usrp
 from semcom.blocks.stations import ReceiveStation, StationConfig, TransmitStation, receive, transmit
+from semcom.cli.main import app
 from semcom.errors import ConfigError
 from semcom.pictures import pixels_sha256, read_picture, samples
-from semcom.radio import load_link
+from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
+from semcom.radio.fake import FakeRadio
+from semcom.radio.timing import Time
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -85,7 +91,7 @@ def test_one_picture_that_cannot_be_sent_costs_one_picture(tmp_path, link, make_
     object.__setattr__(sent[1], "name", "\ud800")  # as if it had not been cleaned where it entered
     there = transmit(StationConfig(link, f"file:{tmp_path / 'air.c64'}"), sent, seconds=30)
     assert there.pictures == 3
-    assert any("1 pictures could not be sent" in fault for fault in there.faults)
+    assert any("1 pictures could not be sent" in fault for fault in there.faults) and there.exit_status == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -97,6 +103,7 @@ def test_a_full_disk_under_the_logs_keeps_no_picture_from_the_air(tmp_path, link
     for summary in (there, back):
         (fault,) = summary.faults
         assert "/dev/full: 12 of 12 lines are missing" in fault and "No space left" in fault
+        assert summary.exit_status == 2
         assert sum(summary.counters["log"].values()) == 12
 
 
@@ -277,3 +284,67 @@ def test_gains_come_from_the_command_line_then_calibration_then_the_profile(tmp_
     assert gain_db(False, hardware=hardware) == 33.0
     assert gain_db(True, hardware=hardware) == profile.tx_gain_db
     assert gain_db(False) == profile.rx_gain_db
+
+
+# -- a radio that answers, and one that goes away --------------------------------------------------
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A fake radio behind ``usrp``, and little patience with it."""
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.2)
+    monkeypatch.setattr(watchdog, "PATIENCE_S", 0.6)
+    monkeypatch.setattr(device_graph, "_AGAIN_S", 0.2)
+    radio = FakeRadio(now=Time(1000, 0.5), buffer_samples=30_000, is_live=True)
+    with fake_usrp(radio) as radio.claims:
+        yield radio
+
+
+def test_pictures_count_when_the_radio_has_acknowledged_them(fake, link, make_pictures):
+    there = transmit(StationConfig(link, "usrp"), list(make_pictures(3)), seconds=30)
+    assert (there.pictures, there.bursts, there.faults, there.exit_status) == (3, 3, [], 0)
+    assert there.counters["radio_sink"]["bursts acknowledged by the radio"] == 5
+
+
+def test_a_radio_that_goes_away_while_it_transmits_is_a_failure(fake, link, make_pictures, monkeypatch):
+    monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
+
+    def tick(summary):
+        if summary.pictures >= 3:
+            fake.unplug()
+
+    there = transmit(StationConfig(link, "usrp:type=b200"), list(make_pictures(2)), repeat=True, on_tick=tick)
+    assert "the radio at usrp:type=b200 no longer answers" in there.faults
+    assert f"{there.bursts} of " in there.faults[1] and "bursts were acknowledged" in there.faults[1]
+    assert there.exit_status == 1
+    assert 3 <= there.pictures < there.counters["burst_modulator"]["bursts sent"]
+
+
+def test_a_radio_that_was_away_for_a_while_costs_what_it_held(fake, link, make_pictures):
+    def tick(summary):
+        if summary.pictures >= 3 and fake.claims.opened == 1:
+            fake.unplug()
+        if any("no longer answers" in reason for reason in summary.counters["radio_sink"]):
+            fake.plug()
+
+    there = transmit(StationConfig(link, "usrp"), list(make_pictures(30)), on_tick=tick, seconds=60)
+    assert 3 <= there.pictures < 30 and there.faults == [
+        f"{there.bursts} of 30 bursts were acknowledged by the radio"
+    ]
+    assert there.bursts >= 15 and fake.claims.opened == 2
+
+
+def test_a_receiver_whose_radio_stays_away_says_so_and_ends(fake, link, monkeypatch):
+    monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
+    summary = receive(
+        StationConfig(link, "usrp:type=b200"), on_tick=lambda summary: fake.unplug(), seconds=30
+    )
+    assert summary.faults == ["the radio at usrp:type=b200 no longer answers"] and summary.seconds < 20
+
+
+def test_a_failure_of_the_radio_is_an_exit_status(fake, link, monkeypatch, tmp_path):
+    monkeypatch.setattr(stations, "_GIVE_UP_S", 0.5)
+    plug = threading.Timer(3.0, fake.unplug)
+    plug.start()
+    result = CliRunner().invoke(app, ["tx", "--radio", "usrp", "--link", link, "--repeat", "--json", "-"])
+    assert result.exit_code == 1 and "no longer answers" in result.output, result.output

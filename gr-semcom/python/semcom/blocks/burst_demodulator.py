@@ -34,6 +34,8 @@ class burst_demodulator(PduBlock):
         device, threads, batch, max_queue: as in every block.
     """
 
+    drains = True
+
     def __init__(
         self,
         profile: str = "",

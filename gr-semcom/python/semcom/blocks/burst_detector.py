@@ -10,7 +10,7 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count
+from semcom.blocks.base import Guarded, Stage, begin_anew, check, is_count
 from semcom.blocks.pdu import Pdu
 from semcom.modem import Modem, StreamDetector
 from semcom.radio import load_link
@@ -19,12 +19,12 @@ _BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05
 
 
-class burst_detector(Guarded, gr.sync_block):
+class burst_detector(Stage, Guarded, gr.sync_block):
     """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and
     the samples from the burst's first preamble sample on (c32vector).
 
     Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU
-    with ``end_of_stream``.
+    with ``end_of_stream``; so does a stop of the flowgraph.
 
     Args:
         profile: path of the link profile, for the modem's sizes; "": none.
@@ -42,13 +42,40 @@ class burst_detector(Guarded, gr.sync_block):
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
-        self._detector = StreamDetector(Modem(load_link(profile).modem), int(chunk_samples), _PATIENCE_S)
+        self._modem, self._chunk = Modem(load_link(profile).modem), int(chunk_samples)
+        self._begin()
         self._end = pmt.intern(keys.TAG_END)
-        self._ready = False
+        self._ready = False  # torch knows in this thread how many more it may have
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
         # itself, the first samples of each call, is not looked at.
         self.set_history(_BUFFER_SAMPLES)
         self.message_port_register_out(pmt.intern(keys.PORT_OUT))
+
+    def _begin(self) -> None:
+        self._detector = StreamDetector(self._modem, self._chunk, _PATIENCE_S)
+        self._is_open = self._has_samples = False  # something came that no END has followed; anything at all
+
+    def start(self) -> bool:
+        begin_anew(self)
+        self.keep_counts()
+        self._begin()
+        self._ready = False
+        self.begin_stage()
+        return True
+
+    def stop(self) -> bool:
+        """What is held back goes on its way, and so does the word that nothing follows."""
+        if self._has_samples:
+            self.guarded_work(self._end_here, fallback=0)
+        self.end_stage()
+        return True
+
+    def _end_here(self) -> int:
+        self._publish(self._detector.flush())
+        if self._is_open:
+            self._is_open = False
+            self._send(Pdu.end())
+        return 0
 
     def work(self, input_items, output_items) -> int:
         if not self._ready:
@@ -60,10 +87,12 @@ class burst_detector(Guarded, gr.sync_block):
     def _take(self, samples: np.ndarray) -> int:
         start = self.nitems_read(0)
         at = 0
+        if not self._has_samples:
+            self._has_samples = self._is_open = True
         for tag in self.get_tags_in_window(0, 0, len(samples), self._end):
             upto = tag.offset - start + 1
-            self._publish(self._detector.push(samples[at:upto].copy()) + self._detector.flush())
-            self._send(Pdu.end())
+            self._publish(self._detector.push(samples[at:upto].copy()))
+            self._end_here()
             at = upto
         self._publish(self._detector.push(samples[at:].copy()))  # the buffer is the scheduler's: keep a copy
         return len(samples)
@@ -71,6 +100,7 @@ class burst_detector(Guarded, gr.sync_block):
     def _publish(self, bursts) -> None:
         self.set_counts(self._detector.counters)
         for burst in bursts:
+            self._is_open = True
             self._send(
                 Pdu(
                     {

@@ -92,12 +92,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         self._limits = link.limits
         self._modem = Modem(link.modem, device=check_device("burst_modulator", device))
         self._on_sent = on_sent
-        self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
         self._room = threading.Condition()
-        self._current: tuple[np.ndarray, list] | None = None
-        self._at = 0
-        self._silence_left = 0
-        self._begun = False
+        self.reset()
         self._flush_samples = (
             self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES
         )
@@ -119,6 +115,13 @@ class burst_modulator(PduWorker, gr.sync_block):
     def quiet(self) -> bool:
         """Whether everything is out, with the silence after it that lets a detector finish the last burst."""
         return not self._ready and self._current is None and not self._silence_left
+
+    def reset(self) -> None:
+        with self._room:
+            self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
+            self._current: tuple[np.ndarray, list] | None = None
+            self._at = self._silence_left = 0
+            self._begun = False
 
     # -- PDUs in: the worker ------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ class capture_recorder(PduBlock):
         wait_s: how long a burst waits for its estimate. max_queue: as in every block.
     """
 
+    drains = True
+
     def __init__(
         self,
         folder: str = "",
@@ -97,15 +99,15 @@ class capture_recorder(PduBlock):
         self._joiner = Joiner(self._write, self._amend, float(wait_s))
         self._wait_s, self._done, self._last = float(wait_s), [], time.monotonic()
         self._ended = self._told = False
-        for port, handler in self._handlers.items():
+        for port in (keys.PORT_BURSTS, keys.PORT_FAILED):
             self.message_port_register_in(pmt.intern(port))
-            self.set_msg_handler(pmt.intern(port), handler)
+            self.set_msg_handler(pmt.intern(port), self.inboxes[port])
 
     # -- arrival, in the block's own thread --------------------------------------------------------------
 
     @property
-    def _handlers(self) -> dict:
-        return {keys.PORT_BURSTS: self.on_burst, keys.PORT_FAILED: self.on_failed}
+    def inboxes(self) -> dict[str, Callable[[Pmt], None]]:
+        return super().inboxes | {keys.PORT_BURSTS: self.on_burst, keys.PORT_FAILED: self.on_failed}
 
     def on_message(self, message: Pmt) -> None:
         self._accept(keys.PORT_IN, bridge.from_message, message)
@@ -116,12 +118,6 @@ class capture_recorder(PduBlock):
     def on_failed(self, message: Pmt) -> None:
         self._accept(keys.PORT_FAILED, lambda plain: Pdu(bridge.from_dict(plain), None), message)
 
-    def on_system(self, message: Pmt) -> None:
-        for port, handler in self._handlers.items():
-            for left in iter(lambda port=port: self.gateway.delete_head_nowait(pmt.intern(port)), None):
-                handler(left)
-        super().on_system(message)
-
     def _accept(self, port: str, convert: Callable[[Pmt], Pdu], message: Pmt) -> None:
         try:
             pdu = convert(message)
@@ -131,6 +127,9 @@ class capture_recorder(PduBlock):
         self.enqueue(_Arrived(port, pdu))
 
     # -- the worker ---------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        self._done, self._ended = [], False
 
     def start(self) -> bool:
         super().start()
@@ -179,10 +178,6 @@ class capture_recorder(PduBlock):
 
     def stop(self) -> bool:
         super().stop()
-        while self._queue:
-            waiting = self._queue.popleft()
-            if isinstance(waiting, _Arrived) and not waiting.is_end:
-                self._attempt(self.prepare, waiting)
         self._joiner.flush()
         if self.writer is not None:
             self.writer.close()

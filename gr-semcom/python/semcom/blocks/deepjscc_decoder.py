@@ -52,6 +52,7 @@ class deepjscc_decoder(PduBlock):
         threads, batch, max_queue: as in every block.
     """
 
+    drains = True
     modes: tuple[int, ...] = (MODE_LATENTS, *DIGITAL_MODES)  # of payload, read here
 
     def __init__(
@@ -72,8 +73,8 @@ class deepjscc_decoder(PduBlock):
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         link = load_link(profile)
-        self._profile, self._limits = link.modem, link.limits
-        self._assembler = self._make_assembler(int(max_open))
+        self._profile, self._limits, self._max_open = link.modem, link.limits, int(max_open)
+        self._assembler = self._make_assembler(self._max_open)
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
         return ImageAssembler(
@@ -85,6 +86,10 @@ class deepjscc_decoder(PduBlock):
             digital_hashes=self.model.digital_hashes,
             limits=self._limits,
         )
+
+    def reset(self) -> None:
+        self.keep_counts()
+        self._assembler = self._make_assembler(self._max_open)
 
     def warm_up(self) -> None:
         size = (32, 32)

@@ -98,6 +98,10 @@ class deepjscc_encoder(PduBlock):
             return self.snr_db
         return feedback[0]
 
+    def reset(self) -> None:
+        with self._feedback_lock:
+            self._feedback = None
+
     def warm_up(self) -> None:
         self.model.codec.encode(torch.zeros(1, 3, 32, 32, device=self.device), self.snr_db)
 

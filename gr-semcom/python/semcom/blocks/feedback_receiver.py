@@ -60,11 +60,16 @@ class feedback_receiver(SocketThread, gr.basic_block):
             partial(sockets.open_socket, zmq.SUB, address, **access, **limits),
             binds=bind,
         )
-        self._tracker = SnrTracker(float(max_age_s), float(wander_db))
+        self._new_tracker = partial(SnrTracker, float(max_age_s), float(wander_db))
+        self._tracker = self._new_tracker()
         self._address = None if bind else address
         self._redial: Redial | None = None
         self._has_beaten = False
         self.message_port_register_out(pmt.intern(PORT_SNR))
+
+    def reset(self) -> None:
+        self.keep_counts()
+        self._tracker = self._new_tracker()
 
     def serve(self, socket: zmq.Socket) -> None:
         if self._address:

@@ -76,6 +76,9 @@ class feedback_sender(SocketThread, gr.basic_block):
         if replaced:
             self.count("SNR estimates replaced by newer ones before they were sent")
 
+    def reset(self) -> None:
+        self._newest = None
+
     def wake(self) -> None:
         with self._arrived:
             self._arrived.notify_all()

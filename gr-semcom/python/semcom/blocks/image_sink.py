@@ -29,6 +29,8 @@ class image_sink(PduBlock):
         callback: called with (meta, pixels) for each picture. max_queue: as in every block.
     """
 
+    drains = True
+
     def __init__(
         self,
         folder: str = "",
@@ -44,6 +46,9 @@ class image_sink(PduBlock):
         self._callback = callback
         self.pictures: deque[tuple[dict[str, Any], np.ndarray]] = deque(maxlen=int(keep))
         self.ended = threading.Event()  # set when the end of the stream has come through
+
+    def reset(self) -> None:
+        self.ended.clear()
 
     def prepare(self, pdu: Pdu) -> list:
         return [(pdu, picture_of(pdu))]

@@ -191,7 +191,7 @@ def run(
         SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all
             counters).
     """
-    ledger = _Ledger(pictures, config)
+    ledger = Ledger(pictures, config)
     flowgraph = LoopbackFlowgraph(
         ledger.feed(),
         config,
@@ -223,7 +223,7 @@ def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
     ].tolist()
 
 
-class _Ledger:
+class Ledger:
     """What was sent and what came back, by picture number."""
 
     def __init__(self, pictures: Iterable[Picture], config: LinkConfig):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import zmq
 
-from semcom.blocks.base import Guarded, reason_of
+from semcom.blocks.base import Guarded, begin_anew, reason_of
 from semcom.listening import Door
 
 
@@ -39,7 +39,13 @@ class SocketThread(Guarded):
     def wake(self) -> None:
         """Called when the block stops, to end a wait in ``serve``."""
 
+    def reset(self) -> None:
+        """Forgets what belongs to a former run; called before every start but the first."""
+
     def start(self) -> bool:
+        begin_anew(self)
+        if self._thread is not None:
+            self.reset()
         self.stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
         self._thread.start()

@@ -23,18 +23,23 @@ import numpy as np
 import torch
 
 from semcom import blocks, keys
+from semcom.blocks.base import PduWorker
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
 from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.loopback import mapper_of
+from semcom.blocks.radio_end import RadioEnd
 from semcom.codec.digital import DigitalMode
 from semcom.line_log import LineLog
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
+from semcom.radio.ledger import AirLedger
+from semcom.radio.reports import ON_AIR, UNANSWERED
 
 _TICK_S = 0.1
+_GIVE_UP_S = 120.0  # a radio that starts anew, from its own disk, is back by then
 _DRAIN_S = 3.0  # for an encoder and the bursts that wait; where nobody listens, nothing goes out ever
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
@@ -99,7 +104,9 @@ class Summary:
     link: the profile it loaded, to be compared with the other station's. advice: what to check where nothing came.
     recording_stopped: why a recorder gave up before the end; "": it did not, or there was none.
     written: received pictures that are in files; None: none were to be. faults: what was asked for and not done, a
-    sentence each: the run has failed in part.
+    sentence each: the run has failed in part. exit_status: of a command that ends so: 0 without faults; 1, not all was
+    sent, or answered for by a radio; 2, something could not be written. Pictures that went to a radio which answers for
+    bursts count when all of theirs were on the air.
     """
 
     link: str = ""
@@ -112,6 +119,7 @@ class Summary:
     recording_stopped: str = ""
     written: int | None = None
     faults: list[str] = field(default_factory=list)
+    exit_status: int = 0
 
 
 class Station(Flowgraph):
@@ -125,12 +133,26 @@ class Station(Flowgraph):
         self.summary = Summary(profile if config.profile else "no link profile")
         self.log = LineLog(config.log) if config.log else None
         self.chain = []
+        self._is_gone = False  # at the end of the run
+
+    @property
+    def radios(self) -> list:
+        """The ends of radios among the blocks."""
+        return [block for block in self.chain if isinstance(block, RadioEnd)]
+
+    def gone_s(self) -> float:
+        """For how long a radio has been away; 0: none is."""
+        return max((radio.gone_s() for radio in self.radios), default=0.0)
 
     def finished(self) -> bool:
         raise NotImplementedError
 
-    def faults(self) -> list[str]:
-        """What was asked for and not done, a sentence each."""
+    def missed(self) -> list[str]:
+        """What was not sent, or not heard because the radio was away, a sentence each."""
+        return [f"the radio at {self.config.radio} no longer answers"] if self._is_gone else []
+
+    def unwritten(self) -> list[str]:
+        """What could not be written, a sentence each."""
         return [fault for fault in [self.log.fault() if self.log else ""] if fault]
 
     def drain(self) -> None:
@@ -144,16 +166,21 @@ class Station(Flowgraph):
             while not (stop.is_set() or self.finished()):
                 if seconds is not None and time.monotonic() - began >= seconds:
                     break
+                if self.gone_s() > _GIVE_UP_S:
+                    break
                 stop.wait(_TICK_S)
                 if on_tick:
                     on_tick(self._tell(began))
             self.drain()
+            self._is_gone = self.gone_s() > 0
         finally:
             self.stop()
             self.wait()
             if self.log:
                 self.log.close()
-        self.summary.faults = self.faults()
+        missed, unwritten = self.missed(), self.unwritten()
+        self.summary.faults = missed + unwritten
+        self.summary.exit_status = 2 if unwritten else 1 if missed else 0
         return self._tell(began)
 
     def _tell(self, began: float) -> Summary:
@@ -183,6 +210,7 @@ class TransmitStation(Station):
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
+        self._ledger = AirLedger() if medium.kind.answers else None
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
             pictures_in=pictures,
@@ -208,7 +236,8 @@ class TransmitStation(Station):
             batch=1,
             on_sent=self._sent,
         )
-        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
+        answers = {"on_answer": self._ledger.answer} if self._ledger else {}
+        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)
         self.chain = [self.source, self.encoder, *mapping, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
         self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
@@ -232,8 +261,11 @@ class TransmitStation(Station):
         """A picture's bursts are made and wait for the air: room for the next."""
         picture, read_s = self._read.pop(meta[keys.IMAGE_ID])
         self.source.acknowledge(meta[keys.IMAGE_ID])
-        self.summary.pictures += 1
-        self.summary.bursts += meta[keys.BURST_COUNT]
+        if self._ledger:
+            self._ledger.made(meta[keys.BURST_COUNT])
+        else:
+            self.summary.pictures += 1
+            self.summary.bursts += meta[keys.BURST_COUNT]
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
         if self.config.telemetry:
             self.telemetry.on_sent(meta)
@@ -256,26 +288,31 @@ class TransmitStation(Station):
             }
             self.log.add(entry)
 
+    def _tell(self, began: float) -> Summary:
+        if self._ledger:
+            self.summary.pictures, self.summary.bursts = self._ledger.pictures, self._ledger.answers[ON_AIR]
+        return super()._tell(began)
+
     def drain(self) -> None:
         """Pictures that were begun still go out, where the air takes them."""
         self.source.finish()
         until = time.monotonic() + _DRAIN_S
-        while not self.finished() and time.monotonic() < until:
+        while not (self.finished() or self.gone_s()) and time.monotonic() < until:
             time.sleep(_TICK_S / 5)
 
     def finished(self) -> bool:
         """The last picture has left the radio, and so has the silence after it: on a socket nothing else follows."""
         return (self.radio.sent_all() and self.modulator.quiet) or bool(self.radio.gave_up())
 
-    def faults(self) -> list[str]:
-        left_out = self.source.counters[LEFT_OUT]
-        words = [
-            f"{left_out} pictures could not be sent: the counters of {self.source.name()} say why."
-            if left_out
-            else "",
-            self.radio.gave_up(),
-        ]
-        return [word for word in words if word] + super().faults()
+    def missed(self) -> list[str]:
+        words = super().missed() + left_out(self.source)
+        if self._ledger and self._ledger.answers[UNANSWERED]:
+            on_air, made = self._ledger.answers[ON_AIR], self._ledger.bursts_made
+            words.append(f"{on_air} of {made} bursts were acknowledged by the radio")
+        return words
+
+    def unwritten(self) -> list[str]:
+        return [word for word in [self.radio.gave_up()] if word] + super().unwritten()
 
 
 class ReceiveStation(Station):
@@ -357,6 +394,13 @@ class ReceiveStation(Station):
             self._wanted is not None and self.summary.pictures >= self._wanted
         )
 
+    def drain(self) -> None:
+        """What is on its way is written, unless enough has come."""
+        if self._wanted is not None and self.summary.pictures >= self._wanted:
+            for block in self.chain:
+                if isinstance(block, PduWorker):
+                    block.drop_rest()
+
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         summary = super().run_until(stop, seconds, on_tick)
         summary.advice = self._advice()
@@ -364,15 +408,15 @@ class ReceiveStation(Station):
         summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
 
-    def faults(self) -> list[str]:
+    def unwritten(self) -> list[str]:
         lost = {what: times for what, times in self.sink.counters.items() if what.startswith(NOT_WRITTEN)}
         words = [f"{sum(lost.values())} received {', '.join(lost)}. Make room."] if lost else []
         stopped = self.recorder and self.recorder.writer.stopped
-        return words + ([f"recording stopped: {stopped}"] if stopped else []) + super().faults()
+        return words + ([f"recording stopped: {stopped}"] if stopped else []) + super().unwritten()
 
     def _advice(self) -> str:
         """What to check where no burst was read; "" where one was."""
-        if self.demodulator.counters[BURSTS_READ]:
+        if self.demodulator.counters[BURSTS_READ] or self._is_gone:
             return ""
         searched, found = (self.detector.counters[what] for what in ("samples searched", "bursts found"))
         if not searched:
@@ -388,6 +432,12 @@ class ReceiveStation(Station):
         with torch.inference_mode():
             self.decoder.warm_up()
         super().start()
+
+
+def left_out(source: blocks.image_source) -> list[str]:
+    """What a source could not send, in a sentence or none."""
+    count = source.counters[LEFT_OUT]
+    return [f"{count} pictures could not be sent: the counters of {source.name()} say why."] if count else []
 
 
 def transmit(

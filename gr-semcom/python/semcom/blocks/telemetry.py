@@ -13,7 +13,16 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count, is_heartbeat, is_number, meta_of, reason_of
+from semcom.blocks.base import (
+    Guarded,
+    begin_anew,
+    check,
+    is_count,
+    is_heartbeat,
+    is_number,
+    meta_of,
+    reason_of,
+)
 from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.dashboard.digest import Burst, Digest
@@ -59,6 +68,8 @@ class Watcher(Guarded, gr.basic_block):
         self._done = (message, time.monotonic())
 
     def start(self) -> bool:
+        begin_anew(self)
+        self._done = None
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
         self._thread.start()

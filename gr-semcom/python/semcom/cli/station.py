@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from semcom.cli.console import err, mention
+from semcom.cli.console import complain, err, mention
 from semcom.cli.output import give_json
-from semcom.errors import OutputError
 
 
 def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log):
@@ -64,8 +64,23 @@ def give_summary(json: Path | None, summary, verb: str) -> None:
     """A table of what every block counted, in words, or JSON; and what to check where nothing was received.
 
     Raises:
-        OutputError: something that was asked for was not done; after all of that is shown.
+        Exit: something that was asked for was not done, with the summary's status; after all of that is shown.
     """
+    give_json(json, dataclasses.asdict(summary), counters_table(summary, verb))
+    if summary.advice:
+        mention(summary.advice)
+    end_with(summary)
+
+
+def end_with(summary) -> None:
+    """Says what failed. Raises Exit with the summary's status: 1, not all was sent; 2, not all was written."""
+    if summary.faults:
+        complain("\n".join(summary.faults))
+        raise typer.Exit(summary.exit_status)
+
+
+def counters_table(summary, verb: str) -> Table:
+    """What every block of a station counted, in words."""
     written = "" if summary.written is None else f", {summary.written} of them written,"
     table = Table(
         title=f"{summary.pictures} pictures {verb}{written} in {summary.seconds:.1f} s, {escape(summary.link)}",
@@ -79,11 +94,7 @@ def give_summary(json: Path | None, summary, verb: str) -> None:
     for name, counters in summary.counters.items():
         for place, (what, times) in enumerate(sorted(counters.items())):
             table.add_row("" if place else name, escape(what), str(times))
-    give_json(json, dataclasses.asdict(summary), table)
-    if summary.advice:
-        mention(summary.advice)
-    if summary.faults:
-        raise OutputError("\n".join(summary.faults))
+    return table
 
 
 def _text(path: Path | None) -> str:

@@ -30,6 +30,7 @@ class Wish:
         guard: counts in words for all blocks of the medium.
         keys, insecure: as in ``sockets.open_socket``. overwrite: a file that exists may be replaced.
         sample_type, channel: of a file that is read, as in ``capture.sample_files.open_samples``.
+        on_answer: called once a burst with its number and what a radio says became of it (``radio.reports``).
     """
 
     address: str
@@ -43,6 +44,12 @@ class Wish:
     overwrite: bool = False
     sample_type: str = ""
     channel: int | None = None
+    on_answer: Callable[[int, str], None] = lambda index, answer: None
+
+    def check(self, transmit: bool) -> None:
+        """What needs no device to be refused. Raises ConfigError: outside the limits of the radio's profile."""
+        self.profile.check_link(self.sample_rate_hz, self.centre_frequency_hz)
+        self.profile.check_gain(self.gain_db, transmit)
 
     def controls(self, device, transmit: bool) -> Controls:
         """The device, set up as wished.
@@ -69,9 +76,11 @@ class End:
         controls: None where there is nothing to tune.
         sent_all: whether everything up to the tag ``semcom_end`` is out; always False at a source.
         gave_up: why a sink takes no more samples, in a sentence; "": it does.
+        gone_s: for how long the radio has been away; 0: it is here, or there is none.
     """
 
     blocks: tuple
     controls: Controls | None = None
     sent_all: Callable[[], bool] = lambda: False
     gave_up: Callable[[], str] = lambda: ""
+    gone_s: Callable[[], float] = lambda: 0.0

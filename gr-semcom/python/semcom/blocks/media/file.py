@@ -56,7 +56,10 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
 
 
 class file_writer(gr.sync_block):
-    """Stream to file, written as it comes, so that it can be read at any time. A full disk ends it, in words."""
+    """Stream to file, written as it comes, so that it can be read at any time. A full disk ends it, in words.
+
+    Another run of the flowgraph goes on where the one before ended.
+    """
 
     def __init__(self, path: Path, guard: Guarded):
         gr.sync_block.__init__(self, name="file_writer", in_sig=[np.complex64], out_sig=None)
@@ -65,6 +68,10 @@ class file_writer(gr.sync_block):
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
+
+    def start(self) -> bool:
+        self.ended, self.gave_up = False, ""
+        return True
 
     def work(self, input_items, output_items) -> int:
         return self._guard.guarded_work(lambda: self._write(input_items[0]), fallback=-1)

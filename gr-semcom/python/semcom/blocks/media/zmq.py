@@ -92,6 +92,7 @@ class zmq_push(_Socket, gr.sync_block):
         return self._ended_s is not None and time.monotonic() - self._ended_s > _GRACE_S
 
     def start(self) -> bool:
+        self._ended_s = None
         super().start()
         if self._door.socket is not self._socket:
             self._door = Door(self._socket, self._guard.count)
@@ -145,6 +146,7 @@ class zmq_pull(_Socket, gr.sync_block):
 
     def start(self) -> bool:
         super().start()
+        self._left = self._left[:0]
         if self._redial.socket is not self._socket:
             self._redial = Redial(self._socket, self._address, self._guard.count)
         return True
