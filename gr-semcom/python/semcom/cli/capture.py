@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom capture``: a receiver that records what it receives."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ def capture(
     hardware: options.Hardware = "",
     gain_db: options.Gain = None,
     frequency_hz: options.Frequency = None,
+    invert_spectrum: options.InvertSpectrum = False,
+    cfo_search: options.CfoSearch = False,
     pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     pictures_out: Annotated[
@@ -53,6 +56,7 @@ def capture(
             writable_folder(folder)
     require_gnuradio()
     config = config_of(link, radio, hardware, gain_db, frequency_hz, "", "", keys, insecure, None)
+    config = dataclasses.replace(config, invert_spectrum=invert_spectrum, cfo_search=cfo_search)
 
     from semcom.blocks.stations import receive
 

@@ -25,14 +25,18 @@ from semcom.modem.tones import ToneRemover
 
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
 QUALITY_THRESHOLD = 0.18
-_BANDS, _FILLED = 32, 0.1  # of the active carriers; the median of their powers over the mean, of what fills them
+_BANDS, _FILLED = (
+    32,
+    0.1,
+)  # of the active carriers; the median of their powers over the mean, of what fills them
 _SEARCH = 320  # samples around the coarse start in which the long training is looked for
 _OVERLAP = 64  # samples searched twice: a start estimated a little differently must not fall between searches
 _REFINE_LAGS = (128, 512)
 _APART = 72  # periods from a burst's peak at which nothing is left of it
 _LEAST_RISE = 10.0  # of a peak's score above the lower side
 _TOGETHER = 16  # candidates looked at as one batch
-_LEAST_ROOM, _LEAST_TRUST = 4, 0.25
+_LEAST_ROOM, _LEAST_TRUST = 4, 0.125
+_MIRROR_EVERY = 8  # searches in vain, after as many at the start
 _MIRRORED = 2  # candidates a search that are tried with the spectrum inverted
 CFO_SEARCH_RANGE = 0.1  # cycles per sample
 LOUDEST_SAMPLES = 131072
@@ -114,7 +118,9 @@ class Detector:
         where = where[torch.diff(where, prepend=where.new_full((1,), -self.nms - 1)) > self.nms]
         sides = F.pad(score, (_APART, _APART))
         rise = score[where] - torch.minimum(sides[where], sides[where + 2 * _APART])
-        order = rise.argsort(descending=True, stable=True)[: self.room(len(samples)) if room is None else room]
+        order = rise.argsort(descending=True, stable=True)[
+            : self.room(len(samples)) if room is None else room
+        ]
         where = where[order[rise[order] > _LEAST_RISE]]
         return where, correlation[where]
 
@@ -144,7 +150,9 @@ class Detector:
         for some in torch.arange(len(where), device=where.device).split(_TOGETHER):
             rows += self._refine(samples, where[some], cfo[some])
         kept: list[Detection] = []
-        for start, offset, value in sorted(rows, key=lambda row: -row[2]):  # the best of those that overlap stays
+        for start, offset, value in sorted(
+            rows, key=lambda row: -row[2]
+        ):  # the best of those that overlap stays
             clash = any(abs(start - other.start) < self.profile.preamble_samples for other in kept)
             if 0 <= start < limit and not clash:
                 kept.append(Detection(start, offset, min(value, 1.0)))
@@ -296,6 +304,7 @@ class StreamDetector:
         self._invert, self._cfo_search = invert_spectrum, cfo_search
         self.loudest = torch.zeros(0, dtype=self._dtype)
         self._loudest_power = 0.0
+        self._refused = 0  # searches that had candidates, but no burst
         self._trust = 1.0  # share of the candidates that are looked at
         self.counters = {"samples searched": 0, "bursts found": 0, "samples that were not numbers": 0}
 
@@ -309,14 +318,16 @@ class StreamDetector:
 
     def flush(self) -> list[DetectedBurst]:
         """The stream has ended: the bursts still held back, the last perhaps cut short."""
-        self._pieces.append(torch.zeros(self._detector.lookahead, dtype=self._dtype))
         bursts = self._advance(final=True)
         self._buffer, self._searched = self._buffer[:0], 0
+        self._tones = ToneRemover(self._dtype)
         return bursts
 
     def _advance(self, final: bool) -> list[DetectedBurst]:
-        came = self._numbers(torch.cat(self._pieces))
-        self._buffer = torch.cat([self._buffer, self._without_tones(came.conj() if self._invert else came)])
+        came = self._numbers(torch.cat([*self._pieces, torch.zeros(0, dtype=self._dtype)]))
+        came = self._without_tones(came.conj() if self._invert else came)
+        silence = torch.zeros(self._detector.lookahead if final else 0, dtype=self._dtype)
+        self._buffer = torch.cat([self._buffer, came, silence])
         self._pieces, self._pending = [], 0
         self._last_search = time.monotonic()
         self._search(len(self._buffer) - self._detector.lookahead)
@@ -339,11 +350,20 @@ class StreamDetector:
         options = {"limit": ready - first, "cfo_search": self._cfo_search}
         found = self._detector.confirm(stretch, where, correlation, **options)
         if len(where) and not found:
+            self._refused += 1
+        if (
+            len(where)
+            and not found
+            and (self._refused <= _MIRROR_EVERY or self._refused % _MIRROR_EVERY == 0)
+        ):
             some = slice(_MIRRORED)
-            mirrored = self._detector.confirm(stretch.conj(), where[some], correlation[some].conj(), **options)
+            mirrored = self._detector.confirm(
+                stretch.conj(), where[some], correlation[some].conj(), **options
+            )
             self._count(MIRRORED_BURSTS, len(mirrored))
         # where search after search is full of what is no burst, fewer are looked at
-        self._trust = max(_LEAST_TRUST, self._trust / 2) if len(where) == room and not found else 1.0
+        crowded = len(where) == room and not found
+        self._trust = max(_LEAST_TRUST, self._trust / 2) if crowded else min(1.0, self._trust * 2)
         for detection in found:
             start = first + detection.start
             if self._origin + start - self._last_start >= self._profile.preamble_samples:
@@ -380,8 +400,10 @@ class StreamDetector:
         return samples
 
     def _numbers(self, samples: torch.Tensor) -> torch.Tensor:
-        """A NaN or an infinity would spread through every sum: zero those samples and count them. And the loudest stretch
-        is kept."""
+        """A NaN or an infinity would spread through every sum: zero those samples and count them.
+
+        The loudest stretch is kept.
+        """
         if not len(samples):
             return samples
         power = self._mean_power(samples)

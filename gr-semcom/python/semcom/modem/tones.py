@@ -33,7 +33,7 @@ _NOTHING = 1e-12  # of the power that was there: rounding of the tones
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _BLOCK = 64  # samples for which an amplitude is constant
 _FAST, _DRIFT = 256, 8192  # samples on either side: of an amplitude whose phase is followed, of a frequency
-_COARSE = 4  # blocks added up before the frequency is looked for
+_COARSE = 4  # blocks that are one where a frequency is looked for
 _ROUNDS = 3
 _REST = 8  # chunks before a bin is looked at again that was no tone
 _GONE = 0.003  # of the power of all else: a tone that is no more
@@ -73,7 +73,7 @@ class ToneRemover:
         if len(found):
             line = torch.cat([past[-_HISTORY:], samples]) if new >= _ENOUGH else samples
             samples = line = F.pad(line, (-len(line) % _BLOCK, 0))  # a copy, of whole blocks
-            before = float(_power(line).mean())
+            before = _mean_power(line)
             self._dust = _DUST * float(self._window.sum().square()) * before
             for turn in range(_ROUNDS):
                 fresh = turn > 0 or not len(known)
@@ -86,7 +86,7 @@ class ToneRemover:
                     break
             else:
                 self._give_up(self._where(self._survey(line, _FEW) > _SEEN))
-            if float(_power(line).mean()) < _NOTHING * before:
+            if _mean_power(line) < _NOTHING * before:
                 line.zero_()
         return samples[len(samples) - new :]
 
@@ -126,7 +126,10 @@ class ToneRemover:
         return torch.tensor(_apart((bins.double() / _SEGMENT).tolist())[0][:room], dtype=torch.float64)
 
     def _survey(self, line: torch.Tensor, count: int) -> torch.Tensor:
-        """1/mean(1/(1+p)) - 1 of each bin ``[_SEGMENT]``, p: power over its stretch's median, on up to ``count`` stretches."""
+        """1/mean(1/(1+p)) - 1 of each bin ``[_SEGMENT]`` over up to ``count`` stretches.
+
+        p is the power over its stretch's median.
+        """
         count = min(count, len(line) // _SEGMENT)
         step, first = len(line) / count, []
         for stretch in range(count):
@@ -157,8 +160,8 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
     """Takes tones out of ``line`` ``[n]`` of whole blocks, in place.
 
     Args:
-        near: ``[T]`` frequencies, cycles per sample. fresh: they are known to within half a cycle per ``_BLOCK * _COARSE``
-            samples and no better.
+        near: ``[T]`` frequencies, cycles per sample. fresh: they are known to within half a cycle per
+            ``_BLOCK * _COARSE`` samples and no better.
 
     Returns:
         The frequencies found, of those that are still there: of steady tones, and of what moves too fast to be one.
@@ -166,7 +169,9 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
     blocks = line.view(-1, _BLOCK)
     middle = _BLOCK * torch.arange(len(blocks), dtype=torch.float64, device=line.device) + (_BLOCK - 1) / 2
     if fresh:
-        near = near + _offsets(_means(blocks, _ramps(near, line.dtype)) * _phasor(-near[:, None] * middle, line.dtype))
+        near = near + _offsets(
+            _means(blocks, _ramps(near, line.dtype)) * _phasor(-near[:, None] * middle, line.dtype)
+        )
     ramps, turns = _ramps(near, line.dtype), _phasor(-near[:, None] * middle, line.dtype)
     means = _means(blocks, ramps)
     drift = _drift(means * turns)
@@ -192,14 +197,15 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
 
 
 def _drift(amplitudes: torch.Tensor) -> torch.Tensor:
-    """What is left of the frequency of each row of ``[T, K]``, from block to block, cycles per sample; float64 ``[T, K]``."""
-    parts = _smooth(torch.cat([amplitudes.real, amplitudes.imag]), _FAST).unflatten(0, (2, -1))
+    """What is left of the frequency of each row of ``[T, K]`` at each block, cycles per sample; float64 ``[T, K]``."""
+    count = amplitudes.shape[1]
+    parts = _smooth(torch.cat([amplitudes.real, amplitudes.imag]), _FAST)[:, ::_COARSE].unflatten(0, (2, -1))
     steps = torch.complex(*parts.unbind(0))
     steps = F.pad(steps[:, :-1].conj() * steps[:, 1:], (1, 0)).cumsum(-1)
     place = torch.arange(steps.shape[1], device=steps.device)
-    half = _DRIFT // _BLOCK
+    half = _DRIFT // _BLOCK // _COARSE
     around = steps[:, (place + half).clamp_max(len(place) - 1)] - steps[:, (place - half).clamp_min(0)]
-    return around.angle() / (2 * math.pi * _BLOCK)
+    return (around.angle() / (2 * math.pi * _BLOCK * _COARSE)).repeat_interleave(_COARSE, -1)[:, :count]
 
 
 def _ramps(frequencies: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -234,6 +240,11 @@ def _smooth(rows: torch.Tensor, reach: int) -> torch.Tensor:
         sums = F.pad(rows.cumsum(-1), (1, 0))
         rows = sums[:, half:] - sums[:, :-half]
     return rows
+
+
+def _mean_power(samples: torch.Tensor) -> float:
+    flat = torch.view_as_real(samples).view(-1)
+    return float(torch.vdot(flat, flat)) / len(samples)
 
 
 def _power(x: torch.Tensor) -> torch.Tensor:

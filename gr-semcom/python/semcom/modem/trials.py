@@ -42,12 +42,27 @@ class Trial:
         }
 
 
-def fly(trials, snr_db, *, k=2000, cfo=0.0, ppm=0.0, taps=None, level=None, linewidth=0.0, seed=0) -> Trial:
+def fly(
+    trials,
+    snr_db,
+    *,
+    k=2000,
+    cfo=0.0,
+    ppm=0.0,
+    taps=None,
+    level=None,
+    linewidth=0.0,
+    interference=None,
+    seed=0,
+    **options,
+) -> Trial:
     """``trials`` bursts of ``k`` latents, each with ``GAP`` samples of silence before and after, in one stream.
 
     Args:
         snr_db: Es/N0. cfo: cycles per sample. ppm: clock offset. taps: ``[L]`` or one row a burst ``[trials, L]``.
         level: gain of each burst and its noise, ``[trials]``. linewidth: of phase noise, see ``channel.frontend``.
+        interference: called with the whole stream ``[n]``, returns it with what is added at the receiver.
+        options: of ``StreamDetector``.
     """
     g = torch.Generator().manual_seed(seed)
     modem = Modem()
@@ -62,8 +77,9 @@ def fly(trials, snr_db, *, k=2000, cfo=0.0, ppm=0.0, taps=None, level=None, line
     lines = awgn(lines, snr_db, g)
     if level is not None:
         lines = lines * level[:, None]
-    detector, found = StreamDetector(modem), []
-    for piece in lines.flatten().split(50_000):
+    detector, found = StreamDetector(modem, **options), []
+    stream = lines.flatten() if interference is None else interference(lines.flatten())
+    for piece in stream.split(50_000):
         found += detector.push(piece)
     found += detector.flush()
     bursts = {}
