@@ -37,6 +37,7 @@ _COARSE = 4  # blocks that are one where a frequency is looked for
 _ROUNDS = 3
 _REST = 8  # chunks before a bin is looked at again that was no tone
 _GONE = 0.003  # of the power of all else: a tone that is no more
+_WORTH = 1.02  # times the power that is steady: a drift worth following
 _STEADY = 0.3  # of the power in a block's band: less of it is no tone
 _CLOSE = 2  # tones that cannot be told apart within REACH
 
@@ -175,7 +176,10 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
     ramps, turns = _ramps(near, line.dtype), _phasor(-near[:, None] * middle, line.dtype)
     means = _means(blocks, ramps)
     drift = _drift(means * turns)
-    turns = turns * _phasor(-drift.cumsum(-1) * _BLOCK, line.dtype)
+    follow = turns * _phasor(-drift.cumsum(-1) * _BLOCK, line.dtype)
+    # where two tones are near each other what is followed is neither of them
+    gain = _band_power(means * follow) > _WORTH * _band_power(means * turns)
+    drift, turns = drift * gain[:, None], torch.where(gain[:, None], follow, turns)
     weight = torch.ones_like(turns[:1].real)
     amplitude = torch.zeros_like(turns)
     for turn in range(2):
@@ -194,6 +198,11 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
     there = power * _BLOCK > _GONE * mean
     steady = power > _STEADY * _power(seen).mean(-1)
     return (near + drift[:, -1])[there & steady].tolist(), near[there & ~steady].tolist()
+
+
+def _band_power(amplitudes: torch.Tensor) -> torch.Tensor:
+    """Power ``[T]`` of what is steady over ``REACH`` in each row of ``[T, K]``."""
+    return _smooth(torch.cat([amplitudes.real, amplitudes.imag]), REACH).square().sum(-1).view(2, -1).sum(0)
 
 
 def _drift(amplitudes: torch.Tensor) -> torch.Tensor:
