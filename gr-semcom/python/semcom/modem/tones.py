@@ -23,13 +23,13 @@ REACH = 1024  # samples on either side that share an amplitude: the notch is a q
 _HISTORY = 8192  # samples before a chunk that take part in its estimates
 _ENOUGH = 32768  # samples looked at in all, where so many have come
 _SEGMENT = 1024
-_FEW, _MANY = 12, 48  # stretches of the first survey, of the second
+_FEW, _MANY = 8, 48  # stretches of the first survey, of the second
 _LEAST = 8  # below that many stretches nothing is decided: the short training of one burst fills two
 _SEEN = 5.4  # of 1/mean(1/(1+p)) - 1, which is 0.68 on noise; what is there half of the time reaches 2.4
 _CONTRAST = 8.0  # over the median of the neighbours
 _NEAR, _NARROW, _FAR = 4, 8, 28  # bins away: the nearest neighbour, how many tell a line, the farthest
 _DUST = 1e-7  # of the strongest power: rounding
-_NOTHING = 1e-12  # of the power that was there: rounding of the tones
+_NOTHING = 1e-10  # of the power that was there: rounding of the tones
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _BLOCK = 64  # samples for which an amplitude is constant
 _FAST, _DRIFT = 256, 8192  # samples on either side: of an amplitude whose phase is followed, of a frequency
@@ -107,10 +107,9 @@ class ToneRemover:
         nothing = torch.zeros(0, dtype=torch.float64)
         if len(line) < _LEAST * _SEGMENT or room <= 0:
             return nothing
-        seen = torch.where(self._rest > 0, 0.0, self._survey(line, _FEW))
-        if seen.amax() < _SEEN:
+        suspects = self._survey(line, _FEW) > _SEEN
+        if not suspects.any() or not (suspects & (self._rest == 0)).any():
             return nothing
-        suspects = seen > _SEEN
         seen = self._survey(line, _MANY)
         bins = torch.nonzero((seen > _SEEN) & (self._rest == 0)).flatten()
         bins = bins[seen[bins].argsort(descending=True)][: 8 * MAX_TONES]
@@ -138,10 +137,10 @@ class ToneRemover:
             self._turn = (self._turn + _GOLDEN) % 1.0
             first.append(int(stretch * step + self._turn * (step - _SEGMENT)))
         spectra = torch.fft.fft(line.unfold(0, _SEGMENT, 1)[first] * self._window)
-        power = _power(spectra)
+        power = _power(spectra)  # [count, _SEGMENT]
         self._dust = max(self._dust, _DUST * float(power.amax()), torch.finfo(power.dtype).tiny)
         level = power[:, ::7].median(-1, keepdim=True).values.clamp_min(self._dust)
-        return 1 / (1 / (1 + power / level)).mean(0) - 1
+        return (1 + power / level).reciprocal_().mean(0).reciprocal_().sub_(1)
 
 
 def _apart(frequencies: list[float]) -> list[list[float]]:
