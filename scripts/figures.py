@@ -97,15 +97,13 @@ def air(noise_samples: int = 100_000_000) -> None:
     rows = []
 
     def row(demand: str, condition: str, trial, truth=None):
-        measured = trial.snr_db()
+        measured = float(trial.snr_db().mean()) if trial.bursts else "-"
         estimates = trial.estimates()
         told = "-"
         if truth is not None:
             errors = torch.tensor([estimates[i] - float(truth[i]) for i in estimates])
             told = f"{errors.square().mean().sqrt():.2f}"
-        rows.append(
-            [demand, condition, f"{len(trial.bursts)}/{len(trial.latents)}", float(measured.mean()), told]
-        )
+        rows.append([demand, condition, f"{len(trial.bursts)}/{len(trial.latents)}", measured, told])
 
     for cfo in (0.0, 0.03, -0.03):
         row(
