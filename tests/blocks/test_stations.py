@@ -202,6 +202,37 @@ def test_silence_and_no_samples_at_all_are_told_apart(tmp_path, link, make_pictu
     assert nobody.advice.startswith("no samples came from zmq:")
 
 
+def test_an_inverted_spectrum_is_told_and_turned_back(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
+    np.fromfile(tmp_path / "air.c64", np.complex64).conj().tofile(tmp_path / "air.c64")
+    deaf = receive(StationConfig(link, radio), seconds=30)
+    assert deaf.pictures == 0 and "start again with --invert-spectrum" in deaf.advice
+    assert receive(StationConfig(link, radio, invert_spectrum=True), seconds=30).pictures == 3
+    (tmp_path / "radio.yaml").write_text("name: bench\ninvert_spectrum: true\n")
+    assert StationConfig(link, radio, hardware=str(tmp_path / "radio.yaml")).spectrum_inverted
+
+
+def test_what_is_odd_about_the_samples_is_told_at_the_end(tmp_path, link, make_pictures):
+    radio, g = f"file:{tmp_path / 'air.c64'}", np.random.RandomState(0)
+    hiss = 0.01 * (g.randn(300_000) + 1j * g.randn(300_000))
+    (hiss + 0.3).astype(np.complex64).tofile(tmp_path / "air.c64")
+    advice = receive(StationConfig(link, radio), seconds=30).advice
+    assert "of the power is DC" in advice and "Check the level" in advice
+
+
+def test_an_offset_beyond_the_preamble_is_told_and_searched(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
+    sent = np.fromfile(tmp_path / "air.c64", np.complex64)
+    (sent * np.exp(2j * np.pi * 0.08 * np.arange(len(sent)))).astype(np.complex64).tofile(
+        tmp_path / "air.c64"
+    )
+    deaf = receive(StationConfig(link, radio), seconds=30)
+    assert deaf.pictures == 0 and "start again with --cfo-search" in deaf.advice
+    assert receive(StationConfig(link, radio, cfo_search=True), seconds=30).pictures == 3
+
+
 def test_another_model_is_told_in_words(tmp_path, link, make_pictures):
     (tmp_path / "other.yaml").write_text("name: other\nmodel: cifar-1-6\n")
     radio = f"file:{tmp_path / 'air.c64'}"

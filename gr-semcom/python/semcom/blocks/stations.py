@@ -35,6 +35,7 @@ from semcom.line_log import LineLog
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
+from semcom.radio.hearing import findings
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import ON_AIR, UNANSWERED
 
@@ -56,6 +57,8 @@ class StationConfig:
             comes before the link profile's.
         feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
             on ZMQ. insecure: allows those addresses beyond this machine without keys.
+        invert_spectrum: a receiver conjugates what it hears, as a radio profile may say too. cfo_search: it finds
+            carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
         device, threads: for torch.
@@ -75,6 +78,12 @@ class StationConfig:
     channel: int = -1
     device: str = "cpu"
     threads: int = 1
+    invert_spectrum: bool = False
+    cfo_search: bool = False
+
+    @property
+    def spectrum_inverted(self) -> bool:
+        return self.invert_spectrum or bool(self.hardware and load_device(self.hardware).invert_spectrum)
 
     def radio_options(self, link: LinkProfile, transmit: bool) -> dict:
         """Arguments of ``radio_sink`` and ``radio_source``."""
@@ -336,7 +345,12 @@ class ReceiveStation(Station):
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
         radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
-        self.detector = blocks.burst_detector(profile=config.profile, threads=config.threads)
+        self.detector = blocks.burst_detector(
+            profile=config.profile,
+            threads=config.threads,
+            invert_spectrum=config.spectrum_inverted,
+            cfo_search=config.cfo_search,
+        )
         self.demodulator = blocks.burst_demodulator(
             profile=config.profile, constellation_rate=0.0, device=config.device, threads=config.threads
         )
@@ -422,9 +436,22 @@ class ReceiveStation(Station):
         if not searched:
             return f"no samples came from {self.config.radio}: is what sends them running, and is that its address?"
         what = f"{found} bursts were found, none of them readable," if found else "no burst was found"
-        return (
-            f"{what} in {searched} samples: check the level (gain, cable, antenna) and the frequency, and that both "
-            f"stations loaded the same link profile; loaded here is {self.summary.link}."
+        detector = self.detector
+        settings, oddities = findings(
+            detector.loudest,
+            detector.modem,
+            self.link.sample_rate_hz,
+            detector.invert_spectrum,
+            detector.cfo_search,
+        )
+        return " ".join(
+            [
+                f"{what} in {searched} samples.",
+                *(settings if not found else ()),
+                *oddities,
+                "Check the level (gain, cable, antenna) and the frequency, and that both stations loaded the same link "
+                f"profile; loaded here is {self.summary.link}.",
+            ]
         )
 
     def start(self) -> None:

@@ -74,7 +74,9 @@ class TwoWayStation(Station):
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)
         self.sink_radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.source_radio = blocks.radio_source(**receiving.radio_options(link, transmit=False))
-        self.detector = blocks.burst_detector(profile=config.profile, threads=config.threads)
+        self.detector = blocks.burst_detector(
+            profile=config.profile, threads=config.threads, invert_spectrum=config.spectrum_inverted
+        )
         self.demodulator = blocks.burst_demodulator(profile=config.profile, constellation_rate=0.0, **options)
         self.estimator = blocks.pilot_snr_estimator(threads=config.threads)
         self.decoder = blocks.deepjscc_decoder(link.model, profile=config.profile, **options)

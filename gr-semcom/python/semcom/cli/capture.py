@@ -19,6 +19,8 @@ def capture(
     channel: options.FileChannel = -1,
     gain_db: options.Gain = None,
     frequency_hz: options.Frequency = None,
+    invert_spectrum: options.InvertSpectrum = False,
+    cfo_search: options.CfoSearch = False,
     pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     pictures_out: Annotated[
@@ -55,7 +57,13 @@ def capture(
             writable_folder(folder)
     require_gnuradio()
     config = config_of(link, radio, hardware, gain_db, frequency_hz, "", "", keys, insecure, None)
-    config = dataclasses.replace(config, sample_type=sample_type, channel=channel)
+    config = dataclasses.replace(
+        config,
+        sample_type=sample_type,
+        channel=channel,
+        invert_spectrum=invert_spectrum,
+        cfo_search=cfo_search,
+    )
 
     from semcom.blocks.stations import receive
 

@@ -167,6 +167,18 @@ Frequency = Annotated[
     float | None,
     typer.Option("--frequency-hz", callback=_finite, help="Centre frequency instead of the link profile's."),
 ]
+InvertSpectrum = Annotated[
+    bool,
+    typer.Option(
+        "--invert-spectrum", help="The spectrum comes inverted, or I and Q are swapped: turn it back."
+    ),
+]
+CfoSearch = Annotated[
+    bool,
+    typer.Option(
+        "--cfo-search", help="Search carrier offsets to 10 % of the sample rate, not 3.1 %; costs more."
+    ),
+]
 Pictures = Annotated[int | None, typer.Option("--pictures", min=1, help="Stop after so many pictures.")]
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="Stop after so long. [default: never]")

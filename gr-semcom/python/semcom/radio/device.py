@@ -121,6 +121,7 @@ class RadioProfile:
         clock_source, time_source: "internal", "external", "gpsdo"; empty: as the radio is.
         master_clock_rate_hz: None: the driver's choice.
         frequency_min_hz ... rate_max_hz: what the device can do.
+        invert_spectrum: what it receives comes with the spectrum inverted, or with I and Q swapped: mixers, cables.
         tested_by: who has run a link on this very kind of radio, when; "nobody" is the honest default.
 
     Raises:
@@ -140,6 +141,7 @@ class RadioProfile:
     tx: Side = field(default_factory=Side)
     rx: Side = field(default_factory=Side)
     calibration: Calibration = field(default_factory=Calibration)
+    invert_spectrum: bool = False
     tested_by: str = NOBODY
     notes: str = ""
 
