@@ -1,0 +1,614 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bursts in trouble: samples lost or inserted, impulses, gain steps, part-burst interference, clocks, moving channels.
+
+``Equalizer`` says which bursts fit its model of a channel that stands still; only the others come here, since it costs
+many times as much. In turn:
+
+1. impulses are blanked (``blank_impulses``);
+2. the clock offset is read off the header, and each symbol is taken where and as fast as it came;
+3. pilots are correlated with the samples around, and the burst is cut into segments of one delay and one gain each,
+   by dynamic programming over the likelihood of all segments (a change point search, Auger and Lawrence 1989);
+4. the channel is fitted, as one that stands still up to a gain a segment, or as one that moves with a Doppler spread
+   (linear MMSE over taps and time, Jakes' correlation), whichever explains the pilots best (evidence);
+5. noise is measured symbol by symbol and in the neighbourhood of each carrier; symbols without a trace of their pilots
+   are erased.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from semcom.modem import ofdm
+from semcom.modem.equalize import (
+    Equalized,
+    Equalizer,
+    peak_frequency,
+    phasor,
+    power_of,
+    scatter_rows,
+)
+
+MAX_SLIP_SAMPLES = 1024  # lost or inserted, taken together; more is erased
+_LAG_ROWS = 3  # symbols whose pilots are added when lags are looked for
+_LAGS_KEPT = 24
+_MAX_SEGMENTS = 6
+_SEGMENT_COST = 20.0  # in nepers of likelihood: noise reaches 12 among all lags and places
+_CLOCK_PRIOR = 150e-6
+_DOPPLERS = (1e-5, 3e-5, 1e-4, 2.5e-4)  # cycles per sample
+_MOVING_COST = 10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
+_ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
+_PATCH_TROUBLE = 2.5  # likewise of a neighbourhood of carriers
+_PATCH_ROWS, _PATCH_CARRIERS = 3, 6  # on either side
+_ERASED_BELOW = 6.0  # squared pilot sum over its variance: noise alone reaches it once in 400 symbols
+_BLOCK = 64
+_IMPULSE = 32.0  # power over the level around; OFDM signals stay below 25
+
+
+def blank_impulses(samples: torch.Tensor) -> torch.Tensor:
+    """Zeroes single samples that stand out of both what is before and what is after: ``[..., n]`` to ``[..., n]``.
+
+    The level is a median, so that a burst's edge is none, nor a pulse longer than 32 samples.
+    """
+    blocks = samples.shape[-1] // _BLOCK
+    if blocks < 3:
+        return samples
+    flat = samples[..., : blocks * _BLOCK].reshape(-1, blocks, _BLOCK)
+    power = power_of(flat.detach())
+    peak = power.amax(-1)
+    rest = (power.sum(-1) - peak) / (_BLOCK - 1)
+    # the last block waits for what comes after it
+    row, block = torch.nonzero((peak > 0.5 * _IMPULSE * rest)[:, :-1], as_tuple=True)
+    if not len(row):
+        return samples
+    around = torch.stack([power[row, (block + step).clamp_min(0)] for step in (-1, 0, 1)], dim=1)
+    level = around.median(-1).values.amax(-1) / math.log(2)
+    hit = power[row, block] > _IMPULSE * level[:, None]
+    mask = torch.zeros_like(power, dtype=torch.bool)
+    mask[row, block] = hit
+    if not mask.any():
+        return samples
+    cleaned = torch.where(mask, torch.zeros((), dtype=flat.dtype, device=flat.device), flat)
+    cleaned = cleaned.reshape(*samples.shape[:-1], -1)
+    return torch.cat([cleaned, samples[..., blocks * _BLOCK :]], dim=-1)
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """An ``Equalized`` burst and what was found on the way.
+
+    slips: ``[B, MAX]`` samples inserted (lost: negative) at each change of timing, 0 where there is none.
+    erased: ``[B, S]`` payload symbols of which nothing is known.
+    """
+
+    equalized: Equalized
+    slips: torch.Tensor
+    erased: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a burst on its carriers, ``[B, ...]``: long training, header, payload; where payload is known."""
+
+    training: torch.Tensor
+    header: torch.Tensor
+    payload: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A channel for each row ``[B, R, active]`` (with gains, phases and drifts), and how well it explains the pilots.
+
+    weight: ``[B, R]`` relative noise of the rows, 1: that of the burst. evidence ``[B]`` in nepers.
+    """
+
+    channel: torch.Tensor
+    row_noise: torch.Tensor
+    noise: torch.Tensor
+    evidence: torch.Tensor
+    dof: torch.Tensor
+    frequency: torch.Tensor
+    clock: torch.Tensor
+
+
+class Tracker:
+    """What ``Equalizer`` is to good bursts, for the others; one burst layout."""
+
+    def __init__(self, equalizer: Equalizer):
+        self.equalizer, self.layout, self.profile = equalizer, equalizer.layout, equalizer.profile
+        layout, p = self.layout, self.profile
+        self._rows = p.header_symbols + layout.payload_symbols
+        basis = equalizer.basis
+        comb = basis[layout.pilot_carriers[p.header_symbols :]]  # [S, pilots, taps]
+        whole = basis.conj().T @ basis
+        grams = torch.cat(
+            [whole.expand(p.lts_repeats + p.header_symbols, -1, -1), comb.conj().transpose(1, 2) @ comb]
+        )
+        self._grams, self._comb_basis = grams, comb
+        self._sizes = torch.tensor(
+            [p.active_carriers] * (p.lts_repeats + p.header_symbols)
+            + [p.pilots_per_symbol] * layout.payload_symbols
+        ).to(layout.row_times)
+        self._moving = lru_cache(maxsize=None)(self._make_moving)
+
+    # -- the way through ------------------------------------------------------------------------------
+
+    def track(self, samples: torch.Tensor, cfo: torch.Tensor, header_known: torch.Tensor) -> Tracked:
+        """Tracks and equalises bursts.
+
+        Args:
+            samples: ``[B, n]`` from the first preamble sample on, zeros where nothing is known; longer than the burst
+                where samples may have been inserted.
+            cfo: ``[B]`` carrier offset, cycles per sample, double precision.
+            header_known: ``[B, header_symbols, active]`` what was sent there.
+        """
+        p = self.profile
+        samples = blank_impulses(samples)
+        none = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
+        clock = torch.zeros_like(cfo).to(self.layout.row_times)
+        rows = self._cut(samples, cfo, none, clock)
+        _, frequency = self.equalizer.soft_header(rows.training, rows.header)
+        cfo = cfo + frequency.double()
+        rows = self._cut(samples, cfo, none, clock)
+        for _ in range(2):
+            clock = clock + self._header_clock(rows, header_known)
+            rows = self._cut(samples, cfo, none, clock)
+        noise = self.equalizer.training_noise(rows.training)
+        slips, segments, gains = self._segments(samples, cfo, clock, rows, header_known, noise)
+        retimed = self._cut(samples, cfo, slips, clock) if bool((slips != 0).any()) else rows
+        best = self._still(retimed, header_known, segments, gains)
+        took = slips
+        doubt = self._doubtful(best)
+        if bool(doubt.any()):
+            best, took = self._choose(doubt, best, slips, rows, retimed, header_known)
+            back = (took != slips).any(1)
+            if bool(back.any()):
+                retimed = _Rows(
+                    *(
+                        torch.where(back[:, None, None], one, other)
+                        for one, other in zip(_parts(rows), _parts(retimed), strict=True)
+                    )
+                )
+        steps = torch.diff(took, dim=1)
+        equalized, erased = self._finish(retimed, header_known, best)
+        equalized = replace(equalized, frequency=frequency + best.frequency, clock=clock + best.clock)
+        return Tracked(equalized, steps, erased)
+
+    def _choose(self, doubt, best, slips, rows, retimed, header_known):
+        """Models of a moving channel for the bursts in doubt, with and without the slips found."""
+        at = torch.nonzero(doubt).flatten()
+        still = torch.zeros_like(slips)
+        took = slips.clone()
+        tries = [(rows, still)]
+        if bool((slips[at] != 0).any()):
+            tries.append((retimed, slips))
+        for these, lags in tries:
+            part = _Rows(*(x[at] for x in _parts(these)))
+            for doppler in _DOPPLERS:
+                fit = self._moved(part, header_known[at], doppler)
+                better = fit.evidence - _MOVING_COST > best.evidence[at]
+                if bool(better.any()):
+                    best = _merge(best, fit, at, better)
+                    took[at[better]] = lags[at[better]]
+        return best, took
+
+    def _doubtful(self, fit: _Fit) -> torch.Tensor:
+        """Whether more symbols are noisy than single events would explain."""
+        first = self.profile.lts_repeats
+        noisy = (fit.row_noise[:, first:] > _ROW_TROUBLE).float().mean(1)
+        return (noisy > 0.12) | (fit.row_noise[:, first:].median(1).values > 1.15)
+
+    # -- samples to rows ------------------------------------------------------------------------------
+
+    def _drift(self, clock: torch.Tensor) -> torch.Tensor:
+        """Whole samples by which a clock offset has moved header and payload symbols ``[B, rows]``."""
+        return (-clock.detach()[:, None] * self._times()[self.profile.lts_repeats :]).round().long()
+
+    def _times(self) -> torch.Tensor:
+        """Centres of the rows from the middle of the long training, in samples ``[lts_repeats + rows]``."""
+        times = self.layout.row_times
+        return times - times[: self.profile.lts_repeats].mean()
+
+    def _cut(self, samples, cfo, slips, clock) -> _Rows:
+        """Rows on their carriers, header and payload each ``slips`` ``[B, rows]`` samples later than sent, with the offsets
+        of carrier and clock taken out."""
+        p = self.profile
+        origin = p.sts_samples + p.lts_cp_samples
+        starts = torch.cat(
+            [
+                p.fft_size * torch.arange(p.lts_repeats),
+                p.lts_repeats * p.fft_size + p.cp_samples + p.symbol_samples * torch.arange(self._rows),
+            ]
+        ).to(samples.device)
+        inside = torch.arange(p.fft_size, device=samples.device)
+        drift = F.pad(self._drift(clock), (p.lts_repeats, 0))
+        # a slip happens in the computer: what was lost took its time, too, and the carrier turned on
+        time = (starts + drift)[..., None] + inside
+        index = origin + time + F.pad(slips, (p.lts_repeats, 0))[..., None]
+        known = (index >= 0) & (index < samples.shape[1])
+        flat = index.clamp(0, samples.shape[1] - 1).flatten(1)
+        cut = samples.gather(1, flat).unflatten(1, index.shape[1:]) * known
+        turns = torch.frac(-cfo[:, None, None] * time)
+        cut = cut * phasor(turns).to(samples.dtype)
+        grid = ofdm.demodulate(cut.flatten(1), p.active_carriers, p.fft_size, 0)
+        if bool((clock != 0).any()):
+            grid = grid - clock[:, None, None] * self._stretch(cut)
+            grid = grid * self.equalizer.ramp(-(clock[:, None] * self._times() + drift) / p.fft_size)
+        first, second = p.lts_repeats, p.lts_repeats + p.header_symbols
+        return _Rows(grid[:, :first], grid[:, first:second], grid[:, second:])
+
+    def _stretch(self, cut: torch.Tensor) -> torch.Tensor:
+        """Carriers of n y'(n), n from the middle of the symbol: what a clock that is off adds to each symbol."""
+        size = self.profile.fft_size
+        spectrum = torch.fft.fft(cut, norm="ortho")
+        number = torch.fft.fftfreq(size, 1 / size, device=cut.device).to(self.layout.row_times)
+        slope = torch.fft.ifft(spectrum * (2j * math.pi / size * number), norm="ortho")
+        middle = torch.arange(size, device=cut.device).to(self.layout.row_times) - size / 2
+        return ofdm.demodulate((slope * middle).flatten(1), self.profile.active_carriers, size, 0)
+
+    def _header_clock(self, rows: _Rows, header_known: torch.Tensor) -> torch.Tensor:
+        """Clock offset ``[B]`` by which header symbols lag behind the long training more and more."""
+        equalizer = self.equalizer
+        noise = equalizer.training_noise(rows.training)
+        channel = self._training_channel(rows.training, noise)
+        dots = rows.header * (header_known * channel[:, None]).conj()
+        sums = dots.sum(-1, keepdim=True)
+        dots = dots * sums.conj() / sums.abs().clamp_min(torch.finfo(noise.dtype).tiny)
+        # symbols that lost their timing say nothing: weigh by how much of the power is coherent
+        expected = power_of(channel).sum(-1)[:, None]
+        weight = (sums[..., 0].abs() / (expected + torch.finfo(noise.dtype).tiny)).clamp_max(1).detach()
+        k, times = self.layout.carrier_numbers, self._times()[self.profile.lts_repeats :][: rows.header.shape[1]]
+        per_clock = 2 * math.pi / self.profile.fft_size
+        inertia = (power_of(channel) * k.square()).sum(-1)
+        ridge = noise / (2 * (per_clock * _CLOCK_PRIOR) ** 2)
+        tilt = (dots.imag * k).sum(-1) * weight
+        slope = (tilt * times).sum(-1) / ((inertia[:, None] * weight * times.square()).sum(-1) + ridge)
+        return slope / per_clock
+
+    def _training_channel(self, training: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        equalizer = self.equalizer
+        return equalizer.channel((training * equalizer.lts.conj()).sum(1), equalizer.fit_training, noise)[0]
+
+    # -- segments of one delay and one gain -----------------------------------------------------------
+
+    @torch.no_grad()
+    def _segments(self, samples, cfo, clock, rows, header_known, noise):
+        """Slips ``[B, rows]`` in samples (whole shift of each header and payload symbol), number of the segment of each
+        row ``[B, lts_repeats + rows]``, and gain of each row ``[B, lts_repeats + rows]``, complex."""
+        p, layout = self.profile, self.layout
+        head, repeats = p.header_symbols, p.lts_repeats
+        channel = self._training_channel(rows.training, noise)
+        comb = torch.zeros(len(samples), layout.payload_symbols, p.active_carriers, dtype=samples.dtype).to(samples)
+        index = layout.pilot_carriers[head:].expand(len(samples), -1, -1)
+        comb = comb.scatter(2, index, layout.pilots[head:].expand(len(samples), -1, -1))
+        reference = torch.cat([header_known, comb], dim=1) * channel[:, None]
+        times = self._times()[repeats:]
+        drift = self._drift(clock)
+        reference = reference * self.equalizer.ramp((clock[:, None] * times + drift) / p.fft_size)
+
+        # correlations at all lags: the pilots' waveform against the samples around each symbol
+        span = p.fft_size + 2 * MAX_SLIP_SAMPLES
+        origin = p.preamble_samples + p.cp_samples
+        starts = origin + p.symbol_samples * torch.arange(self._rows, device=samples.device) + drift
+        index = starts[..., None] - MAX_SLIP_SAMPLES + torch.arange(span, device=samples.device)
+        known = (index >= 0) & (index < samples.shape[1])
+        flat = index.clamp(0, samples.shape[1] - 1).flatten(1)
+        around = samples.gather(1, flat).unflatten(1, index.shape[1:]) * known
+        time = index - (p.sts_samples + p.lts_cp_samples)
+        around = around * phasor(torch.frac(-cfo[:, None, None] * time)).to(samples.dtype)
+        wave = ofdm.modulate(reference[:, :, None], p.fft_size, 0)
+        spectrum = torch.fft.fft(around, span) * torch.fft.fft(wave, span).conj()
+        found = torch.fft.ifft(spectrum)[..., : 2 * MAX_SLIP_SAMPLES + 1]
+
+        level = power_of(around[..., MAX_SLIP_SAMPLES : MAX_SLIP_SAMPLES + p.fft_size]).mean(-1)
+        level = level + 0.05 * level.median(1, keepdim=True).values + torch.finfo(level.dtype).tiny
+        energy = power_of(reference).sum(-1) / level
+        found = found / level[..., None]
+
+        # a few lags that stand out over a few symbols
+        sums = F.pad(found.cumsum(1), (0, 0, 1, 0))
+        energies = F.pad(energy.cumsum(1), (1, 0))
+        width = min(_LAG_ROWS, self._rows)
+        runs = power_of(sums[:, width:] - sums[:, :-width]) / (energies[:, width:] - energies[:, :-width])[..., None]
+        kept = runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices
+        kept[:, 0] = MAX_SLIP_SAMPLES  # where it was sent
+        sums = sums.gather(2, kept[:, None].expand(-1, self._rows + 1, -1))
+
+        # all segments a..b, then the best way to cut the burst into so many
+        pieces = sums[:, None] - sums[:, :, None]
+        mass = energies[:, None] - energies[:, :, None]
+        gain = power_of(pieces) / mass.clamp_min(torch.finfo(mass.dtype).tiny)[..., None]
+        order = torch.arange(self._rows + 1, device=samples.device)
+        upward = order[None] > order[:, None]
+        score, which = gain.max(-1)
+        score = torch.where(upward, score, -torch.inf)
+        values, backs = [torch.where(upward[0], gain[:, 0, :, 0], -torch.inf)], []
+        for _ in range(_MAX_SEGMENTS - 1):
+            total = values[-1][:, :, None] + score - _SEGMENT_COST
+            value, back = total.max(1)
+            values.append(value)
+            backs.append(back)
+        number = torch.stack([value[:, -1] for value in values], 1).argmax(1)
+
+        batch = torch.arange(len(samples), device=samples.device)
+        end = torch.full_like(number, self._rows)
+        lag = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
+        segment, gains = torch.zeros_like(lag), torch.ones_like(lag, dtype=samples.dtype)
+        for turn in range(_MAX_SEGMENTS - 1, -1, -1):
+            active = number >= turn
+            start = backs[turn - 1][batch, end] if turn else torch.zeros_like(end)
+            pick = which[batch, start, end] if turn else torch.zeros_like(end)
+            here = active[:, None] & (order[:-1] >= start[:, None]) & (order[:-1] < end[:, None])
+            shift = kept[batch, pick] - MAX_SLIP_SAMPLES
+            value = pieces[batch, start, end, pick] / mass[batch, start, end].clamp_min(1e-30)
+            lag = torch.where(here, shift[:, None], lag)
+            segment = torch.where(here, turn, segment)
+            gains = torch.where(here, value[:, None], gains)
+            end = torch.where(active, start, end)
+        segment = torch.cat([segment.new_zeros(len(segment), repeats), segment], 1)
+        # the first segment is that of the training, which the channel is the gain of
+        gains = torch.cat([gains.new_ones(len(gains), repeats), torch.where(segment[:, repeats:] == 0, 1, gains)], 1)
+        return lag, segment, gains
+
+    # -- channels -------------------------------------------------------------------------------------
+
+    def _known(self, rows: _Rows, header_known: torch.Tensor):
+        """Matched known symbols: full rows ``[B, F, active]`` and the comb's ``[B, S, pilots]``, times known*."""
+        layout, head = self.layout, self.profile.header_symbols
+        full = torch.cat(
+            [rows.training * self.equalizer.lts.conj(), rows.header * header_known.conj()], dim=1
+        )
+        return full, layout.take_pilots(rows.payload, head) * layout.pilots[head:].conj()
+
+    def _taps_of(self, full: torch.Tensor, comb: torch.Tensor) -> torch.Tensor:
+        """What each row says of the taps, ``[B, R, taps]``: basis^H times matched symbols."""
+        return torch.cat(
+            [full @ self.equalizer.basis.conj(), torch.einsum("bsp,spl->bsl", comb, self._comb_basis.conj())], 1
+        )
+
+    def _comb(self, channel: torch.Tensor) -> torch.Tensor:
+        """A channel of each row ``[B, R, active]`` at the payload's pilots."""
+        first = self.profile.lts_repeats + self.profile.header_symbols
+        return self.layout.take_pilots(channel[:, first:], self.profile.header_symbols)
+
+    def _solve(self, matched, weight, basis, prior, noise):
+        """Linear MMSE of taps times functions of time.
+
+        Args:
+            matched: ``[B, R, taps]``. weight: ``[B, R]``. basis: ``[R, K]`` functions of time.
+            prior: ``[B, taps]`` power of the taps. noise: ``[B]``.
+
+        Returns:
+            Taps of each row ``[B, R, taps]``, parameters ``[B]``, and the part of the evidence that the fit decides.
+        """
+        taps, count = matched.shape[-1], basis.shape[-1]
+        pairs = torch.einsum("br,rk,rm->bkmr", weight, basis, basis).flatten(1, 2)
+        gram = pairs.to(matched.dtype) @ self._grams.flatten(1)
+        gram = gram.view(-1, count, count, taps, taps).transpose(2, 3).reshape(-1, count * taps, count * taps)
+        right = torch.einsum("br,rk,brl->bkl", weight.to(matched.dtype), basis.to(matched.dtype), matched).flatten(1)
+        believed = prior.repeat(1, count)
+        ridge = noise[:, None] / believed
+        matrix = gram + torch.diag_embed(ridge + 1e-6 * self._sizes.sum()).to(gram.dtype)
+        factor, _ = torch.linalg.cholesky_ex(matrix)
+        found = torch.cholesky_solve(right[..., None], factor)[..., 0]
+        explained = (right.conj() * found).sum(-1).real
+        logdet = 2 * torch.diagonal(factor, dim1=1, dim2=2).abs().log().sum(-1) - ridge.log().sum(-1)
+        diagonal = torch.diagonal(gram, dim1=1, dim2=2).real
+        dof = (diagonal / (diagonal + ridge)).sum(-1)
+        rows = torch.einsum("rk,bkl->brl", basis.to(matched.dtype), found.unflatten(1, (count, taps)))
+        return rows, dof, explained, logdet
+
+    def _fit(self, full, comb, basis, noise, prior, turns):
+        """Fits with weights that follow the noise of the rows; ``turns``: gain and rotation of the rows that are no part
+        of the channel, taken out of ``full`` and ``comb`` already: ``[B, R]`` amplitudes."""
+        matched = self._taps_of(full, comb)
+        split = full.shape[1]
+        tiny = torch.finfo(noise.dtype).tiny
+        energy = torch.cat([power_of(full).sum(-1), power_of(comb).sum(-1)], 1)
+        scale = 1 / turns.square()  # dividing by a gain divides the noise, too
+        row_noise = torch.ones_like(turns)
+        channel = None
+        for _ in range(3):
+            weight = (1 / (row_noise * scale)).detach()
+            taps, dof, explained, logdet = self._solve(matched, weight, basis, prior, noise)
+            channel = taps @ self.equalizer.basis.T
+            left = torch.cat(
+                [
+                    power_of(full - channel[:, :split]).sum(-1),
+                    power_of(comb - self._comb(channel)).sum(-1),
+                ],
+                1,
+            )
+            left = left / (self._sizes * scale)
+            # noise of the burst: what half of the rows stay below; of a row: what it shows, if that is more
+            noise = _typical(left, self._sizes) + tiny
+            row_noise = torch.where(left > _ROW_TROUBLE * noise[:, None], left / noise[:, None], 1)
+            prior = self._prior(taps, noise, weight)
+        spread = (row_noise * scale * noise[:, None]).log() * self._sizes
+        rest = (energy * weight).sum(1) - explained
+        evidence = -(spread.sum(1) + rest / noise + logdet)
+        return channel, row_noise, noise, evidence, dof
+
+    def _prior(self, taps: torch.Tensor, noise: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Power of each tap over the burst, smoothed among neighbours: ``[B, taps]``."""
+        floor = 0.1 * noise / self._sizes.sum()
+        return (power_of(taps.detach()).mean(1) @ self.equalizer.profile_blur) + floor[:, None]
+
+    def _first_prior(self, training: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        equalizer = self.equalizer
+        count = self.profile.lts_repeats * self.profile.active_carriers
+        matched = (training * equalizer.lts.conj()).sum(1) @ equalizer.basis.conj() / count
+        level = noise[:, None] / count
+        return ((power_of(matched) @ equalizer.profile_blur - level).clamp_min(0) + 0.1 * level).detach()
+
+    def _still(self, rows: _Rows, header_known, segments, gains) -> _Fit:
+        """A channel that stands still, but for phase, drift, and a gain a segment."""
+        equalizer, times = self.equalizer, self._times()
+        tiny = torch.finfo(times.dtype).tiny
+        noise = equalizer.training_noise(rows.training)
+        channel = self._training_channel(rows.training, noise)
+        full, comb = self._known(rows, header_known)
+        split = full.shape[1]
+        amplitude = gains.abs().clamp_min(0.05)
+        turn = gains / gains.abs().clamp_min(tiny) * amplitude
+        full, comb = full / turn[:, :split, None], comb / turn[:, split:, None]
+        wide = channel[:, None].expand(-1, times.shape[0], -1)
+        dots_full, dots_comb = full * wide[:, :split].conj(), comb * self._comb(wide).conj()
+        dots = torch.cat([dots_full.sum(-1), dots_comb.sum(-1)], 1)
+        # symbols that show nothing of the pilots must not turn those around
+        mass = torch.cat([power_of(wide[:, :split]).sum(-1), power_of(self._comb(wide)).sum(-1)], 1) + tiny
+        heard = ((dots.abs() / mass).clamp_max(1).square()).detach()
+        same = (segments[:, :, None] == segments[:, None]).to(times)
+        smooth = (equalizer.smooth.real * same).to(dots.dtype)
+        fine = peak_frequency(dots * heard, times, limit=2e-5)
+        dots = dots * phasor(-fine[:, None] * times)
+        summed = torch.einsum("br,brq->bq", dots * heard, smooth)
+        phase = torch.angle(summed) / (2 * math.pi) + fine[:, None] * times
+        back = phasor(-phase)
+        dots_full, dots_comb = dots_full * back[:, :split, None], dots_comb * back[:, split:, None]
+        clock_turn, clock = equalizer.clock_drift(
+            dots_full, dots_comb, channel, self.layout.take_pilots(
+                wide[:, split:], self.profile.header_symbols), times, noise, heard
+        )
+        full = full * back[:, :split, None] * clock_turn[:, :split]
+        comb = comb * back[:, split:, None] * self._comb(clock_turn)
+        prior = self._first_prior(rows.training, noise)
+        basis = torch.ones(len(times), 1, dtype=times.dtype, device=times.device)
+        fitted, row_noise, level, evidence, dof = self._fit(full, comb, basis, noise, prior, amplitude)
+        number = segments.amax(1) + 1
+        evidence = evidence - _SEGMENT_COST * (number - 1)
+        fitted = fitted * (turn * back.conj())[..., None] * clock_turn.conj()
+        dof = dof + equalizer.phase_dof + number - 1
+        return _Fit(fitted, row_noise, level, evidence, dof, fine, clock)
+
+    def _make_moving(self, doppler: float) -> torch.Tensor:
+        """Functions of time ``[R, K]`` that a channel of Jakes' spectrum is made of, scaled by its correlation."""
+        times = self.layout.row_times.double()
+        values, vectors = torch.linalg.eigh(
+            torch.special.bessel_j0(2 * math.pi * doppler * (times[:, None] - times).abs())
+        )
+        count = max(2, int((values > 1e-4 * len(times)).sum()))
+        scaled = vectors[:, -count:] * values[-count:].clamp_min(0).sqrt()
+        return scaled.to(self.layout.row_times)
+
+    def _moved(self, rows: _Rows, header_known, doppler: float) -> _Fit:
+        """A channel that moves with a Doppler spread, cycles per sample."""
+        noise = self.equalizer.training_noise(rows.training)
+        full, comb = self._known(rows, header_known)
+        prior = self._first_prior(rows.training, noise)
+        ones = torch.ones_like(self._sizes).expand(len(full), -1)
+        fitted, row_noise, level, evidence, dof = self._fit(
+            full, comb, self._moving(doppler), noise, prior, ones
+        )
+        zero = torch.zeros_like(noise)
+        return _Fit(fitted, row_noise, level, evidence, dof, zero, zero)
+
+    # -- the payload ----------------------------------------------------------------------------------
+
+    def _finish(self, rows: _Rows, header_known, fit: _Fit) -> tuple[Equalized, torch.Tensor]:
+        """Noise of each symbol and carrier, erasures, and the payload."""
+        layout, p = self.layout, self.profile
+        head, first = p.header_symbols, p.lts_repeats + p.header_symbols
+        tiny = torch.finfo(self._sizes.dtype).tiny
+        full, comb = self._known(rows, header_known)
+        channel = fit.channel
+        payload_channel = channel[:, first:]
+        reference = self._comb(channel)
+
+        # a gain of its own for symbols that the channel does not explain, as far as it is significant
+        energy = power_of(reference).sum(-1) + tiny
+        gain = (comb * reference.conj()).sum(-1) / energy
+        left = power_of(comb - gain[..., None] * reference).mean(-1)
+        noisy = fit.row_noise[:, first:] > 1
+        offset = gain - 1
+        doubt = (left / energy / (power_of(offset) + tiny)).clamp_max(1)
+        gain = torch.where(noisy, 1 + (1 - doubt) * offset, torch.ones_like(gain))
+        reference = reference * gain[..., None]
+        left = power_of(comb - reference).mean(-1)
+        heard = power_of((comb * reference.conj()).sum(-1)) / (power_of(reference).sum(-1) * (left + tiny) + tiny)
+        silent = power_of(comb).mean(-1) < 0.02 * (fit.noise[:, None] + energy / p.pilots_per_symbol)
+        erased = (noisy & (heard < _ERASED_BELOW)) | silent
+        row_noise = torch.where(noisy, (left / fit.noise[:, None]).clamp_min(1), torch.ones_like(left))
+
+        # noise of the carriers over the burst, then of neighbourhoods that stand out
+        full_left = power_of(full - channel[:, :first]) / fit.row_noise[:, :first, None]
+        comb_left = power_of(comb - reference) / row_noise[..., None] * ~erased[..., None]
+        visits = scatter_rows(
+            torch.full_like(full_left[:, 0], float(first)),
+            (~erased).to(comb_left)[..., None].expand_as(comb_left).contiguous(),
+            layout.pilot_carriers[head:],
+        )
+        summed = scatter_rows(full_left.sum(1), comb_left, layout.pilot_carriers[head:])
+        noise = self.equalizer.smooth_noise(summed, fit.dof, visits) + tiny
+        patch = self._patches(comb_left, noise, erased)
+        spread = noise[:, None] * row_noise[..., None] * patch
+
+        weight = payload_channel * gain[..., None]
+        strength = power_of(weight) + tiny
+        payload = layout.take_data(rows.payload * weight.conj() / strength, head)
+        noise_var = layout.take_data(spread / strength, head)
+        gone = erased[..., None].expand_as(noise_var)
+        payload = torch.where(gone, torch.zeros((), dtype=payload.dtype, device=payload.device), payload)
+        noise_var = torch.where(gone, torch.full_like(noise_var, torch.inf), noise_var)
+
+        # the SNR is that of the payload: its pilots, each in units of its noise; an erased one is noise
+        known = layout.pilots[head:]
+        pilot_noise = layout.take_pilots(spread, head)
+        unit = (layout.take_pilots(noise[:, None].expand_as(spread), head) / pilot_noise).sqrt()
+        received = comb * unit * known
+        expected = reference * unit * known
+        sigma = layout.take_pilots(noise[:, None].expand_as(spread), head).sqrt()
+        received = torch.where(erased[..., None], sigma * known, received)
+        expected = torch.where(erased[..., None], 1e-3 * sigma * known, expected)
+        share = comb[0].numel() / float(self._sizes.sum())
+        out = Equalized(
+            payload,
+            noise_var,
+            received.flatten(1),
+            expected.flatten(1),
+            fit.dof * share,
+            fit.frequency,
+            fit.clock,
+            torch.ones_like(fit.dof, dtype=torch.bool),
+        )
+        return out, erased
+
+    def _patches(self, comb_left: torch.Tensor, noise: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
+        """Noise of neighbourhoods over that of their rows and carriers ``[B, S, active]``; 1 where it does not stand out."""
+        head = self.profile.header_symbols
+        index = self.layout.pilot_carriers[head:].expand(len(comb_left), -1, -1)
+        relative = comb_left / self.layout.take_pilots(noise[:, None].expand(-1, index.shape[1], -1), head)
+        grid = noise.new_zeros(len(noise), index.shape[1], noise.shape[1])
+        both = torch.stack(
+            [
+                grid.scatter(2, index, relative),
+                grid.scatter(2, index, (~erased).to(grid)[..., None].expand_as(relative).contiguous()),
+            ],
+            1,
+        )
+        size = (2 * _PATCH_ROWS + 1, 2 * _PATCH_CARRIERS + 1)
+        both = F.avg_pool2d(both, size, 1, (_PATCH_ROWS, _PATCH_CARRIERS), count_include_pad=True)
+        ratio = both[:, 0] / both[:, 1].clamp_min(1e-6)
+        return torch.where(ratio > _PATCH_TROUBLE, ratio, torch.ones_like(ratio))
+
+
+def _typical(left: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Noise power ``[B]`` of rows ``[B, R]`` that most rows share: their weighted mean, without those far above the
+    median."""
+    usual = left.detach() < 1.6 * left.detach().median(1, keepdim=True).values
+    weight = usual * sizes
+    return (left * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+def _parts(rows: _Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return rows.training, rows.header, rows.payload
+
+
+def _merge(old: _Fit, new: _Fit, at: torch.Tensor, better: torch.Tensor) -> _Fit:
+    """``old`` with the rows ``at[better]`` from ``new``'s ``better``."""
+    out = {}
+    for name in old.__dataclass_fields__:
+        out[name] = getattr(old, name).index_put((at[better],), getattr(new, name)[better].to(getattr(old, name)))
+    return _Fit(**out)
