@@ -22,6 +22,7 @@ _TAP_FLOOR = 0.1  # power believed of a tap that shows none, in units of its noi
 _ROW_LIMIT = 2.4  # noise of one payload symbol's pilots over what training and header promise: more is trouble
 _BURST_LIMIT, _BURST_SPREAD = 1.3, 1.0  # of all payload symbols; the spread is for short bursts
 _HEADER_LIMIT = 1.7  # likewise of header symbols over the long training
+_SHARE_LIMIT = 14.0  # of a squared sum over its variance
 _MODEL_FLOOR = 1e-3  # what the model may miss of the signal's power
 _CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
 
@@ -199,7 +200,7 @@ class Equalizer:
         full_left = power_of(full - full_reference)
         comb_left = power_of(comb - comb_reference)
         energy = scatter_rows(full_left.sum(1), comb_left, layout.pilot_carriers[head:])
-        trouble = self._trouble(full_left, comb_left, comb, channel, noise)
+        trouble = self._trouble(full_left, comb_left, comb, comb_reference, channel, noise)
         tiny = torch.finfo(energy.dtype).tiny
         noise = self.smooth_noise(energy, dof) + tiny
 
@@ -218,7 +219,7 @@ class Equalizer:
         )
 
     @torch.no_grad()
-    def _trouble(self, full_left, comb_left, comb, channel, training_noise) -> torch.Tensor:
+    def _trouble(self, full_left, comb_left, comb, reference, channel, training_noise) -> torch.Tensor:
         """Bursts ``[B]`` whose payload's pilots leave more, row by row or in all, than training and header promise.
 
         Thresholds: of 10^5 good bursts of 40 symbols one in a thousand is taken for one in trouble, and is then received
@@ -232,6 +233,9 @@ class Equalizer:
         level = level + floor[:, None]
         promised = self.layout.take_pilots(level[:, None].expand(-1, comb.shape[1], -1), head)
         payload = (comb_left / promised).mean(-1)
+        # what is left is to be noise, not a share of the signal that comes and goes
+        share = ((comb - reference) * reference.conj()).sum(-1).cumsum(-1)
+        share = power_of(share).amax(-1) / (power_of(reference) * promised).sum((1, 2))
         training = training_noise + floor
         header = rows[:, repeats:]
         silent = power_of(comb).mean(-1) < 0.05 * (level.mean(-1) + strength)[:, None]
@@ -240,6 +244,7 @@ class Equalizer:
             | (payload.mean(1) > _BURST_LIMIT + _BURST_SPREAD / payload.shape[1] ** 0.5)
             | (header > _HEADER_LIMIT * training[:, None]).any(1)
             | (header.mean(1) < training / _HEADER_LIMIT)
+            | (share > _SHARE_LIMIT)
             | silent.any(1)
         )
 

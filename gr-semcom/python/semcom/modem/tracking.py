@@ -40,6 +40,7 @@ _CLOCK_PRIOR = 150e-6
 _DOPPLERS = (1e-5, 3e-5, 1e-4, 2.5e-4)  # cycles per sample
 _MOVING_COST = 10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
 _ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
+_OUTLIER = 12.0  # power of a single pilot's error over its noise
 _PATCH_TROUBLE = 2.5  # likewise of a neighbourhood of carriers
 _PATCH_ROWS, _PATCH_CARRIERS = 3, 6  # on either side
 _ERASED_BELOW = 6.0  # squared pilot sum over its variance: noise alone reaches it once in 400 symbols
@@ -101,12 +102,14 @@ class _Rows:
 class _Fit:
     """A channel for each row ``[B, R, active]`` (with gains, phases and drifts), and how well it explains the pilots.
 
-    weight: ``[B, R]`` relative noise of the rows, 1: that of the burst. evidence ``[B]`` in nepers.
+    noise: ``[B]`` of the burst. row_noise: ``[B, R]`` that of the rows relative to it. noisy: ``[B, R]`` rows to be looked
+    at one by one. evidence: ``[B]`` in nepers.
     """
 
     channel: torch.Tensor
-    row_noise: torch.Tensor
     noise: torch.Tensor
+    row_noise: torch.Tensor
+    noisy: torch.Tensor
     evidence: torch.Tensor
     dof: torch.Tensor
     frequency: torch.Tensor
@@ -197,8 +200,7 @@ class Tracker:
     def _doubtful(self, fit: _Fit) -> torch.Tensor:
         """Whether more symbols are noisy than single events would explain."""
         first = self.profile.lts_repeats
-        noisy = (fit.row_noise[:, first:] > _ROW_TROUBLE).float().mean(1)
-        return (noisy > 0.12) | (fit.row_noise[:, first:].median(1).values > 1.15)
+        return fit.noisy[:, first:].float().mean(1) > 0.12
 
     # -- samples to rows ------------------------------------------------------------------------------
 
@@ -400,38 +402,47 @@ class Tracker:
         rows = torch.einsum("rk,bkl->brl", basis.to(matched.dtype), found.unflatten(1, (count, taps)))
         return rows, dof, explained, logdet
 
-    def _fit(self, full, comb, basis, noise, prior, turns):
-        """Fits with weights that follow the noise of the rows; ``turns``: gain and rotation of the rows that are no part
-        of the channel, taken out of ``full`` and ``comb`` already: ``[B, R]`` amplitudes."""
-        matched = self._taps_of(full, comb)
+    def _fit(self, full, comb, basis, noise, prior, segments, amplitude):
+        """Fits with weights that follow the noise of segments and rows.
+
+        Args:
+            full, comb: as ``_known`` gives them, with what is no part of the channel taken out.
+            basis, prior: as in ``_solve``. noise: ``[B]``, to begin with.
+            segments: ``[B, R]`` numbers; each has its own noise, as a gain behind the noise scales both.
+            amplitude: ``[B, R]`` of the gains taken out.
+
+        Returns:
+            Channel ``[B, R, active]``; noise of the burst ``[B]``, as received, and of the rows relative to it; which
+            rows are noisier than the rest; evidence ``[B]`` and parameters ``[B]``.
+        """
         split = full.shape[1]
         tiny = torch.finfo(noise.dtype).tiny
-        energy = torch.cat([power_of(full).sum(-1), power_of(comb).sum(-1)], 1)
-        scale = 1 / turns.square()  # dividing by a gain divides the noise, too
-        row_noise = torch.ones_like(turns)
-        channel = None
-        for _ in range(3):
-            weight = (1 / (row_noise * scale)).detach()
+        level = noise[:, None].expand_as(amplitude)
+        whole_comb = comb
+        for _ in range(4):
+            matched = self._taps_of(full, comb)
+            energy = torch.cat([power_of(full).sum(-1), power_of(comb).sum(-1)], 1)
+            weight = (noise[:, None] / level).detach()
             taps, dof, explained, logdet = self._solve(matched, weight, basis, prior, noise)
             channel = taps @ self.equalizer.basis.T
-            left = torch.cat(
-                [
-                    power_of(full - channel[:, :split]).sum(-1),
-                    power_of(comb - self._comb(channel)).sum(-1),
-                ],
-                1,
-            )
-            left = left / (self._sizes * scale)
-            # noise of the burst: what half of the rows stay below; of a row: what it shows, if that is more
-            noise = _typical(left, self._sizes) + tiny
-            row_noise = torch.where(left > _ROW_TROUBLE * noise[:, None], left / noise[:, None], 1)
-            prior = self._prior(taps, noise, weight)
-        spread = (row_noise * scale * noise[:, None]).log() * self._sizes
+            comb_channel = self._comb(channel)
+            apart = power_of(whole_comb - comb_channel)
+            left = torch.cat([_usual(power_of(full - channel[:, :split])), _usual(apart)], 1) + tiny
+            shared = _typical(left, self._sizes, segments)
+            noisy = left > _ROW_TROUBLE * shared
+            level = torch.where(noisy, left, shared)
+            noise = _typical(left, self._sizes, torch.zeros_like(segments))[:, 0]
+            prior = self._prior(taps, noise)
+            # a pilot that is hit on its own tells nothing: what was fitted stands in for it in the next turn
+            comb = torch.where(apart > _OUTLIER * level[:, split:, None], comb_channel, whole_comb)
+        received = level * amplitude.square()
         rest = (energy * weight).sum(1) - explained
-        evidence = -(spread.sum(1) + rest / noise + logdet)
-        return channel, row_noise, noise, evidence, dof
+        evidence = -((received.log() * self._sizes).sum(1) + rest / noise + logdet)
+        noise = _typical(received, self._sizes, torch.zeros_like(segments))[:, 0]
+        noisy = noisy | (level > _ROW_TROUBLE * level.median(1, keepdim=True).values)
+        return channel, noise, received / noise[:, None], noisy, evidence, dof
 
-    def _prior(self, taps: torch.Tensor, noise: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def _prior(self, taps: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Power of each tap over the burst, smoothed among neighbours: ``[B, taps]``."""
         floor = 0.1 * noise / self._sizes.sum()
         return (power_of(taps.detach()).mean(1) @ self.equalizer.profile_blur) + floor[:, None]
@@ -455,10 +466,14 @@ class Tracker:
         turn = gains / gains.abs().clamp_min(tiny) * amplitude
         full, comb = full / turn[:, :split, None], comb / turn[:, split:, None]
         wide = channel[:, None].expand(-1, times.shape[0], -1)
-        dots_full, dots_comb = full * wide[:, :split].conj(), comb * self._comb(wide).conj()
+        wide_comb = self._comb(wide)
+        # a carrier that came up in the band must not turn the symbol that it hits
+        limit = 1.5 * wide_comb.abs() + 3 * noise.sqrt()[:, None, None]
+        limited = comb * (limit / comb.abs().clamp_min(tiny)).clamp_max(1).detach()
+        dots_full, dots_comb = full * wide[:, :split].conj(), limited * wide_comb.conj()
         dots = torch.cat([dots_full.sum(-1), dots_comb.sum(-1)], 1)
         # symbols that show nothing of the pilots must not turn those around
-        mass = torch.cat([power_of(wide[:, :split]).sum(-1), power_of(self._comb(wide)).sum(-1)], 1) + tiny
+        mass = torch.cat([power_of(wide[:, :split]).sum(-1), power_of(wide_comb).sum(-1)], 1) + tiny
         heard = ((dots.abs() / mass).clamp_max(1).square()).detach()
         same = (segments[:, :, None] == segments[:, None]).to(times)
         smooth = (equalizer.smooth.real * same).to(dots.dtype)
@@ -469,19 +484,20 @@ class Tracker:
         back = phasor(-phase)
         dots_full, dots_comb = dots_full * back[:, :split, None], dots_comb * back[:, split:, None]
         clock_turn, clock = equalizer.clock_drift(
-            dots_full, dots_comb, channel, self.layout.take_pilots(
-                wide[:, split:], self.profile.header_symbols), times, noise, heard
+            dots_full, dots_comb, channel, wide_comb, times, noise, heard
         )
         full = full * back[:, :split, None] * clock_turn[:, :split]
         comb = comb * back[:, split:, None] * self._comb(clock_turn)
         prior = self._first_prior(rows.training, noise)
         basis = torch.ones(len(times), 1, dtype=times.dtype, device=times.device)
-        fitted, row_noise, level, evidence, dof = self._fit(full, comb, basis, noise, prior, amplitude)
+        fitted, level, row_noise, noisy, evidence, dof = self._fit(
+            full, comb, basis, noise, prior, segments, amplitude
+        )
         number = segments.amax(1) + 1
         evidence = evidence - _SEGMENT_COST * (number - 1)
         fitted = fitted * (turn * back.conj())[..., None] * clock_turn.conj()
         dof = dof + equalizer.phase_dof + number - 1
-        return _Fit(fitted, row_noise, level, evidence, dof, fine, clock)
+        return _Fit(fitted, level, row_noise, noisy, evidence, dof, fine, clock)
 
     def _make_moving(self, doppler: float) -> torch.Tensor:
         """Functions of time ``[R, K]`` that a channel of Jakes' spectrum is made of, scaled by its correlation."""
@@ -499,11 +515,9 @@ class Tracker:
         full, comb = self._known(rows, header_known)
         prior = self._first_prior(rows.training, noise)
         ones = torch.ones_like(self._sizes).expand(len(full), -1)
-        fitted, row_noise, level, evidence, dof = self._fit(
-            full, comb, self._moving(doppler), noise, prior, ones
-        )
+        fit = self._fit(full, comb, self._moving(doppler), noise, prior, torch.zeros_like(ones).long(), ones)
         zero = torch.zeros_like(noise)
-        return _Fit(fitted, row_noise, level, evidence, dof, zero, zero)
+        return _Fit(*fit, zero, zero)
 
     # -- the payload ----------------------------------------------------------------------------------
 
@@ -520,17 +534,17 @@ class Tracker:
         # a gain of its own for symbols that the channel does not explain, as far as it is significant
         energy = power_of(reference).sum(-1) + tiny
         gain = (comb * reference.conj()).sum(-1) / energy
-        left = power_of(comb - gain[..., None] * reference).mean(-1)
-        noisy = fit.row_noise[:, first:] > 1
+        left = _usual(power_of(comb - gain[..., None] * reference))
+        noisy = fit.noisy[:, first:]
         offset = gain - 1
         doubt = (left / energy / (power_of(offset) + tiny)).clamp_max(1)
         gain = torch.where(noisy, 1 + (1 - doubt) * offset, torch.ones_like(gain))
         reference = reference * gain[..., None]
-        left = power_of(comb - reference).mean(-1)
+        left = _usual(power_of(comb - reference))
         heard = power_of((comb * reference.conj()).sum(-1)) / (power_of(reference).sum(-1) * (left + tiny) + tiny)
         silent = power_of(comb).mean(-1) < 0.02 * (fit.noise[:, None] + energy / p.pilots_per_symbol)
         erased = (noisy & (heard < _ERASED_BELOW)) | silent
-        row_noise = torch.where(noisy, (left / fit.noise[:, None]).clamp_min(1), torch.ones_like(left))
+        row_noise = torch.where(noisy, left / fit.noise[:, None], fit.row_noise[:, first:])
 
         # noise of the carriers over the burst, then of neighbourhoods that stand out
         full_left = power_of(full - channel[:, :first]) / fit.row_noise[:, :first, None]
@@ -594,12 +608,25 @@ class Tracker:
         return torch.where(ratio > _PATCH_TROUBLE, ratio, torch.ones_like(ratio))
 
 
-def _typical(left: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """Noise power ``[B]`` of rows ``[B, R]`` that most rows share: their weighted mean, without those far above the
-    median."""
-    usual = left.detach() < 1.6 * left.detach().median(1, keepdim=True).values
-    weight = usual * sizes
-    return (left * weight).sum(1) / weight.sum(1).clamp_min(1)
+def _typical(left: torch.Tensor, sizes: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    """Noise power ``[B, R]`` that most rows of a segment share: the weighted mean of ``left`` ``[B, R]`` without those
+    far above the segment's median."""
+    shared = left
+    for number in range(int(segments.max()) + 1):
+        here = segments == number
+        median = torch.where(here, left.detach(), torch.nan).nanmedian(1, keepdim=True).values
+        weight = (here & (left.detach() <= 1.6 * median)) * sizes
+        mean = (left * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
+        shared = torch.where(here, mean, shared)
+    return shared
+
+
+def _usual(power: torch.Tensor) -> torch.Tensor:
+    """Mean power ``[...]`` of Gaussian noise ``[..., n]``, read off the lowest five in six: one carrier more is no noise."""
+    kept = math.ceil(power.shape[-1] * 5 / 6)
+    share = kept / power.shape[-1]
+    mean = 1 + (1 - share) * math.log(1 - share) / share if share < 1 else 1.0
+    return power.sort(-1).values[..., :kept].mean(-1) / mean
 
 
 def _parts(rows: _Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
