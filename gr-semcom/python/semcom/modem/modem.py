@@ -13,9 +13,10 @@ from semcom.modem import header as header_code
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
 from semcom.modem.header import MODE_LATENTS, BurstHeader
+from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
-from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker, blank_impulses
+from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import ModemProfile
 
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
@@ -70,6 +71,7 @@ class Detector:
         Returns:
             Detections with non-negative starts, one a burst.
         """
+        samples = blank_impulses(samples)  # a single one may hold more energy than a whole preamble
         score, correlation = self._metric(samples)
         if score is None:
             return []

@@ -30,6 +30,7 @@ from semcom.modem.equalize import (
     power_of,
     scatter_rows,
 )
+from semcom.modem.impulses import blank_impulses
 
 MAX_SLIP_SAMPLES = 1024  # lost or inserted, taken together; more is erased
 _LAG_ROWS = 3  # symbols whose pilots are added when lags are looked for
@@ -39,41 +40,12 @@ _SEGMENT_COST = 20.0  # in nepers of likelihood: noise reaches 12 among all lags
 _CLOCK_PRIOR = 150e-6
 _DOPPLERS = (1e-5, 3e-5, 1e-4, 2.5e-4)  # cycles per sample
 _MOVING_COST = 10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
+_FADED_SHARE = 0.02  # of the power, believed of each tap of a channel that moves before looking
 _ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
 _OUTLIER = 12.0  # power of a single pilot's error over its noise
 _PATCH_TROUBLE = 2.5  # likewise of a neighbourhood of carriers
 _PATCH_ROWS, _PATCH_CARRIERS = 3, 6  # on either side
 _ERASED_BELOW = 6.0  # squared pilot sum over its variance: noise alone reaches it once in 400 symbols
-_BLOCK = 64
-_IMPULSE = 32.0  # power over the level around; OFDM signals stay below 25
-
-
-def blank_impulses(samples: torch.Tensor) -> torch.Tensor:
-    """Zeroes single samples that stand out of both what is before and what is after: ``[..., n]`` to ``[..., n]``.
-
-    The level is a median, so that a burst's edge is none, nor a pulse longer than 32 samples.
-    """
-    blocks = samples.shape[-1] // _BLOCK
-    if blocks < 3:
-        return samples
-    flat = samples[..., : blocks * _BLOCK].reshape(-1, blocks, _BLOCK)
-    power = power_of(flat.detach())
-    peak = power.amax(-1)
-    rest = (power.sum(-1) - peak) / (_BLOCK - 1)
-    # the last block waits for what comes after it
-    row, block = torch.nonzero((peak > 0.5 * _IMPULSE * rest)[:, :-1], as_tuple=True)
-    if not len(row):
-        return samples
-    around = torch.stack([power[row, (block + step).clamp_min(0)] for step in (-1, 0, 1)], dim=1)
-    level = around.median(-1).values.amax(-1) / math.log(2)
-    hit = power[row, block] > _IMPULSE * level[:, None]
-    mask = torch.zeros_like(power, dtype=torch.bool)
-    mask[row, block] = hit
-    if not mask.any():
-        return samples
-    cleaned = torch.where(mask, torch.zeros((), dtype=flat.dtype, device=flat.device), flat)
-    cleaned = cleaned.reshape(*samples.shape[:-1], -1)
-    return torch.cat([cleaned, samples[..., blocks * _BLOCK :]], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -162,40 +134,51 @@ class Tracker:
         slips, segments, gains = self._segments(samples, cfo, clock, rows, header_known, noise)
         retimed = self._cut(samples, cfo, slips, clock) if bool((slips != 0).any()) else rows
         best = self._still(retimed, header_known, segments, gains)
-        took = slips
-        doubt = self._doubtful(best)
-        if bool(doubt.any()):
-            best, took = self._choose(doubt, best, slips, rows, retimed, header_known)
-            back = (took != slips).any(1)
-            if bool(back.any()):
-                retimed = _Rows(
-                    *(
-                        torch.where(back[:, None, None], one, other)
-                        for one, other in zip(_parts(rows), _parts(retimed), strict=True)
-                    )
-                )
-        steps = torch.diff(took, dim=1)
+        best = replace(best, clock=best.clock + clock)
+        doubt = torch.nonzero(self._doubtful(best)).flatten()
+        if len(doubt):
+            plain = self._cut(samples[doubt], cfo[doubt], none[doubt], torch.zeros_like(clock[doubt]))
+            ways = [
+                (plain, none[doubt], torch.zeros_like(clock[doubt])),
+                (_take(rows, doubt), none[doubt], clock[doubt]),
+                (_take(retimed, doubt), slips[doubt], clock[doubt]),
+            ]
+            moved, way, took, drift = self._moving_channel(ways, header_known[doubt])
+            better = moved.evidence - _MOVING_COST > best.evidence[doubt]
+            moved = replace(moved, clock=drift)
+            at = doubt[better]
+            best = _put(best, at, moved, better)
+            retimed = _put(retimed, at, way, better)
+            slips = slips.index_put((at,), took[better])
         equalized, erased = self._finish(retimed, header_known, best)
-        equalized = replace(equalized, frequency=frequency + best.frequency, clock=clock + best.clock)
-        return Tracked(equalized, steps, erased)
+        equalized = replace(equalized, frequency=frequency + best.frequency)
+        return Tracked(equalized, torch.diff(slips, dim=1), erased)
 
-    def _choose(self, doubt, best, slips, rows, retimed, header_known):
-        """Models of a moving channel for the bursts in doubt, with and without the slips found."""
-        at = torch.nonzero(doubt).flatten()
-        still = torch.zeros_like(slips)
-        took = slips.clone()
-        tries = [(rows, still)]
-        if bool((slips[at] != 0).any()):
-            tries.append((retimed, slips))
-        for these, lags in tries:
-            part = _Rows(*(x[at] for x in _parts(these)))
-            for doppler in _DOPPLERS:
-                fit = self._moved(part, header_known[at], doppler)
-                better = fit.evidence - _MOVING_COST > best.evidence[at]
-                if bool(better.any()):
-                    best = _merge(best, fit, at, better)
-                    took[at[better]] = lags[at[better]]
-        return best, took
+    def _moving_channel(self, ways, header_known):
+        """The best model of a channel that moves.
+
+        Args:
+            ways: (rows, slips, clock offset) by which the burst may have been cut.
+
+        Returns:
+            The fit, and rows, slips and clock offset of the way that it belongs to.
+        """
+        best, rows, slips, clock = None, *ways[0]
+        for these, lags, drift in ways:
+            # a fast channel explains a slower one well enough to say which way is right
+            fit = self._moved(these, header_known, _DOPPLERS[-1])
+            if best is None:
+                best = fit
+                continue
+            better = fit.evidence > best.evidence
+            every = torch.arange(len(better), device=better.device)[better]
+            best, rows = _put(best, every, fit, better), _put(rows, every, these, better)
+            slips, clock = slips.index_put((every,), lags[better]), clock.index_put((every,), drift[better])
+        for doppler in _DOPPLERS[:-1]:
+            fit = self._moved(rows, header_known, doppler)
+            better = fit.evidence > best.evidence
+            best = _put(best, torch.arange(len(better), device=better.device)[better], fit, better)
+        return best, rows, slips, clock
 
     def _doubtful(self, fit: _Fit) -> torch.Tensor:
         """Whether more symbols are noisy than single events would explain."""
@@ -448,6 +431,7 @@ class Tracker:
         return (power_of(taps.detach()).mean(1) @ self.equalizer.profile_blur) + floor[:, None]
 
     def _first_prior(self, training: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Power of each tap ``[B, taps]`` as the long training shows it."""
         equalizer = self.equalizer
         count = self.profile.lts_repeats * self.profile.active_carriers
         matched = (training * equalizer.lts.conj()).sum(1) @ equalizer.basis.conj() / count
@@ -514,6 +498,9 @@ class Tracker:
         noise = self.equalizer.training_noise(rows.training)
         full, comb = self._known(rows, header_known)
         prior = self._first_prior(rows.training, noise)
+        # a tap may have been in a fade just then
+        power = (power_of(comb).mean((1, 2)) - noise).clamp_min(0)
+        prior = prior + _FADED_SHARE * power[:, None]
         ones = torch.ones_like(self._sizes).expand(len(full), -1)
         fit = self._fit(full, comb, self._moving(doppler), noise, prior, torch.zeros_like(ones).long(), ones)
         zero = torch.zeros_like(noise)
@@ -629,13 +616,13 @@ def _usual(power: torch.Tensor) -> torch.Tensor:
     return power.sort(-1).values[..., :kept].mean(-1) / mean
 
 
-def _parts(rows: _Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return rows.training, rows.header, rows.payload
+def _take(what, at: torch.Tensor):
+    """The bursts ``at`` of a dataclass of tensors."""
+    return type(what)(*(getattr(what, name)[at] for name in what.__dataclass_fields__))
 
 
-def _merge(old: _Fit, new: _Fit, at: torch.Tensor, better: torch.Tensor) -> _Fit:
-    """``old`` with the rows ``at[better]`` from ``new``'s ``better``."""
-    out = {}
-    for name in old.__dataclass_fields__:
-        out[name] = getattr(old, name).index_put((at[better],), getattr(new, name)[better].to(getattr(old, name)))
-    return _Fit(**out)
+def _put(old, at: torch.Tensor, new, chosen: torch.Tensor):
+    """``old`` with its bursts ``at`` replaced by the ``chosen`` ones of ``new``: dataclasses of tensors."""
+    return type(old)(
+        *(getattr(old, name).index_put((at,), getattr(new, name)[chosen]) for name in old.__dataclass_fields__)
+    )
