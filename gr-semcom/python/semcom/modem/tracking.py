@@ -38,8 +38,11 @@ _LAGS_KEPT = 24
 _MAX_SEGMENTS = 6
 _SEGMENT_COST = 20.0  # in nepers of likelihood: noise reaches 12 among all lags and places
 _CLOCK_PRIOR = 150e-6
-_DOPPLERS = (1e-5, 3e-5, 1e-4, 2.5e-4)  # cycles per sample
+_DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first look
+_FIRST_DOPPLER = 1e-4
 _MOVING_COST = 10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
+_EXCESS_DOUBT = 1.4  # noise of most symbols over that of the long training
+_TAP_SEEN = 0.3  # power of a tap over that of its noise
 _FADED_SHARE = 0.02  # of the power, believed of each tap of a channel that moves before looking
 _ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
 _OUTLIER = 12.0  # power of a single pilot's error over its noise
@@ -75,7 +78,8 @@ class _Fit:
     """A channel for each row ``[B, R, active]`` (with gains, phases and drifts), and how well it explains the pilots.
 
     noise: ``[B]`` of the burst. row_noise: ``[B, R]`` that of the rows relative to it. noisy: ``[B, R]`` rows to be looked
-    at one by one. evidence: ``[B]`` in nepers.
+    at one by one. evidence: ``[B]`` in nepers. dof: ``[B]`` parameters fitted. excess: ``[B]`` noise found over that of the
+    long training. prior: ``[B, taps]`` power of the taps. frequency, clock: ``[B]`` offsets found on the way.
     """
 
     channel: torch.Tensor
@@ -84,6 +88,8 @@ class _Fit:
     noisy: torch.Tensor
     evidence: torch.Tensor
     dof: torch.Tensor
+    excess: torch.Tensor
+    prior: torch.Tensor
     frequency: torch.Tensor
     clock: torch.Tensor
 
@@ -164,26 +170,32 @@ class Tracker:
             The fit, and rows, slips and clock offset of the way that it belongs to.
         """
         best, rows, slips, clock = None, *ways[0]
+        every = torch.arange(len(header_known), device=header_known.device)
         for these, lags, drift in ways:
-            # a fast channel explains a slower one well enough to say which way is right
-            fit = self._moved(these, header_known, _DOPPLERS[-1])
+            if best is not None and not bool((lags != slips).any() or (drift != clock).any()):
+                continue
+            fit = self._moved(these, header_known, _FIRST_DOPPLER)
             if best is None:
                 best = fit
                 continue
             better = fit.evidence > best.evidence
-            every = torch.arange(len(better), device=better.device)[better]
-            best, rows = _put(best, every, fit, better), _put(rows, every, these, better)
-            slips, clock = slips.index_put((every,), lags[better]), clock.index_put((every,), drift[better])
-        for doppler in _DOPPLERS[:-1]:
-            fit = self._moved(rows, header_known, doppler)
+            at = every[better]
+            best, rows = _put(best, at, fit, better), _put(rows, at, these, better)
+            slips, clock = slips.index_put((at,), lags[better]), clock.index_put((at,), drift[better])
+        prior, noise = best.prior, best.noise
+        # taps that the first look saw nothing of are left out: the cost goes with the third power of their number
+        count = int((prior > _TAP_SEEN * (noise / self._sizes.sum())[:, None]).sum(1).max().clamp(4))
+        taps = prior.topk(min(count, prior.shape[1]), dim=1).indices
+        for doppler in _DOPPLERS:
+            fit = self._moved(rows, header_known, doppler, taps, prior)
             better = fit.evidence > best.evidence
-            best = _put(best, torch.arange(len(better), device=better.device)[better], fit, better)
+            best = _put(best, every[better], fit, better)
         return best, rows, slips, clock
 
     def _doubtful(self, fit: _Fit) -> torch.Tensor:
-        """Whether more symbols are noisy than single events would explain."""
+        """Bursts ``[B]`` of which more symbols are noisy than single events would explain."""
         first = self.profile.lts_repeats
-        return fit.noisy[:, first:].float().mean(1) > 0.12
+        return (fit.noisy[:, first:].float().mean(1) > 0.12) | (fit.excess > _EXCESS_DOUBT)
 
     # -- samples to rows ------------------------------------------------------------------------------
 
@@ -358,23 +370,31 @@ class Tracker:
         first = self.profile.lts_repeats + self.profile.header_symbols
         return self.layout.take_pilots(channel[:, first:], self.profile.header_symbols)
 
-    def _solve(self, matched, weight, basis, prior, noise):
+    def _solve(self, matched, weight, basis, prior, noise, kept=None):
         """Linear MMSE of taps times functions of time.
 
         Args:
             matched: ``[B, R, taps]``. weight: ``[B, R]``. basis: ``[R, K]`` functions of time.
-            prior: ``[B, taps]`` power of the taps. noise: ``[B]``.
+            prior: ``[B, taps]`` power of the taps. noise: ``[B]``. kept: ``[B, T]`` numbers of the taps fitted, the others
+                are 0; None: all.
 
         Returns:
-            Taps of each row ``[B, R, taps]``, parameters ``[B]``, and the part of the evidence that the fit decides.
+            Taps of each row ``[B, R, taps]``, parameters ``[B]``, and two parts of the evidence ``[B]``: the energy that
+            the fit explains, and the logarithm of the determinant.
         """
-        taps, count = matched.shape[-1], basis.shape[-1]
+        every, count = matched.shape[-1], basis.shape[-1]
+        grams = self._grams[None]
+        if kept is not None:
+            grams = self._grams[:, kept[:, :, None], kept[:, None]].transpose(0, 1)
+            prior = prior.gather(1, kept)
+            matched = matched.gather(2, kept[:, None].expand(-1, matched.shape[1], -1))
+        taps = prior.shape[1]
         pairs = torch.einsum("br,rk,rm->bkmr", weight, basis, basis).flatten(1, 2)
-        gram = pairs.to(matched.dtype) @ self._grams.flatten(1)
+        gram = pairs.to(matched.dtype) @ grams.flatten(2)
         gram = gram.view(-1, count, count, taps, taps).transpose(2, 3).reshape(-1, count * taps, count * taps)
-        right = torch.einsum("br,rk,brl->bkl", weight.to(matched.dtype), basis.to(matched.dtype), matched).flatten(1)
-        believed = prior.repeat(1, count)
-        ridge = noise[:, None] / believed
+        weighted = (weight[..., None] * matched).transpose(1, 2)
+        right = (weighted @ basis.to(matched.dtype)).transpose(1, 2).flatten(1)
+        ridge = noise[:, None] / prior.repeat(1, count)
         matrix = gram + torch.diag_embed(ridge + 1e-6 * self._sizes.sum()).to(gram.dtype)
         factor, _ = torch.linalg.cholesky_ex(matrix)
         found = torch.cholesky_solve(right[..., None], factor)[..., 0]
@@ -382,31 +402,33 @@ class Tracker:
         logdet = 2 * torch.diagonal(factor, dim1=1, dim2=2).abs().log().sum(-1) - ridge.log().sum(-1)
         diagonal = torch.diagonal(gram, dim1=1, dim2=2).real
         dof = (diagonal / (diagonal + ridge)).sum(-1)
-        rows = torch.einsum("rk,bkl->brl", basis.to(matched.dtype), found.unflatten(1, (count, taps)))
+        rows = basis.to(matched.dtype) @ found.unflatten(1, (count, taps))
+        if kept is not None:
+            whole = rows.new_zeros(*rows.shape[:2], every)
+            rows = whole.scatter(2, kept[:, None].expand(-1, rows.shape[1], -1), rows)
         return rows, dof, explained, logdet
 
-    def _fit(self, full, comb, basis, noise, prior, segments, amplitude):
+    def _fit(self, full, comb, basis, noise, prior, segments, amplitude, kept=None):
         """Fits with weights that follow the noise of segments and rows.
 
         Args:
             full, comb: as ``_known`` gives them, with what is no part of the channel taken out.
             basis, prior: as in ``_solve``. noise: ``[B]``, to begin with.
             segments: ``[B, R]`` numbers; each has its own noise, as a gain behind the noise scales both.
-            amplitude: ``[B, R]`` of the gains taken out.
+            amplitude: ``[B, R]`` of the gains taken out. kept: ``[B, T]`` numbers of the taps fitted; None: all.
 
         Returns:
-            Channel ``[B, R, active]``; noise of the burst ``[B]``, as received, and of the rows relative to it; which
-            rows are noisier than the rest; evidence ``[B]`` and parameters ``[B]``.
+            The fields of ``_Fit`` but the last two.
         """
         split = full.shape[1]
         tiny = torch.finfo(noise.dtype).tiny
-        level = noise[:, None].expand_as(amplitude)
+        level, first_noise = noise[:, None].expand_as(amplitude), noise
         whole_comb = comb
         for _ in range(4):
             matched = self._taps_of(full, comb)
             energy = torch.cat([power_of(full).sum(-1), power_of(comb).sum(-1)], 1)
             weight = (noise[:, None] / level).detach()
-            taps, dof, explained, logdet = self._solve(matched, weight, basis, prior, noise)
+            taps, dof, explained, logdet = self._solve(matched, weight, basis, prior, noise, kept)
             channel = taps @ self.equalizer.basis.T
             comb_channel = self._comb(channel)
             apart = power_of(whole_comb - comb_channel)
@@ -418,12 +440,13 @@ class Tracker:
             prior = self._prior(taps, noise)
             # a pilot that is hit on its own tells nothing: what was fitted stands in for it in the next turn
             comb = torch.where(apart > _OUTLIER * level[:, split:, None], comb_channel, whole_comb)
+        excess = level.median(1).values / first_noise
         received = level * amplitude.square()
         rest = (energy * weight).sum(1) - explained
         evidence = -((received.log() * self._sizes).sum(1) + rest / noise + logdet)
         noise = _typical(received, self._sizes, torch.zeros_like(segments))[:, 0]
         noisy = noisy | (level > _ROW_TROUBLE * level.median(1, keepdim=True).values)
-        return channel, noise, received / noise[:, None], noisy, evidence, dof
+        return channel, noise, received / noise[:, None], noisy, evidence, dof, excess, prior
 
     def _prior(self, taps: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Power of each tap over the burst, smoothed among neighbours: ``[B, taps]``."""
@@ -474,14 +497,14 @@ class Tracker:
         comb = comb * back[:, split:, None] * self._comb(clock_turn)
         prior = self._first_prior(rows.training, noise)
         basis = torch.ones(len(times), 1, dtype=times.dtype, device=times.device)
-        fitted, level, row_noise, noisy, evidence, dof = self._fit(
-            full, comb, basis, noise, prior, segments, amplitude
-        )
+        fit = _Fit(*self._fit(full, comb, basis, noise, prior, segments, amplitude), fine, clock)
         number = segments.amax(1) + 1
-        evidence = evidence - _SEGMENT_COST * (number - 1)
-        fitted = fitted * (turn * back.conj())[..., None] * clock_turn.conj()
-        dof = dof + equalizer.phase_dof + number - 1
-        return _Fit(fitted, level, row_noise, noisy, evidence, dof, fine, clock)
+        return replace(
+            fit,
+            channel=fit.channel * (turn * back.conj())[..., None] * clock_turn.conj(),
+            evidence=fit.evidence - _SEGMENT_COST * (number - 1),
+            dof=fit.dof + equalizer.phase_dof + number - 1,
+        )
 
     def _make_moving(self, doppler: float) -> torch.Tensor:
         """Functions of time ``[R, K]`` that a channel of Jakes' spectrum is made of, scaled by its correlation."""
@@ -493,16 +516,18 @@ class Tracker:
         scaled = vectors[:, -count:] * values[-count:].clamp_min(0).sqrt()
         return scaled.to(self.layout.row_times)
 
-    def _moved(self, rows: _Rows, header_known, doppler: float) -> _Fit:
-        """A channel that moves with a Doppler spread, cycles per sample."""
+    def _moved(self, rows: _Rows, header_known, doppler: float, taps=None, prior=None) -> _Fit:
+        """A channel that moves with a Doppler spread, cycles per sample; only the ``taps`` ``[B, T]``, of power ``prior``
+        ``[B, taps]``; None: all, as the long training shows them."""
         noise = self.equalizer.training_noise(rows.training)
         full, comb = self._known(rows, header_known)
-        prior = self._first_prior(rows.training, noise)
-        # a tap may have been in a fade just then
-        power = (power_of(comb).mean((1, 2)) - noise).clamp_min(0)
-        prior = prior + _FADED_SHARE * power[:, None]
+        if prior is None:
+            # a tap may be in a fade just then
+            power = (power_of(comb).mean((1, 2)) - noise).clamp_min(0)
+            prior = self._first_prior(rows.training, noise) + _FADED_SHARE * power[:, None]
         ones = torch.ones_like(self._sizes).expand(len(full), -1)
-        fit = self._fit(full, comb, self._moving(doppler), noise, prior, torch.zeros_like(ones).long(), ones)
+        none = torch.zeros_like(ones).long()
+        fit = self._fit(full, comb, self._moving(doppler), noise, prior, none, ones, taps)
         zero = torch.zeros_like(noise)
         return _Fit(*fit, zero, zero)
 
