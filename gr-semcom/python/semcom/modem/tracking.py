@@ -43,6 +43,7 @@ _FIRST_DOPPLER = 1e-4
 _MOVING_COST = 10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
 _EXCESS_DOUBT = 1.4  # noise of most symbols over that of the long training
 _TAP_SEEN = 0.3  # power of a tap over that of its noise
+_LEAST_NOISE = 1e-6  # of the power
 _FADED_SHARE = 0.02  # of the power, believed of each tap of a channel that moves before looking
 _ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
 _OUTLIER = 12.0  # power of a single pilot's error over its noise
@@ -136,7 +137,7 @@ class Tracker:
         for _ in range(2):
             clock = clock + self._header_clock(rows, header_known)
             rows = self._cut(samples, cfo, none, clock)
-        noise = self.equalizer.training_noise(rows.training)
+        noise = self._training_noise(rows.training)
         slips, segments, gains = self._segments(samples, cfo, clock, rows, header_known, noise)
         retimed = self._cut(samples, cfo, slips, clock) if bool((slips != 0).any()) else rows
         best = self._still(retimed, header_known, segments, gains)
@@ -248,7 +249,7 @@ class Tracker:
     def _header_clock(self, rows: _Rows, header_known: torch.Tensor) -> torch.Tensor:
         """Clock offset ``[B]`` by which header symbols lag behind the long training more and more."""
         equalizer = self.equalizer
-        noise = equalizer.training_noise(rows.training)
+        noise = self._training_noise(rows.training)
         channel = self._training_channel(rows.training, noise)
         dots = rows.header * (header_known * channel[:, None]).conj()
         sums = dots.sum(-1, keepdim=True)
@@ -263,6 +264,11 @@ class Tracker:
         tilt = (dots.imag * k).sum(-1) * weight
         slope = (tilt * times).sum(-1) / ((inertia[:, None] * weight * times.square()).sum(-1) + ridge)
         return slope / per_clock
+
+    def _training_noise(self, training: torch.Tensor) -> torch.Tensor:
+        """Noise power ``[B]``, never nothing."""
+        floor = _LEAST_NOISE * power_of(training).mean((1, 2)) + torch.finfo(self._sizes.dtype).tiny
+        return self.equalizer.training_noise(training) + floor
 
     def _training_channel(self, training: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         equalizer = self.equalizer
@@ -421,7 +427,7 @@ class Tracker:
             The fields of ``_Fit`` but the last two.
         """
         split = full.shape[1]
-        tiny = torch.finfo(noise.dtype).tiny
+        tiny = torch.finfo(noise.dtype).tiny + _LEAST_NOISE * power_of(full).mean((1, 2))[:, None]
         level, first_noise = noise[:, None].expand_as(amplitude), noise
         whole_comb = comb
         for _ in range(4):
@@ -465,7 +471,7 @@ class Tracker:
         """A channel that stands still, but for phase, drift, and a gain a segment."""
         equalizer, times = self.equalizer, self._times()
         tiny = torch.finfo(times.dtype).tiny
-        noise = equalizer.training_noise(rows.training)
+        noise = self._training_noise(rows.training)
         channel = self._training_channel(rows.training, noise)
         full, comb = self._known(rows, header_known)
         split = full.shape[1]
@@ -519,7 +525,7 @@ class Tracker:
     def _moved(self, rows: _Rows, header_known, doppler: float, taps=None, prior=None) -> _Fit:
         """A channel that moves with a Doppler spread, cycles per sample; only the ``taps`` ``[B, T]``, of power ``prior``
         ``[B, taps]``; None: all, as the long training shows them."""
-        noise = self.equalizer.training_noise(rows.training)
+        noise = self._training_noise(rows.training)
         full, comb = self._known(rows, header_known)
         if prior is None:
             # a tap may be in a fade just then
