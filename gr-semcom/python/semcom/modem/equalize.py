@@ -20,9 +20,10 @@ _SMOOTH_CARRIERS = 8  # carriers on either side that share a noise estimate
 _SMOOTH_TAPS = 2  # taps on either side that share a delay profile
 _TAP_FLOOR = 0.1  # power believed of a tap that shows none, in units of its noise
 _ROW_LIMIT = 2.4  # noise of one payload symbol's pilots over what training and header promise: more is trouble
-_BURST_LIMIT, _BURST_SPREAD = 1.3, 1.0  # of all payload symbols; the spread is for short bursts
+_BURST_LIMIT, _BURST_SPREAD = 1.2, 0.8  # of all payload symbols; the spread is for short bursts
 _HEADER_LIMIT = 1.7  # likewise of header symbols over the long training
-_SHARE_LIMIT = 14.0  # of a squared sum over its variance
+_SHARE_LIMIT = 14.0  # a squared sum over its variance
+_ALWAYS_LOSS, _AT_TIMES_LOSS = 0.1, 0.03  # ... a pilot: what is borne of an error that costs some tenths of a dB
 _MODEL_FLOOR = 1e-3  # what the model may miss of the signal's power
 _CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
 
@@ -66,6 +67,7 @@ class Equalizer:
         visits.index_add_(0, comb, torch.ones_like(comb, dtype=torch.float64))
         full = visits.new_full((active,), float(profile.lts_repeats))
         self._visits = (full + head + visits).to(layout.row_times)
+        self._line = torch.linspace(0, 1, layout.payload_symbols + 1)[1:].to(layout.row_times)
         self._full_visits = (full + head).to(layout.row_times)[None]
         delay = (taps[:, None] - taps).abs()
         near = (delay <= _SMOOTH_TAPS).double()
@@ -233,9 +235,11 @@ class Equalizer:
         level = level + floor[:, None]
         promised = self.layout.take_pilots(level[:, None].expand(-1, comb.shape[1], -1), head)
         payload = (comb_left / promised).mean(-1)
-        # what is left is to be noise, not a share of the signal that comes and goes
-        share = ((comb - reference) * reference.conj()).sum(-1).cumsum(-1)
-        share = power_of(share).amax(-1) / (power_of(reference) * promised).sum((1, 2))
+        # what is left is to be noise, not a share of the signal: neither all along nor one that comes and goes
+        sums = ((comb - reference) * reference.conj()).sum(-1).cumsum(-1)
+        variance = (power_of(reference) * promised).sum((1, 2))
+        always = power_of(sums[:, -1]) / variance
+        at_times = power_of(sums - self._line * sums[:, -1:]).amax(-1) / variance
         training = training_noise + floor
         header = rows[:, repeats:]
         silent = power_of(comb).mean(-1) < 0.05 * (level.mean(-1) + strength)[:, None]
@@ -244,7 +248,8 @@ class Equalizer:
             | (payload.mean(1) > _BURST_LIMIT + _BURST_SPREAD / payload.shape[1] ** 0.5)
             | (header > _HEADER_LIMIT * training[:, None]).any(1)
             | (header.mean(1) < training / _HEADER_LIMIT)
-            | (share > _SHARE_LIMIT)
+            | (always > _SHARE_LIMIT + _ALWAYS_LOSS * comb[0].numel())
+            | (at_times > _SHARE_LIMIT + _AT_TIMES_LOSS * comb[0].numel())
             | silent.any(1)
         )
 
