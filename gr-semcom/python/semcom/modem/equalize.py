@@ -23,7 +23,7 @@ _ROW_LIMIT = 2.4  # noise of one payload symbol's pilots over what training and 
 _BURST_LIMIT, _BURST_SPREAD = 1.2, 0.8  # of all payload symbols; the spread is for short bursts
 _HEADER_LIMIT = 1.7  # likewise of header symbols over the long training
 _SHARE_LIMIT = 14.0  # a squared sum over its variance
-_ALWAYS_LOSS, _AT_TIMES_LOSS = 0.1, 0.03  # ... a pilot: what is borne of an error that costs some tenths of a dB
+_ALWAYS_LOSS, _AT_TIMES_LOSS, _LOUDER_LOSS = 0.1, 0.03, 0.01  # ... a pilot: what is borne of an error that costs some tenths of a dB
 _MODEL_FLOOR = 1e-3  # what the model may miss of the signal's power
 _CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
 
@@ -235,21 +235,27 @@ class Equalizer:
         level = level + floor[:, None]
         promised = self.layout.take_pilots(level[:, None].expand(-1, comb.shape[1], -1), head)
         payload = (comb_left / promised).mean(-1)
-        # what is left is to be noise, not a share of the signal: neither all along nor one that comes and goes
+        # what is left is to be noise, not a share of the signal, neither all along nor one that comes and goes; at low
+        # SNR a gain that changes shows in the power first
+        count, power = comb[0].numel(), power_of(comb)
         sums = ((comb - reference) * reference.conj()).sum(-1).cumsum(-1)
         variance = (power_of(reference) * promised).sum((1, 2))
         always = power_of(sums[:, -1]) / variance
         at_times = power_of(sums - self._line * sums[:, -1:]).amax(-1) / variance
+        louder = (power / (power_of(reference) + promised) - 1).sum(-1).cumsum(-1)
+        louder_always = louder[:, -1].square() / count
+        louder_at_times = (louder - self._line * louder[:, -1:]).square().amax(-1) / count
         training = training_noise + floor
         header = rows[:, repeats:]
-        silent = power_of(comb).mean(-1) < 0.05 * (level.mean(-1) + strength)[:, None]
+        silent = power.mean(-1) < 0.05 * (level.mean(-1) + strength)[:, None]
         return (
             (payload > _ROW_LIMIT).any(1)
             | (payload.mean(1) > _BURST_LIMIT + _BURST_SPREAD / payload.shape[1] ** 0.5)
             | (header > _HEADER_LIMIT * training[:, None]).any(1)
             | (header.mean(1) < training / _HEADER_LIMIT)
-            | (always > _SHARE_LIMIT + _ALWAYS_LOSS * comb[0].numel())
-            | (at_times > _SHARE_LIMIT + _AT_TIMES_LOSS * comb[0].numel())
+            | (torch.maximum(always, louder_always) > _SHARE_LIMIT + _ALWAYS_LOSS * count)
+            | (at_times > _SHARE_LIMIT + _AT_TIMES_LOSS * count)
+            | (louder_at_times > _SHARE_LIMIT + _LOUDER_LOSS * count)
             | silent.any(1)
         )
 

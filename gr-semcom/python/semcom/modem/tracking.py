@@ -37,6 +37,7 @@ _LAG_ROWS = 3  # symbols whose pilots are added when lags are looked for
 _LAGS_KEPT = 24
 _MAX_SEGMENTS = 6
 _SEGMENT_COST = 20.0  # in nepers of likelihood: noise reaches 12 among all lags and places
+_FINE_LIMIT = 1e-4  # cycles per sample
 _CLOCK_PRIOR = 150e-6
 _DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first look
 _FIRST_DOPPLER = 1e-4
@@ -138,6 +139,9 @@ class Tracker:
             clock = clock + self._header_clock(rows, header_known)
             rows = self._cut(samples, cfo, none, clock)
         noise = self._training_noise(rows.training)
+        fine = self._fine_frequency(rows, header_known, noise)
+        frequency, cfo = frequency + fine, cfo + fine.double()
+        rows = self._cut(samples, cfo, none, clock)
         slips, segments, gains = self._segments(samples, cfo, clock, rows, header_known, noise)
         retimed = self._cut(samples, cfo, slips, clock) if bool((slips != 0).any()) else rows
         best = self._still(retimed, header_known, segments, gains)
@@ -365,6 +369,26 @@ class Tracker:
         )
         return full, layout.take_pilots(rows.payload, head) * layout.pilots[head:].conj()
 
+    def _dots(self, full, comb, channel, noise):
+        """Matched symbols times conj(channel), ``[B, F, active]`` and ``[B, S, pilots]``, and how much of each row's power
+        follows the pilots, squared: ``[B, R]``, 0..1."""
+        tiny = torch.finfo(noise.dtype).tiny
+        wide = channel[:, None].expand(-1, full.shape[1] + comb.shape[1], -1)
+        comb_channel = self._comb(wide)
+        # a carrier that came up in the band must not turn the symbol that it hits
+        limit = 1.5 * comb_channel.abs() + 3 * noise.sqrt()[:, None, None]
+        limited = comb * (limit / comb.abs().clamp_min(tiny)).clamp_max(1).detach()
+        full, comb = full * channel.conj()[:, None], limited * comb_channel.conj()
+        mass = torch.cat([power_of(wide[:, : full.shape[1]]).sum(-1), power_of(comb_channel).sum(-1)], 1) + tiny
+        sums = torch.cat([full.sum(-1), comb.sum(-1)], 1)
+        return full, comb, (sums.abs() / mass).clamp_max(1).square().detach()
+
+    def _fine_frequency(self, rows: _Rows, header_known, noise) -> torch.Tensor:
+        """Carrier offset ``[B]`` that the rows where they were sent still show, cycles per sample."""
+        channel = self._training_channel(rows.training, noise)
+        full, comb, heard = self._dots(*self._known(rows, header_known), channel, noise)
+        return peak_frequency(torch.cat([full.sum(-1), comb.sum(-1)], 1) * heard, self._times(), _FINE_LIMIT)
+
     def _taps_of(self, full: torch.Tensor, comb: torch.Tensor) -> torch.Tensor:
         """What each row says of the taps, ``[B, R, taps]``: basis^H times matched symbols."""
         return torch.cat(
@@ -478,26 +502,19 @@ class Tracker:
         amplitude = gains.abs().clamp_min(0.05)
         turn = gains / gains.abs().clamp_min(tiny) * amplitude
         full, comb = full / turn[:, :split, None], comb / turn[:, split:, None]
-        wide = channel[:, None].expand(-1, times.shape[0], -1)
-        wide_comb = self._comb(wide)
-        # a carrier that came up in the band must not turn the symbol that it hits
-        limit = 1.5 * wide_comb.abs() + 3 * noise.sqrt()[:, None, None]
-        limited = comb * (limit / comb.abs().clamp_min(tiny)).clamp_max(1).detach()
-        dots_full, dots_comb = full * wide[:, :split].conj(), limited * wide_comb.conj()
+        dots_full, dots_comb, heard = self._dots(full, comb, channel, noise)
         dots = torch.cat([dots_full.sum(-1), dots_comb.sum(-1)], 1)
-        # symbols that show nothing of the pilots must not turn those around
-        mass = torch.cat([power_of(wide[:, :split]).sum(-1), power_of(wide_comb).sum(-1)], 1) + tiny
-        heard = ((dots.abs() / mass).clamp_max(1).square()).detach()
         same = (segments[:, :, None] == segments[:, None]).to(times)
         smooth = (equalizer.smooth.real * same).to(dots.dtype)
-        fine = peak_frequency(dots * heard, times, limit=2e-5)
+        fine = peak_frequency(dots * heard, times, limit=_FINE_LIMIT)
         dots = dots * phasor(-fine[:, None] * times)
         summed = torch.einsum("br,brq->bq", dots * heard, smooth)
         phase = torch.angle(summed) / (2 * math.pi) + fine[:, None] * times
         back = phasor(-phase)
         dots_full, dots_comb = dots_full * back[:, :split, None], dots_comb * back[:, split:, None]
+        comb_channel = self._comb(channel[:, None].expand(-1, times.shape[0], -1))
         clock_turn, clock = equalizer.clock_drift(
-            dots_full, dots_comb, channel, wide_comb, times, noise, heard
+            dots_full, dots_comb, channel, comb_channel, times, noise, heard
         )
         full = full * back[:, :split, None] * clock_turn[:, :split]
         comb = comb * back[:, split:, None] * self._comb(clock_turn)
