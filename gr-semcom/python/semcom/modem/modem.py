@@ -13,7 +13,6 @@ from semcom.modem import header as header_code
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
 from semcom.modem.header import MODE_LATENTS, BurstHeader
-from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
@@ -190,7 +189,7 @@ class Modem:
                 if headers[row] is None and header is not None:
                     headers[row], bits[row] = header, more_bits[row]
         if not all(headers):
-            self._look_through_impulses(samples, cfo, headers, bits)
+            self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits)
         sent = self._header_symbols(bits.cpu().numpy())
 
         groups: dict[int, list[int]] = {}
@@ -242,17 +241,19 @@ class Modem:
             float(out.dof[row]),
         )
 
-    def _look_through_impulses(self, samples: torch.Tensor, cfo: torch.Tensor, headers: list, bits) -> None:
-        """A third look at headers that failed ``[B, n]``, for those in which impulses stand out."""
-        failed = torch.tensor([row for row, header in enumerate(headers) if header is None])
-        blanked = blank_impulses(samples[failed])
-        failed, blanked = failed[(blanked != samples[failed]).any(1)], blanked[(blanked != samples[failed]).any(1)]
-        if len(failed):
-            soft, _ = self._equalizer(1).soft_header(*self._open(blanked, cfo[failed]))
-            again, more_bits = header_code.decode(soft)
-            for row, at in enumerate(failed.tolist()):
-                if again[row] is not None:
-                    headers[at], bits[at] = again[row], more_bits[row]
+    def _look_harder(self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits) -> None:
+        """A third look at headers that failed: without impulses, and where samples were lost or inserted, re-timed."""
+        failed = torch.tensor([row for row, header in enumerate(headers) if header is None], device=self.device)
+        count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
+        whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
+        training, symbols, changed = self._tracker(1).mend_header(whole.to(self.device, self.dtype), cfo[failed])
+        if not bool(changed.any()):
+            return
+        soft, _ = self._equalizer(1).soft_header(training[changed], symbols[changed])
+        again, more_bits = header_code.decode(soft)
+        for row, at in enumerate(failed[changed].tolist()):
+            if again[row] is not None:
+                headers[at], bits[at] = again[row], more_bits[row]
 
     def receive_aligned(self, samples: torch.Tensor, headers: list[BurstHeader], cfo=None) -> Equalized:
         """Demodulation with timing and header given: the receiver of training. Differentiable in ``samples``.

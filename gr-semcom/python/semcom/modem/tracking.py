@@ -165,6 +165,31 @@ class Tracker:
         equalized = replace(equalized, frequency=frequency + best.frequency)
         return Tracked(equalized, torch.diff(slips, dim=1), erased)
 
+    def mend_header(self, samples: torch.Tensor, cfo: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Training and header of bursts whose header could not be read, without impulses and with slips undone.
+
+        Args:
+            samples, cfo: as in ``track``, up to the end of the layout.
+
+        Returns:
+            As ``Equalizer.soft_header`` takes them, and ``[B]``: whether anything was changed at all.
+        """
+        blanked = blank_impulses(samples)
+        none = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
+        clock = torch.zeros(len(samples), dtype=self._sizes.dtype, device=samples.device)
+        rows = self._cut(blanked, cfo, none, clock)
+        pilots = self._pilots_alone(len(samples))[:, : self.profile.header_symbols]
+        noise = self._training_noise(rows.training)
+        slips, _, _ = self._segments(blanked, cfo, clock, rows, pilots, noise)
+        rows = self._cut(blanked, cfo, slips, clock)
+        return rows.training, rows.header, (slips != 0).any(1) | (blanked != samples).any(1)
+
+    def _pilots_alone(self, count: int) -> torch.Tensor:
+        """Header and payload symbols ``[count, rows, active]`` of which only the pilots are known."""
+        layout = self.layout
+        grid = layout.pilots.new_zeros(self._rows, self.profile.active_carriers)
+        return grid.scatter(1, layout.pilot_carriers, layout.pilots).expand(count, -1, -1)
+
     def _moving_channel(self, ways, header_known):
         """The best model of a channel that moves.
 
@@ -287,9 +312,7 @@ class Tracker:
         p, layout = self.profile, self.layout
         head, repeats = p.header_symbols, p.lts_repeats
         channel = self._training_channel(rows.training, noise)
-        comb = torch.zeros(len(samples), layout.payload_symbols, p.active_carriers, dtype=samples.dtype).to(samples)
-        index = layout.pilot_carriers[head:].expand(len(samples), -1, -1)
-        comb = comb.scatter(2, index, layout.pilots[head:].expand(len(samples), -1, -1))
+        comb = self._pilots_alone(len(samples))[:, head:]
         reference = torch.cat([header_known, comb], dim=1) * channel[:, None]
         times = self._times()[repeats:]
         drift = self._drift(clock)
@@ -319,8 +342,7 @@ class Tracker:
         energies = F.pad(energy.cumsum(1), (1, 0))
         width = min(_LAG_ROWS, self._rows)
         runs = power_of(sums[:, width:] - sums[:, :-width]) / (energies[:, width:] - energies[:, :-width])[..., None]
-        kept = runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices
-        kept[:, 0] = MAX_SLIP_SAMPLES  # where it was sent
+        kept = F.pad(runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices, (1, 0), value=MAX_SLIP_SAMPLES)  # and none
         sums = sums.gather(2, kept[:, None].expand(-1, self._rows + 1, -1))
 
         # all segments a..b, then the best way to cut the burst into so many
