@@ -35,8 +35,10 @@ from semcom.modem.impulses import blank_impulses
 MAX_SLIP_SAMPLES = 1024  # lost or inserted, taken together; more is erased
 _LAG_ROWS = 3  # symbols whose pilots are added when lags are looked for
 _LAGS_KEPT = 24
+_SILENT = 1e-4  # power of a symbol over that of the others: zeros that stand for what was lost
 _MAX_SEGMENTS = 6
 _SEGMENT_COST = 20.0  # in nepers of likelihood: noise reaches 12 among all lags and places
+_HEADER_COHERENCE = 0.6  # 200 ppm leave 0.77 of the last header symbol
 _FINE_LIMIT = 1e-4  # cycles per sample
 _CLOCK_PRIOR = 150e-6
 _DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first look
@@ -286,6 +288,7 @@ class Tracker:
         # symbols that lost their timing say nothing: weigh by how much of the power is coherent
         expected = power_of(channel).sum(-1)[:, None]
         weight = (sums[..., 0].abs() / (expected + torch.finfo(noise.dtype).tiny)).clamp_max(1).detach()
+        weight = weight * (weight > _HEADER_COHERENCE)
         k, times = self.layout.carrier_numbers, self._times()[self.profile.lts_repeats :][: rows.header.shape[1]]
         per_clock = 2 * math.pi / self.profile.fft_size
         inertia = (power_of(channel) * k.square()).sum(-1)
@@ -333,22 +336,26 @@ class Tracker:
         found = torch.fft.ifft(spectrum)[..., : 2 * MAX_SLIP_SAMPLES + 1]
 
         level = power_of(around[..., MAX_SLIP_SAMPLES : MAX_SLIP_SAMPLES + p.fft_size]).mean(-1)
-        level = level + 0.05 * level.median(1, keepdim=True).values + torch.finfo(level.dtype).tiny
-        energy = power_of(reference).sum(-1) / level
-        found = found / level[..., None]
+        # zeros that stand for lost samples speak neither for a lag nor against it
+        heard = (level > _SILENT * level.mean(1, keepdim=True)).to(level)
+        level = level + torch.finfo(level.dtype).tiny
+        energy = heard * power_of(reference).sum(-1) / level
+        found = found * (heard / level)[..., None]
 
         # a few lags that stand out over a few symbols
         sums = F.pad(found.cumsum(1), (0, 0, 1, 0))
         energies = F.pad(energy.cumsum(1), (1, 0))
         width = min(_LAG_ROWS, self._rows)
-        runs = power_of(sums[:, width:] - sums[:, :-width]) / (energies[:, width:] - energies[:, :-width])[..., None]
+        tiny = torch.finfo(energies.dtype).tiny
+        runs = (energies[:, width:] - energies[:, :-width]).clamp_min(tiny)[..., None]
+        runs = power_of(sums[:, width:] - sums[:, :-width]) / runs
         kept = F.pad(runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices, (1, 0), value=MAX_SLIP_SAMPLES)  # and none
         sums = sums.gather(2, kept[:, None].expand(-1, self._rows + 1, -1))
 
         # all segments a..b, then the best way to cut the burst into so many
         pieces = sums[:, None] - sums[:, :, None]
         mass = energies[:, None] - energies[:, :, None]
-        gain = power_of(pieces) / mass.clamp_min(torch.finfo(mass.dtype).tiny)[..., None]
+        gain = power_of(pieces) / mass.clamp_min(tiny)[..., None]
         order = torch.arange(self._rows + 1, device=samples.device)
         upward = order[None] > order[:, None]
         score, which = gain.max(-1)
@@ -362,20 +369,23 @@ class Tracker:
         number = torch.stack([value[:, -1] for value in values], 1).argmax(1)
 
         batch = torch.arange(len(samples), device=samples.device)
-        end = torch.full_like(number, self._rows)
-        lag = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
-        segment, gains = torch.zeros_like(lag), torch.ones_like(lag, dtype=samples.dtype)
+        end, cuts = torch.full_like(number, self._rows), []
         for turn in range(_MAX_SEGMENTS - 1, -1, -1):
             active = number >= turn
             start = backs[turn - 1][batch, end] if turn else torch.zeros_like(end)
+            cuts.append((turn, active, start, end))
+            end = torch.where(active, start, end)
+        lag = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
+        segment, gains, last = torch.zeros_like(lag), torch.ones_like(lag, dtype=samples.dtype), torch.zeros_like(end)
+        for turn, active, start, end in reversed(cuts):
             pick = which[batch, start, end] if turn else torch.zeros_like(end)
+            value = pieces[batch, start, end, pick] / mass[batch, start, end].clamp_min(tiny)
+            # where hardly anything of the pilots is left there is no lag to be read off
+            last = torch.where(active & (score[batch, start, end] > _SEGMENT_COST), kept[batch, pick] - MAX_SLIP_SAMPLES, last)
             here = active[:, None] & (order[:-1] >= start[:, None]) & (order[:-1] < end[:, None])
-            shift = kept[batch, pick] - MAX_SLIP_SAMPLES
-            value = pieces[batch, start, end, pick] / mass[batch, start, end].clamp_min(1e-30)
-            lag = torch.where(here, shift[:, None], lag)
+            lag = torch.where(here, last[:, None], lag)
             segment = torch.where(here, turn, segment)
             gains = torch.where(here, value[:, None], gains)
-            end = torch.where(active, start, end)
         segment = torch.cat([segment.new_zeros(len(segment), repeats), segment], 1)
         # the first segment is that of the training, which the channel is the gain of
         gains = torch.cat([gains.new_ones(len(gains), repeats), torch.where(segment[:, repeats:] == 0, 1, gains)], 1)
@@ -475,28 +485,30 @@ class Tracker:
         split = full.shape[1]
         tiny = torch.finfo(noise.dtype).tiny + _LEAST_NOISE * power_of(full).mean((1, 2))[:, None]
         level, first_noise = noise[:, None].expand_as(amplitude), noise
+        power = torch.cat([power_of(full).mean(-1), power_of(comb).mean(-1)], 1).detach()
+        sizes = self._sizes * (power > _SILENT * power[:, :split].mean(1, keepdim=True))
         whole_comb = comb
         for _ in range(4):
             matched = self._taps_of(full, comb)
             energy = torch.cat([power_of(full).sum(-1), power_of(comb).sum(-1)], 1)
-            weight = (noise[:, None] / level).detach()
+            weight = (noise[:, None] / level).detach() * (sizes > 0)
             taps, dof, explained, logdet = self._solve(matched, weight, basis, prior, noise, kept)
             channel = taps @ self.equalizer.basis.T
             comb_channel = self._comb(channel)
             apart = power_of(whole_comb - comb_channel)
             left = torch.cat([_usual(power_of(full - channel[:, :split])), _usual(apart)], 1) + tiny
-            shared = _typical(left, self._sizes, segments)
+            shared = _typical(left, sizes, segments)
             noisy = left > _ROW_TROUBLE * shared
             level = torch.where(noisy, left, shared)
-            noise = _typical(left, self._sizes, torch.zeros_like(segments))[:, 0]
+            noise = _typical(left, sizes, torch.zeros_like(segments))[:, 0]
             prior = self._prior(taps, noise)
             # a pilot that is hit on its own tells nothing: what was fitted stands in for it in the next turn
             comb = torch.where(apart > _OUTLIER * level[:, split:, None], comb_channel, whole_comb)
         excess = level.median(1).values / first_noise
         received = level * amplitude.square()
         rest = (energy * weight).sum(1) - explained
-        evidence = -((received.log() * self._sizes).sum(1) + rest / noise + logdet)
-        noise = _typical(received, self._sizes, torch.zeros_like(segments))[:, 0]
+        evidence = -((received.log() * sizes).sum(1) + rest / noise + logdet)
+        noise = _typical(received, sizes, torch.zeros_like(segments))[:, 0]
         noisy = noisy | (level > _ROW_TROUBLE * level.median(1, keepdim=True).values)
         return channel, noise, received / noise[:, None], noisy, evidence, dof, excess, prior
 
@@ -605,7 +617,8 @@ class Tracker:
 
         # noise of the carriers over the burst, then of neighbourhoods that stand out
         full_left = power_of(full - channel[:, :first]) / fit.row_noise[:, :first, None]
-        comb_left = power_of(comb - reference) / row_noise[..., None] * ~erased[..., None]
+        comb_left = power_of(comb - reference) / row_noise.clamp_min(tiny)[..., None]
+        comb_left = torch.where(erased[..., None], 0, comb_left)
         visits = scatter_rows(
             torch.full_like(full_left[:, 0], float(first)),
             (~erased).to(comb_left)[..., None].expand_as(comb_left).contiguous(),
@@ -666,15 +679,15 @@ class Tracker:
 
 
 def _typical(left: torch.Tensor, sizes: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-    """Noise power ``[B, R]`` that most rows of a segment share: the weighted mean of ``left`` ``[B, R]`` without those
-    far above the segment's median."""
+    """Noise power ``[B, R]`` that most rows of a segment share: the mean of ``left`` ``[B, R]``, weighed by ``sizes``
+    ``[B, R]``, without those far above the segment's median; ``left`` itself where the size is 0."""
     shared = left
     for number in range(int(segments.max()) + 1):
-        here = segments == number
+        here = (segments == number) & (sizes > 0)
         median = torch.where(here, left.detach(), torch.nan).nanmedian(1, keepdim=True).values
         weight = (here & (left.detach() <= 1.6 * median)) * sizes
         mean = (left * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
-        shared = torch.where(here, mean, shared)
+        shared = torch.where(here & (weight > 0).any(1, keepdim=True), mean, shared)
     return shared
 
 
