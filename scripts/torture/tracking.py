@@ -21,8 +21,7 @@ from semcom.channel.awgn import awgn, complex_normal
 from semcom.codec import zoo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.link import decode_assembled
-from semcom.modem import DetectedBurst, ImageAssembler, Modem, StreamDetector, estimate_snr
-from semcom.modem import ofdm
+from semcom.modem import ImageAssembler, Modem, StreamDetector, estimate_snr, ofdm
 from semcom.modem.header import BurstHeader
 
 MODEL = "photo-1-12"
@@ -31,7 +30,9 @@ GAP = 1500
 DELAYS, POWERS = (0, 1, 3), (1.0, 0.64, 0.25)  # of the fading channel, in samples
 FULL_TRIALS = 50
 
-Damage = Callable[[torch.Tensor, torch.Generator], torch.Tensor]  # a burst's samples between two gaps, [n] to [m]
+Damage = Callable[
+    [torch.Tensor, torch.Generator], torch.Tensor
+]  # a burst's samples between two gaps, [n] to [m]
 
 
 class Bench:
@@ -61,7 +62,9 @@ class Bench:
             return float(quality.psnr(self.picture, torch.full((*SIZE, 3), 128, dtype=torch.uint8).numpy()))
         return float(quality.psnr(self.picture, decode_assembled(self.model, done[0])))
 
-    def fly(self, snr_db: float, damage: Damage, trials: int, in_the_air: bool = False) -> tuple[list[float], int]:
+    def fly(
+        self, snr_db: float, damage: Damage, trials: int, in_the_air: bool = False
+    ) -> tuple[list[float], int]:
         """PSNR of each trial, and bursts lost; ``in_the_air``: see ``Case``."""
         values, lost = [], 0
         for trial in range(trials):
@@ -82,11 +85,12 @@ class Bench:
     def receive(self, stream: torch.Tensor) -> list[tuple[BurstHeader, torch.Tensor, torch.Tensor, float]]:
         detector = StreamDetector(self.modem)
         out = self.modem.demodulate(detector.push(stream) + detector.flush())
-        return [
-            (b.header, b.latents, b.noise_var, float(estimate_snr(b.pilots_rx[None], b.pilots_ref[None], b.pilot_dof).snr_db))
-            for b in out
-            if b.header is not None
-        ]
+        received = []
+        for burst in out:
+            if burst.header is not None:
+                told = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
+                received.append((burst.header, burst.latents, burst.noise_var, float(told.snr_db)))
+        return received
 
     def fade(self, snr_db: float, doppler: float, trials: int) -> tuple[list[float], list[float], int]:
         """PSNR of each trial, of the same with the channel known, and bursts lost."""
@@ -112,21 +116,27 @@ class Bench:
         return values, best, lost
 
     def _header(self, index: int) -> BurstHeader:
-        return BurstHeader(1, index, self.plan.burst_count, *SIZE, self.plan.latent_count, self.model.model_hash)
+        return BurstHeader(
+            1, index, self.plan.burst_count, *SIZE, self.plan.latent_count, self.model.model_hash
+        )
 
     def _genie(self, samples: torch.Tensor, taps: torch.Tensor, snr_db: float):
         p = self.modem.profile
         first = GAP + p.preamble_samples + p.header_samples
         rows = ofdm.demodulate(
             samples[first : first + self.plan.payload_symbols * p.symbol_samples],
-            p.active_carriers, p.fft_size, p.cp_samples,
+            p.active_carriers,
+            p.fft_size,
+            p.cp_samples,
         )
         centres = first + p.symbol_samples * torch.arange(len(rows)) + p.cp_samples + p.fft_size // 2
         turns = ofdm.carrier_numbers(p.active_carriers) * torch.tensor(DELAYS)[:, None] / p.fft_size
         gains = taps[:, centres].T @ torch.polar(torch.ones_like(turns), -2 * math.pi * turns).to(taps.dtype)
         layout = self.modem._equalizer(self.plan.payload_symbols).layout
         latents = layout.take_data((rows / gains)[None], p.header_symbols).flatten()
-        noise = layout.take_data((10 ** (-snr_db / 10) / gains.abs().square())[None], p.header_symbols).flatten()
+        noise = layout.take_data(
+            (10 ** (-snr_db / 10) / gains.abs().square())[None], p.header_symbols
+        ).flatten()
         return latents, noise, float(equivalent_snr_db(noise))
 
 
@@ -149,20 +159,36 @@ def whole(samples: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return samples
 
 
-def _payload_position(samples: torch.Tensor, generator: torch.Generator) -> int:
+def _position(samples: torch.Tensor, generator: torch.Generator, part: str = "payload") -> int:
+    """A place drawn from a part of the burst, 1,000 samples before its end at the latest."""
     p = Modem().profile
-    first = GAP + p.preamble_samples + p.header_samples
-    return first + int(torch.randint(len(samples) - GAP - first - 1000, (1,), generator=generator))
+    edges = {
+        "preamble": (0, p.preamble_samples),
+        "header": (p.preamble_samples, p.preamble_samples + p.header_samples),
+    }
+    first, last = edges.get(part, (p.preamble_samples + p.header_samples, len(samples) - 2 * GAP - 1000))
+    return GAP + first + int(torch.randint(last - first, (1,), generator=generator))
 
 
-def lost(counts: Callable[[torch.Generator], int], times: int = 1) -> Damage:
-    """``times`` slips at random places of the payload; ``counts`` says of how many samples: lost, or inserted (negative)."""
+def lost(counts: Callable[[torch.Generator], int], times: int = 1, part: str = "payload") -> Damage:
+    """``times`` slips in a part of the burst; ``counts`` says of how many samples: lost, or (negative) the last ones
+    once more."""
 
     def damage(samples, generator):
         for _ in range(times):
-            at, count = _payload_position(samples, generator), counts(generator)
-            samples = torch.cat([samples[:at], samples[at + count :]])  # at + count < at repeats what came before
+            at, count = _position(samples, generator, part), counts(generator)
+            samples = torch.cat([samples[:at], samples[at + count :]])
         return samples
+
+    return damage
+
+
+def zeroed(counts: Callable[[torch.Generator], int]) -> Damage:
+    """What the detector makes of a loss that ``rx_time`` tells of."""
+
+    def damage(samples, generator):
+        at = _position(samples, generator)
+        return torch.cat([samples[:at], torch.zeros(count := counts(generator)), samples[at + count :]])
 
     return damage
 
@@ -194,7 +220,7 @@ def gain_steps(decibels: float, times: int = 1) -> Damage:
     def damage(samples, generator):
         gain = torch.ones(len(samples))
         for turn in range(times):
-            gain[_payload_position(samples, generator) :] *= 10 ** (decibels * (-1) ** turn / 20)
+            gain[_position(samples, generator) :] *= 10 ** (decibels * (-1) ** turn / 20)
         return samples * gain
 
     return damage
@@ -208,11 +234,13 @@ def part_tone(jammer_to_signal_db: float) -> Damage:
     """A carrier that comes up somewhere in the payload and stays for a quarter of the burst."""
 
     def damage(samples, generator):
-        at = _payload_position(samples, generator)
+        at = _position(samples, generator)
         frequency = float(torch.rand(1, generator=generator)) * 0.8 - 0.4
         count = min(3700, len(samples) - at)
         n = torch.arange(count)
-        tone = torch.polar(torch.full((count,), 10 ** (jammer_to_signal_db / 20)), 2 * math.pi * frequency * n)
+        tone = torch.polar(
+            torch.full((count,), 10 ** (jammer_to_signal_db / 20)), 2 * math.pi * frequency * n
+        )
         return torch.cat([samples[:at], samples[at : at + count] + tone, samples[at + count :]])
 
     return damage
@@ -222,7 +250,7 @@ def part_noise(jammer_to_signal_db: float) -> Damage:
     """Wideband noise over five symbols somewhere in the payload."""
 
     def damage(samples, generator):
-        at = _payload_position(samples, generator)
+        at = _position(samples, generator)
         count = min(5 * 288, len(samples) - at)
         burst = 10 ** (jammer_to_signal_db / 20) * complex_normal((count,), like=samples, generator=generator)
         return torch.cat([samples[:at], samples[at : at + count] + burst, samples[at + count :]])
@@ -248,21 +276,31 @@ CASES = [
     Case("1 to 1000 samples lost", lost(between(1, 1000)), 1.5),
     Case("1 to 1000 samples inserted", lost(between(1, 1000, -1)), 1.5),
     Case("two slips, lost or inserted, of 1 to 1000", lost(either(1, 1000), 2), 3.0),
+    Case("1 to 1000 samples lost in the header", lost(between(1, 1000), part="header"), 1.5),
+    Case("1 to 1000 samples lost in the preamble", lost(between(1, 1000), part="preamble"), None),
+    Case("2000 samples lost", lost(lambda g: 2000), None),
+    Case("three slips, lost or inserted, of 1 to 1000", lost(either(1, 1000), 3), None),
+    Case("1 to 1000 samples lost and known, zeros in place", zeroed(between(1, 1000)), 1.5),
     Case("impulses, share 1e-3, 30 x rms", impulses(), 2.0),
+    Case("impulses, share 1e-2, 30 x rms", impulses(1e-2), None),
+    Case("impulses, share 1e-3, 5 x rms", impulses(1e-3, 5.0), None),
     Case("gain step +6 dB", gain_steps(6.0), 1.0),
     Case("gain step -6 dB", gain_steps(-6.0), 1.0),
     Case("gain steps +6 and -6 dB", gain_steps(6.0, 2), 1.0),
+    Case("gain step +20 dB", gain_steps(20.0), None),
+    Case("gain step -20 dB", gain_steps(-20.0), None),
     *(Case(f"sample clock {ppm:+d} ppm", clock(ppm), 0.5, True) for ppm in (50, 100, -100, 200, -200)),
+    *(Case(f"sample clock {ppm:+d} ppm", clock(ppm), None, True) for ppm in (300, 500)),
     Case("carrier from within, a quarter of the burst, J/S 0 dB", part_tone(0.0), None),
     Case("noise over 5 symbols, J/S 10 dB", part_noise(10.0), None),
 ]
-DOPPLER = (1e-5, 3e-5, 1e-4, 2e-4, 5e-4)  # fdT per sample
+DOPPLER = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4)  # fdT per sample
 DOPPLER_TARGET_UPTO, DOPPLER_TARGET_DB = 1e-4, 2.0
 FADING_SNR_DB = 20.0
 
 
 def run(scale: float, seed: int) -> list[dict]:
-    """``FULL_TRIALS * scale`` pictures a case, at 10 dB SNR (fading: 20 dB); see ``scripts/torture/__main__.py`` for the rows."""
+    """``FULL_TRIALS * scale`` pictures a case, at 10 dB SNR (fading: 20 dB), to rows of ``make torture``."""
     trials = max(2, round(FULL_TRIALS * scale))
     bench, rows = Bench(seed), []
     with torch.inference_mode():
@@ -296,4 +334,7 @@ def _row(name: str, trials: int, cost_db: float, bursts_lost: int, target_db: fl
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for row in run(float(sys.argv[1]) if len(sys.argv) > 1 else 0.1, 1):
-        print(f"{row['case']:60s} {row['result']:40s} {row['target']:12s} {'' if row['ok'] else 'MISSED'}", flush=True)
+        print(
+            f"{row['case']:60s} {row['result']:40s} {row['target']:12s} {'' if row['ok'] else 'MISSED'}",
+            flush=True,
+        )

@@ -346,13 +346,18 @@ def test_detector_puts_zeros_where_rx_time_tells_of_lost_samples():
     after = pmt.make_tuple(pmt.from_uint64(1_700_000_000), pmt.from_double(0.25 + (at + lost) / rate))
     tags = [tag_of(0, keys.TAG_RX_TIME, begin), tag_of(0, keys.TAG_RX_RATE, pmt.from_double(rate))]
     tags += [tag_of(at, keys.TAG_RX_TIME, after), tag_of(at, keys.TAG_RX_RATE, pmt.from_double(rate))]
-    tags += [tag_of(at + 5, keys.TAG_RX_TIME, pmt.intern("soon")), tag_of(at + 6, keys.TAG_RX_RATE, pmt.PMT_NIL)]
+    tags += [
+        tag_of(at + 5, keys.TAG_RX_TIME, pmt.intern("soon")),
+        tag_of(at + 6, keys.TAG_RX_RATE, pmt.PMT_NIL),
+    ]
     block, out = detect(np.concatenate([samples[:at], samples[at + lost :]]), tags)
     assert [p.meta[keys.SAMPLE_OFFSET] for p in out[:-1]] == [w.sample_offset for w in wanted]
     begins = at - wanted[2].sample_offset
     assert not out[2].data[begins : begins + lost].any() and out[2].data[begins + lost :].any()
     assert block.counters["samples lost to overflows, zeros in their place"] == lost
-    read = Modem().demodulate([DetectedBurst(torch.from_numpy(out[2].data.copy()), 0, out[2].meta[keys.CFO], 1.0)])[0]
+    read = Modem().demodulate(
+        [DetectedBurst(torch.from_numpy(out[2].data.copy()), 0, out[2].meta[keys.CFO], 1.0)]
+    )[0]
     assert read.header is not None and not read.slips and 2 <= read.symbols_erased <= 3
 
 
@@ -425,14 +430,27 @@ def test_demodulator_counts_what_it_cannot_read(bench):
         b.count("CRC")
         b.post(Pdu(good.meta, good.data[:900]))
         b.count("cut short before its header")
-        b.post(Pdu(good.meta, good.data[:4000]))
-        b.count("cut short before its end")
+        b.post(Pdu(good.meta, good.data[:3500]))
+        b.count("cut short before its payload")
         b.post(Pdu(good.meta, bad))
         b.count("NaN")
         b.post(Pdu(good.meta, good.data.real.copy()))
         b.count("not a c32vector")
         b.post(good)
         b.messages("out", 1)
+
+
+def test_demodulator_counts_slips_and_erased_symbols(bench):
+    _, bursts = modulated(1)
+    good = detected(bursts)[0]
+    with bench(blocks.burst_demodulator(), "out") as b:
+        b.post(Pdu(good.meta, np.delete(good.data, np.arange(3750, 3780))))
+        b.count("timing slip")
+        b.post(Pdu(good.meta, good.data[:4000]))
+        b.count("erased", 1)
+        out = pdus_of(b.messages("out", 2))
+    assert np.isinf(out[1].vector(np.float32, keys.NOISE_VAR)[-60:]).all()
+    assert all(np.isfinite(pdu.data).all() for pdu in out)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ class Flight:
         self.burst = found[0]
         self.out = modem.demodulate(found)[0]
         assert self.out.header is not None and self.out.header.image_id == 7, self.out.error
-        self.was_tracked = len(self.out.pilots_rx) != len(modem.demodulate([_clean(modem, latents)])[0].pilots_rx)
+        self.was_tracked = len(self.out.pilots_rx) != len(
+            modem.demodulate([_clean(modem, latents)])[0].pilots_rx
+        )
 
     def rows(self, values):
         per = Modem().profile.data_per_symbol
@@ -73,7 +75,9 @@ def slip(symbol, count):
 def test_a_slip_costs_the_symbols_it_hits_and_no_more(count):
     flight = Flight(slip(12, count))
     hit = range(12, 13 + -(-max(count, 0) // 288) + 1)
-    end = 40 - (-(-max(-count, 0) // 288) + 1 if count < -20 else 0)  # what was inserted pushes the end out of the burst
+    end = 40 - (
+        -(-max(-count, 0) // 288) + 1 if count < -20 else 0
+    )  # what was inserted pushes the end out of the burst
     good = [row for row in range(end) if row not in hit]
     assert flight.error()[good].mean() < 0.115
     assert abs(sum(flight.out.slips) + count) <= 1 and flight.out.slips
@@ -250,8 +254,11 @@ def test_gradients_flow_through_a_burst_in_trouble():
 
 def test_training_and_flight_track_alike():
     flight = Flight(slip(20, 30), 15.0)
-    trained = Modem().receive_aligned(flight.burst.samples[None, : Modem().plan(K).burst_samples], [flight.out.header],
-                                      torch.tensor([flight.burst.cfo], dtype=torch.float64))
+    trained = Modem().receive_aligned(
+        flight.burst.samples[None, : Modem().plan(K).burst_samples],
+        [flight.out.header],
+        torch.tensor([flight.burst.cfo], dtype=torch.float64),
+    )
     rows = flight.rows(trained.payload[0])[:38]
     assert torch.allclose(rows, flight.rows(flight.out.latents)[:38], atol=0.02)
 

@@ -28,8 +28,9 @@ class burst_detector(Guarded, gr.sync_block):
     the samples from the burst's first preamble sample on (c32vector).
 
     Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU
-    with ``end_of_stream``. Where ``rx_time`` tells of lost samples, zeros take their place (as many as the longest burst has, at
-    most), so that the burst they are missing from keeps its timing; ``rx_rate`` must have told the sample rate.
+    with ``end_of_stream``. Where the tag ``rx_time`` tells of lost samples, zeros take their place (as many as the
+    longest burst has, at most), so that the burst they are missing from keeps its timing; the tag ``rx_rate`` must have
+    told the sample rate.
 
     Args:
         profile: path of the link profile, for the modem's sizes; "": none.
@@ -50,7 +51,9 @@ class burst_detector(Guarded, gr.sync_block):
         modem = Modem(load_link(profile).modem)
         self._detector = StreamDetector(modem, int(chunk_samples), _PATIENCE_S)
         self._longest = modem.profile.max_burst_samples
-        self._clock = RxClock(lambda what, number=1: None, lambda what: None, 1.0)  # the source counts overflows
+        self._clock = RxClock(
+            lambda what, number=1: None, lambda what: None, 1.0
+        )  # the source counts overflows
         self._ready = False
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
         # itself, the first samples of each call, is not looked at.

@@ -19,11 +19,14 @@ _SMOOTH_ROWS = 3  # symbols on either side that share a phase estimate
 _SMOOTH_CARRIERS = 8  # carriers on either side that share a noise estimate
 _SMOOTH_TAPS = 2  # taps on either side that share a delay profile
 _TAP_FLOOR = 0.1  # power believed of a tap that shows none, in units of its noise
-_ROW_LIMIT = 2.4  # noise of one payload symbol's pilots over what training and header promise: more is trouble
+_ROW_LIMIT = (
+    2.4  # noise of one payload symbol's pilots over what training and header promise: more is trouble
+)
 _BURST_LIMIT, _BURST_SPREAD = 1.2, 0.8  # of all payload symbols; the spread is for short bursts
 _HEADER_LIMIT = 1.7  # likewise of header symbols over the long training
 _SHARE_LIMIT = 14.0  # a squared sum over its variance
-_ALWAYS_LOSS, _AT_TIMES_LOSS, _LOUDER_LOSS = 0.1, 0.03, 0.01  # ... a pilot: what is borne of an error that costs some tenths of a dB
+# ... and so much more a pilot: errors that cost some tenths of a dB are borne
+_ALWAYS_LOSS, _AT_TIMES_LOSS, _LOUDER_LOSS = 0.1, 0.03, 0.01
 _MODEL_FLOOR = 1e-3  # what the model may miss of the signal's power
 _CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
 

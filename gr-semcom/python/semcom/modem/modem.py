@@ -243,10 +243,14 @@ class Modem:
 
     def _look_harder(self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits) -> None:
         """A third look at headers that failed: without impulses, and where samples were lost or inserted, re-timed."""
-        failed = torch.tensor([row for row, header in enumerate(headers) if header is None], device=self.device)
+        failed = torch.tensor(
+            [row for row, header in enumerate(headers) if header is None], device=self.device
+        )
         count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
         whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
-        training, symbols, changed = self._tracker(1).mend_header(whole.to(self.device, self.dtype), cfo[failed])
+        training, symbols, changed = self._tracker(1).mend_header(
+            whole.to(self.device, self.dtype), cfo[failed]
+        )
         if not bool(changed.any()):
             return
         soft, _ = self._equalizer(1).soft_header(training[changed], symbols[changed])

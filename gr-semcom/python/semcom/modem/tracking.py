@@ -43,7 +43,9 @@ _FINE_LIMIT = 1e-4  # cycles per sample
 _CLOCK_PRIOR = 150e-6
 _DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first look
 _FIRST_DOPPLER = 1e-4
-_MOVING_COST = 10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
+_MOVING_COST = (
+    10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
+)
 _EXCESS_DOUBT = 1.4  # noise of most symbols over that of the long training
 _TAP_SEEN = 0.3  # power of a tap over that of its noise
 _LEAST_NOISE = 1e-6  # of the power
@@ -59,7 +61,7 @@ _ERASED_BELOW = 6.0  # squared pilot sum over its variance: noise alone reaches 
 class Tracked:
     """An ``Equalized`` burst and what was found on the way.
 
-    slips: ``[B, MAX]`` samples inserted (lost: negative) at each change of timing, 0 where there is none.
+    slips: ``[B, header_symbols + S]`` samples inserted (lost: negative) before each symbol, 0 where there are none.
     erased: ``[B, S]`` payload symbols of which nothing is known.
     """
 
@@ -81,9 +83,10 @@ class _Rows:
 class _Fit:
     """A channel for each row ``[B, R, active]`` (with gains, phases and drifts), and how well it explains the pilots.
 
-    noise: ``[B]`` of the burst. row_noise: ``[B, R]`` that of the rows relative to it. noisy: ``[B, R]`` rows to be looked
-    at one by one. evidence: ``[B]`` in nepers. dof: ``[B]`` parameters fitted. excess: ``[B]`` noise found over that of the
-    long training. prior: ``[B, taps]`` power of the taps. frequency, clock: ``[B]`` offsets found on the way.
+    noise: ``[B]`` of the burst. row_noise: ``[B, R]`` that of the rows relative to it. noisy: ``[B, R]`` rows to be
+    looked at one by one. evidence: ``[B]`` in nepers. dof: ``[B]`` parameters fitted. excess: ``[B]`` noise found over
+    that of the long training. prior: ``[B, taps]`` power of the taps. frequency, clock: ``[B]`` offsets found on the
+    way.
     """
 
     channel: torch.Tensor
@@ -129,7 +132,6 @@ class Tracker:
             cfo: ``[B]`` carrier offset, cycles per sample, double precision.
             header_known: ``[B, header_symbols, active]`` what was sent there.
         """
-        p = self.profile
         samples = blank_impulses(samples)
         none = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
         clock = torch.zeros_like(cfo).to(self.layout.row_times)
@@ -165,9 +167,11 @@ class Tracker:
             slips = slips.index_put((at,), took[better])
         equalized, erased = self._finish(retimed, header_known, best)
         equalized = replace(equalized, frequency=frequency + best.frequency)
-        return Tracked(equalized, torch.diff(slips, dim=1), erased)
+        return Tracked(equalized, torch.diff(slips, dim=1, prepend=torch.zeros_like(slips[:, :1])), erased)
 
-    def mend_header(self, samples: torch.Tensor, cfo: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def mend_header(
+        self, samples: torch.Tensor, cfo: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Training and header of bursts whose header could not be read, without impulses and with slips undone.
 
         Args:
@@ -241,8 +245,8 @@ class Tracker:
         return times - times[: self.profile.lts_repeats].mean()
 
     def _cut(self, samples, cfo, slips, clock) -> _Rows:
-        """Rows on their carriers, header and payload each ``slips`` ``[B, rows]`` samples later than sent, with the offsets
-        of carrier and clock taken out."""
+        """Rows on their carriers, header and payload each ``slips`` ``[B, rows]`` samples later than sent, with the
+        offsets of carrier and clock taken out."""
         p = self.profile
         origin = p.sts_samples + p.lts_cp_samples
         starts = torch.cat(
@@ -279,7 +283,6 @@ class Tracker:
 
     def _header_clock(self, rows: _Rows, header_known: torch.Tensor) -> torch.Tensor:
         """Clock offset ``[B]`` by which header symbols lag behind the long training more and more."""
-        equalizer = self.equalizer
         noise = self._training_noise(rows.training)
         channel = self._training_channel(rows.training, noise)
         dots = rows.header * (header_known * channel[:, None]).conj()
@@ -289,7 +292,10 @@ class Tracker:
         expected = power_of(channel).sum(-1)[:, None]
         weight = (sums[..., 0].abs() / (expected + torch.finfo(noise.dtype).tiny)).clamp_max(1).detach()
         weight = weight * (weight > _HEADER_COHERENCE)
-        k, times = self.layout.carrier_numbers, self._times()[self.profile.lts_repeats :][: rows.header.shape[1]]
+        k, times = (
+            self.layout.carrier_numbers,
+            self._times()[self.profile.lts_repeats :][: rows.header.shape[1]],
+        )
         per_clock = 2 * math.pi / self.profile.fft_size
         inertia = (power_of(channel) * k.square()).sum(-1)
         ridge = noise / (2 * (per_clock * _CLOCK_PRIOR) ** 2)
@@ -312,7 +318,7 @@ class Tracker:
     def _segments(self, samples, cfo, clock, rows, header_known, noise):
         """Slips ``[B, rows]`` in samples (whole shift of each header and payload symbol), number of the segment of each
         row ``[B, lts_repeats + rows]``, and gain of each row ``[B, lts_repeats + rows]``, complex."""
-        p, layout = self.profile, self.layout
+        p = self.profile
         head, repeats = p.header_symbols, p.lts_repeats
         channel = self._training_channel(rows.training, noise)
         comb = self._pilots_alone(len(samples))[:, head:]
@@ -349,7 +355,9 @@ class Tracker:
         tiny = torch.finfo(energies.dtype).tiny
         runs = (energies[:, width:] - energies[:, :-width]).clamp_min(tiny)[..., None]
         runs = power_of(sums[:, width:] - sums[:, :-width]) / runs
-        kept = F.pad(runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices, (1, 0), value=MAX_SLIP_SAMPLES)  # and none
+        kept = F.pad(
+            runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices, (1, 0), value=MAX_SLIP_SAMPLES
+        )  # and none
         sums = sums.gather(2, kept[:, None].expand(-1, self._rows + 1, -1))
 
         # all segments a..b, then the best way to cut the burst into so many
@@ -376,19 +384,26 @@ class Tracker:
             cuts.append((turn, active, start, end))
             end = torch.where(active, start, end)
         lag = torch.zeros(len(samples), self._rows, dtype=torch.int64, device=samples.device)
-        segment, gains, last = torch.zeros_like(lag), torch.ones_like(lag, dtype=samples.dtype), torch.zeros_like(end)
+        segment, gains, last = (
+            torch.zeros_like(lag),
+            torch.ones_like(lag, dtype=samples.dtype),
+            torch.zeros_like(end),
+        )
         for turn, active, start, end in reversed(cuts):
             pick = which[batch, start, end] if turn else torch.zeros_like(end)
             value = pieces[batch, start, end, pick] / mass[batch, start, end].clamp_min(tiny)
             # where hardly anything of the pilots is left there is no lag to be read off
-            last = torch.where(active & (score[batch, start, end] > _SEGMENT_COST), kept[batch, pick] - MAX_SLIP_SAMPLES, last)
+            clear = active & (score[batch, start, end] > _SEGMENT_COST)
+            last = torch.where(clear, kept[batch, pick] - MAX_SLIP_SAMPLES, last)
             here = active[:, None] & (order[:-1] >= start[:, None]) & (order[:-1] < end[:, None])
             lag = torch.where(here, last[:, None], lag)
             segment = torch.where(here, turn, segment)
             gains = torch.where(here, value[:, None], gains)
         segment = torch.cat([segment.new_zeros(len(segment), repeats), segment], 1)
         # the first segment is that of the training, which the channel is the gain of
-        gains = torch.cat([gains.new_ones(len(gains), repeats), torch.where(segment[:, repeats:] == 0, 1, gains)], 1)
+        gains = torch.cat(
+            [gains.new_ones(len(gains), repeats), torch.where(segment[:, repeats:] == 0, 1, gains)], 1
+        )
         return lag, segment, gains
 
     # -- channels -------------------------------------------------------------------------------------
@@ -402,8 +417,8 @@ class Tracker:
         return full, layout.take_pilots(rows.payload, head) * layout.pilots[head:].conj()
 
     def _dots(self, full, comb, channel, noise):
-        """Matched symbols times conj(channel), ``[B, F, active]`` and ``[B, S, pilots]``, and how much of each row's power
-        follows the pilots, squared: ``[B, R]``, 0..1."""
+        """Matched symbols times conj(channel), ``[B, F, active]`` and ``[B, S, pilots]``, and how much of a row follows
+        the channel, squared: ``[B, R]``, 0..1."""
         tiny = torch.finfo(noise.dtype).tiny
         wide = channel[:, None].expand(-1, full.shape[1] + comb.shape[1], -1)
         comb_channel = self._comb(wide)
@@ -411,7 +426,9 @@ class Tracker:
         limit = 1.5 * comb_channel.abs() + 3 * noise.sqrt()[:, None, None]
         limited = comb * (limit / comb.abs().clamp_min(tiny)).clamp_max(1).detach()
         full, comb = full * channel.conj()[:, None], limited * comb_channel.conj()
-        mass = torch.cat([power_of(wide[:, : full.shape[1]]).sum(-1), power_of(comb_channel).sum(-1)], 1) + tiny
+        mass = (
+            torch.cat([power_of(wide[:, : full.shape[1]]).sum(-1), power_of(comb_channel).sum(-1)], 1) + tiny
+        )
         sums = torch.cat([full.sum(-1), comb.sum(-1)], 1)
         return full, comb, (sums.abs() / mass).clamp_max(1).square().detach()
 
@@ -424,7 +441,8 @@ class Tracker:
     def _taps_of(self, full: torch.Tensor, comb: torch.Tensor) -> torch.Tensor:
         """What each row says of the taps, ``[B, R, taps]``: basis^H times matched symbols."""
         return torch.cat(
-            [full @ self.equalizer.basis.conj(), torch.einsum("bsp,spl->bsl", comb, self._comb_basis.conj())], 1
+            [full @ self.equalizer.basis.conj(), torch.einsum("bsp,spl->bsl", comb, self._comb_basis.conj())],
+            1,
         )
 
     def _comb(self, channel: torch.Tensor) -> torch.Tensor:
@@ -437,8 +455,8 @@ class Tracker:
 
         Args:
             matched: ``[B, R, taps]``. weight: ``[B, R]``. basis: ``[R, K]`` functions of time.
-            prior: ``[B, taps]`` power of the taps. noise: ``[B]``. kept: ``[B, T]`` numbers of the taps fitted, the others
-                are 0; None: all.
+            prior: ``[B, taps]`` power of the taps. noise: ``[B]``. kept: ``[B, T]`` numbers of the taps fitted, the
+                others are 0; None: all.
 
         Returns:
             Taps of each row ``[B, R, taps]``, parameters ``[B]``, and two parts of the evidence ``[B]``: the energy that
@@ -574,8 +592,8 @@ class Tracker:
         return scaled.to(self.layout.row_times)
 
     def _moved(self, rows: _Rows, header_known, doppler: float, taps=None, prior=None) -> _Fit:
-        """A channel that moves with a Doppler spread, cycles per sample; only the ``taps`` ``[B, T]``, of power ``prior``
-        ``[B, taps]``; None: all, as the long training shows them."""
+        """A channel that moves with a Doppler spread, cycles per sample; only the ``taps`` ``[B, T]``, of power
+        ``prior`` ``[B, taps]``; None: all, as the long training shows them."""
         noise = self._training_noise(rows.training)
         full, comb = self._known(rows, header_known)
         if prior is None:
@@ -610,7 +628,9 @@ class Tracker:
         gain = torch.where(noisy, 1 + (1 - doubt) * offset, torch.ones_like(gain))
         reference = reference * gain[..., None]
         left = _usual(power_of(comb - reference))
-        heard = power_of((comb * reference.conj()).sum(-1)) / (power_of(reference).sum(-1) * (left + tiny) + tiny)
+        heard = power_of((comb * reference.conj()).sum(-1)) / (
+            power_of(reference).sum(-1) * (left + tiny) + tiny
+        )
         silent = power_of(comb).mean(-1) < 0.02 * (fit.noise[:, None] + energy / p.pilots_per_symbol)
         erased = (noisy & (heard < _ERASED_BELOW)) | silent
         row_noise = torch.where(noisy, left / fit.noise[:, None], fit.row_noise[:, first:])
@@ -660,7 +680,7 @@ class Tracker:
         return out, erased
 
     def _patches(self, comb_left: torch.Tensor, noise: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
-        """Noise of neighbourhoods over that of their rows and carriers ``[B, S, active]``; 1 where it does not stand out."""
+        """Noise of neighbourhoods over that of their rows and carriers ``[B, S, active]``; 1 where none stands out."""
         head = self.profile.header_symbols
         index = self.layout.pilot_carriers[head:].expand(len(comb_left), -1, -1)
         relative = comb_left / self.layout.take_pilots(noise[:, None].expand(-1, index.shape[1], -1), head)
@@ -692,7 +712,7 @@ def _typical(left: torch.Tensor, sizes: torch.Tensor, segments: torch.Tensor) ->
 
 
 def _usual(power: torch.Tensor) -> torch.Tensor:
-    """Mean power ``[...]`` of Gaussian noise ``[..., n]``, read off the lowest five in six: one carrier more is no noise."""
+    """Mean power ``[...]`` of Gaussian noise ``[..., n]``, read off the lowest five in six: one carrier is no noise."""
     kept = math.ceil(power.shape[-1] * 5 / 6)
     share = kept / power.shape[-1]
     mean = 1 + (1 - share) * math.log(1 - share) / share if share < 1 else 1.0
@@ -707,5 +727,8 @@ def _take(what, at: torch.Tensor):
 def _put(old, at: torch.Tensor, new, chosen: torch.Tensor):
     """``old`` with its bursts ``at`` replaced by the ``chosen`` ones of ``new``: dataclasses of tensors."""
     return type(old)(
-        *(getattr(old, name).index_put((at,), getattr(new, name)[chosen]) for name in old.__dataclass_fields__)
+        *(
+            getattr(old, name).index_put((at,), getattr(new, name)[chosen])
+            for name in old.__dataclass_fields__
+        )
     )
