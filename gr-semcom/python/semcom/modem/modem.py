@@ -17,6 +17,8 @@ from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
 
+_TRACKED_AT_ONCE = 8  # bursts in trouble: some 30 MB each
+
 
 @dataclass(frozen=True)
 class DemodulatedBurst:
@@ -214,18 +216,19 @@ class Modem:
             out = equalizer.equalize(training[ats], symbols[ats], payload, known, frequency[ats])
             for row, at in enumerate(ats):
                 results[whole[at]] = self._result(headers[at], cfo[at], out, row, latents)
-            hard = torch.nonzero(out.trouble | cut).flatten().tolist()
-            if hard:
-                ats = [ats[row] for row in hard]
-                whole_bursts = [_fit_to(bursts[whole[at]].samples, end + MAX_SLIP_SAMPLES) for at in ats]
+            troubled = torch.nonzero(out.trouble | cut).flatten().tolist()
+            for first in range(0, len(troubled), _TRACKED_AT_ONCE):
+                hard = troubled[first : first + _TRACKED_AT_ONCE]
+                these = [ats[row] for row in hard]
+                longer = [_fit_to(bursts[whole[at]].samples, end + MAX_SLIP_SAMPLES) for at in these]
                 tracked = self._tracker(rows).track(
-                    torch.stack(whole_bursts).to(self.device, self.dtype), cfo[ats], known[hard]
+                    torch.stack(longer).to(self.device, self.dtype), cfo[these], known[hard]
                 )
-                for row, at in enumerate(ats):
-                    result = self._result(headers[at], cfo[at], tracked.equalized, row, latents)
+                for row, at in enumerate(these):
+                    slips = tracked.slips[row]
                     results[whole[at]] = replace(
-                        result,
-                        slips=tuple(tracked.slips[row][tracked.slips[row] != 0].tolist()),
+                        self._result(headers[at], cfo[at], tracked.equalized, row, latents),
+                        slips=tuple(slips[slips != 0].tolist()),
                         symbols_erased=int(tracked.erased[row].sum()),
                     )
 

@@ -43,11 +43,10 @@ _FINE_LIMIT = 1e-4  # cycles per sample
 _CLOCK_PRIOR = 150e-6
 _DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first look
 _FIRST_DOPPLER = 1e-4
-_MOVING_COST = (
-    10.0  # a channel that stands still is believed until the pilots say otherwise by so many nepers
-)
+_MOVING_COST = 10.0  # nepers by which the pilots must speak for a channel that moves
 _EXCESS_DOUBT = 1.4  # noise of most symbols over that of the long training
 _TAP_SEEN = 0.3  # power of a tap over that of its noise
+_MOST_TAPS = 24  # of a channel that moves fast
 _LEAST_NOISE = 1e-6  # of the power
 _FADED_SHARE = 0.02  # of the power, believed of each tap of a channel that moves before looking
 _ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
@@ -221,7 +220,7 @@ class Tracker:
         prior, noise = best.prior, best.noise
         # taps that the first look saw nothing of are left out: the cost goes with the third power of their number
         count = int((prior > _TAP_SEEN * (noise / self._sizes.sum())[:, None]).sum(1).max().clamp(4))
-        taps = prior.topk(min(count, prior.shape[1]), dim=1).indices
+        taps = prior.topk(min(count, _MOST_TAPS, prior.shape[1]), dim=1).indices
         for doppler in _DOPPLERS:
             fit = self._moved(rows, header_known, doppler, taps, prior)
             better = fit.evidence > best.evidence
