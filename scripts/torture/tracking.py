@@ -10,6 +10,7 @@ against the same noise without the damage, in fading against an equaliser that k
 import math
 import resource
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ class Bench:
         self.picture = widest.pixels[: SIZE[0], : SIZE[1]].copy()
         self.plan = self.modem.plan(self.model.codec.latent_count(*SIZE))
         self._sent: dict[float, torch.Tensor] = {}
+        self.seconds, self.received = 0.0, 0  # CPU time of demodulation, and of how many bursts
 
     def bursts(self, snr_db: float) -> torch.Tensor:
         """``[2, n]`` samples, encoded for that SNR."""
@@ -84,13 +86,22 @@ class Bench:
 
     def receive(self, stream: torch.Tensor) -> list[tuple[BurstHeader, torch.Tensor, torch.Tensor, float]]:
         detector = StreamDetector(self.modem)
-        out = self.modem.demodulate(detector.push(stream) + detector.flush())
+        found = detector.push(stream) + detector.flush()
+        began = time.process_time()
+        out = self.modem.demodulate(found)
+        self.seconds, self.received = self.seconds + time.process_time() - began, self.received + len(found)
         received = []
         for burst in out:
             if burst.header is not None:
                 told = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
                 received.append((burst.header, burst.latents, burst.noise_var, float(told.snr_db)))
         return received
+
+    def burst_ms(self) -> float:
+        """CPU time of a burst's demodulation since the last call."""
+        mean = 1e3 * self.seconds / max(1, self.received)
+        self.seconds, self.received = 0.0, 0
+        return mean
 
     def fade(self, snr_db: float, doppler: float, trials: int) -> tuple[list[float], list[float], int]:
         """PSNR of each trial, of the same with the channel known, and bursts lost."""
@@ -304,20 +315,26 @@ def run(scale: float, seed: int) -> list[dict]:
     trials = max(2, round(FULL_TRIALS * scale))
     bench, rows = Bench(seed), []
     with torch.inference_mode():
+        bench.fly(10.0, whole, 1)
+        bench.burst_ms()
         reference, _ = bench.fly(10.0, whole, trials)
+        rows.append(_row("none", trials, 0.0, 0, None, bench.burst_ms()))
         for case in CASES:
             values, gone = bench.fly(10.0, case.damage, trials, case.in_the_air)
             cost = sum(reference) / trials - sum(values) / trials
-            rows.append(_row(case.name, trials, cost, gone, case.target_db))
+            rows.append(_row(case.name, trials, cost, gone, case.target_db, bench.burst_ms()))
         for doppler in DOPPLER:
             values, best, gone = bench.fade(FADING_SNR_DB, doppler, trials)
             cost = sum(best) / trials - sum(values) / trials
             target = DOPPLER_TARGET_DB if doppler <= DOPPLER_TARGET_UPTO else None
-            rows.append(_row(f"fading, fdT {doppler:g} a sample, beside a genie", trials, cost, gone, target))
+            name = f"fading, fdT {doppler:g} a sample, beside a genie"
+            rows.append(_row(name, trials, cost, gone, target, bench.burst_ms()))
     return rows
 
 
-def _row(name: str, trials: int, cost_db: float, bursts_lost: int, target_db: float | None) -> dict:
+def _row(
+    name: str, trials: int, cost_db: float, bursts_lost: int, target_db: float | None, burst_ms: float
+) -> dict:
     return {
         "area": "tracking",
         "case": name,
@@ -325,7 +342,7 @@ def _row(name: str, trials: int, cost_db: float, bursts_lost: int, target_db: fl
         "crashes": 0,
         "hangs": 0,
         "worst_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "result": f"{cost_db:.2f} dB of PSNR, {bursts_lost} bursts lost",
+        "result": f"{cost_db:.2f} dB of PSNR, {bursts_lost} bursts lost, {burst_ms:.1f} ms a burst",
         "target": "stated" if target_db is None else f"<= {target_db} dB",
         "ok": target_db is None or cost_db <= target_db,
     }
