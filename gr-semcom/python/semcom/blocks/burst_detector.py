@@ -15,10 +15,14 @@ from semcom.blocks.pdu import Pdu
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.sync import MIRRORED_BURSTS
 from semcom.radio import load_link
+from semcom.radio.reports import RxClock
+from semcom.radio.timing import Time
 
 _BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05
 _HINT_BURSTS = 3  # one may be chance
+_TAGS = (keys.TAG_RX_RATE, keys.TAG_RX_TIME, keys.TAG_END)  # those of one sample in this order
+SAMPLES_FILLED = "samples lost to overflows, zeros in their place"
 
 
 class burst_detector(Stage, Guarded, gr.sync_block):
@@ -26,7 +30,9 @@ class burst_detector(Stage, Guarded, gr.sync_block):
     the samples from the burst's first preamble sample on (c32vector).
 
     Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU
-    with ``end_of_stream``; so does a stop of the flowgraph.
+    with ``end_of_stream``; so does a stop of the flowgraph. Where the tag ``rx_time`` tells of lost samples, zeros take
+    their place (as many as the longest burst has, at most), so that the burst they are missing from keeps its timing;
+    the tag ``rx_rate`` must have told the sample rate.
 
     Steady tones, DC among them, are taken out before anything is searched (``modem.tones``).
 
@@ -58,9 +64,9 @@ class burst_detector(Stage, Guarded, gr.sync_block):
         self.init_guard("burst_detector")
         self.threads = int(threads)
         self.modem, self._chunk = Modem(load_link(profile).modem), int(chunk_samples)
+        self._longest = self.modem.profile.max_burst_samples
         self.invert_spectrum, self.cfo_search = invert_spectrum, cfo_search
         self._begin()
-        self._end = pmt.intern(keys.TAG_END)
         self._ready = False  # torch knows in this thread how many more it may have
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
         # itself, the first samples of each call, is not looked at.
@@ -76,6 +82,8 @@ class burst_detector(Stage, Guarded, gr.sync_block):
             cfo_search=self.cfo_search,
         )
         self._hinted = False
+        # the source counts overflows
+        self._clock = RxClock(lambda what, number=1: None, lambda what: None, 1.0)
         self._is_open = self._has_samples = False  # something came that no END has followed; anything at all
 
     def start(self) -> bool:
@@ -117,13 +125,32 @@ class burst_detector(Stage, Guarded, gr.sync_block):
         at = 0
         if not self._has_samples:
             self._has_samples = self._is_open = True
-        for tag in self.get_tags_in_window(0, 0, len(samples), self._end):
-            upto = tag.offset - start + 1
-            self._publish(self._detector.push(samples[at:upto].copy()))
-            self._end_here()
-            at = upto
+        for offset, key, value in self._tags(len(samples)):
+            if key == keys.TAG_RX_RATE:
+                self._clock.on_rate(pmt.to_double(value))
+            elif key == keys.TAG_RX_TIME:
+                lost = min(self._clock.on_time(offset, _time_of(value)), self._longest)
+                if lost:
+                    self._publish(self._detector.push(samples[at : offset - start].copy()))
+                    self._publish(self._detector.push(np.zeros(lost, np.complex64)))
+                    self.count(SAMPLES_FILLED, lost)
+                    at = offset - start
+            else:
+                upto = offset - start + 1
+                self._publish(self._detector.push(samples[at:upto].copy()))
+                self._end_here()
+                at = upto
         self._publish(self._detector.push(samples[at:].copy()))  # the buffer is the scheduler's: keep a copy
         return len(samples)
+
+    def _tags(self, count: int) -> list[tuple[int, str, object]]:
+        """Offset, key and value of the tags that matter, in the order in which they are to be heeded."""
+        tags = []
+        for tag in self.get_tags_in_window(0, 0, count):
+            key = pmt.symbol_to_string(tag.key) if pmt.is_symbol(tag.key) else ""
+            if key == keys.TAG_END or key in _TAGS and _says_what_it_should(key, tag.value):
+                tags.append((tag.offset, key, tag.value))
+        return sorted(tags, key=lambda tag: (tag[0], _TAGS.index(tag[1])))
 
     def _publish(self, bursts) -> None:
         counters = self._detector.counters
@@ -155,3 +182,16 @@ class burst_detector(Stage, Guarded, gr.sync_block):
     def _send(self, pdu: Pdu) -> None:
         self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))
         self.count(f"sent to '{keys.PORT_OUT}'")
+
+
+def _says_what_it_should(key: str, value) -> bool:
+    if key == keys.TAG_RX_RATE:
+        return pmt.is_real(value) and pmt.to_double(value) > 0
+    if not (pmt.is_tuple(value) and pmt.length(value) == 2):
+        return False
+    whole, fraction = pmt.tuple_ref(value, 0), pmt.tuple_ref(value, 1)
+    return (pmt.is_uint64(whole) or pmt.is_integer(whole)) and pmt.is_real(fraction)
+
+
+def _time_of(value) -> Time:
+    return Time(pmt.to_uint64(pmt.tuple_ref(value, 0)), pmt.to_double(pmt.tuple_ref(value, 1)))

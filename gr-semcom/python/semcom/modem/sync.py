@@ -20,15 +20,14 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import ModemProfile
 from semcom.modem.tones import ToneRemover
 
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
 QUALITY_THRESHOLD = 0.18
-_BANDS, _FILLED = (
-    32,
-    0.1,
-)  # of the active carriers; the median of their powers over the mean, of what fills them
+# of the active carriers; the median of their powers over the mean, of what fills them
+_BANDS, _FILLED = 32, 0.1
 _SEARCH = 320  # samples around the coarse start in which the long training is looked for
 _OVERLAP = 64  # samples searched twice: a start estimated a little differently must not fall between searches
 _REFINE_LAGS = (128, 512)
@@ -98,6 +97,7 @@ class Detector:
         Returns:
             Detections with non-negative starts, one a burst.
         """
+        samples = blank_impulses(samples)  # a single one may hold more energy than a whole preamble
         return self.confirm(samples, *self.candidates(samples), limit=limit, cfo_search=cfo_search)
 
     def room(self, samples: int) -> int:
@@ -107,7 +107,8 @@ class Detector:
     def candidates(self, samples: torch.Tensor, room: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the short training may be: periods and lag-16 correlations ``[c]``, at most ``room`` of them.
 
-        First those that rise highest above what is a short training away: a flat score has none but its ends.
+        First those that rise highest above what is a short training away: a flat score has none but its ends. Impulses
+        must be blanked.
         """
         score, correlation = self._metric(samples)
         if score is None or score.amax() <= SCORE_THRESHOLD:
@@ -150,9 +151,8 @@ class Detector:
         for some in torch.arange(len(where), device=where.device).split(_TOGETHER):
             rows += self._refine(samples, where[some], cfo[some])
         kept: list[Detection] = []
-        for start, offset, value in sorted(
-            rows, key=lambda row: -row[2]
-        ):  # the best of those that overlap stays
+        # the best of those that overlap stays
+        for start, offset, value in sorted(rows, key=lambda row: -row[2]):
             clash = any(abs(start - other.start) < self.profile.preamble_samples for other in kept)
             if 0 <= start < limit and not clash:
                 kept.append(Detection(start, offset, min(value, 1.0)))
@@ -344,7 +344,7 @@ class StreamDetector:
         if ready <= self._searched:
             return
         first = max(0, self._searched - _OVERLAP)
-        stretch = self._buffer[first:]
+        stretch = blank_impulses(self._buffer[first:])
         room = max(_LEAST_ROOM, int(self._detector.room(len(stretch)) * self._trust))
         where, correlation = self._detector.candidates(stretch, room)
         options = {"limit": ready - first, "cfo_search": self._cfo_search}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Samples from a radio's own flowgraph to the station's: their times read, gaps filled, signs of life seen."""
+"""Samples from a radio's own flowgraph to the station's: their times read, losses counted, signs of life seen."""
 
 import threading
 from collections import deque
@@ -17,7 +17,6 @@ from semcom.radio.timing import Time
 _MOST_SAMPLES = 2**20  # that wait for the station; then the driver waits, and says that it overflows
 _PATIENCE_S = 0.02
 _MANY_SAMPLES = 16384  # few, large calls: each of a Python block takes the lock from a picture's decoding
-_MOST_FILLED_S = 0.5
 
 
 class SampleQueue:
@@ -74,7 +73,8 @@ class SampleQueue:
 
 
 class sample_keeper(gr.sync_block):
-    """The radio's side: into the queue. Reads rx_time, rx_rate and rx_freq; samples that were lost become zeros."""
+    """The radio's side: into the queue. Reads rx_time, rx_rate and rx_freq, and hands them on: ``burst_detector``
+    puts zeros where samples were lost."""
 
     def __init__(self, queue: SampleQueue, guard: Guarded, sample_rate_hz: float):
         gr.sync_block.__init__(self, name="sample_keeper", in_sig=[np.complex64], out_sig=None)
@@ -104,19 +104,14 @@ class sample_keeper(gr.sync_block):
     def _keep(self, samples: np.ndarray) -> int:
         if not self._queue.wait_for_room():
             return 0
-        start, at, tags = self.nitems_read(0), 0, []
+        start, tags = self.nitems_read(0), []
         for tag in sorted(self.get_tags_in_window(0, 0, len(samples)), key=_rate_first):
-            lost, place = self._read(tag), tag.offset - start
-            if 0 < lost <= _MOST_FILLED_S * self._rate_hz:
-                self._queue.put(samples[at:place].copy(), tags)  # the buffer is the scheduler's: keep a copy
-                self._queue.put(np.zeros(lost, np.complex64), [])
-                at, tags = place, []
-            tags.append((place - at, tag.key, tag.value))
-        self._queue.put(samples[at:].copy(), tags)
+            self._read(tag)
+            tags.append((tag.offset - start, tag.key, tag.value))
+        self._queue.put(samples.copy(), tags)  # the buffer is the scheduler's: keep a copy
         return len(samples)
 
-    def _read(self, tag) -> int:
-        """Takes note of a tag; returns how many samples were lost before it."""
+    def _read(self, tag) -> None:
         key = pmt.symbol_to_string(tag.key)
         if key == keys.TAG_RX_RATE:
             self.clock.on_rate(pmt.to_double(tag.value))
@@ -124,8 +119,7 @@ class sample_keeper(gr.sync_block):
             self.clock.on_frequency(pmt.to_double(tag.value))
         elif key == keys.TAG_RX_TIME:
             whole, fraction = pmt.tuple_ref(tag.value, 0), pmt.tuple_ref(tag.value, 1)
-            return self.clock.on_time(tag.offset, Time(pmt.to_uint64(whole), pmt.to_double(fraction)))
-        return 0
+            self.clock.on_time(tag.offset, Time(pmt.to_uint64(whole), pmt.to_double(fraction)))
 
 
 class sample_giver(gr.sync_block):
