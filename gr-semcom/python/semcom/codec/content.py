@@ -137,8 +137,8 @@ class ContentAdaptive(BaseCodec):
         rho: float = 1 / 12,
         classes=(32, 128, 128, 64),
         widths=(64, 160),
-        sender_blocks=(1, 1),
-        receiver_blocks=(1, 5),
+        sender_blocks=(0, 1),
+        receiver_blocks=(1, 4),
         side_backoff_db: float = 6.0,
         side_loss: float = 0.1,
     ):
