@@ -116,7 +116,7 @@ def test_a_picture_that_is_half_there_is_decoded_when_the_stream_just_stops(tmp_
         blocks.image_sink(callback=lambda meta, pixels: got.append(meta)),
     ]
     top = gr.top_block("test", catch_exceptions=True)
-    top.connect(gr_blocks.vector_source_c(samples[: loud[3 * len(loud) // 4]]), chain[0])
+    top.connect(gr_blocks.vector_source_c(samples[: loud[len(loud) // 2]]), chain[0])
     for one, other in zip(chain, chain[1:], strict=False):
         top.msg_connect((one, "out"), (other, "in"))
     top.run()
