@@ -269,6 +269,14 @@ sys.path.insert(0, sys.argv[2])
 from capture_bench import INFO, note_of, samples_of
 from semcom.capture.writer import CaptureWriter
 from pathlib import Path
+def used(folder):
+    total = 0
+    for file in folder.glob("*"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:  # renamed in the meantime
+            pass
+    return total
 chance = random.Random(5)
 for turn in range(int(sys.argv[3])):
     child = os.fork()
@@ -276,7 +284,9 @@ for turn in range(int(sys.argv[3])):
         writer = CaptureWriter(Path(sys.argv[1]) / str(turn), INFO, 2**17, 2**20, 0, checkpoint_s=0.0)
         for offset in range(10**9):
             writer.write(samples_of(offset, 200 + offset % 800), note_of(offset), 1e9)
-    time.sleep(chance.uniform(0.0, 0.12))
+    enough = chance.uniform(0, 5 * 2**17)  # bytes, not seconds: a busy machine writes less in a time
+    while used(Path(sys.argv[1]) / str(turn)) < enough:
+        time.sleep(0.001)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
