@@ -290,12 +290,11 @@ def _anchor_path(user: ModelCard, folder: Path) -> Path:
 
 
 def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
-    """What the card describes, made, filled with its weights and told its SNR range."""
+    """What the card describes, made with its SNR range and filled with its weights."""
     tensors = _tensors(path.with_name(model_card.weights_file), model_card)
-    module = make(model_card.architecture, dict(model_card.arguments))
+    module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
-    module.snr_range_db = tuple(model_card.snr_range_db)
     return module
 
 
@@ -339,7 +338,7 @@ def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
                 f"{model_card.arguments}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
-    if abs(codec.rho - model_card.rho) > 1e-6:
+    if not abs(codec.rho - model_card.rho) <= 1e-6:
         raise ModelError(
             f"model '{model_card.name}': the card says rho = {model_card.rho}, the codec has {codec.rho}."
         )
