@@ -3,7 +3,7 @@ SEMCOM := .venv/bin/semcom
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench grc doctor clean
+.PHONY: help setup demo test bench torture grc doctor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -19,6 +19,9 @@ test: setup ## run all tests (ARGS="-k modem" for some)
 
 bench: setup ## measure the speed of every room
 	@$(SEMCOM) bench $(ARGS)
+
+torture: setup ## what radios, air, disks and strangers do to a receiver, at full size (hours; ARGS="--scale 0.02": minutes)
+	@.venv/bin/python scripts/torture $(ARGS)
 
 grc: setup ## open the loopback flowgraph in GNU Radio Companion
 	@$(SEMCOM) grc $(or $(ARGS),flowgraphs/loopback.grc)

@@ -109,7 +109,7 @@ def test_scripts_are_executable_and_parse(script):
 def test_make_help_names_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for target in ("setup", "demo", "test", "bench", "grc", "doctor", "clean"):
+    for target in ("setup", "demo", "test", "bench", "torture", "grc", "doctor", "clean"):
         assert re.search(rf"^{target}\b", done.stdout, re.M), done.stdout
 
 

@@ -63,7 +63,12 @@ def draw_png(pictures: Sequence[Picture], results: Sequence, caption: str = "") 
         f"Pictures over the air: {caption}" if caption else "Pictures over the air", fontsize=12, color=INK
     )
     for row, (picture, outcomes) in enumerate(rows):
-        _show(figure.add_subplot(grid[row, 0]), picture.pixels, "original" if row == 0 else "", picture.name)
+        _show(
+            figure.add_subplot(grid[row, 0]),
+            picture.pixels,
+            "original" if row == 0 else "",
+            _label(picture.name),
+        )
         for column, result in enumerate(outcomes, 1):
             head = f"SNR {result.snr_db:g} dB" if row == 0 else ""
             _show(figure.add_subplot(grid[row, column]), result.picture, head, _outcome(result))
@@ -143,7 +148,7 @@ def _draw_curve(axes, rows) -> None:
                 markersize=4,
                 linewidth=1.3,
                 color=COLOURS[number % len(COLOURS)],
-                label=picture.name,
+                label=_label(picture.name),
             )
     by_snr = {}
     for _, outcomes in rows:
@@ -170,6 +175,11 @@ def _draw_curve(axes, rows) -> None:
         spine.set_color(FAINT)
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, loc="best")
+
+
+def _label(name: str) -> str:
+    """A name as matplotlib shows it as it is: dollars are no formula, and an underscore at the begin hides nothing."""
+    return (" " + name if name.startswith("_") else name).replace("$", r"\$")
 
 
 def _gallery_row(picture: Picture, outcomes) -> str:

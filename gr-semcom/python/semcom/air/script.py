@@ -10,12 +10,15 @@ from typing import Any
 from semcom import settings
 from semcom.channel.named import DECAY_DB, named_channel
 from semcom.errors import ConfigError
+from semcom.parsing import shown
 
 REAL_TIME, FREE = "real-time", "free"
 DEFAULT_TX, DEFAULT_RX = "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560"
 MAX_DELAY_SAMPLES = 10**6
 MAX_TAP_DELAY_SAMPLES = 255
 MAX_SRO_PPM = 200.0
+_MAX_STATIONS = 32  # each has a socket, each pair of them a channel
+_MAX_STEPS, _MAX_NAME = 10_000, 64
 
 
 @dataclass(frozen=True)
@@ -275,8 +278,9 @@ class _Written:
             pace=(self.pace, self.pace in (REAL_TIME, FREE), f"'{REAL_TIME}' or '{FREE}'"),
             seed=_within(self.seed, 0, 2**31 - 1, ""),
             signal_amplitude=_within(self.signal_amplitude, 1e-6, 1e3, ""),
-            transmitters=(self.transmitters, len(self.transmitters) >= 1, "at least one name and address"),
-            receivers=(self.receivers, len(self.receivers) >= 1, "at least one name and address"),
+            transmitters=_stations_rule(self.transmitters),
+            receivers=_stations_rule(self.receivers),
+            timeline=(self.timeline, len(self.timeline) <= _MAX_STEPS, f"{_MAX_STEPS} steps at most"),
         )
 
 
@@ -323,8 +327,10 @@ def make_script(values: dict[str, Any], source: str = "air", **overrides: Any) -
 def _stations(cls, written: dict[str, Any], source: str) -> dict[str, Any]:
     made = {}
     for name, values in written.items():
-        if not isinstance(name, str) or not name or ">" in name:
-            raise ConfigError(f"{source} {name!r}: a name is text without '>'.")
+        if not name or not name.isprintable() or ">" in name or len(name) > _MAX_NAME:
+            raise ConfigError(
+                f"{source} {shown(name)}: a name is text without '>', {_MAX_NAME} characters at most."
+            )
         values = {"address": values} if isinstance(values, str) else values
         if isinstance(values, dict) and "address" not in values and len(written) > 1:
             raise ConfigError(f"{source} '{name}': 'address' is missing.")
@@ -406,7 +412,7 @@ def _change(step: _Step, target: tuple[str, str], key: str, value: Any, things: 
     fixed = ("address", "taps", "delay_spread_samples")
     _known(key, {f.name: None for f in fields(thing) if f.name not in fixed}, f"{place}: set")
     if isinstance(value, list) and len(value) != 2:
-        raise ConfigError(f"{place}: '{key}' is {value!r}: write one value, or [FROM, TO].")
+        raise ConfigError(f"{place}: '{key}' is {shown(value)}: write one value, or [FROM, TO].")
     first, last = value if isinstance(value, list) else (getattr(thing, key), value)
     before, after = (
         _make(type(thing), _shallow(thing) | {key: limit}, f"{place}: set") for limit in (first, last)
@@ -438,10 +444,10 @@ def _make(cls, values, source: str):
 def _known(name: Any, names: dict, place: str) -> str:
     if name is None:
         raise ConfigError(f"{place} is missing: name one of {', '.join(names)}.")
-    if name not in names:
-        near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.0)
+    if not isinstance(name, str) or name not in names:
+        near = difflib.get_close_matches(shown(name)[:80], list(names), n=1, cutoff=0.0)
         hint = f"did you mean '{near[0]}'?" if near else "there is none."
-        raise ConfigError(f"{place}: unknown name '{name}': {hint}")
+        raise ConfigError(f"{place}: unknown name {shown(name)}: {hint}")
     return name
 
 
@@ -449,6 +455,11 @@ def _within(value, low, high, unit: str) -> tuple[Any, bool, str]:
     """A rule of ``settings.require``: None, where the type allows it, is always good."""
     good = value is None or (math.isfinite(value) and low <= value <= high)
     return value, good, f"{low:g} to {high:g} {unit}".strip()
+
+
+def _stations_rule(stations: dict) -> tuple[Any, bool, str]:
+    few = 1 <= len(stations) <= _MAX_STATIONS
+    return stations, few, f"at least one name and address, and at most {_MAX_STATIONS}"
 
 
 def _front_end(thing) -> dict[str, tuple[Any, bool, str]]:

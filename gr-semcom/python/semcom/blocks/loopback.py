@@ -192,7 +192,7 @@ def run(
         SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all
             counters).
     """
-    ledger = _Ledger(pictures, config)
+    ledger = Ledger(pictures, config)
     flowgraph = LoopbackFlowgraph(
         ledger.feed(),
         config,
@@ -221,7 +221,7 @@ def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
     return fading.still_taps(delay_samples, seed).tolist()
 
 
-class _Ledger:
+class Ledger:
     """What was sent and what came back, by picture number."""
 
     def __init__(self, pictures: Iterable[Picture], config: LinkConfig):

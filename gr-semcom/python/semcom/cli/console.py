@@ -18,7 +18,7 @@ def err() -> Console:
     return Console(stderr=True)
 
 
-def complain(error: Exception) -> None:
+def complain(error: Exception | str) -> None:
     """Prints an error's sentences in red, without a traceback."""
     err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 

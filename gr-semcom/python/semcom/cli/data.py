@@ -37,4 +37,4 @@ def get(
             to,
             lambda file, have, total: progress.update(task, description=file, completed=have, total=total),
         )
-    out().print(f"Fetched: {folder}", highlight=False, soft_wrap=True)
+    out().print(f"Fetched: {folder}", highlight=False, soft_wrap=True, markup=False)

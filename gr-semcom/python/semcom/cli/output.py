@@ -25,9 +25,9 @@ def give_json(path: Path | None, value, table) -> None:
     if path is not None and str(path) == "-":
         print(json_module.dumps(finite(value), indent=2, allow_nan=False))
         return
+    out().print(table)  # first: what a full disk does not take has been seen
     if path is not None:
         write_json(path, value)
-    out().print(table)
 
 
 def as_rows(results) -> list[dict]:

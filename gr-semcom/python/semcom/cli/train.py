@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from semcom import parsing
 from semcom.channel.named import CHANNELS
 from semcom.cli import options
 from semcom.cli.console import out
@@ -63,7 +64,7 @@ def train(
         from semcom_training.budget import budget
 
         for what, words in budget(chosen, data, device.value, threads).items():
-            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True)
+            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True, markup=False)
         return
     writable_folder(out_folder)
     folder = run(
@@ -76,19 +77,17 @@ def train(
         devices=devices,
         tensorboard=tensorboard,
     )
-    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True)
+    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _channel(text: str) -> str | dict:
     """A channel's name, or a YAML mapping of its name and options."""
     if not text.lstrip().startswith("{"):
         return text
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parsing.parse_yaml(text)
+    except parsing.ParseError as error:
         raise ConfigError(
-            f"--channel {text!r} is not YAML ({' '.join(str(error).split())}): write it as "
+            f"--channel {parsing.shown(text)} {error}: write it as "
             "'{name: modem, backoff_db: 6}', in quotes and with a space after each colon."
         ) from error

@@ -12,6 +12,7 @@ from torch.nn.modules.module import (
 )
 
 from semcom.errors import ModelError
+from semcom.parsing import shown
 
 #: largest value of an argument, alone or in a list; the widest network here has 256 filters
 LARGEST = {
@@ -29,7 +30,6 @@ LARGEST = {
 LARGEST_OTHER = 2**14
 MOST_VALUES = 64  # in one list
 MOST_TENSOR_VALUES = 2**28  # parameters and buffers together: 1 GiB as float32
-_SHOWN = 60  # characters of a value in an error
 
 
 def check_arguments(what: str, arguments) -> None:
@@ -91,11 +91,3 @@ def limited_size(what: str) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def shown(value) -> str:
-    """A value as an error shows it: short."""
-    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
-        return "a number of many digits"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."

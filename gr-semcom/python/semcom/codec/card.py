@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from semcom import files
+from semcom import files, parsing
 from semcom.errors import ModelError
 
 MODEL_HASH_BITS = 22
+_MAX_BYTES = 2**22  # the longest that ships has 20 kB
 _SHIPPED = Path(__file__).with_name(
     "weights"
 )  # their cards are checked by the tests, once: a schema takes 0.2 s
@@ -93,7 +94,9 @@ def _check_schema(values, source: str) -> None:
     error = next(iter(sorted(_validator().iter_errors(values), key=lambda e: list(map(str, e.path)))), None)
     if error is not None:
         place = ".".join(map(str, error.path)) or "the card"
-        raise ModelError(f"model card {source} does not fit its schema at '{place}': {error.message}.")
+        raise ModelError(
+            f"model card {source} does not fit its schema at '{place}': {parsing.shortened(error.message)}."
+        )
 
 
 def read_card(path) -> ModelCard:
@@ -103,15 +106,16 @@ def read_card(path) -> ModelCard:
         ModelError: the file is absent, is not JSON, or does not fit the schema.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"there is no model card {path}.")
     try:
-        values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"model card {path} is not JSON: {error}.") from error
+        values = parsing.parse_json(parsing.read_text(path, _MAX_BYTES))
+    except parsing.ParseError as error:
+        raise ModelError(f"model card {parsing.shown(str(path))} {error}.") from error
     if path.parent != _SHIPPED:
         check_card(values, str(path))
-    return ModelCard(**values)
+    try:
+        return ModelCard(**values)
+    except TypeError as error:  # in the folder of those that ship, where no schema is asked
+        raise ModelError(f"model card {path} is none: {error}.") from error
 
 
 def check_card(values, source: str) -> None:

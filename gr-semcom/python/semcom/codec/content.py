@@ -138,8 +138,8 @@ class ContentAdaptive(BaseCodec):
         rho: float = 1 / 12,
         classes=(32, 128, 128, 64),
         widths=(64, 160),
-        sender_blocks=(1, 1),
-        receiver_blocks=(1, 5),
+        sender_blocks=(0, 1),
+        receiver_blocks=(1, 4),
         side_backoff_db: float = 6.0,
         side_loss: float = 0.1,
         *,
@@ -249,9 +249,10 @@ class ContentAdaptive(BaseCodec):
         threshold = self.thresholds[code].long() - closed.LEVEL_MIN
         class_bits = self.class_bits(code)
         boost = torch.full_like(code, NO_BOOST)
+        energies = closed.block_energies(planes)
         for _ in range(passes):
             priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
-            blocks = closed.choose_map(planes, self.tables(), class_bits, priced)
+            blocks = closed.choose_map(energies, planes.shape[-2:], self.tables(), class_bits, priced)
             symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
             plan = self.plan(blocks, code, boost, symbols)
             mu, threshold = plan.mu, plan.choice.threshold

@@ -13,6 +13,7 @@ from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, 
 from semcom.codec.linres import LinRes
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
+from semcom.parsing import shortened, shown
 
 ARCHITECTURES: dict[str, type[BaseCodec]] = {
     cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)
@@ -74,11 +75,15 @@ def _adapted(decoder: str, arguments: dict, modem: dict | None = None, *, snr_ra
 
 def _make(classes: dict, what: str, name: str, arguments: dict, snr_range_db):
     if name not in classes:
-        near = difflib.get_close_matches(str(name), classes, n=1, cutoff=0.0)[0]
-        raise ModelError(f"unknown {what} '{name}': did you mean '{near}'? There are {', '.join(classes)}.")
+        near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
+        raise ModelError(
+            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}."
+        )
     check_arguments(f"{what} '{name}'", arguments)
     try:
         with limited_size(f"{what} '{name}'"):
             return classes[name](**arguments, snr_range_db=snr_range_db)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:  # torch's, of sizes that are none
-        raise ModelError(f"{what} '{name}' does not take these arguments {arguments}: {error}.") from error
+        raise ModelError(
+            f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
+        ) from error

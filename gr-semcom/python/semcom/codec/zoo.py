@@ -23,6 +23,7 @@ from semcom.codec.card import ModelCard, digital_hash, read_card
 from semcom.codec.paired import Paired
 from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder, latents_alone
 from semcom.errors import ImageError, ModelError
+from semcom.parsing import is_file, is_folder, shown
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -349,7 +350,7 @@ def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
         if wanted.get(key) != found.get(key):
             raise ModelError(
                 f"model '{model_card.name}': its weights do not fit {model_card.architecture}"
-                f"{model_card.arguments}: '{key}' should be {wanted.get(key, 'absent')} but "
+                f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
     if not abs(codec.rho - model_card.rho) <= 1e-6:
@@ -367,18 +368,18 @@ def card_path(name) -> Path:
     if str(name) in names():
         return WEIGHTS / f"{name}.json"
     path = Path(name)
-    if path.is_file():
+    if is_file(path):
         if path.suffix != ".json":
             raise ModelError(f"{path} is no model card: give the .json file that lies beside the weights.")
         return path
-    if path.is_dir():
+    if is_folder(path):
         cards = sorted(path.glob("*.json"))
         if len(cards) == 1:
             return cards[0]
         raise ModelError(f"folder {path} holds {len(cards)} .json files: name the model card itself.")
     shipped = names()
-    near = difflib.get_close_matches(str(name), shipped, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(str(name)[:80], shipped, n=1, cutoff=0.0)
     hint = (
         f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
     )
-    raise ModelError(f"there is no model '{name}':{hint} A path of your own model card works too.")
+    raise ModelError(f"there is no model {shown(str(name))}:{hint} A path of your own model card works too.")
