@@ -14,7 +14,9 @@ from semcom.codec import zoo
 
 GRC = Path(__file__).resolve().parents[1] / "gr-semcom" / "grc"
 ENCODING = "deepjscc_encoder latent_mapper separation_encoder separation_decoder".split()
-_CHOICES = re.compile(r"(-   id: model\n    label: .*\n    dtype: string\n    default: .*\n)(    option.*\n)*")
+_CHOICES = re.compile(
+    r"(-   id: model\n    label: .*\n    dtype: string\n    default: .*\n)(    option.*\n)*"
+)
 
 
 def choices() -> dict[str, list[str]]:
@@ -30,7 +32,9 @@ def rewritten(block: str, text: str) -> str:
     options = ", ".join(f"'{name}'" for name in choices()[block])
     out, times = _CHOICES.subn(rf"\g<1>    options: [{options}]\n", text)
     if times != 1:
-        raise SystemExit(f"{block}: its description has no parameter 'model' of the form that is written here.")
+        raise SystemExit(
+            f"{block}: its description has no parameter 'model' of the form that is written here."
+        )
     return out
 
 

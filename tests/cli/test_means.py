@@ -24,7 +24,19 @@ def result(name, psnr_db, snr_db=5.0, ms_ssim=None):
     came = psnr_db is not None
     estimate = snr_db if came else None
     return LinkResult(
-        name, snr_db, estimate, psnr_db, ms_ssim, 4, 4 * came, 4 - 4 * came, 0.1, 0.1, 9.0, 1.0, PIXELS if came else None
+        name,
+        snr_db,
+        estimate,
+        psnr_db,
+        ms_ssim,
+        4,
+        4 * came,
+        4 - 4 * came,
+        0.1,
+        0.1,
+        9.0,
+        1.0,
+        PIXELS if came else None,
     )
 
 

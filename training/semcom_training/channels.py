@@ -12,9 +12,8 @@ from functools import lru_cache, partial
 import torch
 
 from semcom import settings
-from semcom.channel import fading, frontend
+from semcom.channel import fading, frontend, named
 from semcom.channel.awgn import awgn
-from semcom.channel import named
 from semcom.channel.symbols import symbol_channel
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError

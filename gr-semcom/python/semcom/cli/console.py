@@ -84,7 +84,9 @@ def _with_losses(table: Table, results) -> Table:
     """Says below the table how many pictures were lost, and that the means are without them."""
     lost = sum(r.psnr_db is None for r in results)
     if lost:
-        table.caption = f"{lost} of {len(results)} pictures lost; PSNR and MS-SSIM are means of those received."
+        table.caption = (
+            f"{lost} of {len(results)} pictures lost; PSNR and MS-SSIM are means of those received."
+        )
         table.caption_justify = "left"
     return table
 

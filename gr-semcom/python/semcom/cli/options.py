@@ -10,7 +10,6 @@ import typer
 
 from semcom.channel.named import CHANNELS
 
-
 Channel = enum.Enum("Channel", {name: name for name in CHANNELS}, type=str)  # what the air does
 
 

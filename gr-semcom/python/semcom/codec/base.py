@@ -83,7 +83,9 @@ def checked_range(snr_range_db) -> tuple[float, float]:
     """
     low, high = map(float, snr_range_db)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ConfigError(f"an SNR range is two numbers in dB, the lower one first, not {low:g} and {high:g}.")
+        raise ConfigError(
+            f"an SNR range is two numbers in dB, the lower one first, not {low:g} and {high:g}."
+        )
     return low, high
 
 

@@ -85,7 +85,10 @@ def limited_size(what: str) -> Iterator[None]:
                 f"channels or blocks."
             )
 
-    hooks = [register_module_parameter_registration_hook(note), register_module_buffer_registration_hook(note)]
+    hooks = [
+        register_module_parameter_registration_hook(note),
+        register_module_buffer_registration_hook(note),
+    ]
     try:
         yield
     finally:

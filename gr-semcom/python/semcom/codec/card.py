@@ -136,7 +136,9 @@ def check_card(values, source: str) -> None:
 def _refuse_infinities(value, source: str, place: str = "") -> None:
     """JSON as Python reads it has NaN and infinities, which pass every comparison or none."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ModelError(f"model card {source} does not fit its schema at '{place}': {value} is no finite number.")
+        raise ModelError(
+            f"model card {source} does not fit its schema at '{place}': {value} is no finite number."
+        )
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             _refuse_infinities(item, source, f"{place}.{key}".lstrip("."))

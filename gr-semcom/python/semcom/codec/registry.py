@@ -83,7 +83,12 @@ def _make(classes: dict, what: str, name: str, arguments: dict, snr_range_db):
     try:
         with limited_size(f"{what} '{name}'"):
             return classes[name](**arguments, snr_range_db=snr_range_db)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:  # torch's, of sizes that are none
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ZeroDivisionError,
+    ) as error:  # torch's, of sizes that are none
         raise ModelError(
             f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
         ) from error

@@ -83,7 +83,9 @@ def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) ->
 
 def _figure(score: Score) -> str:
     received = round(score.decoded * score.pictures)
-    return f"{score.psnr_db:.2f}" + (f" ({received} of {score.pictures})" if received < score.pictures else "")
+    return f"{score.psnr_db:.2f}" + (
+        f" ({received} of {score.pictures})" if received < score.pictures else ""
+    )
 
 
 def _crossing(scores: Sequence[Score], accounting: str) -> str:
