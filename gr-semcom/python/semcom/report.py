@@ -4,6 +4,7 @@
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -138,8 +139,9 @@ def _show(axes, pixels, head: str, foot: str) -> None:
 
 def _draw_curve(axes, rows) -> None:
     for number, (picture, outcomes) in enumerate(rows):
-        points = [(r.snr_db, r.psnr_db) for r in outcomes if r.psnr_db is not None]
-        if points:
+        # a lost picture breaks its line
+        points = [(r.snr_db, math.nan if r.psnr_db is None else r.psnr_db) for r in outcomes]
+        if any(psnr_db == psnr_db for _, psnr_db in points):
             axes.plot(
                 *zip(*points),
                 "o-",
@@ -153,9 +155,14 @@ def _draw_curve(axes, rows) -> None:
         for result in outcomes:
             if result.psnr_db is not None:
                 by_snr.setdefault(result.snr_db, []).append(result.psnr_db)
-    complete = [(snr, sum(v) / len(v)) for snr, v in by_snr.items() if len(v) == len(rows)]
-    if complete and len(rows) > 1:
-        axes.plot(*zip(*complete), "-", linewidth=2.8, color=INK, label="mean")
+    means = [(snr, sum(v) / len(v)) for snr, v in by_snr.items()]
+    lossy = any(len(values) < len(rows) for values in by_snr.values())
+    if means and len(rows) > 1:
+        axes.plot(*zip(*means), "-", linewidth=2.8, color=INK, label="mean" + " of those received" * lossy)
+        for snr, mean in means:
+            if len(by_snr[snr]) < len(rows):
+                words = f"of {len(by_snr[snr])} received, {len(rows) - len(by_snr[snr])} lost"
+                axes.annotate(words, (snr, mean), (6, -12), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlabel("SNR of the channel, Es/N0 in dB", color=INK)
     axes.set_ylabel("PSNR of the received picture in dB", color=INK)
     if 1 < len(by_snr) <= 12:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semcom import settings
+from semcom.channel.named import DECAY_DB, named_channel
 from semcom.errors import ConfigError
 from semcom.parsing import shown
 
@@ -18,7 +19,6 @@ MAX_TAP_DELAY_SAMPLES = 255
 MAX_SRO_PPM = 200.0
 _MAX_STATIONS = 32  # each has a socket, each pair of them a channel
 _MAX_STEPS, _MAX_NAME = 10_000, 64
-_DECAY_DB = 20.0  # of the last tap of an exponential profile, as in semcom.channel.fading
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class Transmitter:
 class Route:
     """What lies between one transmitter and one receiver. See docs/air.md for the order of things.
 
+    Written as ``channel: NAME``, ``delay_spread_samples`` and ``doppler_hz`` are those of ``semcom.channel.named``.
+
     Attributes:
         attenuation_db: of everything on this link. delay_samples: 0 to 1e6, fractions too.
         taps: multipath, by hand. delay_spread_samples: or an exponential profile that long, drawn with the seed.
@@ -113,7 +115,7 @@ class Route:
         last = self.delay_spread_samples
         if not last:
             return self.taps or [Tap(0, 0.0, 0.0)]
-        return [Tap(delay, -_DECAY_DB * delay / last) for delay in range(last + 1)]
+        return [Tap(delay, -DECAY_DB * delay / last) for delay in range(last + 1)]
 
 
 @dataclass(frozen=True)
@@ -346,12 +348,32 @@ def _links(written, transmitters: dict, receivers: dict, sample_rate_hz: float, 
         values = dict(values)
         sender = _known(values.pop("from", None), transmitters, f"{place}: 'from'")
         receiver = _known(values.pop("to", None), receivers, f"{place}: 'to'")
+        values = _without_channel(values, sample_rate_hz, place)
         link = Link(sender, receiver, _make(Route, values, f"{place} ({link_name(sender, receiver)})"))
         if link.name in [other.name for other in links]:
             raise ConfigError(f"{place}: the link {link.name} is there already.")
         _check_rates(link.route, sample_rate_hz, f"{place} ({link.name})")
         links.append(link)
     return links
+
+
+def _without_channel(values: dict[str, Any], sample_rate_hz: float, place: str) -> dict[str, Any]:
+    """A link's keys with ``channel: NAME`` written out; noise is the receiver's.
+
+    Raises:
+        ConfigError: no such channel, or a key beside it that it decides.
+    """
+    if "channel" not in values:
+        return values
+    try:
+        channel = named_channel(values["channel"])
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    decided = {"delay_spread_samples": channel.delay_samples, "doppler_hz": channel.doppler * sample_rate_hz}
+    beside = [key for key in ("taps", *decided) if key in values]
+    if beside:
+        raise ConfigError(f"{place}: {', '.join(beside)}: left out beside a channel, which says that itself.")
+    return {key: value for key, value in values.items() if key != "channel"} | decided
 
 
 def _check_rates(path: Route, sample_rate_hz: float, source: str) -> None:

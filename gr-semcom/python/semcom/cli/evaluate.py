@@ -22,7 +22,7 @@ def evaluate(
     json: options.Json = None,
 ) -> None:
     """Measure a codec over the symbol channel, without a modem: what the modem is held against."""
-    from semcom.cli.console import mean, number, progress_bar
+    from semcom.cli.console import mean_of, progress_bar
     from semcom.cli.output import KEYS, check_json, give_json
     from semcom.cli.send import default_model
 
@@ -47,8 +47,8 @@ def evaluate(
     for snr in snrs:
         here = [SimpleNamespace(**row) for row in rows if row["snr_db"] == snr]
         table.add_row(
-            *(str(len(here)), f"{snr:g} dB", number(mean(r.snr_est_db for r in here), 1, " dB")),
-            *(number(mean(r.psnr_db for r in here), 2, " dB"), number(mean(r.ms_ssim for r in here), 4)),
+            *(str(len(here)), f"{snr:g} dB", mean_of((r.snr_est_db for r in here), 1, " dB")),
+            *(mean_of((r.psnr_db for r in here), 2, " dB"), mean_of((r.ms_ssim for r in here), 4)),
         )
     give_json(json, rows, table)
 

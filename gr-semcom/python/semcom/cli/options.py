@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
+from semcom.channel.named import CHANNELS
 
-class Channel(str, enum.Enum):
-    """What the air does."""
-
-    ideal = "ideal"
-    awgn = "awgn"
-    rayleigh = "rayleigh"
-    multipath = "multipath"
+Channel = enum.Enum("Channel", {name: name for name in CHANNELS}, type=str)  # what the air does
 
 
 class Where(str, enum.Enum):

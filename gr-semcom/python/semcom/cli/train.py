@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semcom import parsing
+from semcom.channel.named import CHANNELS
 from semcom.cli import options
 from semcom.cli.console import out
 from semcom.errors import ConfigError
@@ -34,7 +35,7 @@ def train(
     channel: Annotated[
         str | None,
         typer.Option(
-            help="Another channel than the recipe's: awgn, rayleigh, multipath, or modem, which by itself only adds "
+            help=f"Another channel than the recipe's: {', '.join(CHANNELS)}, or modem, which by itself only adds "
             "what its receiver estimates; with impairments as YAML: "
             "'{name: modem, backoff_db: 6, delay_samples: 16, fading: true, carrier_offset: 1e-4, clock_ppm: 5}'."
         ),

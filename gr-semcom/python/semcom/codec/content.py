@@ -20,6 +20,7 @@ from semcom.codec import sideinfo
 from semcom.codec.allocation import BlockMap
 from semcom.codec.base import BaseCodec, Latents
 from semcom.codec.linres import ResidualBlock
+from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 
 _PRICE_TRIES = 5
@@ -141,8 +142,10 @@ class ContentAdaptive(BaseCodec):
         receiver_blocks=(1, 4),
         side_backoff_db: float = 6.0,
         side_loss: float = 0.1,
+        *,
+        snr_range_db=RANGE_DB,
     ):
-        super().__init__()
+        super().__init__(snr_range_db)
         if not 0 < rho <= 1 / 4:
             raise ConfigError(f"content-adaptive: rho must be above 0 and at most 1/4, not {rho}.")
         if len(classes) != len(closed.SIZES) or not all(1 <= n <= 1024 for n in classes):

@@ -25,9 +25,10 @@ def evaluate(
         images: (name, uint8 ``[H, W, 3]``) pairs.
         snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of
             the latents as received (perfect channel knowledge).
-        channel: name in ``semcom.channel.symbols`` or a function
+        channel: name in ``semcom.channel.named`` or a function
             ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
-        seed: of the noise; the same seed gives the same numbers on the same machine.
+        seed: of noise and multipath; the same seed gives the same numbers on the same machine, and the multipath
+            of a link with that seed.
         with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
         rho: another bandwidth ratio than the model's own, where its codec has a choice.
 
@@ -36,7 +37,7 @@ def evaluate(
         psnr_db (of the picture clipped and rounded to uint8), ms_ssim, rho (complex symbols per source value,
         padding and side information counted), latents (those symbols), height, width.
     """
-    send = symbol_channel(channel) if isinstance(channel, str) else channel
+    send = symbol_channel(channel, seed) if isinstance(channel, str) else channel
     generator = torch.Generator(model.device).manual_seed(seed)
     rows = []
     for snr in np.atleast_1d(np.asarray(snr_db, dtype=float)).tolist():

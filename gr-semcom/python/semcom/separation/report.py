@@ -51,8 +51,8 @@ def _cell(value):
 def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) -> str:
     snrs = sorted({score.snr_db for score in scores})
     rules = (
-        "PSNR in dB, mean of the pictures' own (share decoded, where not all were). Adaptive and best order: whatever "
-        "has the highest mean at an SNR, seen afterwards."
+        "PSNR in dB, mean of the pictures' own, one that was lost counted as its mean colour (how many came, where not "
+        "all did). Adaptive and best order: whatever has the highest mean at an SNR, seen afterwards."
     )
     if any(score.scheme == compare.DIGITAL for score in scores):
         rules += f" Digital latents: `{digital_model}`."
@@ -82,8 +82,10 @@ def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) ->
 
 
 def _figure(score: Score) -> str:
-    share = f" ({score.decoded:.0%})" if score.decoded < 0.995 else ""
-    return f"{score.psnr_db:.2f}{share}"
+    received = round(score.decoded * score.pictures)
+    return f"{score.psnr_db:.2f}" + (
+        f" ({received} of {score.pictures})" if received < score.pictures else ""
+    )
 
 
 def _crossing(scores: Sequence[Score], accounting: str) -> str:
