@@ -3,6 +3,7 @@
 
 .venv/bin/python scripts/torture                                # everything; hours
 .venv/bin/python scripts/torture strangers --scale 0.02         # one area, small; writes no figure
+.venv/bin/python scripts/torture --resume                       # areas that ended before are not run again
 """
 
 import importlib
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import typer
 
 HERE = Path(__file__).resolve().parent
+KEPT = HERE.parent.parent / "runs" / "torture"
 sys.path.insert(0, str(HERE.parent))  # `torture` and what the other scripts share
 
 from tables import FIGURES, write_table  # noqa: E402
@@ -32,6 +35,10 @@ def main(
     out: Path = typer.Option(
         None, help="Folder of torture.md; unless given, only a full run of all writes it."
     ),
+    jobs: int = typer.Option(1, min=1, help="Areas at a time; times within a call are the clock's."),
+    resume: bool = typer.Option(
+        False, "--resume", help="Take the rows of areas that ended, of the same size and seed."
+    ),
     rows_to: Path = typer.Option(None, hidden=True),
 ) -> None:
     """What radios, air, disks and strangers do to a receiver: inputs tried, crashes, hangs, worst memory, losses.
@@ -46,17 +53,31 @@ def main(
         rows_to.write_text(json.dumps(rows, default=lambda value: value.item()))  # numpy's numbers
         return
     is_all = not areas and scale == 1.0
-    begun, rows = time.monotonic(), []
-    for area in areas or there:
-        found = _run(area, scale, seed)
-        rows += found
-        for each in found:
-            print(_line(each), flush=True)
+    rows = []
+    with ThreadPoolExecutor(jobs) as pool:
+        seconds = 0.0
+        for kept in pool.map(lambda area: _kept(area, scale, seed, resume), areas or there):
+            rows += kept["rows"]
+            seconds += kept["seconds"]
+            for each in kept["rows"]:
+                print(_line(each), flush=True)
     if out is not None or is_all:
-        _write(rows, scale, seed, areas or [], time.monotonic() - begun, out or FIGURES)
+        _write(rows, scale, seed, areas or [], seconds, out or FIGURES)
     if missed := [each for each in rows if not each["ok"]]:
         print(f"{len(missed)} of {len(rows)} rows miss their target.", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _kept(area: str, scale: float, seed: int, resume: bool) -> dict:
+    """The rows of one area and the seconds that they took, kept below runs/torture as soon as it ends."""
+    path = KEPT / f"{area}-{scale:g}-{seed}.json"
+    if resume and path.is_file():
+        return json.loads(path.read_text())
+    begun = time.monotonic()
+    kept = {"rows": _run(area, scale, seed), "seconds": time.monotonic() - begun}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept))
+    return kept
 
 
 def _run(area: str, scale: float, seed: int) -> list[dict]:
