@@ -153,4 +153,5 @@ def test_absent_data_names_the_command(tmp_path):
 @pytest.mark.parametrize("name", download.DOWNLOADS)
 def test_addresses_are_of_the_known_places(name):
     places = ("https://www.cs.toronto.edu/", "https://data.vision.ee.ethz.ch/", "https://r0k.us/")
+    places += ("https://files.pythonhosted.org/",)
     assert all(url.startswith(places) for url in download.DOWNLOADS[name].urls)

@@ -83,7 +83,7 @@ def _figures_table(first: str, *others: str) -> Table:
     table.add_column(first, overflow="fold", min_width=12)
     for head in (
         *others,
-        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM"),
+        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM", "\nLPIPS"),
         *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
     ):
         table.add_column(head, justify="right", no_wrap=True)
@@ -96,6 +96,7 @@ def _figures(group) -> list[str]:
         number(mean(r.snr_est_db for r in group), 1),
         number(mean(r.psnr_db for r in group), 2),
         number(mean(r.ms_ssim for r in group), 4),
+        number(mean(r.lpips for r in group), 4),
         *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
         _total(r.bursts_lost for r in group),
         number(mean(r.real_time_factor for r in group), 3),

@@ -29,6 +29,7 @@ def loopback(
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
+    lpips: options.Lpips = True,
     no_radio: options.NoRadio = False,
     sample_rate: options.SampleRate = 1e6,
     skip_bad: Annotated[
@@ -62,9 +63,12 @@ def loopback(
     if out is not None:
         writable_folder(out)
 
+    from semcom import perceptual
     from semcom.codec import zoo
     from semcom.link import LinkConfig
 
+    if lpips:
+        perceptual.load("lpips-alex")
     model = model or default_model()
     loaded = zoo.load(model)
     if order:
@@ -84,6 +88,7 @@ def loopback(
             order=order,
             bits_per_latent=bits_per_latent,
             codebook=codebook.value,
+            lpips=lpips,
         )
         for snr in dict.fromkeys(snr_db)
     ]
