@@ -37,7 +37,8 @@ def numpy_lpips(a, b, tensors):
             if number in (1, 2):
                 x = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (0, 1))[::2, ::2].max((-2, -1))
             kernel, bias = (
-                tensors[f"network.convolutions.{number}.{part}"].double().numpy() for part in ("weight", "bias")
+                tensors[f"network.convolutions.{number}.{part}"].double().numpy()
+                for part in ("weight", "bias")
             )
             x = np.pad(x, [(padding, padding), (padding, padding), (0, 0)])
             windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], (0, 1))
@@ -154,7 +155,9 @@ def test_what_does_not_ship_names_the_command_that_fetches_it(name, tmp_path, mo
         perceptual.load(name)
     (tmp_path / "lpips-vgg").mkdir()
     save_file({"heads.0": torch.zeros(1)}, tmp_path / "lpips-vgg" / "lpips-vgg.safetensors")
-    with pytest.raises(ModelError, match=f"altered.*remove it and run `semcom data get lpips-vgg --to {tmp_path}`"):
+    with pytest.raises(
+        ModelError, match=f"altered.*remove it and run `semcom data get lpips-vgg --to {tmp_path}`"
+    ):
         perceptual.load(name)
 
 

@@ -23,8 +23,8 @@ from safetensors.torch import save
 
 from semcom import files
 from semcom.errors import ConfigError
-from semcom.perceptual.networks import Vgg16
 from semcom.perceptual.loading import NAMES, SHA256, digest
+from semcom.perceptual.networks import Vgg16
 
 # in the source archive, and what its networks are called there
 _MEMBERS = {

@@ -4,7 +4,7 @@
 `semcom.quality` measures pictures with them; a recipe's ``loss: lpips`` trains with them.
 """
 
-from semcom.perceptual.networks import MIN_SIDE, Dists, Lpips
 from semcom.perceptual.loading import NAMES, SHIPPED, load
+from semcom.perceptual.networks import MIN_SIDE, Dists, Lpips
 
 __all__ = ["MIN_SIDE", "NAMES", "SHIPPED", "Dists", "Lpips", "load"]

@@ -74,9 +74,7 @@ def read(name: str, file: Path) -> dict[str, torch.Tensor]:
         else "install gr-semcom again"
     )
     if not file.is_file():
-        raise MissingError(
-            f"the weights of {name} are not at {file}: {cure.removeprefix('remove it and ')}."
-        )
+        raise MissingError(f"the weights of {name} are not at {file}: {cure.removeprefix('remove it and ')}.")
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
@@ -101,7 +99,7 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
 def _vgg_file(folder: str | None) -> Path:
     if folder is None:
         raise MissingError(
-            f"the weights of VGG-16 do not come with the package: run `semcom data get lpips-vgg --to FOLDER`, and put that "
-            f"folder's path into the environment variable {DATA_VARIABLE}."
+            f"the weights of VGG-16 do not come with the package: run `semcom data get lpips-vgg --to FOLDER`, and put "
+            f"that folder's path into the environment variable {DATA_VARIABLE}."
         )
     return Path(folder) / "lpips-vgg" / "lpips-vgg.safetensors"
