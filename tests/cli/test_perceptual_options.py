@@ -10,9 +10,13 @@ from typer.testing import CliRunner
 
 from semcom import quality
 from semcom.cli.main import app
+from semcom.codec import zoo
+from semcom.codec.card import check_card
+from semcom.errors import ModelError
 from semcom.pictures import Picture, read_picture, samples, write_png
 from semcom.separation import plot, report
 from semcom.separation.compare import ANALOG, Arm, Outcome, compare
+from semcom_training.export import measure_table
 
 
 def run(*arguments):
@@ -73,3 +77,14 @@ def test_compare_has_it_in_page_csv_and_curves_where_asked_for(tmp_path):
         assert row["lpips"] == expected and (f"| {ANALOG} | {expected} |" in page) == asked
         labels = [axes.get_ylabel() for axes in plot.curves(scores, "").axes]
         assert any("LPIPS" in label for label in labels) == asked
+
+
+def test_cards_hold_it_where_the_pictures_are_large_enough(tiny_model):
+    model = zoo.load(tiny_model)
+    for side in (64, 32):
+        table = measure_table(model, "set", [("a", np.ascontiguousarray(samples()[0].pixels[:side, :side]))])
+        assert len(table.get("lpips", [])) == (8 if side == 64 else 0)
+        card = {**json.loads(tiny_model.read_text()), "measured": [table]}
+        check_card(card, "card")
+    with pytest.raises(ModelError, match="lpips"):
+        check_card(card | {"measured": [table | {"lpips": "low"}]}, "card")

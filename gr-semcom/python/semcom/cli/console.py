@@ -83,8 +83,8 @@ def _figures_table(first: str, *others: str) -> Table:
     table.add_column(first, overflow="fold", min_width=12)
     for head in (
         *others,
-        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM", "\nLPIPS"),
-        *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
+        *("SNR dB\nasked", "SNR dB\nest.", "PSNR\ndB", "MS-\nSSIM", "\nLPIPS"),
+        *("bursts\nsent", "\nfound", "\nlost", "x real\ntime"),
     ):
         table.add_column(head, justify="right", no_wrap=True)
     return table
