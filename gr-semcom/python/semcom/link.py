@@ -33,6 +33,7 @@ class LinkConfig:
 
     snr_db: Es/N0 of the channel, also what the encoder is told. drop: probability that a burst is lost. order: points
     of the constellation for quantised latents, 0: analog; bits_per_latent, codebook: see ``codec.digital.DigitalMode``.
+    lpips: measure it too, which takes time.
     """
 
     model: str
@@ -46,6 +47,7 @@ class LinkConfig:
     order: int = 0
     bits_per_latent: int = 0
     codebook: str = BEST
+    lpips: bool = True
 
     def __post_init__(self):
         named_channel(self.channel)  # refuses what is unknown
@@ -87,6 +89,7 @@ class LinkResult:
     papr_db: float
     real_time_factor: float
     picture: np.ndarray | None = None
+    lpips: float | None = None
 
 
 def papr_db(samples: torch.Tensor) -> float:
@@ -115,11 +118,13 @@ def result_of(
 ) -> LinkResult:
     """Scores one picture; ``measured`` are ``LinkResult``'s fields snr_est_db, papr_db and real_time_factor."""
     psnr_db, ms_ssim = score(picture.pixels, received)
+    measure = config.lpips and received is not None
     return LinkResult(
         image=picture.name,
         snr_db=config.snr_db,
         psnr_db=psnr_db,
         ms_ssim=ms_ssim,
+        lpips=quality.lpips(received, picture.pixels) if measure else None,
         bursts_sent=bursts_sent,
         bursts_found=bursts_found,
         bursts_lost=bursts_sent - bursts_found,

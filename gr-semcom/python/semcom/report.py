@@ -205,6 +205,7 @@ def _table_row(r) -> str:
 
     cells = [
         *(f"{r.snr_db:g}", figure(r.snr_est_db, 1), figure(r.psnr_db, 2), figure(r.ms_ssim, 4)),
+        figure(r.lpips, 4),
         *(figure(r.bursts_sent, 0), figure(r.bursts_found, 0), figure(r.bursts_lost, 0)),
         *(figure(r.rho, 4), figure(None if r.overhead is None else 100 * r.overhead, 1)),
         *(figure(r.papr_db, 1), figure(r.real_time_factor, 3)),
@@ -261,7 +262,7 @@ svg {{ max-width: 860px; width: 100%; height: auto; }}
 <h2>All figures</h2>
 <div class="wide"><table class="numbers">
 <thead><tr><th>picture</th><th>SNR asked<br>dB</th><th>SNR estimated<br>dB</th><th>PSNR<br>dB</th>
-<th>MS-SSIM</th>
+<th>MS-SSIM</th><th>LPIPS</th>
 <th>bursts<br>sent</th><th>found</th><th>lost</th><th>rho</th><th>overhead<br>%</th><th>PAPR<br>dB</th>
 <th>real-time<br>factor</th></tr></thead>
 <tbody>{table}</tbody></table></div>

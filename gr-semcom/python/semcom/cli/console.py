@@ -108,8 +108,8 @@ def _figures_table(first: str, *others: str) -> Table:
     table.add_column(first, overflow="fold", min_width=12)
     for head in (
         *others,
-        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM"),
-        *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
+        *("SNR dB\nasked", "SNR dB\nest.", "PSNR\ndB", "MS-\nSSIM", "\nLPIPS"),
+        *("bursts\nsent", "\nfound", "\nlost", "x real\ntime"),
     ):
         table.add_column(head, justify="right", no_wrap=True)
     return table
@@ -121,6 +121,7 @@ def _figures(group) -> list[str]:
         number(mean(r.snr_est_db for r in group), 1),
         mean_of((r.psnr_db for r in group), 2, between="\n"),
         mean_of((r.ms_ssim for r in group), 4, between="\n"),
+        mean_of((r.lpips for r in group), 4, between="\n"),
         *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
         _total(r.bursts_lost for r in group),
         number(mean(r.real_time_factor for r in group), 3),

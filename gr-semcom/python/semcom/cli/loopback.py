@@ -31,6 +31,7 @@ def loopback(
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
+    lpips: options.Lpips = True,
     no_radio: options.NoRadio = False,
     sample_rate: options.SampleRate = 1e6,
     skip_bad: Annotated[
@@ -109,9 +110,12 @@ def loopback(
         _over_radio(pictures, station, rx_gain_db, snr_db[0], digital, out, json)
         return
 
+    from semcom import perceptual
     from semcom.codec import zoo
     from semcom.link import LinkConfig
 
+    if lpips:
+        perceptual.load("lpips-alex")
     model = model or default_model()
     loaded = zoo.load(model)
     if order:
@@ -131,6 +135,7 @@ def loopback(
             order=order,
             bits_per_latent=bits_per_latent,
             codebook=codebook.value,
+            lpips=lpips,
         )
         for snr in dict.fromkeys(snr_db)
     ]

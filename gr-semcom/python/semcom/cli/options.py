@@ -213,3 +213,7 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
 ]
+Lpips = Annotated[
+    bool,
+    typer.Option("--lpips/--no-lpips", help="Measure LPIPS (AlexNet) of pictures from 64 pixels a side on."),
+]

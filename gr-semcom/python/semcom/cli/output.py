@@ -9,7 +9,7 @@ from semcom.cli.console import out
 from semcom.files import finite, writable_file, write_json
 
 KEYS = (
-    "image snr_db snr_est_db psnr_db ms_ssim bursts_sent bursts_found bursts_lost "
+    "image snr_db snr_est_db psnr_db ms_ssim lpips bursts_sent bursts_found bursts_lost "
     "rho overhead papr_db real_time_factor"
 ).split()
 
