@@ -87,11 +87,11 @@ def test_a_comparison_says_how_many_came_also_where_nearly_all_did():
 
 
 def test_evaluate_says_of_how_many_pictures_a_mean_is(tmp_path, tiny_model):
-    """Small pictures have no MS-SSIM."""
+    """Small pictures have no MS-SSIM and no LPIPS."""
     noise = np.random.default_rng(0).integers(0, 255, (180, 180, 3), dtype=np.uint8)
     for name, side in (("a", 180), ("b", 16), ("c", 16)):
         write_png(tmp_path / f"{name}.png", noise[:side, :side])
     done = CliRunner().invoke(app, ["evaluate", "--model", str(tiny_model), "--data", str(tmp_path)])
     assert done.exit_code == 0, done.output
     (row,) = [line for line in done.stdout.splitlines() if " dB " in line and "10 dB" in line]
-    assert row.count(" of 1") == 1
+    assert row.count(" of 1") == 2
