@@ -225,7 +225,7 @@ def _heard_beside_bursts() -> list[tuple]:
     for linewidth in (1e-6, 1e-5, 1e-4):
         words = f"J/S +10 dB, linewidth {linewidth:g} of the sample rate"
         rows.append(("carrier with phase noise", words, tone(10, 0.0713, linewidth=linewidth), {}))
-    begins = 2**19 - 40_000
+    begins = 525_000  # just after the start of a chunk
     rows.append(("carrier that starts", "J/S +10 dB, within a burst", tone(10, 0.0713, begins=begins), {}))
     rows += [
         ("--cfo-search", f"CFO {100 * cfo:+g} %", None, {"cfo": cfo, "cfo_search": True})

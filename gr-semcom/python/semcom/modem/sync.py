@@ -39,6 +39,7 @@ _MIRROR_EVERY = 8  # searches in vain, after as many at the start
 _MIRRORED = 2  # candidates a search that are tried with the spectrum inverted
 CFO_SEARCH_RANGE = 0.1  # cycles per sample
 LOUDEST_SAMPLES = 131072
+_LOUDER = 1.05  # less is not worth a copy
 TONE_SAMPLES = "samples from which a tone was taken out"
 MIRRORED_BURSTS = "bursts with the spectrum inverted, or I and Q swapped"
 _EARLIEST, _TILT = 0.02, 0.001
@@ -97,20 +98,38 @@ class Detector:
         Returns:
             Detections with non-negative starts, one a burst.
         """
-        samples = blank_impulses(samples)  # a single one may hold more energy than a whole preamble
-        return self.confirm(samples, *self.candidates(samples), limit=limit, cfo_search=cfo_search)
+        samples, energy = self.without_impulses(samples)
+        where, correlation = self.candidates(samples, energy=energy)
+        return self.confirm(samples, where, correlation, limit=limit, cfo_search=cfo_search)
+
+    def without_impulses(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples ``[n]`` without single loud ones, and their energies, one a period of the short training.
+
+        A single impulse may hold more energy than a whole preamble.
+        """
+        energy = self._energy(samples)
+        blanked = blank_impulses(samples, energy)
+        return blanked, energy if blanked is samples else self._energy(blanked)
+
+    def _energy(self, samples: torch.Tensor) -> torch.Tensor:
+        period = self.profile.sts_period
+        blocks = len(samples) // period
+        flat = torch.view_as_real(samples[: blocks * period]).view(blocks, 2 * period)
+        return torch.linalg.vecdot(flat, flat)
 
     def room(self, samples: int) -> int:
         """How many candidates are worth a look: about as many as the shortest bursts could be."""
         return 4 + samples // self.profile.burst_samples(1)
 
-    def candidates(self, samples: torch.Tensor, room: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def candidates(
+        self, samples: torch.Tensor, room: int | None = None, energy: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the short training may be: periods and lag-16 correlations ``[c]``, at most ``room`` of them.
 
         First those that rise highest above what is a short training away: a flat score has none but its ends. Impulses
-        must be blanked.
+        must be blanked. ``energy``: as ``without_impulses`` gives it.
         """
-        score, correlation = self._metric(samples)
+        score, correlation = self._metric(samples, self._energy(samples) if energy is None else energy)
         if score is None or score.amax() <= SCORE_THRESHOLD:
             return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.complex128)
         peaks = F.max_pool1d(score[None, None], 2 * self.nms + 1, stride=1, padding=self.nms)[0, 0]
@@ -158,7 +177,7 @@ class Detector:
                 kept.append(Detection(start, offset, min(value, 1.0)))
         return sorted(kept, key=lambda detection: detection.start)
 
-    def _metric(self, samples: torch.Tensor):
+    def _metric(self, samples: torch.Tensor, energy: torch.Tensor):
         """The score of every 16th position and the lag-16 correlation there; (None, None) if too short.
 
         The score is |P|^2 / var(P) for noise of the energies found, exponential with mean 1 on noise of any level,
@@ -169,17 +188,17 @@ class Detector:
         if blocks < window + 2:
             return None, None
         tidy = samples[: blocks * period].view(blocks, period)
-        # inner products of block b with block b + 1, and each block's energy
-        lag = torch.linalg.vecdot(tidy[:-1], tidy[1:])
-        flat = torch.view_as_real(tidy).view(blocks, 2 * period)
-        energy = torch.linalg.vecdot(flat, flat).double()
-        rows = torch.stack([lag.real.double(), lag.imag.double(), energy[:-1] * energy[1:]])
-        # running sums in double precision: exact enough for 60 dB of level change between bursts
-        sums = F.pad(rows.cumsum(-1), (1, 0))
+        # inner products of block b with block b + 1; running sums in double precision: exact enough for 60 dB of level
+        # change between bursts
+        sums = torch.zeros(3, blocks, dtype=torch.float64, device=samples.device)
+        rows = sums[:, 1:]
+        rows[:2] = torch.view_as_real(torch.linalg.vecdot(tidy[:-1], tidy[1:])).T
+        torch.mul(energy[:-1], energy[1:].double(), out=rows[2])
+        rows.copy_(rows.cumsum(-1))
         real, imag, variance = sums[:, window:] - sums[:, :-window]
         floor = 1e-12 * variance.amax() + torch.finfo(torch.float64).tiny
-        score = period * (real.square() + imag.square()) / variance.clamp_min(floor)
-        return score.to(lag.real.dtype), torch.complex(real, imag)
+        score = (real * real).addcmul_(imag, imag).div_(variance.clamp_min_(floor)).mul_(period)
+        return score.to(energy.dtype), torch.complex(real, imag)
 
     def _refine(self, samples, where, cfo) -> list[tuple[int, float, float]]:
         """(start, cfo, quality) of the candidates that hold a long training."""
@@ -253,6 +272,12 @@ def _phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.complex(angle.cos(), angle.sin())
 
 
+def _lasting(x: torch.Tensor) -> torch.Tensor:
+    """A copy that is of use outside of inference mode, too."""
+    with torch.inference_mode(False):
+        return x.clone()
+
+
 def _power(x: torch.Tensor) -> torch.Tensor:
     """|x|^2 without the square root that ``abs`` takes."""
     return x.real.square() + x.imag.square()
@@ -294,6 +319,7 @@ class StreamDetector:
         self._pending = 0
         # FFT windows open a little before the first path: a burst on the stream's first sample needs that little
         self._buffer = torch.zeros(self._profile.cp_samples, dtype=self._dtype)
+        self._store = self._buffer  # of which the buffer is the beginning: memory that is used again
         self._origin = -len(self._buffer)  # stream index of the buffer's first sample
         self._searched = 0  # starts before this index of the buffer are decided
         self._waiting: list[
@@ -323,30 +349,48 @@ class StreamDetector:
         self._tones = ToneRemover(self._dtype)
         return bursts
 
+    @torch.inference_mode()
     def _advance(self, final: bool) -> list[DetectedBurst]:
-        came = self._numbers(torch.cat([*self._pieces, torch.zeros(0, dtype=self._dtype)]))
-        came = self._without_tones(came.conj() if self._invert else came)
+        held, came = len(self._buffer), self._pending
         silence = torch.zeros(self._detector.lookahead if final else 0, dtype=self._dtype)
-        self._buffer = torch.cat([self._buffer, came, silence])
+        self._append([*self._pieces, silence])
         self._pieces, self._pending = [], 0
+        self._tidy(self._buffer[held : held + came])
         self._last_search = time.monotonic()
         self._search(len(self._buffer) - self._detector.lookahead)
         bursts = self._take_complete(final)
         keep = min([max(0, self._searched - _OVERLAP), *(detection.start for detection in self._waiting)])
-        self._buffer = self._buffer[keep:].clone()
+        left = _lasting(self._buffer[keep:])
+        if len(self._store) > 2 * (self._chunk + len(left)):
+            self._store = left  # one long piece came: its memory is not kept
+        else:
+            self._store[: len(left)] = left
+        self._buffer = self._store[: len(left)]
         self._origin += keep
         self._searched -= keep
         self._waiting = [replace(detection, start=detection.start - keep) for detection in self._waiting]
         return bursts
+
+    def _append(self, pieces: list[torch.Tensor]) -> None:
+        """Puts pieces ``[n]`` at the end of the buffer."""
+        held = len(self._buffer)
+        end = held + sum(len(piece) for piece in pieces)
+        if end > len(self._store):
+            with torch.inference_mode(False):
+                store = torch.empty(max(end, 2 * held), dtype=self._dtype)
+            store[:held] = self._buffer
+            self._store = store
+        torch.cat(pieces, out=self._store[held:end])
+        self._buffer = self._store[:end]
 
     def _search(self, ready: int) -> None:
         """Looks for starts from where the last search ended to ``ready``: every sample is searched once."""
         if ready <= self._searched:
             return
         first = max(0, self._searched - _OVERLAP)
-        stretch = blank_impulses(self._buffer[first:])
+        stretch, energy = self._detector.without_impulses(self._buffer[first:])
         room = max(_LEAST_ROOM, int(self._detector.room(len(stretch)) * self._trust))
-        where, correlation = self._detector.candidates(stretch, room)
+        where, correlation = self._detector.candidates(stretch, room, energy)
         options = {"limit": ready - first, "cfo_search": self._cfo_search}
         found = self._detector.confirm(stretch, where, correlation, **options)
         if len(where) and not found:
@@ -382,7 +426,7 @@ class StreamDetector:
                 end = min(end, following[0].start)
             elif end > self._searched and not final:
                 break
-            cut = self._buffer[detection.start : end].clone()
+            cut = _lasting(self._buffer[detection.start : end])
             bursts.append(
                 DetectedBurst(cut, self._origin + detection.start, detection.cfo, detection.quality)
             )
@@ -394,32 +438,38 @@ class StreamDetector:
         if number:
             self.counters[what] = self.counters.get(what, 0) + number
 
-    def _without_tones(self, samples: torch.Tensor) -> torch.Tensor:
-        samples = self._tones.clean(samples.resolve_conj())
-        self._count(TONE_SAMPLES, len(samples) if self._tones.frequencies else 0)
-        return samples
+    def _tidy(self, came: torch.Tensor) -> None:
+        """What is to be done with every sample before it is searched, in place: ``[n]``."""
+        if not len(came):
+            return
+        power = self._numbers(came)
+        if self._invert:
+            torch.conj_physical(came, out=came)
+        clean = self._tones.clean(came, power)
+        if self._tones.frequencies:
+            self._count(TONE_SAMPLES, len(came))
+        if clean.data_ptr() != came.data_ptr():
+            came.copy_(clean)
 
-    def _numbers(self, samples: torch.Tensor) -> torch.Tensor:
-        """A NaN or an infinity would spread through every sum: zero those samples and count them.
+    def _numbers(self, samples: torch.Tensor) -> float:
+        """A NaN or an infinity would spread through every sum: zeroes those samples and counts them.
 
-        The loudest stretch is kept.
+        The loudest stretch is kept. Returns the mean power.
         """
-        if not len(samples):
-            return samples
         power = self._mean_power(samples)
         if not math.isfinite(power):
             bad = ~torch.isfinite(torch.view_as_real(samples)).all(-1)
             self.counters["samples that were not numbers"] += int(bad.sum())
-            samples = torch.where(bad, torch.zeros((), dtype=self._dtype), samples)
+            samples[bad] = 0
             power = self._mean_power(samples)
         if len(samples) <= LOUDEST_SAMPLES:
             pieces = [(power, samples)]
         else:
             pieces = [(self._mean_power(piece), piece) for piece in samples.split(LOUDEST_SAMPLES)]
-        for power, piece in pieces:
-            if power > self._loudest_power and 2 * len(piece) >= len(self.loudest):
-                self._loudest_power, self.loudest = power, piece.clone()
-        return samples
+        for level, piece in pieces:
+            if level > _LOUDER * self._loudest_power and 2 * len(piece) >= len(self.loudest):
+                self._loudest_power, self.loudest = level, _lasting(piece)
+        return power
 
     def _mean_power(self, samples: torch.Tensor) -> float:
         flat = torch.view_as_real(samples).reshape(-1)

@@ -8,6 +8,7 @@ varying amplitudes: a notch would take out a line of the short training for good
 1. Survey: spectra of a few stretches, each over its own median. A tone stands out in nearly all of them, the short
    training and whatever else comes in bursts only in some: what is averaged is 1/(1 + p), which a few quiet stretches
    outweigh. A peak is held against its neighbours as well: a coloured channel is no tone.
+   Where the last survey saw nothing and the power has stayed the same, the next one waits for a while.
 2. Frequency: the peak of the spectrum of the whole chunk, within the survey's bin.
 3. Amplitude: the mean over +-``REACH`` samples, weighted by the inverse of the power that is left without the tones: the
    least-squares estimate where bursts of any level come and go.
@@ -35,6 +36,9 @@ _BLOCK = 64  # samples for which an amplitude is constant
 _FAST, _DRIFT = 256, 8192  # samples on either side: of an amplitude whose phase is followed, of a frequency
 _COARSE = 4  # blocks that are one where a frequency is looked for
 _ROUNDS = 3
+_CALM = 3.5  # of the same as _SEEN: below it nothing was there
+_PATIENT = 2**19  # samples until what is calm is surveyed again
+_CHANGE = 0.02  # of the power: a tone may have begun
 _REST = 8  # chunks before a bin is looked at again that was no tone
 _GONE = 0.003  # of the power of all else: a tone that is no more
 _WORTH = 1.02  # times the power that is steady: a drift worth following
@@ -57,11 +61,17 @@ class ToneRemover:
         self._window = torch.blackman_window(_SEGMENT, periodic=True, dtype=dtype.to_real())
         self._turn = 0.0
         self._rest = torch.zeros(_SEGMENT, dtype=torch.long)  # chunks for which a bin is left alone
+        self._calm, self._waited, self._level = False, 0, 0.0
+        self._resting = 0  # chunks until none is left alone
         self._dust = 0.0  # power of a bin that is rounding and no more
         self.frequencies: list[float] = []
 
-    def clean(self, samples: torch.Tensor) -> torch.Tensor:
-        """The next samples ``[n]`` of the stream, finite, to the same without tones ``[n]``."""
+    def clean(self, samples: torch.Tensor, power: float | None = None) -> torch.Tensor:
+        """The next samples ``[n]`` of the stream, finite, to the same without tones ``[n]``.
+
+        ``power``: their mean power, where it is known.
+        """
+        power = _mean_power(samples) if power is None else power
         new, past = len(samples), self._past
         if new < _ENOUGH:
             samples = torch.cat([past[-(_ENOUGH - new) :], samples])
@@ -69,8 +79,11 @@ class ToneRemover:
         else:
             self._past = samples[-_HISTORY:].clone()
         known, self.frequencies = torch.tensor(self.frequencies, dtype=torch.float64), []
-        self._rest, self._dust = (self._rest - 1).clamp_min(0), 0.0
-        found = known if len(known) else self._find(samples)
+        self._dust = 0.0
+        if self._resting:
+            self._resting -= 1
+            self._rest.sub_(1).clamp_min_(0)
+        found = known if len(known) or not self._due(new, power) else self._find(samples)
         if len(found):
             line = torch.cat([past[-_HISTORY:], samples]) if new >= _ENOUGH else samples
             samples = line = F.pad(line, (-len(line) % _BLOCK, 0))  # a copy, of whole blocks
@@ -91,9 +104,22 @@ class ToneRemover:
                 line.zero_()
         return samples[len(samples) - new :]
 
+    def _due(self, new: int, power: float) -> bool:
+        """Whether to survey: where nothing was and the power has not changed, nothing strong has begun."""
+        self._waited += new
+        if (
+            self._calm
+            and self._waited < _PATIENT
+            and abs(power - self._level) <= _CHANGE * self._level
+        ):
+            return False
+        self._calm, self._waited, self._level = False, 0, power
+        return True
+
     def _give_up(self, frequencies: list[float]) -> None:
         """What stays after all rounds, or moves, is no tone: not worth the same work with every chunk."""
         for frequency in frequencies:
+            self._resting = _REST
             place = round(frequency * _SEGMENT)
             self._rest[[bin % _SEGMENT for bin in range(place - _NEAR + 1, place + _NEAR)]] = _REST
 
@@ -107,8 +133,13 @@ class ToneRemover:
         nothing = torch.zeros(0, dtype=torch.float64)
         if len(line) < _LEAST * _SEGMENT or room <= 0:
             return nothing
-        suspects = self._survey(line, _FEW) > _SEEN
-        if not suspects.any() or not (suspects & (self._rest == 0)).any():
+        seen = self._survey(line, _FEW)
+        highest = float(seen.amax())
+        self._calm = highest < _CALM
+        if highest <= _SEEN:
+            return nothing
+        suspects = seen > _SEEN
+        if not (suspects & (self._rest == 0)).any():
             return nothing
         seen = self._survey(line, _MANY)
         bins = torch.nonzero((seen > _SEEN) & (self._rest == 0)).flatten()
@@ -136,11 +167,12 @@ class ToneRemover:
             # bursts may come as regularly as stretches are looked at: these are not regular
             self._turn = (self._turn + _GOLDEN) % 1.0
             first.append(int(stretch * step + self._turn * (step - _SEGMENT)))
-        spectra = torch.fft.fft(line.unfold(0, _SEGMENT, 1)[first] * self._window)
-        power = _power(spectra)  # [count, _SEGMENT]
+        spectra = torch.stack([line[at : at + _SEGMENT] for at in first]).mul_(self._window)
+        spectra = torch.fft.fft(spectra)
+        power = spectra.real.square().addcmul_(spectra.imag, spectra.imag)  # [count, _SEGMENT]
         self._dust = max(self._dust, _DUST * float(power.amax()), torch.finfo(power.dtype).tiny)
-        level = power[:, ::7].median(-1, keepdim=True).values.clamp_min(self._dust)
-        return (1 + power / level).reciprocal_().mean(0).reciprocal_().sub_(1)
+        level = power[:, ::7].median(-1, keepdim=True).values.clamp_min_(self._dust)
+        return level.div(power.add_(level)).mean(0).reciprocal_().sub_(1)
 
 
 def _apart(frequencies: list[float]) -> list[list[float]]:
@@ -252,7 +284,7 @@ def _smooth(rows: torch.Tensor, reach: int) -> torch.Tensor:
 
 def _mean_power(samples: torch.Tensor) -> float:
     flat = torch.view_as_real(samples).view(-1)
-    return float(torch.vdot(flat, flat)) / len(samples)
+    return float(torch.vdot(flat, flat)) / max(1, len(samples))
 
 
 def _power(x: torch.Tensor) -> torch.Tensor:
