@@ -9,7 +9,6 @@ per-symbol phase and clock drift are taken out before the fit.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from semcom.modem.frame import BurstLayout
 
@@ -72,6 +71,8 @@ class Equalizer:
         self._visits = (full + head + visits).to(layout.row_times)
         self._line = torch.linspace(0, 1, layout.payload_symbols + 1)[1:].to(layout.row_times)
         self._full_visits = (full + head).to(layout.row_times)[None]
+        carrier = torch.arange(active, device=long_training.device)
+        self._near = ((carrier[:, None] - carrier).abs() <= _SMOOTH_CARRIERS).to(layout.row_times)
         delay = (taps[:, None] - taps).abs()
         near = (delay <= _SMOOTH_TAPS).double()
         blur = 0.5 * near / near.sum(0) + 0.5 * torch.eye(len(taps), device=taps.device)
@@ -317,11 +318,8 @@ class Equalizer:
 
         visits: ``[1 or B, active]`` known symbols behind each energy; None: all of the burst."""
         visits = self._visits[None] if visits is None else visits
-        kernel = energy.new_ones(1, 1, 2 * _SMOOTH_CARRIERS + 1)
-        both = torch.cat([energy, visits], dim=0)[:, None]
-        both = F.conv1d(both, kernel, padding=_SMOOTH_CARRIERS)[:, 0]
         total = visits.sum(-1)
-        return both[: len(energy)] / both[len(energy) :] * (total / (total - dof))[:, None]
+        return (energy @ self._near) / (visits @ self._near) * (total / (total - dof))[:, None]
 
 
 def phasor(turns: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,7 @@ _TOGETHER = 16  # candidates looked at as one batch
 _LEAST_ROOM, _LEAST_TRUST = 4, 0.125
 _MIRROR_EVERY = 8  # searches in vain, after as many at the start
 _MIRRORED = 2  # candidates a search that are tried with the spectrum inverted
+_WRAPPED = 0.6  # of the range of lag 16: as far off as noise may make an angle
 CFO_SEARCH_RANGE = 0.1  # cycles per sample
 LOUDEST_SAMPLES = 131072
 _LOUDER = 1.05  # less is not worth a copy
@@ -159,12 +160,13 @@ class Detector:
         # lag 16 tells the offset but for whole lines of the short training; and near the edge of its range noise may
         # have wrapped the angle: the long training tells which it is
         wrap = 1.0 / self.profile.sts_period
-        reach = CFO_SEARCH_RANGE / wrap if cfo_search else 0.0
-        lines = torch.arange(-int(reach + 1.5), int(reach + 1.5) + 1, device=cfo.device)
-        row, line = torch.nonzero(
-            (lines == 0) | ((cfo[:, None] / wrap + lines).abs() < max(reach, 0.5) + 0.1), as_tuple=True
-        )
-        where, cfo = where[row], cfo[row] + wrap * lines[line]
+        if cfo_search or float(cfo.abs().amax()) > (1 - _WRAPPED) * wrap:
+            reach = CFO_SEARCH_RANGE / wrap if cfo_search else 0.0
+            lines = torch.arange(-int(reach + 1.5), int(reach + 1.5) + 1, device=cfo.device)
+            row, line = torch.nonzero(
+                (lines == 0) | ((cfo[:, None] / wrap + lines).abs() < max(reach + 0.1, _WRAPPED)), as_tuple=True
+            )
+            where, cfo = where[row], cfo[row] + wrap * lines[line]
         limit = len(samples) if limit is None else limit
         rows: list[tuple[int, float, float]] = []
         for some in torch.arange(len(where), device=where.device).split(_TOGETHER):
@@ -416,6 +418,7 @@ class StreamDetector:
         self.counters["samples searched"] += ready - self._searched
         self._searched = ready
 
+    @torch.inference_mode(False)  # a burst is of use outside of it, too
     def _take_complete(self, final: bool) -> list[DetectedBurst]:
         bursts = []
         while self._waiting:
@@ -426,7 +429,7 @@ class StreamDetector:
                 end = min(end, following[0].start)
             elif end > self._searched and not final:
                 break
-            cut = _lasting(self._buffer[detection.start : end])
+            cut = self._buffer[detection.start : end].clone()
             bursts.append(
                 DetectedBurst(cut, self._origin + detection.start, detection.cfo, detection.quality)
             )
