@@ -8,7 +8,8 @@ import torch
 _BLOCK = 64
 _IMPULSE = 32.0  # power over the level around; OFDM signals stay below 25
 _MOST = 6  # in a block; more are a signal of few bits
-_SUSPECT = 3.3  # energy of a part of a block over the least of its parts: an impulse adds as much as 32 samples have
+# energy of a part of a block over the least of its parts: an impulse adds as much as 32 samples have
+_SUSPECT = 3.3
 
 
 def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) -> torch.Tensor:
@@ -40,7 +41,7 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
         return samples
     power = _power(flat[row[:, None], torch.stack([(block - 1).clamp_min(0), block, block + 1], dim=1)])
     level = power.median(-1).values.amax(-1) / math.log(2)
-    hit = (power[:, 1] > _IMPULSE * level[:, None])
+    hit = power[:, 1] > _IMPULSE * level[:, None]
     hit &= hit.sum(-1, keepdim=True) <= _MOST
     which, place = torch.nonzero(hit, as_tuple=True)
     if not len(which):

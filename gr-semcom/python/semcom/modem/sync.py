@@ -80,7 +80,7 @@ class Detector:
         self._size = 1 << (len(template) + 2 * _SEARCH - 1).bit_length()
         self._spectrum = torch.fft.fft(template, self._size).conj() / template.abs().square().sum().sqrt()
         half = max(_BANDS // 2, self._size * profile.active_carriers // profile.fft_size // 2)
-        self._active = torch.arange(-(half - half % (_BANDS // 2)), half - half % (_BANDS // 2)) % self._size
+        self._half_active = half - half % (_BANDS // 2)
         # the metric window: all the short training but two periods at each end
         self.window = profile.sts_repeats - 6
         self.nms = self.window  # periods within which one burst is reported
@@ -164,7 +164,8 @@ class Detector:
             reach = CFO_SEARCH_RANGE / wrap if cfo_search else 0.0
             lines = torch.arange(-int(reach + 1.5), int(reach + 1.5) + 1, device=cfo.device)
             row, line = torch.nonzero(
-                (lines == 0) | ((cfo[:, None] / wrap + lines).abs() < max(reach + 0.1, _WRAPPED)), as_tuple=True
+                (lines == 0) | ((cfo[:, None] / wrap + lines).abs() < max(reach + 0.1, _WRAPPED)),
+                as_tuple=True,
             )
             where, cfo = where[row], cfo[row] + wrap * lines[line]
         limit = len(samples) if limit is None else limit
@@ -218,17 +219,21 @@ class Detector:
         coarse = where * profile.sts_period - margin
         first = coarse + profile.sts_samples - _SEARCH
         index = first[:, None] + torch.arange(self._template_samples + 2 * _SEARCH, device=where.device)
-        inside = (index >= 0) & (index < len(samples))
-        block = samples[index.clamp_(0, len(samples) - 1)] * inside
-        time = torch.arange(index.shape[1], device=cfo.device)
-        block = block * _phasor(-cfo[:, None] * time, block.dtype)
+        if int(index.amin()) >= 0 and int(index.amax()) < len(samples):
+            block = samples[index]
+        else:
+            inside = (index >= 0) & (index < len(samples))
+            block = samples[index.clamp_(0, len(samples) - 1)].mul_(inside)
+        block.mul_(_turning(-cfo, index.shape[1], block.dtype))
         spectrum = torch.fft.fft(block, self._size)
-        bands = _power(spectrum[:, self._active]).unflatten(1, (_BANDS, -1)).mean(-1)
+        half = self._half_active
+        sides = torch.stack([spectrum[:, :half], spectrum[:, -half:]], dim=1)
+        bands = _power(sides).view(len(sides), _BANDS, -1).mean(-1)
         # what is narrow in frequency resembles any training, at every delay
         wide = bands.median(-1).values > _FILLED * bands.mean(-1)
         if not wide.any():
             return []
-        block, spectrum, first, cfo = (of[wide] for of in (block, spectrum, first, cfo))
+        block, spectrum, first, cfo = _those(wide, block, spectrum, first, cfo)
         power, energy = self._long_training_response(block, spectrum)
 
         # a burst fills the whole block: silence in it must not be divided by
@@ -240,7 +245,7 @@ class Detector:
         hopeful = held.amax(-1) >= QUALITY_THRESHOLD
         if not hopeful.any():
             return []
-        quality, held, first, cfo = (of[hopeful] for of in (quality, held, first, cfo))
+        quality, held, first, cfo = _those(hopeful, quality, held, first, cfo)
         noise = quality.median(-1, keepdim=True).values / 0.69
         strong = torch.where(
             quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0
@@ -272,6 +277,19 @@ def _phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """exp(2 pi j turns). Sine and cosine are vectorised, torch.polar is not: five times as fast."""
     angle = (2 * torch.pi * torch.frac(turns)).to(dtype.to_real())
     return torch.complex(angle.cos(), angle.sin())
+
+
+def _turning(cfo: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
+    """exp(2 pi j cfo n) ``[B, count]`` for offsets ``[B]``: an outer product of blocks and what is within one."""
+    within = 32
+    at = torch.arange(-(-count // within), device=cfo.device) * within
+    coarse, fine = (_phasor(cfo[:, None] * n, dtype) for n in (at, torch.arange(within, device=cfo.device)))
+    return (coarse[:, :, None] * fine[:, None]).flatten(1)[:, :count]
+
+
+def _those(which: torch.Tensor, *rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The rows that are true; no copies where all are."""
+    return rows if bool(which.all()) else tuple(of[which] for of in rows)
 
 
 def _lasting(x: torch.Tensor) -> torch.Tensor:

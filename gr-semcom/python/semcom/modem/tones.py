@@ -107,11 +107,7 @@ class ToneRemover:
     def _due(self, new: int, power: float) -> bool:
         """Whether to survey: where nothing was and the power has not changed, nothing strong has begun."""
         self._waited += new
-        if (
-            self._calm
-            and self._waited < _PATIENT
-            and abs(power - self._level) <= _CHANGE * self._level
-        ):
+        if self._calm and self._waited < _PATIENT and abs(power - self._level) <= _CHANGE * self._level:
             return False
         self._calm, self._waited, self._level = False, 0, power
         return True
