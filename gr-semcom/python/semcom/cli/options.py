@@ -3,10 +3,13 @@
 
 import enum
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from semcom.shipped import shipped_link
 
 
 class Channel(str, enum.Enum):
@@ -37,6 +40,16 @@ def _positive(value):
     if value <= 0 or not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not above 0.")
     return value
+
+
+def file_or_name(given: Path, shipped: Callable[[str], str | Path]) -> Path:
+    """A file by its path; else, if it is no path but a bare name, what ``shipped`` knows by it."""
+    bare = given.parent == Path(".") and not given.suffix
+    return Path(shipped(given.name)) if bare and not given.is_file() else given
+
+
+def _link(value: Path | None) -> Path | None:
+    return value if value is None else file_or_name(value, shipped_link)
 
 
 def _address(flag: str, help: str, port: int):
@@ -154,7 +167,12 @@ Radio = Annotated[
 ]
 Link = Annotated[
     Path | None,
-    typer.Option("--link", metavar="FILE", help="Link profile (YAML), the same at both stations."),
+    typer.Option(
+        "--link",
+        metavar="FILE|NAME",
+        callback=_link,
+        help="Link profile (YAML), the same at both stations; photo and cifar are ours.",
+    ),
 ]
 Hardware = Annotated[
     str,
