@@ -56,7 +56,9 @@ def wheel(tmp_path_factory) -> Path:
     """Built from a copy of the tracked files, so that no earlier build lends it any."""
     setuptools = pytest.importorskip("setuptools")
     if int(setuptools.__version__.split(".")[0]) < 77:
-        pytest.skip(f"setuptools {setuptools.__version__} is too old to build it: pip install 'setuptools>=77'")
+        pytest.skip(
+            f"setuptools {setuptools.__version__} is too old to build it: pip install 'setuptools>=77'"
+        )
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in tracked():
         if name.startswith((*SHARED, *PACKAGES, "pyproject.toml", "README.md", "LICENSE")):

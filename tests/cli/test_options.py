@@ -103,4 +103,6 @@ def test_a_bare_name_is_looked_up_unless_a_file_has_it(tmp_path, monkeypatch):
 def test_a_wrong_name_of_a_link_profile_is_answered(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     done = run(*command, "--link", "foto")
-    assert done.exit_code == 2 and "did you mean 'photo'? There are cifar, photo" in " ".join(done.output.split())
+    assert done.exit_code == 2 and "did you mean 'photo'? There are cifar, photo" in " ".join(
+        done.output.split()
+    )

@@ -68,9 +68,7 @@ def python() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version}, {sys.executable}"
     if sys.version_info < (3, 10):  # noqa: UP036
-        return [
-            Finding("Python", WRONG, found, f"use Python 3.10 or newer: {new_environment('PYTHON')}")
-        ]
+        return [Finding("Python", WRONG, found, f"use Python 3.10 or newer: {new_environment('PYTHON')}")]
     if sys.prefix == sys.base_prefix and not os.environ.get("CONDA_PREFIX"):
         return [
             Finding(
@@ -169,7 +167,9 @@ def judge_radio(seen: Probe, other_radio: Callable[[], str | None]) -> Finding:
         return Finding(
             "GNU Radio", WRONG, f"its import ended the process ({_last_line(text) or seen.status})", APT_LINE
         )
-    return Finding("GNU Radio", WRONG, f"cannot be imported: {_last_line(text)}", f"{APT_LINE}, or {new_environment()}")
+    return Finding(
+        "GNU Radio", WRONG, f"cannot be imported: {_last_line(text)}", f"{APT_LINE}, or {new_environment()}"
+    )
 
 
 def _foreign_pmt() -> Finding:
@@ -239,7 +239,10 @@ def judge_blocks(folder, seen_by_companion: Callable[[object], Probe]) -> Findin
     """Whether the Companion sees every block description of ``folder``, and no other in its place."""
     if folder is None:
         return Finding(
-            "GRC blocks", WRONG, "no block description (.block.yml) of semcom is installed", whole_again("gr-semcom/grc")
+            "GRC blocks",
+            WRONG,
+            "no block description (.block.yml) of semcom is installed",
+            whole_again("gr-semcom/grc"),
         )
     wanted = {path.name.removesuffix(".block.yml") for path in folder.glob("semcom_*.block.yml")}
     seen = seen_by_companion(folder)
@@ -308,7 +311,9 @@ def models() -> list[Finding]:
     names = zoo.names()
     if not names:
         return [
-            Finding("models", WRONG, "none is installed", f"{whole_again(WEIGHTS)}; or train one: semcom train")
+            Finding(
+                "models", WRONG, "none is installed", f"{whole_again(WEIGHTS)}; or train one: semcom train"
+            )
         ]
     findings = []
     for name in names:
@@ -316,9 +321,7 @@ def models() -> list[Finding]:
             loaded = zoo.load(name)
             findings.append(Finding(f"model {name}", FINE, f"intact, sha256 {loaded.sha256[:12]}"))
         except SemcomError as error:
-            findings.append(
-                Finding(f"model {name}", WRONG, str(error), whole_again(WEIGHTS))
-            )
+            findings.append(Finding(f"model {name}", WRONG, str(error), whole_again(WEIGHTS)))
     return findings
 
 
