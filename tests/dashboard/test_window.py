@@ -116,6 +116,7 @@ def shown():
     return json.loads(line.removeprefix("OUT "))
 
 
+@pytest.mark.slow
 def test_before_anything_is_heard(shown):
     assert shown["before"]["links"] == "not heard yet"
     assert set(shown["before"]["tiles"].values()) == {"–"}
@@ -170,6 +171,7 @@ def run(*arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_screenshot_and_reports(tmp_path):
     shot = tmp_path / "new" / "shot.png"
     done = run("--seconds", "3", "--screenshot", str(shot), "--fps-report", QT_QPA_PLATFORM="offscreen")
@@ -195,6 +197,7 @@ def test_what_a_user_can_get_wrong(arguments, words, tmp_path, monkeypatch):
     assert done.exit_code == 2 and words in done.output + getattr(done, "stderr", "")
 
 
+@pytest.mark.slow
 def test_no_screen_and_no_qt_are_told_in_words():
     bare = {name: "" for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")}
     done = run("--seconds", "1", **bare)
