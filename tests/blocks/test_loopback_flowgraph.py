@@ -35,6 +35,7 @@ def test_same_as_without_gnu_radio(model, make_pictures):
     assert through_radio[0].real_time_factor > 0
 
 
+@pytest.mark.slow
 def test_ideal_channel_loses_none_of_60(model, make_pictures):
     results = run(make_pictures(60), LinkConfig(model, 20.0, channel="ideal"))
     assert [r.image for r in results] == [f"wave{i}" for i in range(60)]

@@ -74,6 +74,7 @@ def test_a_broken_table_is_left_out_and_said(measured, folder, tmp_path):
     assert tolerance_of(read_card(card), 2, "learned").pictures == 64
 
 
+@pytest.mark.slow
 def test_the_table_goes_into_a_card_and_comes_out_again(measured):
     table = tolerance_of(read_card(measured), 2, "learned", 3.0)
     assert table.pictures == 64 and table.codebook == "learned"

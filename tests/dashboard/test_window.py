@@ -122,6 +122,7 @@ def test_before_anything_is_heard(shown):
     assert set(shown["before"]["tiles"].values()) == {"–"}
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_that_were_told(shown):
     tiles = shown["after"]["tiles"]
     assert tiles["psnr"] == "28.1" and tiles["snr"] == "12.3" and tiles["cfo"] == "-4.32"
