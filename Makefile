@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 SEMCOM := .venv/bin/semcom
 ARGS ?=
+# processes that share the quick tests
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench torture grc doctor clean
+.PHONY: help setup demo test test-fast types docs bench torture grc doctor clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 setup: ## install what is missing (GNU Radio from the system's packages, the rest in .venv)
 	@scripts/bootstrap.sh
@@ -16,6 +18,18 @@ demo: setup ## send pictures over a simulated air and write demo/report.html
 
 test: setup ## run all tests (ARGS="-k modem" for some)
 	@.venv/bin/python -m pytest $(ARGS)
+
+test-fast: setup ## run all tests but the slow ones, in WORKERS=2 processes
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadscope $(ARGS)
+
+types: setup ## check the types of what pyproject.toml lists
+	@.venv/bin/python -m mypy $(ARGS)
+
+docs: setup ## build the pages and the API reference into site/ (tools: .venv/bin/pip install -e '.[docs]')
+	@.venv/bin/python -c 'import sphinx, myst_parser, autoapi' || \
+	  { echo "make docs needs its tools: .venv/bin/python -m pip install -e '.[docs]'" >&2; exit 1; }
+	@.venv/bin/python -m sphinx -q -W --keep-going -b html docs site $(ARGS)
+	@echo site/index.html
 
 bench: setup ## measure the speed of every room
 	@$(SEMCOM) bench $(ARGS)
@@ -30,5 +44,5 @@ doctor: setup ## say what is wrong with this machine, and the cure
 	@$(SEMCOM) doctor $(ARGS)
 
 clean: ## remove the environment and everything generated
-	rm -rf .venv build dist demo *.egg-info .pytest_cache .hypothesis
+	rm -rf .venv build dist demo site docs/api *.egg-info .pytest_cache .hypothesis .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ HAS_RADIO = importlib.util.find_spec("gnuradio") is not None
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "radio: needs GNU Radio; skipped where it is absent")
+    config.addinivalue_line("markers", "slow: left out by `make test-fast`")
     torch.set_num_threads(1)
 
 

@@ -85,6 +85,7 @@ for package in (semcom, semcom_training):
 """
 
 
+@pytest.mark.slow
 def test_the_library_is_importable_without_gnuradio():
     done = subprocess.run([sys.executable, "-c", _BLOCKER], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -109,8 +110,10 @@ def test_scripts_are_executable_and_parse(script):
 def test_make_help_names_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for target in ("setup", "demo", "test", "bench", "torture", "grc", "doctor", "clean"):
-        assert re.search(rf"^{target}\b", done.stdout, re.M), done.stdout
+    for target in (
+        *("setup", "demo", "test", "test-fast", "types", "docs", "bench", "torture", "grc", "doctor", "clean"),
+    ):
+        assert re.search(rf"^{target} ", done.stdout, re.M), done.stdout
 
 
 class TestBootstrap:

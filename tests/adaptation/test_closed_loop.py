@@ -43,6 +43,7 @@ def test_standard_errors_know_that_neighbours_are_alike():
     assert loop.standard_error(random.standard_normal(1024)) == pytest.approx(1 / 32, rel=0.4)
 
 
+@pytest.mark.slow
 def test_the_closed_loop_is_not_worse_than_the_open_one():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

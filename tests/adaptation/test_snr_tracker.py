@@ -254,6 +254,7 @@ anything = some.one_of(some.none(), some.booleans(), some.integers(), some.float
 names = some.sampled_from((keys.SNR_DB, keys.SNR_STDERR_DB, keys.SEQUENCE, keys.SESSION, "other"))
 
 
+@pytest.mark.slow
 @given(some.lists(some.tuples(some.dictionaries(names, anything), some.floats(0, 3)), max_size=20))
 def test_survives_anything_and_hears_again(messages):
     clock = Clock()

@@ -250,6 +250,7 @@ print("COUNTERS", state.stations["rx"].counters.get("detector"), dict(view.count
 """
 
 
+@pytest.mark.slow
 def test_the_dashboard_in_a_flowgraph(model):
     pytest.importorskip("pyqtgraph")
     result = subprocess.run(

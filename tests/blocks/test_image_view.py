@@ -57,6 +57,7 @@ print("SENT", shown.pixelColor(175, 200).red(), "RECEIVED", shown.pixelColor(525
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_shows_both_pictures_and_what_is_known_of_them():
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(Path(__file__).parent)}

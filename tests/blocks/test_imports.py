@@ -17,6 +17,7 @@ def in_a_new_python(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_station_loads_no_window_no_recorder_and_no_schema():
     code = f"""
 import sys
@@ -28,6 +29,7 @@ print(sorted(before | {{name for name in {HEAVY} if name in sys.modules}}))
     assert in_a_new_python(code) == "[]"
 
 
+@pytest.mark.slow
 def test_a_module_imported_first_does_not_hide_its_class():
     code = """
 from semcom.blocks.burst_detector import burst_detector as found

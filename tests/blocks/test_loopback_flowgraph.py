@@ -35,6 +35,7 @@ def test_same_as_without_gnu_radio(model, make_pictures):
     assert through_radio[0].real_time_factor > 0
 
 
+@pytest.mark.slow
 def test_ideal_channel_loses_none_of_60(model, make_pictures):
     results = run(make_pictures(60), LinkConfig(model, 20.0, channel="ideal"))
     assert [r.image for r in results] == [f"wave{i}" for i in range(60)]
@@ -42,6 +43,7 @@ def test_ideal_channel_loses_none_of_60(model, make_pictures):
     assert min(r.snr_est_db for r in results) > 40
 
 
+@pytest.mark.slow
 def test_pictures_of_many_sizes_and_several_bursts(model):
     random = np.random.default_rng(0)
     sizes = [(1, 1), (7, 300), (64, 64), (500, 640), (33, 32), (32, 32)]
@@ -83,6 +85,7 @@ def test_rayleigh_runs_and_varies(model, make_pictures):
     assert sum(r.bursts_lost for r in results) <= 2
 
 
+@pytest.mark.slow
 def test_dropped_bursts_are_counted_and_pictures_come(model, make_pictures):
     results = run(make_pictures(8, 300, 300), LinkConfig(model, 15.0, drop=0.3, seed=1))
     lost, sent = sum(r.bursts_lost for r in results), sum(r.bursts_sent for r in results)
@@ -142,6 +145,7 @@ def test_noise_power_is_the_convention(snr_db):
     assert abs(np.mean(noise.real**2) / np.mean(noise.imag**2) - 1) < 0.02
 
 
+@pytest.mark.slow
 def test_fading_and_multipath_keep_the_mean_power():
     taps = np.array(delay_taps(16))
     assert len(taps) == 17 and abs(np.sum(np.abs(taps) ** 2) - 1) < 1e-5 and len(delay_taps(0)) == 1
@@ -197,6 +201,7 @@ def send_many(model: str, count: int) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_memory_stays_flat_and_none_is_lost(model):
     """SEMCOM_LONG=1 sends 2,000 pictures with the CIFAR model that ships, and asks for +-2 %."""

@@ -76,6 +76,7 @@ def test_more_pictures_than_the_window_and_a_user_out_of_range(tiny_users, make_
     assert sum(r.picture is None for r in far) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send", [run, simulate], ids=["flowgraph", "no-radio"])
 def test_every_user_loses_bursts_of_its_own(send, tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "vgg"], drop=0.4, snr_db=20.0)
@@ -139,6 +140,7 @@ app.exec_()
 """
 
 
+@pytest.mark.slow
 def test_the_flowgraph_shows_four_pictures_without_a_screen(tmp_path):
     pytest.importorskip("PyQt5")
     if not Path("/usr/bin/grcc").exists():

@@ -25,6 +25,7 @@ scalars = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(vectors)
 def test_vectors_come_back_bit_for_bit(items):

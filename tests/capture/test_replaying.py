@@ -201,6 +201,7 @@ def test_rows_and_summary(folder, live, pictures):
     assert totals[0].snr_db_mean == pytest.approx(SNR_DB, abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_spectrogram_shows_a_tone_where_it_is(folder, tmp_path):
     tone = np.exp(2j * np.pi * 0.25 * np.arange(4096)).astype(np.complex64)
     picture = spectrogram_db(tone)

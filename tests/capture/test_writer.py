@@ -50,6 +50,7 @@ notes = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(notes, st.integers(1, 300), st.floats(0, 4e9)), min_size=1, max_size=8))
 def test_what_is_written_is_read_back(bursts):
@@ -292,6 +293,7 @@ for turn in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_what_can_be_read(tmp_path):
     turns = 24
     command = [sys.executable, "-c", _KILLED, str(tmp_path), str(Path(__file__).parent), str(turns)]

@@ -154,6 +154,19 @@ def test_what_is_refused(arguments, words):
     assert words in " ".join(done.output.split())
 
 
+def test_a_wrong_name_of_a_script_is_answered_with_those_that_there_are():
+    done = run("fadign")
+    assert done.exit_code == 2
+    assert "did you mean 'fading'? There are classroom, fading" in " ".join(done.output.split())
+    assert "elsewhere/fading.yaml" in run("elsewhere/fading.yaml").output
+
+
+def test_a_script_is_found_by_its_name():
+    done = run("fading", "--snr-db", 10)
+    assert "write what the channel does into" in " ".join(done.output.split())
+    assert "hardware/air/fading.yaml" in "".join(done.output.split())
+
+
 def test_options_of_the_channel_belong_into_a_script(tmp_path):
     (tmp_path / "a.yaml").write_text("seed: 1\n")
     done = run(tmp_path / "a.yaml", "--snr-db", 10, "--tx", "tcp://127.0.0.1:1")

@@ -19,6 +19,7 @@ def said(result):
     return " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_compare_writes_its_four_files(folder, tmp_path):
     out = tmp_path / "out"
     options = [

@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from semcom.cli import examination, home, radio_examination
+from semcom.cli import cures, examination, home, radio_examination
 from semcom.cli.examination import judge_blocks, judge_radio
 from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe
 from semcom.cli.main import app
@@ -44,6 +44,15 @@ class TestRadio:
     def test_numpy_2(self, said):
         finding = judge_radio(Probe(1, "", said), nowhere)
         assert finding.state == WRONG and "numpy 2" in finding.found and '"numpy<2"' in finding.cure
+
+    def test_cures_of_a_wheel_need_no_checkout(self, monkeypatch):
+        monkeypatch.setattr(cures, "in_checkout", lambda: False)
+        for seen in ("No module named 'gnuradio'", "No module named 'pmt'", "something else"):
+            for other in (nowhere, lambda: "/opt/other/python"):
+                cure = judge_radio(Probe(1, "", seen), other).cure
+                assert "make" not in cure and "-m pip install" in cure, cure
+        assert "/opt/other/python -m venv" in judge_radio(Probe(1, "", "No module named 'pmt'"), other).cure
+        assert "pip install --force-reinstall" in judge_blocks(None, lambda folder: Probe(0, "[]", "")).cure
 
     def test_not_installed(self):
         finding = judge_radio(Probe(1, "", "ModuleNotFoundError: No module named 'gnuradio'"), nowhere)

@@ -26,6 +26,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["finetune", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_better_model_is_written_and_told(folder, tmp_path):
     result = run(
         *("--capture", folder / "air", "--originals", folder / "sent", "--model", MODEL),
@@ -38,6 +39,7 @@ def test_a_better_model_is_written_and_told(folder, tmp_path):
     assert zoo.load(model["card"]).card.capture["sha256"] == told["capture"]
 
 
+@pytest.mark.slow
 def test_the_models_own_decoder_is_the_user_anchor(folder, tmp_path):
     result = run(
         *("--capture", folder / "air", "--originals", folder / "sent", "--model", MODEL, "--users", "anchor"),

@@ -63,6 +63,7 @@ def test_program_that_is_not_there(monkeypatch, tmp_path):
     assert done.exit_code == 2 and "semcom doctor" in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.radio
 def test_compile(tmp_path):
     done = run("grc", "--compile", FLOWGRAPH, "-o", tmp_path / "new")

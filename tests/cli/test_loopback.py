@@ -254,6 +254,7 @@ class TestEvaluate:
 
 
 class TestDemo:
+    @pytest.mark.slow
     def test_report(self, tmp_path, tiny_model):
         done = run(
             "demo",

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from semcom.cli.main import app
+from semcom.cli.options import file_or_name
+from semcom.shipped import shipped_link
 
 COMMANDS = ("demo", "loopback", "evaluate", "train", "models", "bench", "grc", "doctor")
 
@@ -86,3 +88,21 @@ def test_any_other_error_keeps_its_traceback(monkeypatch, picture_file):
     monkeypatch.setattr(semcom.pictures, "read_picture", broken)
     done = run("loopback", picture_file, "--no-radio")
     assert isinstance(done.exception, RuntimeError)
+
+
+def test_a_bare_name_is_looked_up_unless_a_file_has_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("elsewhere/photo", "photo.yaml"):
+        assert file_or_name(Path(path), shipped_link) == Path(path)
+    assert file_or_name(Path("photo"), shipped_link).name == "photo.yaml"
+    Path("photo").touch()
+    assert file_or_name(Path("photo"), shipped_link) == Path("photo")
+
+
+@pytest.mark.parametrize("command", [("tx",), ("rx",), ("capture", "--out", "captures")])
+def test_a_wrong_name_of_a_link_profile_is_answered(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = run(*command, "--link", "foto")
+    assert done.exit_code == 2 and "did you mean 'photo'? There are cifar, photo" in " ".join(
+        done.output.split()
+    )

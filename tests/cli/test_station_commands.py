@@ -94,6 +94,7 @@ class Bench:
             process.wait()
 
 
+@pytest.mark.slow
 def test_three_processes_one_picture(tmp_path):
     with Bench(tmp_path, feedback=True) as bench:
         for name in ("tx", "rx", "air"):  # whatever the order
@@ -117,6 +118,7 @@ def test_three_processes_one_picture(tmp_path):
     assert air["times_behind"] == 0 or air["real_time_factor"] > 0.9
 
 
+@pytest.mark.slow
 def test_each_process_may_be_killed_and_started_again(tmp_path):
     with Bench(tmp_path) as bench:
         for name in bench.commands:
@@ -128,6 +130,7 @@ def test_each_process_may_be_killed_and_started_again(tmp_path):
             bench.more_pictures()
 
 
+@pytest.mark.slow
 def test_a_capture_replays_to_the_same_bits(tmp_path):
     """What ``semcom capture`` records, ``semcom replay`` turns into the very latents of the live run."""
     with Bench(tmp_path) as bench:
@@ -147,6 +150,7 @@ def test_a_capture_replays_to_the_same_bits(tmp_path):
     assert all(picture["psnr_db"] > 24 for picture in replayed["pictures"]), replayed
 
 
+@pytest.mark.slow
 def test_a_receiver_that_heard_nothing_says_what_to_check(tmp_path):
     (tmp_path / "air.c64").write_bytes(bytes(8 * 100_000))
     (tmp_path / "link.yaml").write_text("name: bench\nmodel: cifar-1-12\n")
@@ -167,6 +171,7 @@ def test_a_receiver_that_heard_nothing_says_what_to_check(tmp_path):
     assert told["advice"] in said and told["link"] in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_before_anything_runs(tmp_path):
     def complaint(*command: str) -> str:
         done = subprocess.run([str(SEMCOM), *command], capture_output=True, text=True, timeout=60)

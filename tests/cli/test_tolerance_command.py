@@ -41,6 +41,7 @@ def measured(folder, tmp_path_factory):
     return card
 
 
+@pytest.mark.slow
 @pytest.mark.radio
 def test_the_card_is_a_model_at_once(measured, folder):
     from semcom.blocks import latent_mapper, modulation_adapter
@@ -61,6 +62,7 @@ def test_another_file_of_the_same_name_is_not_overwritten(folder, tmp_path):
     assert there.read_bytes() == b"another training" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_broken_table_is_left_out_and_said(measured, folder, tmp_path):
     shutil.copytree(measured.parent, tmp_path / "own")
     card = tmp_path / "own" / "mine.json"
@@ -72,6 +74,7 @@ def test_a_broken_table_is_left_out_and_said(measured, folder, tmp_path):
     assert tolerance_of(read_card(card), 2, "learned").pictures == 64
 
 
+@pytest.mark.slow
 def test_the_table_goes_into_a_card_and_comes_out_again(measured):
     table = tolerance_of(read_card(measured), 2, "learned", 3.0)
     assert table.pictures == 64 and table.codebook == "learned"

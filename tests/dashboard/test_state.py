@@ -186,6 +186,7 @@ def test_kinds_of_trouble_are_bounded():
     assert len(state.problems) <= 33 and sum(state.problems.values()) == 1000
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded():
     """An hour of messages, most pictures unmatched: everything that is kept has a limit."""
     state = DashboardState()

@@ -116,11 +116,13 @@ def shown():
     return json.loads(line.removeprefix("OUT "))
 
 
+@pytest.mark.slow
 def test_before_anything_is_heard(shown):
     assert shown["before"]["links"] == "not heard yet"
     assert set(shown["before"]["tiles"].values()) == {"–"}
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_that_were_told(shown):
     tiles = shown["after"]["tiles"]
     assert tiles["psnr"] == "28.1" and tiles["snr"] == "12.3" and tiles["cfo"] == "-4.32"
@@ -170,6 +172,7 @@ def run(*arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_screenshot_and_reports(tmp_path):
     shot = tmp_path / "new" / "shot.png"
     done = run("--seconds", "3", "--screenshot", str(shot), "--fps-report", QT_QPA_PLATFORM="offscreen")
@@ -195,6 +198,7 @@ def test_what_a_user_can_get_wrong(arguments, words, tmp_path, monkeypatch):
     assert done.exit_code == 2 and words in done.output + getattr(done, "stderr", "")
 
 
+@pytest.mark.slow
 def test_no_screen_and_no_qt_are_told_in_words():
     bare = {name: "" for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")}
     done = run("--seconds", "1", **bare)

@@ -13,6 +13,14 @@ except Exception:  # tests/blocks/test_gnuradio.py says why
     collect_ignore_glob = ["test_*.py"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        # whoever asks first waits until grcc has compiled them all
+        if "compiled" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def grc_home(tmp_path_factory):
     """A home for GRC without the user's settings; its cache of 500 block descriptions serves all tests."""

@@ -161,6 +161,7 @@ app.exec_()
 """
 
 
+@pytest.mark.slow
 def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     pytest.importorskip("PyQt5")
     from semcom.blocks.loopback import delay_taps
@@ -184,6 +185,7 @@ def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     assert abs(figures["encoder_snr_db"] - equivalent_db) < 1.5, "the encoder does not hear the receiver"
 
 
+@pytest.mark.slow
 def test_the_modulation_order_follows_the_snr_without_a_screen(compiled, tmp_path):
     """The sweep rises from 0 dB: from BPSK two orders up, each told to the mapper, and pictures all the while."""
     pytest.importorskip("PyQt5")

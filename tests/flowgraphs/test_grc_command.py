@@ -45,6 +45,7 @@ def test_companion_without_a_screen_says_so(monkeypatch):
     assert "--compile" in refusal("rx_zmq")
 
 
+@pytest.mark.slow
 def test_a_flowgraph_is_compiled_by_name(tmp_path, grc_home, monkeypatch):
     for name, value in environment(grc_home).items():
         monkeypatch.setenv(name, value)

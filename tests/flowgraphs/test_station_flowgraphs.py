@@ -68,6 +68,7 @@ def test_both_stations_take_the_format_from_the_link_profile(compiled):
         assert "profile = load_link(link)" in code and "profile.model" in code
 
 
+@pytest.mark.slow
 def test_three_programs_over_the_virtual_air(compiled, tmp_path):
     sent_at, heard_at, feedback = addresses(3)
     transmitter, receiver = (compiled(f"{side}_zmq") for side in ("tx", "rx"))
@@ -93,6 +94,7 @@ def test_three_programs_over_the_virtual_air(compiled, tmp_path):
     assert np.median([best_psnr_db(picture) for picture in came]) > 24
 
 
+@pytest.mark.slow
 def test_the_usrp_flowgraphs_over_a_file(compiled, tmp_path):
     """The same pictures through the very blocks that serve a USRP, with what the command line says instead."""
     samples, out, capture = tmp_path / "air.c64", tmp_path / "out", tmp_path / "capture"

@@ -25,6 +25,7 @@ def test_header_is_not_the_cliff():
     assert fly(200, -7, k=500).found >= 0.6
 
 
+@pytest.mark.slow
 def test_no_false_alarm_in_1e8_noise_samples():
     g = torch.Generator().manual_seed(0)
     detector = StreamDetector(Modem(), chunk_samples=2**18)

@@ -45,6 +45,7 @@ def test_code_alone_at_minus_5_db():
     assert sum(a == b for a, b in zip(headers, received, strict=True)) >= 0.995 * len(headers)
 
 
+@pytest.mark.slow
 def test_noise_is_hardly_ever_a_header():
     noise = torch.randn(20_000, 1296, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     received, _ = header.decode(noise)

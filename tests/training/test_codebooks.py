@@ -25,6 +25,7 @@ def pictures(generated):
     return Pictures(generated, ["pictures"], [], crop=32, held_out=4, seed=1)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_leaves_the_codec_alone(model, pictures):
     before = {key: value.clone() for key, value in model.codec.state_dict().items()}
     said = []
@@ -39,6 +40,7 @@ def test_training_lowers_the_loss_and_leaves_the_codec_alone(model, pictures):
     assert book.points.shape == (4, 1) and book.gain > 0
 
 
+@pytest.mark.slow
 def test_a_trained_codebook_beats_the_uniform_one_on_pictures_it_has_not_seen(model, pictures):
     options = Options(steps=60, batch=8, statistics=32)
     book = codebooks.train_codebook(model, pictures, 3, options, lambda line: None)

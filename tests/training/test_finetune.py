@@ -171,6 +171,7 @@ def test_gradients_pass_the_replayed_channel(capture, sent):
     assert torch.isfinite(torch.view_as_real(latents.grad)).all() and latents.grad.abs().min() > 0
 
 
+@pytest.mark.slow
 def test_a_later_run_overwrites_nothing(few, tmp_path):
     """A worse rerun, a model tuned again, and one tuned again into another folder: each gets a name of its own."""
     first = finetune_user(MODEL, few, tmp_path, QUICK).card
@@ -208,6 +209,7 @@ def test_another_model_of_the_parents_name_is_not_overwritten(few, tmp_path):
     assert (tmp_path / "b" / parent.name).read_text() == "another"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_and_no_temporary_folder_is_needed(few, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     assert finetune_user(MODEL, few, tmp_path / "out", replace(QUICK, steps=0)).card is not None
@@ -222,6 +224,7 @@ def test_a_full_disk_leaves_nothing_and_no_temporary_folder_is_needed(few, tmp_p
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_better_decoder_is_written_with_parent_capture_and_tables(capture, tmp_path):
     outcome = finetune_user(MODEL, capture, tmp_path, QUICK)
     assert outcome.gain_db > 0.1 and outcome.card.parent == tmp_path
@@ -235,6 +238,7 @@ def test_a_better_decoder_is_written_with_parent_capture_and_tables(capture, tmp
     assert torch.equal(loaded.codec.encode(image, 10.0), parent.codec.encode(image, 10.0))
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_decoder_can_be_fine_tuned_again(capture, tmp_path):
     first = finetune_user(MODEL, capture, tmp_path, QUICK)
     second = finetune_user(first.card, capture, tmp_path / "again", replace(QUICK, margin_db=0.0, steps=0))
@@ -247,6 +251,7 @@ def test_what_gains_nothing_is_not_written(capture, tmp_path):
     assert outcome.card is None and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_pair_is_never_worse_than_what_it_started_from(capture, tmp_path):
     wild = replace(QUICK, learning_rate=0.01)
     outcome = finetune_pair(MODEL, capture, tmp_path, wild)
@@ -254,6 +259,7 @@ def test_a_pair_is_never_worse_than_what_it_started_from(capture, tmp_path):
     assert (outcome.card is None) == (list(tmp_path.iterdir()) == [])
 
 
+@pytest.mark.slow
 def test_a_pair_that_gains_is_a_codec_of_its_own(capture, tmp_path):
     outcome = finetune_pair(MODEL, capture, tmp_path, replace(QUICK, steps=24, check_every=8, margin_db=0.0))
     assert outcome.gain_db > 0
@@ -262,6 +268,7 @@ def test_a_pair_that_gains_is_a_codec_of_its_own(capture, tmp_path):
     assert loaded.card.parent == parent.card.reference
 
 
+@pytest.mark.slow
 def test_a_pair_can_learn_from_pictures_that_were_never_sent(capture, generated, tmp_path):
     fresh = fresh_examples(generated / "pictures", capture, count=48)
     assert len(fresh) == 48 and {e.size for e in fresh} == {(32, 32)}

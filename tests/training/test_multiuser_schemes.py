@@ -345,6 +345,7 @@ def test_shipped_experiments_load_and_train_on_no_evaluation_folder():
         load_experiment("raleigh")
 
 
+@pytest.mark.slow
 def test_commands_make_every_figure(recipe, generated, tmp_path):
     path, figures = recipe(channel="rayleigh", seeds=[2]), tmp_path / "figures"
     common = [str(path), "--data", str(generated), "--out", str(tmp_path / "runs"), "--device", "cpu"]

@@ -162,6 +162,7 @@ def losses(folder):
 TWO = ["--standalone", "--nproc-per-node", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", ["fabric", "torchrun"])
 def test_two_processes_train_as_one(launch, generated, tmp_path):
     quiet = {"channel": "ideal", "uneven_fraction": 0.0, "stale_fraction": 0.0, "steps": 5}

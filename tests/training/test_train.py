@@ -72,6 +72,7 @@ train.run(make_recipe(recipe), data=data, out=out, progress=False, device="cpu")
 """
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken(generated, tmp_path):
     unbroken = run(generated, tmp_path / "a")
     arguments = repr((TINY, str(generated), str(tmp_path / "b"), 7))
@@ -257,6 +258,7 @@ def test_weights_that_are_no_numbers_are_not_kept(generated, tmp_path, monkeypat
     assert torch.load(tmp_path / "tiny/checkpoint.pt", weights_only=True)["step"] == 3
 
 
+@pytest.mark.slow
 def test_it_learns(generated, tmp_path):
     """Short and small, yet far past the block DCT it starts from."""
     changes = {"steps": 200, "log_every": 200, "batch": 8, "outer_rate": 1.0, "checkpoint_minutes": 9.0}

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from semcom.cli import options
+from semcom.shipped import shipped_air_script
 
 
 class Pace(str, Enum):
@@ -35,7 +36,11 @@ def _positive_or_none(value: float | None) -> float | None:
 def air(
     script: Annotated[
         Path | None,
-        typer.Argument(metavar="[SCRIPT.yaml]", help="What the air does; see docs/air.md and hardware/air."),
+        typer.Argument(
+            metavar="[SCRIPT]",
+            help="What the air does: a YAML file, or the name of one of ours, such as fading or classroom (a wrong one "
+            "lists them).",
+        ),
     ] = None,
     pace: Annotated[
         Pace | None,
@@ -137,6 +142,7 @@ def _plan(script: Path | None, common: dict[str, Any], addresses: dict, receiver
 
     receiver, route = _given(receiver), _given(route)
     if script is not None:
+        script = options.file_or_name(script, shipped_air_script)
         alone = [*receiver, *route, *_given(addresses)]
         if alone:
             raise ConfigError(

@@ -42,9 +42,7 @@ def calibrate(
             help="Radio profile to begin with: a name, or the path of a YAML file.",
         ),
     ] = "",
-    link: Annotated[
-        str, typer.Option("--link", metavar="FILE", help="Link profile: sample rate, frequency and gain.")
-    ] = "",
+    link: options.Link = None,
     frequency: Annotated[
         float | None, typer.Option("--frequency-hz", min=0, max=1e11, help="Centre frequency in Hz.")
     ] = None,
@@ -83,7 +81,7 @@ def calibrate(
         raise OutputError(f"{out} exists and is left as it is: choose another name, or say --overwrite.")
     writable_file(out)
     profile = device_for(parse_medium(radio, transmit=False).name, device)
-    agreed = load_link(link)
+    agreed = load_link(link or "")
     rate_hz = sample_rate or agreed.sample_rate_hz
     frequency_hz = agreed.centre_frequency_hz if frequency is None else frequency
     gains = sorted(gain_db) if gain_db else _gains(what, profile, agreed.rx_gain_db if link else None)

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from semcom.cli.cures import new_environment, whole_again
 from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe, last_line, probe
 from semcom.cli.grc_paths import grc_blocks_path
 from semcom.cli.home import CURE, home_trouble
@@ -15,7 +16,7 @@ from semcom.cli.radio_examination import radios
 from semcom.errors import SemcomError
 
 APT_LINE = "sudo apt-get install gnuradio python3-gi python3-gi-cairo gir1.2-gtk-3.0"
-REBUILD = "rebuild the environment: make clean setup"
+WEIGHTS = "gr-semcom/python/semcom/codec/weights"
 
 
 def examine(radio: bool = True) -> list[Finding]:
@@ -32,16 +33,14 @@ def python() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version}, {sys.executable}"
     if sys.version_info < (3, 10):  # noqa: UP036
-        return [
-            Finding("Python", WRONG, found, "use Python 3.10 or newer (SEMCOM_PYTHON=... make clean setup)")
-        ]
+        return [Finding("Python", WRONG, found, f"use Python 3.10 or newer: {new_environment('PYTHON')}")]
     if sys.prefix == sys.base_prefix and not os.environ.get("CONDA_PREFIX"):
         return [
             Finding(
                 "Python",
                 NOTICE,
                 f"{found}, not in a virtual environment",
-                "use the .venv that `make setup` makes",
+                f"use one of its own: {new_environment()}",
             )
         ]
     return [Finding("Python", FINE, found)]
@@ -132,16 +131,18 @@ def judge_radio(seen: Probe, other_radio: Callable[[], str | None]) -> Finding:
                 "GNU Radio",
                 WRONG,
                 f"is installed for {elsewhere}, which this environment was not made from",
-                f"SEMCOM_PYTHON={elsewhere} make clean setup",
+                new_environment(elsewhere),
             )
-        return Finding("GNU Radio", WRONG, "is not installed", f"{APT_LINE} && make clean setup")
+        return Finding("GNU Radio", WRONG, "is not installed", f"{APT_LINE} && {new_environment()}")
     if "'pmt'" in text and "attribute" in text:
         return _foreign_pmt()
     if seen.status < 0:
         return Finding(
             "GNU Radio", WRONG, f"its import ended the process ({last_line(text) or seen.status})", APT_LINE
         )
-    return Finding("GNU Radio", WRONG, f"cannot be imported: {last_line(text)}", f"{APT_LINE}, or {REBUILD}")
+    return Finding(
+        "GNU Radio", WRONG, f"cannot be imported: {last_line(text)}", f"{APT_LINE}, or {new_environment()}"
+    )
 
 
 def _foreign_pmt() -> Finding:
@@ -211,7 +212,10 @@ def judge_blocks(folder, seen_by_companion: Callable[[object], Probe]) -> Findin
     """Whether the Companion sees every block description of ``folder``, and no other in its place."""
     if folder is None:
         return Finding(
-            "GRC blocks", WRONG, "no block description (.block.yml) of semcom is installed", REBUILD
+            "GRC blocks",
+            WRONG,
+            "no block description (.block.yml) of semcom is installed",
+            whole_again("gr-semcom/grc"),
         )
     wanted = {path.name.removesuffix(".block.yml") for path in folder.glob("semcom_*.block.yml")}
     seen = seen_by_companion(folder)
@@ -281,7 +285,7 @@ def models() -> list[Finding]:
     if not names:
         return [
             Finding(
-                "models", WRONG, "none is installed", "fetch the repository anew, or train one: semcom train"
+                "models", WRONG, "none is installed", f"{whole_again(WEIGHTS)}; or train one: semcom train"
             )
         ]
     findings = []
@@ -290,12 +294,5 @@ def models() -> list[Finding]:
             loaded = zoo.load(name)
             findings.append(Finding(f"model {name}", FINE, f"intact, sha256 {loaded.sha256[:12]}"))
         except SemcomError as error:
-            findings.append(
-                Finding(
-                    f"model {name}",
-                    WRONG,
-                    str(error),
-                    "git checkout -- gr-semcom/python/semcom/codec/weights",
-                )
-            )
+            findings.append(Finding(f"model {name}", WRONG, str(error), whole_again(WEIGHTS)))
     return findings

@@ -6,17 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
-import semcom
 from semcom.errors import MissingError
+from semcom.shipped import shipped_folder
 
 
 def grc_blocks_path() -> Path | None:
     """The folder of our ``.block.yml`` files: the source tree's, else the installed one, else None."""
-    source_tree = Path(semcom.__file__).resolve().parents[2] / "grc"
-    for folder in (source_tree, Path(sys.prefix) / "share/gnuradio/grc/blocks"):
-        if any(folder.glob("semcom_*.block.yml")):
-            return folder
-    return None
+    return shipped_folder("gr-semcom/grc", "share/gnuradio/grc/blocks", ".block.yml")
 
 
 def grc_environment() -> dict[str, str]:

@@ -3,12 +3,14 @@
 
 import enum
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from semcom.channel.named import CHANNELS
+from semcom.shipped import shipped_link
 
 Channel = enum.Enum("Channel", {name: name for name in CHANNELS}, type=str)  # what the air does
 
@@ -32,6 +34,16 @@ def _positive(value):
     if value <= 0 or not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not above 0.")
     return value
+
+
+def file_or_name(given: Path, shipped: Callable[[str], str | Path]) -> Path:
+    """A file by its path; else, if it is no path but a bare name, what ``shipped`` knows by it."""
+    bare = given.parent == Path(".") and not given.suffix
+    return Path(shipped(given.name)) if bare and not given.is_file() else given
+
+
+def _link(value: Path | None) -> Path | None:
+    return value if value is None else file_or_name(value, shipped_link)
 
 
 def _address(flag: str, help: str, port: int):
@@ -149,7 +161,12 @@ Radio = Annotated[
 ]
 Link = Annotated[
     Path | None,
-    typer.Option("--link", metavar="FILE", help="Link profile (YAML), the same at both stations."),
+    typer.Option(
+        "--link",
+        metavar="FILE|NAME",
+        callback=_link,
+        help="Link profile (YAML), the same at both stations; photo and cifar are ours.",
+    ),
 ]
 Hardware = Annotated[
     str,

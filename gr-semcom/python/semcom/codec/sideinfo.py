@@ -60,7 +60,7 @@ def _rates(backoff_db: float) -> list[tuple[int, float]]:
     robust[:0] = [(first_db - 10 * np.log10(n), first / n) for n in reversed(_REPEATS)]
     out = []
     for code in range(closed.SNR_CODES):
-        at = float(closed.code_snr_db(code)) - backoff_db
+        at = float(closed.code_snr_db(torch.tensor(code, dtype=torch.float64))) - backoff_db
         found = [(mcs.TABLE[0].order, robust[0][1] * 10 ** ((at - robust[0][0]) / 10))]
         for order, points in curves.items():
             snr_db, bits = zip(*points)
@@ -200,8 +200,8 @@ def default_map(rows: int, columns: int) -> BlockMap:
     for number in (2, 1):
         step = closed.SIZES[number] // closed.CELL
         size[: rows // step * step, : columns // step * step] = number
-    size = torch.from_numpy(size)[None]
-    return BlockMap(size, torch.zeros_like(size, dtype=torch.int16))
+    sizes = torch.from_numpy(size)[None]
+    return BlockMap(sizes, torch.zeros_like(sizes, dtype=torch.int16))
 
 
 class MapCoder:
@@ -234,7 +234,7 @@ class MapCoder:
             coder.encode(symbol, self._model(number, band, context))
             return symbol
 
-        self._walk(*blocks.size.shape[1:], visit)
+        self._walk(len(size), len(size[0]), visit)
         return np.unpackbits(coder.get_compressed().astype(">u4").view(np.uint8))
 
     def decode(self, bits: np.ndarray, rows: int, columns: int, code: int) -> BlockMap:
@@ -258,7 +258,7 @@ class MapCoder:
             contexts[number][context, symbol] += 1
             return symbol
 
-        self._walk(*blocks.size.shape[1:], visit)
+        self._walk(len(size), len(size[0]), visit)
 
     def _model(self, number: int, band: int, context: int):
         key = (number, band, context)

@@ -85,6 +85,7 @@ def _8psk(symbols: torch.Tensor, scale: torch.Tensor, _: Constellation, out: tor
 
 
 def _square(symbols: torch.Tensor, scale: torch.Tensor, shape: Constellation, out: torch.Tensor) -> None:
+    assert shape.levels is not None, "a square constellation has levels"
     half = shape.bits // 2
     spacing = 2 * shape.levels.max().item() / (2**half - 1)
     values = torch.view_as_real(symbols).flatten() / -spacing  # I, Q, I, Q: both axes are alike

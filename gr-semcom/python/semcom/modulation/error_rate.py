@@ -65,7 +65,7 @@ def _rate(terms: _Terms, snr_db: float | torch.Tensor, channel: str) -> torch.Te
         raise ConfigError(f"error rates: no channel {channel!r}: take one of {', '.join(CHANNELS)}.")
     integral = _craig if channel == "awgn" else _craig_faded
     snr = 10 ** (torch.as_tensor(snr_db, dtype=torch.float64) / 10)
-    return sum(weight * integral(g * snr, phi) for weight, g, phi in terms)
+    return sum((weight * integral(g * snr, phi) for weight, g, phi in terms), torch.zeros_like(snr))
 
 
 def _craig(c: torch.Tensor, phi: float) -> torch.Tensor:
@@ -88,8 +88,8 @@ def _bit_terms(order: int) -> _Terms:
     if order == 8:
         # two bits are the signs of I and Q, the third is a product of signs on axes turned by 45 degrees
         near, far = math.sin(math.pi / 8) ** 2, math.cos(math.pi / 8) ** 2
-        terms = ((1.0, near, math.pi / 2), (1.0, far, math.pi / 2), *_product(-1.0, near, far))
-        return tuple((2 / 3 * weight, g, phi) for weight, g, phi in terms)
+        three = ((1.0, near, math.pi / 2), (1.0, far, math.pi / 2), *_product(-1.0, near, far))
+        return tuple((2 / 3 * weight, g, phi) for weight, g, phi in three)
     side, terms = math.isqrt(order), []
     bits = side.bit_length() - 1
     for bit in range(1, bits + 1):
