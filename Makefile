@@ -5,7 +5,7 @@ ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast types docs bench grc doctor clean
+.PHONY: help setup demo test test-fast types docs bench torture grc doctor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -33,6 +33,9 @@ docs: setup ## build the pages and the API reference into site/ (tools: .venv/bi
 
 bench: setup ## measure the speed of every room
 	@$(SEMCOM) bench $(ARGS)
+
+torture: setup ## what radios, air, disks and strangers do to a receiver, at full size (hours; ARGS="--scale 0.02": minutes)
+	@.venv/bin/python scripts/torture $(ARGS)
 
 grc: setup ## open the loopback flowgraph in GNU Radio Companion
 	@$(SEMCOM) grc $(or $(ARGS),flowgraphs/loopback.grc)

@@ -29,9 +29,10 @@ import torch
 from semcom import keys
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
+from semcom.channel.named import CHANNELS
 from semcom.codec import zoo
 from semcom.dashboard.digest import MAX_RATE_HZ, Burst, Digest
-from semcom.link import GAP_SAMPLES, decode_assembled, multipath_taps, papr_db
+from semcom.link import GAP_SAMPLES, decode_assembled, papr_db
 from semcom.modem import ImageAssembler, Modem, StreamDetector, estimate_snr
 from semcom.pictures import Picture, samples
 from semcom.radio import LinkProfile
@@ -83,7 +84,7 @@ def transmit(
 def record(steps: int, link: LinkProfile) -> list[list[Transmission]]:
     """Every packaged picture at ``steps`` SNRs, which go down and up between 2 and 20 dB while the channel changes."""
     torch.set_num_threads(1)
-    taps = [multipath_taps(seed) for seed in (3, 7)]
+    taps = [fading.still_taps(CHANNELS["multipath"].delay_samples, seed) for seed in (3, 7)]
     out = []
     with torch.inference_mode():
         for step in range(steps):

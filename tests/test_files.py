@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import errno
 import json
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,3 +43,43 @@ def test_checks_before_a_run(tmp_path):
     with pytest.raises(OutputError, match="is a file"):
         files.writable_file(tmp_path / "file" / "x.json")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "new"]
+
+
+def test_names_that_are_not_utf8_lead_back_to_the_file(tmp_path):
+    value = {"path": "/photos/caf\udce9.png", "note": "\ud800"}
+    assert json.loads(files.write_json(tmp_path / "a.json", value).read_bytes()) == value
+    files.append_json_line(tmp_path / "a.jsonl", value)
+    assert json.loads((tmp_path / "a.jsonl").read_bytes()) == value
+
+
+@pytest.fixture
+def small_files():
+    """A disk on which files end at 10,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path, small_files):
+    lines = []
+    with pytest.raises(OutputError, match=r"a.jsonl cannot be written.*Make room") as error:
+        while True:
+            files.append_json_line(tmp_path / "a.jsonl", {"number": len(lines), "text": "x" * 700})
+            lines.append(len(lines))
+    assert len(lines) > 10 and "a.jsonl" not in error.value.kind
+    told = (tmp_path / "a.jsonl").read_text()
+    assert told.endswith("\n") and [json.loads(line)["number"] for line in told.splitlines()] == lines
+
+
+def test_a_full_disk_is_seen_before_a_run(tmp_path, monkeypatch):
+    def full(path, data):
+        path.touch()
+        if data:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        files.writable_folder(tmp_path)
+    assert files.writable_file(tmp_path / "log", room_bytes=0) == tmp_path / "log"
+    assert not list(tmp_path.iterdir())

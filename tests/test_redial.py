@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import zmq
 
-from semcom.redial import CUT_OFF, LOST, Redial
+from semcom.redial import CUT_OFF, LOST, SILENT, Redial
 from semcom.sockets import bound_address, open_socket
 
 pytestmark = pytest.mark.timeout(60)
@@ -19,9 +19,10 @@ class Listener:
     """A SUB or PULL socket with its Redial, served as blocks and ports do."""
 
     def __init__(self, kind, address):
-        self.socket = open_socket(kind, address, bind=False, max_bytes=1000)
+        self.socket = open_socket(kind, address, bind=False, max_bytes=1000, high_water=16)
         self.told = Counter()
         self.redial = Redial(self.socket, address, lambda what: self.told.update((what,)))
+        self.patience_s = None  # that the speaker's promise allows
 
     def hears(self, speaker, within_s):
         """Seconds until a message that ``speaker`` keeps sending arrives; infinite if none did in time."""
@@ -35,6 +36,8 @@ class Listener:
             self.redial.tend()
             if self.socket.poll(20):
                 self.socket.recv()
+                if self.patience_s:
+                    self.redial.heard(self.patience_s)
                 return time.monotonic() - began
         return float("inf")
 
@@ -94,11 +97,43 @@ def test_a_speaker_whose_machine_went_without_a_word_is_left_for_its_successor(l
     speaker = open_socket(zmq.PUB, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
     with DeadLine(bound_address(speaker)) as line:
         ours = listener(zmq.SUB, line.address)
+        ours.patience_s = 0.5
         assert ours.hears(speaker, 5) < 1
         line.die()
         while ours.socket.poll(200):
             ours.socket.recv()
         assert ours.hears(speaker, 10) < 6
+        assert ours.told[SILENT] == 1
+    speaker.close()
+
+
+def test_a_listener_that_does_not_read_for_a_while_keeps_its_line(listener):
+    """libzmq's heartbeats hung up on it: its answers lay behind the messages that nobody read."""
+    speaker = open_socket(zmq.PUB, "tcp://127.0.0.1:*", bind=True, max_bytes=10**6, high_water=4)
+    ours = listener(zmq.SUB, bound_address(speaker))
+    ours.patience_s = 0.3  # far less than it will not read
+    assert ours.hears(speaker, 5) < 1
+    end = time.monotonic() + 5.5
+    while time.monotonic() < end:
+        for _ in range(50):
+            speaker.send(b"x" * 900, zmq.NOBLOCK)
+        time.sleep(0.02)
+    ours.redial.watch()
+    ours.redial.tend()  # late, but there is something to be read
+    assert ours.told == {} and ours.hears(speaker, 5) < 1
+    speaker.close()
+
+
+def test_a_peer_that_promised_nothing_may_be_silent(listener):
+    speaker = open_socket(zmq.PUB, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
+    ours = listener(zmq.SUB, bound_address(speaker))
+    assert ours.hears(speaker, 5) < 1
+    while ours.socket.poll(100):
+        ours.socket.recv()
+    time.sleep(0.5)
+    ours.redial.watch()
+    ours.redial.tend()
+    assert ours.told == {}
     speaker.close()
 
 

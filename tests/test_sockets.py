@@ -187,6 +187,23 @@ def test_secret_keys_are_private(folder_of_keys):
         open_socket(zmq.SUB, "tcp://127.0.0.1:5570", bind=False, max_bytes=10, keys=folder_of_keys)
 
 
+@pytest.mark.parametrize("place", ["", "server.key", "client.key_secret"])
+@pytest.mark.parametrize("mode", [0o002, 0o020])
+def test_keys_that_others_may_change_are_refused(folder_of_keys, place, mode):
+    path = f"{folder_of_keys}/{place}".rstrip("/")
+    os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | mode)
+    with pytest.raises(ConfigError, match="others can write to the keys in .*chmod go-w"):
+        open_socket(zmq.SUB, "tcp://127.0.0.1:5570", bind=False, max_bytes=10, keys=folder_of_keys)
+
+
+def test_keys_are_not_made_where_others_may_change_them(tmp_path):
+    (tmp_path / "open").mkdir()
+    os.chmod(tmp_path / "open", 0o777)
+    with pytest.raises(ConfigError, match="others can write"):
+        make_keys(tmp_path / "open")
+    assert not list((tmp_path / "open").iterdir())
+
+
 def test_keys_that_are_not_there(folder_of_keys, tmp_path):
     def refuse(words, keys=folder_of_keys):
         with pytest.raises(ConfigError, match=words):

@@ -100,6 +100,58 @@ def test_nothing_makes_it_deaf_for_longer_than_the_age(tracker, clock):
     assert tracker.hear(report(6.0, 8)).snr_db == 6.0  # the former session again: the other one fell silent
 
 
+def test_one_late_report_of_a_former_session_does_not_silence_the_true_one(tracker, clock):
+    tracker.hear(report(5.0, 100, session=1))
+    tracker.hear(report(9.0, 0, session=2))
+    clock.now_s += 2.5
+    assert tracker.hear(report(5.0, 101, session=1)) is None and tracker.belief() is None
+    assert tracker.hear(report(8.0, 1, session=2)).snr_db == 8.0
+    assert counted(tracker, "former session") == 1 and counted(tracker, "restarted") == 1
+
+
+def test_a_former_session_that_lives_is_believed_until_the_later_one_speaks_on(tracker, clock):
+    tracker.hear(report(5.0, 100, session=1))
+    tracker.hear(report(9.0, 0, session=2))
+    said = []
+    for sequence in range(101, 110):
+        clock.now_s += 1.0
+        said.append(tracker.hear(report(5.0, sequence, session=1)))
+    assert said[:2] == [None, None] and said[-1].snr_db == 5.0
+    assert tracker.hear(report(5.0, 90, session=1)) is None
+    assert tracker.hear(report(9.0, 0, session=2)) is None  # a replay of what it said before
+    assert tracker.hear(report(8.0, 1, session=2)).snr_db == 8.0
+    assert tracker.hear(report(5.0, 110, session=1)) is None
+    assert counted(tracker, "believed again") == 2
+
+
+def test_a_former_session_replayed_for_ever_is_never_believed(tracker, clock):
+    for sequence in range(5):
+        tracker.hear(report(5.0, sequence, session=1))
+    tracker.hear(report(9.0, 0, session=2))
+    for turn in range(100):
+        clock.now_s += 1.0
+        assert tracker.hear(report(5.0, turn % 5, session=1)) is None
+    assert tracker.hear(report(9.0, 1, session=2)).snr_db == 9.0
+
+
+@given(
+    some.lists(
+        some.tuples(some.integers(0, 3), some.integers(0, 9), some.sampled_from([0.1, 1.0, 2.5])), max_size=40
+    )
+)
+def test_the_session_that_began_last_is_heard_whatever_former_ones_say(said):
+    clock = Clock()
+    tracker, began, last = SnrTracker(clock=clock), [], {}
+    for session, sequence, pause_s in said:
+        clock.now_s += pause_s
+        rises, new = sequence > last.get(session, -1), session not in last
+        belief = tracker.hear(report(5.0, sequence, session=session))
+        began += [session] * new
+        if session == began[-1] and rises:
+            assert belief is not None
+        last[session] = max(sequence, last.get(session, -1))
+
+
 @pytest.mark.parametrize(
     "bad, words",
     (

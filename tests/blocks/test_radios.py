@@ -3,9 +3,7 @@
 
 import os
 import socket
-import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pmt
@@ -17,12 +15,15 @@ from radio_bench import Running, wait_until
 
 from semcom import blocks, keys
 from semcom.blocks.media import bursts as burst_blocks
-from semcom.blocks.media import soapy, usrp
+from semcom.blocks.media import device_graph, soapy
+from semcom.blocks.media.fake import FakeUhdBlock, fake_usrp
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, OutputError
 from semcom.modem import Modem, StreamDetector
+from semcom.radio import watchdog
 from semcom.radio.device import Calibration, RadioProfile, Side, save_device
-from semcom.radio.fake import FakeRadio, FakeUsrpSink
+from semcom.radio.fake import FakeRadio
+from semcom.radio.reports import ACKNOWLEDGED, NO_ANSWER, ON_AIR, OVERFLOW, SAMPLES_LOST, UNANSWERED
 from semcom.radio.timing import Time
 from semcom.redial import CUT_OFF, LOST
 
@@ -80,6 +81,24 @@ def test_file_there_and_back_with_its_end(tmp_path):
     got, tags = heard(blocks.radio_source(f"file:{tmp_path}/air.c64"))
     assert np.array_equal(got, samples)
     assert [(t.offset, pmt.symbol_to_string(t.key)) for t in tags] == [(99_999, keys.TAG_END)]
+
+
+def test_files_there_and_back_again_and_again(tmp_path):
+    """Three runs of one flowgraph each: three times the samples, and each with its end."""
+    samples = noise(5000)
+    sink = blocks.radio_sink(f"file:{tmp_path}/air.c64")
+    there = Running(gr_blocks.vector_source_c(samples, tags=[tag(4999, keys.TAG_END)]), sink)
+    for _ in range(3):
+        there.chain[0].rewind()
+        with there:
+            assert sink.wait_sent(10)
+    (tmp_path / "one.c64").write_bytes(samples.tobytes())
+    collector = gr_blocks.vector_sink_c()
+    back = Running(blocks.radio_source(f"file:{tmp_path}/one.c64"), collector)
+    for run_ in range(1, 4):
+        back.top.run()
+        assert len(collector.data()) == 5000 * run_ and len(collector.tags()) == run_
+    assert np.array_equal(np.fromfile(tmp_path / "air.c64", np.complex64), np.tile(samples, 3))
 
 
 def test_file_that_exists_is_left_alone_unless_asked(tmp_path):
@@ -262,119 +281,12 @@ def test_a_radio_that_is_not_there(make, radio):
 # -- a USRP that is not there ----------------------------------------------------------------------
 
 
-class FakeUhdBlock(gr.sync_block):
-    """What gr-uhd's blocks offer, in front of a FakeRadio; the clock moves a little whenever it is looked at."""
-
-    def __init__(self, radio, transmit):
-        gr.sync_block.__init__(
-            self, "fake usrp", [np.complex64] if transmit else None, None if transmit else [np.complex64]
-        )
-        self.radio, self.transmit, self.sink = radio, transmit, FakeUsrpSink(radio)
-        self.lock = threading.RLock()
-        self.feed = []  # receiving: pieces to hand out
-        self.set_blkd_input_timer_value(1)
-        if transmit:
-            radio.on_event = self.tell
-            self.message_port_register_out(pmt.intern("async_msgs"))
-
-    def tell(self, event):
-        codes = pmt.list1(pmt.intern(event))
-        value = pmt.dict_add(pmt.make_dict(), pmt.intern("event_code"), codes)
-        self.message_port_pub(pmt.intern("async_msgs"), pmt.cons(pmt.intern("uhd_async_msg"), value))
-
-    def start(self):
-        if self.transmit:
-            self.sink.start()
-        return True
-
-    def work(self, input_items, output_items):
-        if self.transmit:
-            samples, start = input_items[0], self.nitems_read(0)
-            tags = [
-                (t.offset - start, pmt.symbol_to_string(t.key), _value(t.value))
-                for t in self.get_tags_in_window(0, 0, len(samples))
-            ]
-            with self.lock:
-                return self.sink.work(samples, tags)
-        if not self.feed:
-            return -1
-        if len(self.feed[0].samples) > len(output_items[0]):
-            return 0
-        piece = self.feed.pop(0)
-        output_items[0][: len(piece.samples)] = piece.samples
-        for position, key, value in piece.tags:
-            value = pmt.to_pmt(value) if not isinstance(value, Time) else _time_tuple(value)
-            self.add_item_tag(0, self.nitems_written(0) + position, pmt.intern(key), value)
-        return len(piece.samples)
-
-    def get_time_now(self):
-        with self.lock:
-            self.radio.advance(0.002)
-            now = self.radio.now
-        return SimpleNamespace(get_full_secs=lambda: now.whole, get_frac_secs=lambda: now.fraction)
-
-    def get_antennas(self, channel):
-        return self.radio.antennas()
-
-    def set_antenna(self, name, channel):
-        self.radio.set_antenna(name)
-
-    def set_subdev_spec(self, name, board):
-        if name != "A:A":
-            raise RuntimeError("LookupError: KeyError: nothing of that name")
-        self.radio.set_subdev(name)
-
-    def set_clock_source(self, name, board):
-        self.radio.set_clocks(name, "")
-
-    def set_time_source(self, name, board):
-        pass
-
-    def set_samp_rate(self, rate):
-        self.radio.set_sample_rate_hz(rate)
-
-    def get_samp_rate(self):
-        return self.radio.sample_rate_hz
-
-    def set_center_freq(self, frequency, channel):
-        self.radio.set_centre_frequency_hz(frequency)
-
-    def get_center_freq(self, channel):
-        return self.radio.centre_frequency_hz
-
-    def set_gain(self, gain, channel):
-        self.radio.set_gain_db(gain)
-
-    def get_gain(self, channel):
-        return self.radio.gain_db
-
-
-def _value(value):
-    if pmt.is_tuple(value):
-        return Time(pmt.to_uint64(pmt.tuple_ref(value, 0)), pmt.to_double(pmt.tuple_ref(value, 1)))
-    return pmt.to_python(value)
-
-
-def _time_tuple(time):
-    return pmt.make_tuple(pmt.from_uint64(time.whole), pmt.from_double(time.fraction))
-
-
 @pytest.fixture
-def fake(monkeypatch):
-    """A fake radio behind ``usrp``; the arguments that it was opened with are its ``args``."""
+def fake():
+    """A fake radio behind ``usrp``; who has opened it with which arguments is its ``claims``."""
     radio = FakeRadio(now=Time(1000, 0.5))
-    radio.block = None
-
-    def make(transmit):
-        def opened(args):
-            radio.args, radio.block = args, FakeUhdBlock(radio, transmit)
-            return radio.block
-
-        return opened
-
-    monkeypatch.setattr(usrp, "make_sink", make(True))
-    monkeypatch.setattr(usrp, "make_source", make(False))
-    return radio
+    with fake_usrp(radio) as radio.claims:
+        yield radio
 
 
 def modulated_latents(modulator, pictures=6):
@@ -420,7 +332,7 @@ def test_the_lead_in_makes_the_difference(fake, monkeypatch, with_lead_in, right
     sink = blocks.radio_sink("usrp")
     play(noise(20_000), sink, *(tag for n in range(20) for tag in burst(n * 1000, n * 1000 + 999)))
     assert sink.counters["bursts acknowledged by the radio"] == right + with_lead_in
-    assert any("never answered for 1 burst" in reason for reason in sink.counters) == (right < 20)
+    assert sink.counters[NO_ANSWER] == 20 - right
 
 
 def test_samples_outside_of_bursts_are_not_sent(fake):
@@ -455,6 +367,7 @@ def test_what_the_driver_refuses_is_said_in_words(fake, monkeypatch):
 
 def test_reports_of_the_radio_are_counted_in_words(fake):
     sink = blocks.radio_sink("usrp")
+    emitter = sink._end.blocks[0]._graph.inside.blocks[0]
     for event in (
         "time_error",
         "underflow",
@@ -464,12 +377,10 @@ def test_reports_of_the_radio_are_counted_in_words(fake):
         "burst_ack",
         "x",
     ):
-        for block in sink._end.blocks:
-            if hasattr(block, "on_report"):
-                codes = pmt.list1(pmt.intern(event))
-                content = pmt.dict_add(pmt.make_dict(), pmt.intern("event_code"), codes)
-                block.on_report(pmt.cons(pmt.intern("uhd_async_msg"), content))
-                block.on_report(pmt.intern("garbage")) if event == "x" else None
+        codes = pmt.list1(pmt.intern(event))
+        content = pmt.dict_add(pmt.make_dict(), pmt.intern("event_code"), codes)
+        emitter.on_report(pmt.cons(pmt.intern("uhd_async_msg"), content))
+    emitter.on_report(pmt.intern("garbage"))
     words = " / ".join(sink.counters)
     for letter in (
         "(L): burst came too late",
@@ -501,9 +412,9 @@ def test_profile_of_a_radio_is_obeyed(fake, tmp_path):
         rx=Side(antenna="TX/RX2"),
         calibration=Calibration(frequency_hz=1e9, frequency_offset_hz=500.0),
     )
-    path = str(save_device(profile, tmp_path / "mine.yaml"))
+    path, fake.reference = str(save_device(profile, tmp_path / "mine.yaml")), True
     sink = blocks.radio_sink("usrp:serial=7", RATE, 2e9, 30.0, device=path)
-    assert fake.args == "type=b200,serial=7,master_clock_rate=3.2e+07"
+    assert fake.claims.args == "type=b200,serial=7,master_clock_rate=3.2e+07"
     assert (fake.antenna, fake.subdev, fake.clocks) == ("RX2", "A:A", ("external", ""))
     assert fake.centre_frequency_hz == pytest.approx(2e9 + 1000)
     with pytest.raises(ConfigError, match="31 dB is outside the limits"):
@@ -514,24 +425,49 @@ def test_profile_of_a_radio_is_obeyed(fake, tmp_path):
         blocks.radio_source("usrp", RATE, 2e9, 0.0, device=path)
 
 
+@pytest.mark.parametrize(
+    "address, args",
+    [
+        ("127.0.0.1", "addr=127.0.0.1"),
+        ("192.168.10.2,type=x300", "addr=192.168.10.2,type=x300"),
+        ("radio.lab.example", "addr=radio.lab.example"),
+        ("30F4AB1", "serial=30F4AB1"),
+        ("B200", "type=b200"),
+        ("serial=7", "serial=7"),
+    ],
+)
+def test_an_address_a_serial_number_or_a_series_alone_is_understood(fake, address, args):
+    blocks.radio_source(f"usrp:{address}", RATE, 2.4e9)
+    assert fake.claims.args == args
+
+
+def test_a_word_that_names_no_radio_is_refused(fake):
+    with pytest.raises(ConfigError, match="'pigeon' is neither name=value, as type=b200, nor an address"):
+        blocks.radio_source("usrp:pigeon", RATE, 2.4e9)
+
+
+def test_the_gain_that_the_hardware_test_asks_for_reaches_the_radio(fake):
+    """tests/hardware/test_uhd.py, on the fake radio: a profile without limits must let it through."""
+    assert told(blocks.radio_source("usrp", RATE, 2.4e9, 99.0), "rx gain: the radio took 76 dB instead of 99")
+
+
 def test_a_rate_that_the_clock_does_not_divide_to_is_refused(fake):
     with pytest.raises(ConfigError, match="instead of 3e"):
         blocks.radio_sink("usrp", 3e6)
 
 
-def test_overflow_is_counted_with_what_it_cost(fake):
+def test_overflow_is_counted_with_what_it_cost_and_told_to_the_detector(fake):
     source = blocks.radio_source("usrp", RATE, 2.4e9)
-    fake.signal = lambda at: at.astype(np.complex64)
-    block = fake.block
+    fake.signal = lambda at: (at - 1_000_500_000).astype(np.complex64)
+    block = fake.claims.block(transmit=False)
     block.feed = [fake.receive(4000) for _ in range(3)]
     fake.overflow(1234)
     block.feed += [fake.receive(4000) for _ in range(3)]
     got, tags = heard(source)
-    assert len(got) == 24_000
-    assert source.counters["received samples lost to overflows"] == 1234
-    assert sum(n for reason, n in source.counters.items() if reason.startswith("overflow (O)")) == 1
+    assert np.array_equal(got.real, np.r_[:12_000, 13_234:25_234])
+    assert source.counters[SAMPLES_LOST] == 1234 and source.counters[OVERFLOW] == 1
     times = [t for t in tags if pmt.symbol_to_string(t.key) == "rx_time"]
-    assert [t.offset for t in times] == [0, 12_000]  # for whoever wants them downstream
+    assert [t.offset for t in times] == [0, 12_000]  # burst_detector puts zeros there
 
 
 def test_dc_and_image_are_corrected_as_measured(fake, tmp_path):
@@ -543,8 +479,157 @@ def test_dc_and_image_are_corrected_as_measured(fake, tmp_path):
     source = blocks.radio_source("usrp", RATE, 2.4e9, device=path)
     piece = fake.receive(4000)
     for at in range(0, 20_000, 4000):
-        fake.block.feed.append(type(piece)(received[at : at + 4000].astype(np.complex64), []))
+        fake.claims.block(transmit=False).feed.append(
+            type(piece)(received[at : at + 4000].astype(np.complex64), [])
+        )
     assert np.allclose(heard(source)[0], clean, atol=1e-5)
+
+
+def external(tmp_path, **clocks) -> str:
+    return str(save_device(RadioProfile(name="mine", **clocks), tmp_path / "external.yaml"))
+
+
+def test_a_reference_clock_that_is_not_there_is_refused(fake, tmp_path):
+    """UHD checks for one only while it opens a device, when no source is chosen yet."""
+    path = external(tmp_path, clock_source="external")
+    for make in (blocks.radio_sink, blocks.radio_source):
+        with pytest.raises(ConfigError, match="'external', but locks to nothing there .ref_locked.: connect"):
+            make("usrp", RATE, 2.4e9, device=path)
+    fake.reference = True
+    sink = blocks.radio_sink("usrp", RATE, 2.4e9, device=path)
+    assert not any("lock" in reason for reason in sink.counters)
+
+
+def test_oscillators_and_gps_receivers_that_lock_to_nothing_are_told(fake, tmp_path):
+    fake.reference, fake.sensors = True, {"ref_locked": 1, "lo_locked": 0, "gps_locked": 0, "gps_time": 500}
+    path = external(tmp_path, clock_source="gpsdo", time_source="gpsdo")
+    words = " / ".join(blocks.radio_source("usrp", RATE, 2.4e9, device=path).counters)
+    assert "rx oscillator does not lock (lo_locked)" in words and "no fix yet (gps_locked)" in words
+    fake.sensors |= {"lo_locked": 1, "gps_locked": 1}
+    words = " / ".join(blocks.radio_source("usrp", RATE, 2.4e9, device=path).counters)
+    assert "clock is 500 s from GPS time" in words and "lo_locked" not in words
+
+
+# -- a USRP that goes away -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.2)
+    monkeypatch.setattr(watchdog, "PATIENCE_S", 0.6)
+    monkeypatch.setattr(device_graph, "_AGAIN_S", 0.2)
+
+
+def told(end, words):
+    return any(words in reason for reason in end.counters)
+
+
+def test_a_transmitter_that_goes_away_is_told_and_opened_again_when_it_is_back(fake, impatient):
+    """Bursts that it was handed are answered for in words; those that wait go out when it is back, none twice."""
+    answers = {}
+    fake.buffer_samples = 12_000  # so that many are still to come
+    modulator = blocks.burst_modulator(idle="wait", amplitude=0.25, tx_tags=True, max_waiting=2)
+    sink = blocks.radio_sink("usrp:type=b200", RATE, 2.45e9, 20.0, on_answer=answers.__setitem__)
+    with Running(modulator, sink):
+        modulated_latents(modulator, 40)
+        wait_until(lambda: sink.counters[ACKNOWLEDGED] >= 5, 10, lambda: dict(sink.counters))
+        with fake.claims.lock:
+            fake.unplug()
+        wait_until(lambda: sink.gone_s() > 0, 10, lambda: dict(sink.counters))
+        assert told(sink, "the radio at usrp:type=b200 no longer answers")
+        assert not sink.sent_all()
+        fake.plug()
+        assert sink.wait_sent(30), dict(sink.counters)
+        assert sink.gone_s() == 0 and fake.claims.opened == 2
+    bursts = modulator.counters["bursts sent"] + 1  # and the silence at the end
+    assert sorted(answers) == list(range(bursts)) and set(answers.values()) == {ON_AIR, UNANSWERED}
+    lost = [index for index, answer in answers.items() if answer == UNANSWERED]
+    assert sink.counters[NO_ANSWER] == len(lost) < bursts / 2 and lost == list(range(lost[0], lost[-1] + 1))
+    complaints = sum(n for reason, n in sink.counters.items() if "radio" in reason and "burst" not in reason)
+    assert complaints < 30, "without end"
+
+
+def test_a_transmitter_that_stays_away_does_not_hold_up_the_end(fake, impatient):
+    sink = blocks.radio_sink("usrp")
+    with Running(
+        gr_blocks.vector_source_c(noise(4000), True, tags=[tag(0, "tx_sob"), tag(3999, "tx_eob")]), sink
+    ):
+        wait_until(lambda: sink.counters[ACKNOWLEDGED] >= 5, 10, lambda: dict(sink.counters))
+        with fake.claims.lock:
+            fake.unplug()
+        wait_until(lambda: sink.gone_s() > 0.5, 10, lambda: dict(sink.counters))
+    assert not sink.sent_all() and sink.counters["bursts never handed to the radio"] >= 1
+    assert sink.counters[NO_ANSWER] >= 1
+
+
+def test_a_receiver_that_goes_away_is_told_and_opened_again_when_it_is_back(fake, impatient):
+    fake.is_live = True
+    source, back = blocks.radio_source("usrp:type=b200", RATE, 2.45e9), gr_blocks.vector_sink_c()
+    with Running(source, back):
+        wait_until(lambda: len(back.data()) > 50_000, 10, lambda: dict(source.counters))
+        source.set_gain_db(7.0)
+        with fake.claims.lock:
+            fake.unplug()
+        wait_until(lambda: source.gone_s() > 0, 10, lambda: dict(source.counters))
+        assert told(source, "the radio at usrp:type=b200 no longer answers")
+        source.set_gain_db(11.0)
+        before = len(back.data())
+        fake.plug()
+        wait_until(lambda: len(back.data()) > before + 50_000, 10, lambda: dict(source.counters))
+        assert source.gone_s() == 0 and told(source, "answers again") and fake.gain_db == 11.0
+    assert source.counters[SAMPLES_LOST] == 0, "not an overflow"
+
+
+def test_a_device_with_both_ends_is_opened_anew_only_when_both_have_let_go(fake, impatient):
+    fake.is_live = True
+    modulator = blocks.burst_modulator(idle="wait", tx_tags=True)
+    sink, source = blocks.radio_sink("usrp", RATE, 2.4e9), blocks.radio_source("usrp", RATE, 2.4e9)
+    back = gr_blocks.null_sink(8)
+    with Running(modulator, sink), Running(source, back):
+        wait_until(lambda: back.nitems_read(0) > 50_000, 10, lambda: dict(source.counters))
+        with fake.claims.lock:
+            fake.unplug()
+        wait_until(lambda: source.gone_s() > 0 and sink.gone_s() > 0, 10, lambda: dict(sink.counters))
+        fake.plug()
+        wait_until(lambda: not source.gone_s() and not sink.gone_s(), 10, lambda: dict(sink.counters))
+        modulated_latents(modulator)
+        assert sink.wait_sent(30), dict(sink.counters)
+
+
+# -- several runs ----------------------------------------------------------------------------------
+
+
+def test_a_flowgraph_with_a_usrp_can_be_started_again(fake):
+    """Three runs of one top block: each sends all of it, lead-in and all, and is answered for."""
+    samples, sink = noise(3000), blocks.radio_sink("usrp")
+    graph = Running(gr_blocks.vector_source_c(samples, tags=[tag(0, "tx_sob"), tag(2999, "tx_eob")]), sink)
+    for run_ in range(3):
+        graph.chain[0].rewind()
+        graph.top.run()
+        assert sink.sent_all() and sink.counters[ACKNOWLEDGED] == 2 * (run_ + 1)
+    assert fake.claims.opened == 1 and not sink.counters[NO_ANSWER]
+
+
+def test_a_second_station_on_the_device_in_one_process(fake):
+    """gr-uhd's blocks keep their side of the device until Python has collected them."""
+    for make in (blocks.radio_sink, blocks.radio_source):
+        for _ in range(3):
+            end = make("usrp", RATE, 2.4e9)
+            with pytest.raises(ConfigError, match="this program already has a transmitter or receiver"):
+                make("usrp", RATE, 2.4e9)
+            del end
+    assert fake.claims.opened == 6
+
+
+def test_a_device_that_another_program_uses_is_told_as_such():
+    from semcom.blocks.media.usrp import complaint_of
+
+    for said in (
+        "RuntimeError: Someone tries to claim this device again (Double-claim)",
+        "usb error: LIBUSB_ERROR_BUSY",
+    ):
+        words = str(complaint_of(RuntimeError(said), "addr=192.168.10.2"))
+        assert "another program uses the USRP at 'addr=192.168.10.2'" in words and "semcom loopback" in words
 
 
 def test_a_soapy_device_is_set_through_the_same_interface(tmp_path):
@@ -596,3 +681,16 @@ def test_receive_hands_out_stretches_one_after_the_other(tmp_path):
     source = blocks.radio_source(f"file:{tmp_path}/air.c64")
     with pytest.raises(ConfigError, match="only 80000 of 90000 samples"):
         receive(source, 90_000, RATE)
+
+
+def test_receive_hands_out_stretches_of_a_radio(fake):
+    """As a calibration does: one source, a flowgraph a stretch."""
+    from semcom.blocks.receive import receive
+
+    fake.is_live, fake.pace = True, 10.0
+    fake.signal = lambda at: np.full(len(at), 0.5, np.complex64)
+    source = blocks.radio_source("usrp", RATE, 2.4e9)
+    for _ in range(3):
+        stretch = receive(source, 30_000, RATE)
+        assert len(stretch) == 30_000 and (stretch == 0.5).all()
+    assert source.counters[SAMPLES_LOST] == 0

@@ -15,7 +15,7 @@ from semcom import blocks, keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, ImageError, ModelError
-from semcom.modem import BurstHeader, Modem, StreamDetector
+from semcom.modem import BurstHeader, DetectedBurst, Modem, StreamDetector
 from semcom.pictures import write_png
 
 pytestmark = pytest.mark.timeout(90)
@@ -42,7 +42,7 @@ def test_source_sends_a_folder_in_order_and_the_end(bench, make_pictures, tmp_pa
     block = blocks.image_source(str(tmp_path), max_in_flight=0)
     with bench(block, "out") as b:
         out = pdus_of(b.messages("out", 4))
-        b.count("wave1b.png")
+        b.count("not a picture")
     assert [p.meta.get(keys.IMAGE_NAME) for p in out[:3]] == ["wave0.png", "wave1.png", "wave2.png"]
     assert [p.meta[keys.IMAGE_ID] for p in out[:3]] == [0, 1, 2]
     assert (out[0].meta[keys.HEIGHT], out[0].meta[keys.WIDTH], len(out[0].data)) == (8, 12, 288)
@@ -126,7 +126,7 @@ def test_encoder_follows_fresh_feedback_and_falls_back(bench, model, make_pictur
         for absurd in (1e6, float("nan"), -300.0):
             b.post(bridge.to_dict({keys.SNR_DB: absurd}), keys.PORT_SNR)
         b.count("absurd SNR report refused", 3)
-        b.post(bridge.to_dict({}), keys.PORT_SNR)
+        b.post(bridge.to_dict({keys.CFO: 1.0}), keys.PORT_SNR)
         b.count("without 'snr_db'")
         block.set_snr_db(3.0)
         b.post(picture_pdu(picture))
@@ -299,11 +299,16 @@ def modulated(count=6, latents=500):
     return payload, bursts
 
 
-def detect(samples, **options):
-    """Samples through the detector block, an end tag on the last; the PDUs up to the end."""
+def tag_of(offset, key, value):
     tag = gr.tag_t()
-    tag.offset, tag.key, tag.value = len(samples) - 1, pmt.intern(keys.TAG_END), pmt.PMT_T
-    source = gr_blocks.vector_source_c(np.concatenate([samples, np.zeros(9000)]).tolist(), False, 1, [tag])
+    tag.offset, tag.key, tag.value = offset, pmt.intern(key), value
+    return tag
+
+
+def detect(samples, tags=(), **options):
+    """Samples through the detector block, an end tag on the last; the PDUs up to the end."""
+    tags = [*tags, tag_of(len(samples) - 1, keys.TAG_END, pmt.PMT_T)]
+    source = gr_blocks.vector_source_c(np.concatenate([samples, np.zeros(9000)]).tolist(), False, 1, tags)
     block, recorder, top = blocks.burst_detector(**options), make_recorder(), gr.top_block()
     top.connect(source, block)
     top.msg_connect((block, "out"), (recorder, "in"))
@@ -328,6 +333,32 @@ def test_detector_finds_what_the_library_finds(chunk):
         assert abs(pdu.meta[keys.CFO] - burst.cfo) < 1e-4 and 0.13 < pdu.meta[keys.SYNC_QUALITY] <= 1
         size = modulated()[1].shape[1]
         assert np.array_equal(pdu.data[:size], burst.samples.numpy()[:size])
+
+
+def test_detector_puts_zeros_where_rx_time_tells_of_lost_samples():
+    """An overflow of 700 samples, its place and size known: the burst keeps its timing, and none is found to slip."""
+    rate, lost = 1e6, 700
+    samples = on_air(modulated()[1])
+    library = StreamDetector(Modem())
+    wanted = library.push(samples) + library.flush()
+    at = wanted[2].sample_offset + modulated()[1].shape[1] - 900
+    begin = pmt.make_tuple(pmt.from_uint64(1_700_000_000), pmt.from_double(0.25))
+    after = pmt.make_tuple(pmt.from_uint64(1_700_000_000), pmt.from_double(0.25 + (at + lost) / rate))
+    tags = [tag_of(0, keys.TAG_RX_TIME, begin), tag_of(0, keys.TAG_RX_RATE, pmt.from_double(rate))]
+    tags += [tag_of(at, keys.TAG_RX_TIME, after), tag_of(at, keys.TAG_RX_RATE, pmt.from_double(rate))]
+    tags += [
+        tag_of(at + 5, keys.TAG_RX_TIME, pmt.intern("soon")),
+        tag_of(at + 6, keys.TAG_RX_RATE, pmt.PMT_NIL),
+    ]
+    block, out = detect(np.concatenate([samples[:at], samples[at + lost :]]), tags)
+    assert [p.meta[keys.SAMPLE_OFFSET] for p in out[:-1]] == [w.sample_offset for w in wanted]
+    begins = at - wanted[2].sample_offset
+    assert not out[2].data[begins : begins + lost].any() and out[2].data[begins + lost :].any()
+    assert block.counters["samples lost to overflows, zeros in their place"] == lost
+    read = Modem().demodulate(
+        [DetectedBurst(torch.from_numpy(out[2].data.copy()), 0, out[2].meta[keys.CFO], 1.0)]
+    )[0]
+    assert read.header is not None and not read.slips and 2 <= read.symbols_erased <= 3
 
 
 def test_detector_counts_samples_that_are_not_numbers():
@@ -399,14 +430,27 @@ def test_demodulator_counts_what_it_cannot_read(bench):
         b.count("CRC")
         b.post(Pdu(good.meta, good.data[:900]))
         b.count("cut short before its header")
-        b.post(Pdu(good.meta, good.data[:4000]))
-        b.count("cut short before its end")
+        b.post(Pdu(good.meta, good.data[:3500]))
+        b.count("cut short before its payload")
         b.post(Pdu(good.meta, bad))
         b.count("NaN")
         b.post(Pdu(good.meta, good.data.real.copy()))
         b.count("not a c32vector")
         b.post(good)
         b.messages("out", 1)
+
+
+def test_demodulator_counts_slips_and_erased_symbols(bench):
+    _, bursts = modulated(1)
+    good = detected(bursts)[0]
+    with bench(blocks.burst_demodulator(), "out") as b:
+        b.post(Pdu(good.meta, np.delete(good.data, np.arange(3750, 3780))))
+        b.count("timing slip")
+        b.post(Pdu(good.meta, good.data[:4000]))
+        b.count("erased", 1)
+        out = pdus_of(b.messages("out", 2))
+    assert np.isinf(out[1].vector(np.float32, keys.NOISE_VAR)[-60:]).all()
+    assert all(np.isfinite(pdu.data).all() for pdu in out)
 
 
 @pytest.mark.parametrize(

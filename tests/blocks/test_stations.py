@@ -2,21 +2,31 @@
 """Transmitter and receiver apart: over a file, over a socket, with a profile that is not the other's."""
 
 import dataclasses
+import errno
 import json
+import os
+import resource
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from semcom import keys, quality
 from semcom.blocks import stations
+from semcom.blocks.media import device_graph
+from semcom.blocks.media.fake import fake_usrp
 from semcom.blocks.stations import ReceiveStation, StationConfig, TransmitStation, receive, transmit
+from semcom.cli.main import app
 from semcom.errors import ConfigError
 from semcom.pictures import pixels_sha256, read_picture, samples
-from semcom.radio import load_link
+from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
+from semcom.radio.fake import FakeRadio
+from semcom.radio.timing import Time
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,6 +71,71 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     samples_sent = np.fromfile(tmp_path / "air.c64", np.complex64)
     loud = np.abs(samples_sent[np.abs(samples_sent) > 0])
     assert 0.45 < np.sqrt(np.mean(loud**2)) < 0.52, "the profile's amplitude is the rms of a burst"
+
+
+def test_names_that_are_not_utf8_cost_nothing(tmp_path, link, make_pictures):
+    sent = [
+        dataclasses.replace(picture, name=f"caf\udce9{number}.png", path=f"/photos/caf\udce9{number}.png")
+        for number, picture in enumerate(make_pictures(3))
+    ]
+    radio, log = f"file:{tmp_path / 'air.c64'}", tmp_path / "tx.jsonl"
+    there = transmit(StationConfig(link, radio, log=str(log)), sent, seconds=30)
+    back = receive(StationConfig(link, radio), seconds=30)
+    assert there.pictures == back.pictures == 3 and not there.faults
+    assert [line["image"] for line in lines_of(log)] == [f"caf\\xe9{number}.png" for number in range(3)]
+    assert [line["path"] for line in lines_of(log)] == [picture.path for picture in sent]
+
+
+def test_one_picture_that_cannot_be_sent_costs_one_picture(tmp_path, link, make_pictures):
+    sent = list(make_pictures(4))
+    object.__setattr__(sent[1], "name", "\ud800")  # as if it had not been cleaned where it entered
+    there = transmit(StationConfig(link, f"file:{tmp_path / 'air.c64'}"), sent, seconds=30)
+    assert there.pictures == 3
+    assert any("1 pictures could not be sent" in fault for fault in there.faults) and there.exit_status == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_logs_keeps_no_picture_from_the_air(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    there = transmit(StationConfig(link, radio, log="/dev/full"), list(make_pictures(12)), seconds=60)
+    back = receive(StationConfig(link, radio, log="/dev/full"), seconds=60)
+    assert there.pictures == back.pictures == 12
+    for summary in (there, back):
+        (fault,) = summary.faults
+        assert "/dev/full: 12 of 12 lines are missing" in fault and "No space left" in fault
+        assert summary.exit_status == 2
+        assert sum(summary.counters["log"].values()) == 12
+
+
+def test_pictures_that_a_full_disk_does_not_take_are_counted_as_such(
+    tmp_path, link, make_pictures, monkeypatch
+):
+    radio, written = f"file:{tmp_path / 'air.c64'}", []
+    transmit(StationConfig(link, radio), list(make_pictures(12)), seconds=60)
+
+    def full(path, data):
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    back = receive(StationConfig(link, radio), out=str(tmp_path / "out"), seconds=60)
+    assert (back.pictures, back.written) == (12, 4)
+    assert back.faults == ["8 received pictures that cannot be written: No space left on device. Make room."]
+    reasons = [what for what in back.counters["image_sink"] if "cannot be written" in what]
+    assert len(reasons) == 1 and str(tmp_path) not in reasons[0]
+
+
+def test_a_full_disk_under_the_samples_ends_the_transmitter_in_words(tmp_path, link, make_pictures):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        config = StationConfig(link, f"file:{tmp_path / 'air.c64'}")
+        there = transmit(config, list(make_pictures(2)), repeat=True, seconds=60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert there.seconds < 30 and "cannot be written any further" in there.faults[0]
 
 
 def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp_path, link, make_pictures):
@@ -125,6 +200,37 @@ def test_silence_and_no_samples_at_all_are_told_apart(tmp_path, link, make_pictu
     )
     nobody = receive(StationConfig(link, f"zmq:{free_address()}"), seconds=1)
     assert nobody.advice.startswith("no samples came from zmq:")
+
+
+def test_an_inverted_spectrum_is_told_and_turned_back(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
+    np.fromfile(tmp_path / "air.c64", np.complex64).conj().tofile(tmp_path / "air.c64")
+    deaf = receive(StationConfig(link, radio), seconds=30)
+    assert deaf.pictures == 0 and "start again with --invert-spectrum" in deaf.advice
+    assert receive(StationConfig(link, radio, invert_spectrum=True), seconds=30).pictures == 3
+    (tmp_path / "radio.yaml").write_text("name: bench\ninvert_spectrum: true\n")
+    assert StationConfig(link, radio, hardware=str(tmp_path / "radio.yaml")).spectrum_inverted
+
+
+def test_what_is_odd_about_the_samples_is_told_at_the_end(tmp_path, link, make_pictures):
+    radio, g = f"file:{tmp_path / 'air.c64'}", np.random.RandomState(0)
+    hiss = 0.01 * (g.randn(300_000) + 1j * g.randn(300_000))
+    (hiss + 0.3).astype(np.complex64).tofile(tmp_path / "air.c64")
+    advice = receive(StationConfig(link, radio), seconds=30).advice
+    assert "of the power is DC" in advice and "Check the level" in advice
+
+
+def test_an_offset_beyond_the_preamble_is_told_and_searched(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
+    sent = np.fromfile(tmp_path / "air.c64", np.complex64)
+    (sent * np.exp(2j * np.pi * 0.08 * np.arange(len(sent)))).astype(np.complex64).tofile(
+        tmp_path / "air.c64"
+    )
+    deaf = receive(StationConfig(link, radio), seconds=30)
+    assert deaf.pictures == 0 and "start again with --cfo-search" in deaf.advice
+    assert receive(StationConfig(link, radio, cfo_search=True), seconds=30).pictures == 3
 
 
 def test_another_model_is_told_in_words(tmp_path, link, make_pictures):
@@ -209,3 +315,67 @@ def test_gains_come_from_the_command_line_then_calibration_then_the_profile(tmp_
     assert gain_db(False, hardware=hardware) == 33.0
     assert gain_db(True, hardware=hardware) == profile.tx_gain_db
     assert gain_db(False) == profile.rx_gain_db
+
+
+# -- a radio that answers, and one that goes away --------------------------------------------------
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A fake radio behind ``usrp``, and little patience with it."""
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.2)
+    monkeypatch.setattr(watchdog, "PATIENCE_S", 0.6)
+    monkeypatch.setattr(device_graph, "_AGAIN_S", 0.2)
+    radio = FakeRadio(now=Time(1000, 0.5), buffer_samples=30_000, is_live=True)
+    with fake_usrp(radio) as radio.claims:
+        yield radio
+
+
+def test_pictures_count_when_the_radio_has_acknowledged_them(fake, link, make_pictures):
+    there = transmit(StationConfig(link, "usrp"), list(make_pictures(3)), seconds=30)
+    assert (there.pictures, there.bursts, there.faults, there.exit_status) == (3, 3, [], 0)
+    assert there.counters["radio_sink"]["bursts acknowledged by the radio"] == 5
+
+
+def test_a_radio_that_goes_away_while_it_transmits_is_a_failure(fake, link, make_pictures, monkeypatch):
+    monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
+
+    def tick(summary):
+        if summary.pictures >= 3:
+            fake.unplug()
+
+    there = transmit(StationConfig(link, "usrp:type=b200"), list(make_pictures(2)), repeat=True, on_tick=tick)
+    assert "the radio at usrp:type=b200 no longer answers" in there.faults
+    assert f"{there.bursts} of " in there.faults[1] and "bursts were acknowledged" in there.faults[1]
+    assert there.exit_status == 1
+    assert 3 <= there.pictures < there.counters["burst_modulator"]["bursts sent"]
+
+
+def test_a_radio_that_was_away_for_a_while_costs_what_it_held(fake, link, make_pictures):
+    def tick(summary):
+        if summary.pictures >= 3 and fake.claims.opened == 1:
+            fake.unplug()
+        if any("no longer answers" in reason for reason in summary.counters["radio_sink"]):
+            fake.plug()
+
+    there = transmit(StationConfig(link, "usrp"), list(make_pictures(30)), on_tick=tick, seconds=60)
+    assert 3 <= there.pictures < 30 and there.faults == [
+        f"{there.bursts} of 30 bursts were acknowledged by the radio"
+    ]
+    assert there.bursts >= 15 and fake.claims.opened == 2
+
+
+def test_a_receiver_whose_radio_stays_away_says_so_and_ends(fake, link, monkeypatch):
+    monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
+    summary = receive(
+        StationConfig(link, "usrp:type=b200"), on_tick=lambda summary: fake.unplug(), seconds=30
+    )
+    assert summary.faults == ["the radio at usrp:type=b200 no longer answers"] and summary.seconds < 20
+
+
+def test_a_failure_of_the_radio_is_an_exit_status(fake, link, monkeypatch, tmp_path):
+    monkeypatch.setattr(stations, "_GIVE_UP_S", 0.5)
+    plug = threading.Timer(3.0, fake.unplug)
+    plug.start()
+    result = CliRunner().invoke(app, ["tx", "--radio", "usrp", "--link", link, "--repeat", "--json", "-"])
+    assert result.exit_code == 1 and "no longer answers" in result.output, result.output

@@ -23,8 +23,13 @@ def written():
 
 
 @pytest.fixture
-def joiner(written):
-    return Joiner(lambda *item: written.append(item), window_s=2.0, max_waiting_bytes=1000)
+def amended():
+    return []
+
+
+@pytest.fixture
+def joiner(written, amended):
+    return Joiner(lambda *item: written.append(item), amended.append, window_s=2.0, max_waiting_bytes=1000)
 
 
 def test_a_burst_keeps_what_the_detector_found(joiner, written):
@@ -44,6 +49,17 @@ def test_a_burst_without_a_reading_goes_after_its_time(joiner, written):
     joiner.advance(12.1)
     assert [note.sample_offset for _, note, _ in written] == [5, 6]
     assert "within 2 s" in written[0][1].error and written[1][1].error is None
+
+
+def test_a_reading_that_comes_late_is_handed_on_with_what_the_detector_found(joiner, written, amended):
+    joiner.add_burst(*found(5), 0.0, now_s=10.0)
+    joiner.advance(12.1)
+    joiner.add_reading(reading(5), 30.0)
+    assert [note.error is None for _, note, _ in written] == [False]
+    (note,) = amended
+    assert (note.sample_offset, note.cfo, note.sync_quality, note.snr_db) == (5, 0.01, 0.9, 5.0)
+    joiner.add_reading(reading(5), 31.0)
+    assert len(amended) == 1 and joiner.counters["readings that came late"] == 1
 
 
 def test_a_reading_may_come_first_and_twice(joiner, written):
@@ -72,7 +88,7 @@ def test_what_waits_is_bounded(joiner, written):
 )
 def test_every_burst_is_written_once_in_order(readings, lost, pick):
     written, bursts = [], list(range(6))
-    joiner = Joiner(lambda *item: written.append(item[1]))
+    joiner = Joiner(lambda *item: written.append(item[1]), amend=None)
     readings = [offset for offset in readings if offset not in lost]
     for burst_next in pick + [True] * 12:
         if burst_next and bursts:

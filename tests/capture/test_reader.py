@@ -36,7 +36,7 @@ def test_a_recording_is_known_by_any_of_its_files(meta, ending):
 def test_metadata_cut_in_the_middle(meta, share):
     text = meta.read_text().rstrip()
     meta.write_text(text[: int(share * len(text))])
-    with pytest.raises(CaptureError, match="is not JSON, or was cut short"):
+    with pytest.raises(CaptureError, match="is not JSON: .*cut short, after"):
         open_recording(meta)
 
 
@@ -76,8 +76,6 @@ def test_samples_altered(meta):
     ("change", "words"),
     [
         (lambda t: t["global"].update({"core:datatype": "ci16_le"}), "ci16_le.*cf32_le"),
-        (lambda t: t["global"].update({"core:extensions": []}), "without the 'semcom' namespace"),
-        (lambda t: t["global"].pop("core:extensions"), "without the 'semcom' namespace"),
         (lambda t: t["global"].update({"core:sample_rate": "fast"}), "core:sample_rate is 'fast'"),
         (lambda t: t["global"].update({"core:num_channels": 2}), "2 channels"),
         (lambda t: t.pop("annotations"), "not SigMF metadata"),
@@ -107,6 +105,10 @@ def test_json_of_another_kind(meta, text):
         {"core:sample_count": 2.5},
         {"semcom:latents_sha256": "../../etc/passwd"},
         {"semcom:batch": "1,2"},
+        {"semcom:batch": [0] * 100_000},
+        {"semcom:burst_count": 2**70},
+        {"semcom:sample_offset": 2**70},
+        {"semcom:height": 10**9},
     ],
 )
 def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change):
@@ -115,6 +117,44 @@ def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change)
     assert [b.note.sample_offset for b in recording.bursts] == [0, 2, 3, 4]
     (reason,) = recording.skipped
     assert next(iter(change)) in reason
+
+
+@pytest.mark.parametrize("key", ["semcom:burst_index", "semcom:burst_count"])
+def test_half_a_header_is_none(meta, key):
+    alter(meta, lambda told: told["annotations"][1].pop(key))
+    recording = open_recording(meta)
+    assert [b.note.sample_offset for b in recording.bursts] == [0, 2, 3, 4]
+    assert key in next(iter(recording.skipped))
+
+
+def test_many_bad_annotations_are_few_reasons(meta):
+    def spoil(told):
+        for number, annotation in enumerate(told["annotations"]):
+            annotation["semcom:cfo"] = 3.0 + number
+
+    alter(meta, spoil)
+    recording = open_recording(meta)
+    ((reason, times),) = recording.skipped.items()
+    assert times == 5 and "semcom:cfo" in reason and not recording.bursts
+
+
+def test_metadata_that_another_program_rewrote(meta):
+    """Whole numbers with a point, a byte-order mark, dates without Z, a frequency that is none."""
+    told = json.loads(meta.read_text())
+    for part in told["captures"] + told["annotations"]:
+        part["core:sample_start"] = float(part["core:sample_start"])
+    for capture in told["captures"]:
+        capture["core:datetime"] = capture["core:datetime"].removesuffix("Z")
+    for annotation in told["annotations"]:
+        annotation |= {
+            k: float(v) for k, v in annotation.items() if isinstance(v, int) and not isinstance(v, bool)
+        }
+    told["captures"][0]["core:frequency"] = "none"
+    before = [(burst.start, burst.received_s, burst.note.label) for burst in open_recording(meta).bursts]
+    meta.write_bytes(b"\xef\xbb\xbf" + json.dumps(told).encode())
+    recording = open_recording(meta)
+    assert [(burst.start, burst.received_s, burst.note.label) for burst in recording.bursts] == before
+    assert recording.centre_frequency_hz == 0.0 and not recording.skipped
 
 
 def test_annotations_of_others_are_left_alone(meta):

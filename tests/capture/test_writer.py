@@ -121,6 +121,25 @@ def used(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
+@pytest.mark.parametrize("how", ["closed", "rotated", "cut off"])
+def test_a_late_reading_takes_the_place_of_the_error(recorder, tmp_path, how):
+    writer = recorder(checkpoint_s=0.0 if how != "cut off" else 1e9, max_file_bytes=2 * 8 * BIG)
+    late = [note_of(offset, image_id=None, error="no header came") for offset in range(2)]
+    for offset, note in enumerate(late):
+        assert writer.write(samples_of(offset, BIG), note, 1e9 + offset)
+    if how == "rotated":
+        assert writer.write(samples_of(2, BIG), note_of(2), 1e9)
+    assert writer.amend(note_of(1)) and not writer.amend(note_of(1)) and not writer.amend(note_of(77))
+    assert writer.counters["bursts recorded that could not be read"] == 1
+    if how != "cut off":
+        writer.close()
+    recordings, _ = read_recordings(tmp_path)
+    bursts = recordings[0].bursts
+    assert [burst.note for burst in bursts] == [late[0], note_of(1)]
+    assert bursts[1].received_s == 1e9 + 1 and np.array_equal(bursts[1].samples(), samples_of(1, BIG))
+    assert recordings[0].checksum_fits() is (None if how == "cut off" else True)
+
+
 def test_bounds_hold_at_every_burst_and_whole_recordings_go(recorder, tmp_path):
     writer = recorder(max_file_bytes=5 * 8 * BIG, max_total_bytes=14 * 8 * BIG)
     most = 0
@@ -251,6 +270,14 @@ sys.path.insert(0, sys.argv[2])
 from capture_bench import INFO, note_of, samples_of
 from semcom.capture.writer import CaptureWriter
 from pathlib import Path
+def used(folder):
+    total = 0
+    for file in folder.glob("*"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:  # renamed in the meantime
+            pass
+    return total
 chance = random.Random(5)
 for turn in range(int(sys.argv[3])):
     child = os.fork()
@@ -258,7 +285,9 @@ for turn in range(int(sys.argv[3])):
         writer = CaptureWriter(Path(sys.argv[1]) / str(turn), INFO, 2**17, 2**20, 0, checkpoint_s=0.0)
         for offset in range(10**9):
             writer.write(samples_of(offset, 200 + offset % 800), note_of(offset), 1e9)
-    time.sleep(chance.uniform(0.0, 0.12))
+    enough = chance.uniform(0, 5 * 2**17)  # bytes, not seconds: a busy machine writes less in a time
+    while used(Path(sys.argv[1]) / str(turn)) < enough:
+        time.sleep(0.001)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """

@@ -4,7 +4,8 @@ import torch
 
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
-from semcom.channel.symbols import SYMBOL_CHANNELS, symbol_channel
+from semcom.channel.named import CHANNELS
+from semcom.channel.symbols import symbol_channel
 from semcom.errors import ConfigError
 
 
@@ -17,7 +18,7 @@ def test_awgn_gives_the_snr_asked(batch, snr_db):
     assert (measured - snr_db).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("name", SYMBOL_CHANNELS)
+@pytest.mark.parametrize("name", CHANNELS)
 def test_symbol_channels_tell_the_noise_they_add(name):
     g = torch.Generator().manual_seed(1)
     x = torch.randn(200, 2000, dtype=torch.complex64, generator=g)

@@ -42,6 +42,7 @@ def test_compare_writes_its_four_files(folder, tmp_path):
         "compare.png",
         "compare_strip.jpg",
     ]
+    assert "LPIPS" in (out / "compare.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,19 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from semcom.cli import cures, examination
-from semcom.cli.examination import FINE, NOTICE, WRONG, Finding, Probe, judge_blocks, judge_radio
+from semcom.cli import cures, examination, home, radio_examination
+from semcom.cli.examination import judge_blocks, judge_radio
+from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe
 from semcom.cli.main import app
+from semcom.cli.radio_examination import (
+    UsbRadio,
+    devices,
+    driver,
+    has_rules,
+    judge_buffers,
+    judge_usb,
+    usb_radios,
+)
 
 GOOD_RADIO = '{"version": "3.10.5.1", "prefix": "/usr", "pmt": true}'
 
@@ -138,19 +148,20 @@ class TestOthers:
         (finding,) = examination.models()
         assert finding.state == WRONG and "sha256" in finding.found and finding.cure
 
-    def test_missing_package(self, monkeypatch):
+    @pytest.mark.parametrize("missing", ["torchmetrics", "pyzmq", "sigmf", "typer"])
+    def test_missing_package(self, monkeypatch, missing):
         import importlib.metadata
 
         real = importlib.metadata.version
 
         def version(name):
-            if name == "torchmetrics":
+            if name == missing:
                 raise importlib.metadata.PackageNotFoundError(name)
             return real(name)
 
         monkeypatch.setattr(importlib.metadata, "version", version)
         (finding,) = examination.packages()
-        assert finding.state == WRONG and "torchmetrics" in finding.cure
+        assert finding.state == WRONG and finding.cure.endswith(f"pip install {missing}")
 
     def test_a_probe_of_a_program_that_is_not_there(self):
         assert examination.probe("pass", "/no/such/python").status != 0
@@ -177,3 +188,81 @@ def test_this_machine_has_a_radio_that_works():
 @pytest.mark.radio
 def test_companion_sees_the_blocks_of_this_repository():
     assert examination.companion()[-1].state == FINE, examination.companion()[-1]
+
+
+class TestRadios:
+    def test_drivers_that_are_there_missing_and_broken(self):
+        assert driver("usrp", lambda program: Probe(0, "3.10.5.1\n", "")).state == FINE
+        missing = driver("soapy", lambda program: Probe(1, "", "ImportError: cannot import name 'soapy'"))
+        assert missing.state == NOTICE and "soapysdr-tools" in missing.cure
+        broken = driver("usrp", lambda program: Probe(-11, "", ""))
+        assert broken.state == WRONG and "-11" in broken.found
+
+    def test_devices_that_answer_and_a_driver_that_dies_over_one(self):
+        found = devices("usrp", lambda program: Probe(0, 'chatter\n["type=b200,serial=30F"]\n', ""))
+        assert found.state == FINE and "serial=30F" in found.found
+        assert devices("usrp", lambda program: Probe(0, "null", "")).state == FINE
+        assert devices("usrp", lambda program: Probe(-6, "", "terminate called")).state == WRONG
+
+    def test_radios_on_usb_by_speed_permission_and_rules(self, tmp_path):
+        device = tmp_path / "1-1"
+        device.mkdir()
+        told = {"idVendor": "2500", "idProduct": "0020", "speed": "480", "busnum": "1", "devnum": "7"}
+        for name, text in told.items():
+            (device / name).write_text(text + "\n")
+        (tmp_path / "usb1").mkdir()
+        (only,) = usb_radios(tmp_path)
+        assert (only.name, only.speed_mbit, only.node) == ("USRP B200 or B210", 480, "/dev/bus/usb/001/007")
+        slow = judge_usb(UsbRadio("USRP B200 or B210", 480, True, ""), True)
+        assert slow.state == NOTICE and "USB 3 socket" in slow.cure
+        assert judge_usb(UsbRadio("USRP B200 or B210", 5000, True, ""), True).state == FINE
+        assert judge_usb(UsbRadio("ADALM-PLUTO", 480, True, ""), True).state == FINE
+        shut = judge_usb(UsbRadio("USRP B200 or B210", 5000, False, "/dev/bus/usb/001/007"), False)
+        assert shut.state == WRONG and "uhd-usrp.rules" in shut.cure and "/dev/bus/usb/001/007" in shut.found
+        assert "group" in judge_usb(UsbRadio("ADALM-PLUTO", 480, False, ""), False).cure
+
+    def test_rules(self, tmp_path):
+        assert not has_rules([tmp_path])
+        (tmp_path / "60-libuhd4.3.0.rules").write_text("")
+        assert has_rules([tmp_path])
+
+    def test_network_buffers(self):
+        small = judge_buffers({"rmem_max": 212992, "wmem_max": 2**26}.get)
+        assert small.state == NOTICE and small.cure == "sudo sysctl -w net.core.rmem_max=33554432"
+        assert (
+            judge_buffers(lambda name: 2**26).state == FINE and judge_buffers(lambda name: None).state == FINE
+        )
+
+    def test_real_time(self, monkeypatch):
+        monkeypatch.setattr(radio_examination.os, "geteuid", lambda: 1000)
+        refused = radio_examination.judge_real_time(0)
+        assert refused.state == NOTICE and "rtprio" in refused.cure
+        assert radio_examination.judge_real_time(99).state == FINE
+
+
+class TestHome:
+    @pytest.fixture(params=["missing", "a file"])
+    def bad_home(self, request, tmp_path, monkeypatch):
+        bad = tmp_path / "home"
+        if request.param == "a file":
+            bad.write_text("")
+        monkeypatch.setenv("HOME", str(bad))
+        return bad
+
+    def test_a_folder_that_gnu_radio_cannot_write_is_wrong(self, bad_home):
+        (finding,) = examination.home()
+        assert finding.state == WRONG and str(bad_home) in finding.found and "HOME" in finding.cure
+
+    @pytest.mark.parametrize("command", [["tx"], ["loopback", "{picture}"], ["rx", "--radio", "usrp"]])
+    def test_commands_say_so_before_anything_starts(self, bad_home, command, picture_file):
+        pytest.importorskip("gnuradio")
+        arguments = [word.format(picture=picture_file) for word in command]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2, result.output
+        assert "GNU Radio cannot write its folder" in " ".join(result.output.split())
+
+    def test_a_good_one_and_none_at_all(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert home.home_trouble() == "" and (tmp_path / ".gnuradio").is_dir()
+        monkeypatch.delenv("HOME")
+        assert home.home_trouble() == ""

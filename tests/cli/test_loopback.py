@@ -35,6 +35,19 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"\xff" * 240 + b".png", b"a\nb\x1b[31m.png"])
+def test_names_that_are_not_utf8_lose_no_result(tmp_path, picture_file, tiny_model, way, name):
+    there = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    os.link(picture_file, there)
+    report, out = tmp_path / "r.json", tmp_path / "out"
+    done = run("loopback", there, picture_file, "--model", tiny_model, "--out", out, "--json", report, *way)
+    assert done.exit_code == 0, done.output
+    told = strict(report)
+    assert len(told) == 2 and told[0]["image"].isprintable() and told[0]["psnr_db"] > 10
+    assert len(list(out.iterdir())) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_files_to_files(tmp_path, picture_file, tiny_model, way):
     out, report = tmp_path / "new" / "out", tmp_path / "results" / "r.json"
     done = run(

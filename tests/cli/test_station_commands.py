@@ -104,7 +104,10 @@ def test_three_processes_one_picture(tmp_path):
         rx, tx, air = (bench.stop(name) for name in ("rx", "tx", "air"))
     originals = {picture.name: picture.pixels for picture in samples()}
     sent = {line["image_id"]: line for line in bench.lines("tx")}
-    for line in bench.lines("rx"):
+    lines = bench.lines("rx")
+    if lines[-1]["bursts_received"] < lines[-1]["burst_count"]:  # the stop came in the middle of a picture
+        lines.pop()
+    for line in lines:
         received = read_picture(tmp_path / "out" / f"{line['image_id']:05d}.png").pixels
         assert line["bursts_received"] == line["burst_count"]
         assert abs(line["snr_db"] - 10) < 1

@@ -244,7 +244,7 @@ def test_the_map_is_the_cheapest_there_is():
             paid += 3.0 * float((blocks.size[0, ::step, ::step] > number).sum()) * (number < 3)
         return float((slope[0, levels] * energy + constant[0, levels]).sum() + priced.bit[0] * paid)
 
-    chosen = cost(closed.choose_map(planes, tables, bits, priced))
+    chosen = cost(closed.choose_map(closed.block_energies(planes), (64, 64), tables, bits, priced))
     for number, kind in itertools.product(range(4), range(3)):
         rival = BlockMap(
             torch.full((1, 8, 8), number, dtype=torch.int8), torch.full((1, 8, 8), kind, dtype=torch.int16)
@@ -263,7 +263,8 @@ def test_blocks_never_cross_the_edge(size):
         torch.tensor([0.1]),
         torch.tensor([1.0]),
     )
-    blocks = closed.choose_map(torch.randn(1, 3, *size) * 1e-3, tables, bits, priced)
+    energies = closed.block_energies(torch.randn(1, 3, *size) * 1e-3)
+    blocks = closed.choose_map(energies, size, tables, bits, priced)
     for number, step in enumerate(s // closed.CELL for s in closed.SIZES):
         for row, column in (blocks.size[0] == number).nonzero().tolist():
             top, left = row // step * step, column // step * step

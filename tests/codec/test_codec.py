@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semcom.channel.awgn import awgn
-from semcom.codec import ARCHITECTURES, build
+from semcom.codec import ARCHITECTURES, DECODERS, build, build_decoder
 from semcom.codec.base import latents_to_planes, normalise_power, planes_to_latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
@@ -31,6 +31,18 @@ def codec(request):
 def test_every_architecture_is_tried():
     # the content-adaptive codec has side information, and a contract of its own: test_content.py
     assert {*SMALL, "content-adaptive"} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", [*SMALL, "content-adaptive", *DECODERS])
+def test_the_snr_range_is_an_argument_of_every_architecture(name):
+    make, arguments = (build_decoder, SMALL["anchor"]) if name in DECODERS else (build, SMALL.get(name, {}))
+    if name == "resnet":
+        arguments = arguments | {"depth": 2}
+    codec = make(name, arguments, (-12.0, -4.0))
+    assert codec.snr_range_db == (-12, -4)
+    assert codec._told(torch.tensor([-20.0, -7.0, 9.0])).tolist() == [-12, -7, -4]
+    with pytest.raises(ConfigError, match="lower one first, not 20 and 0"):
+        make(name, arguments, (20.0, 0.0))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (8, 8), (32, 32), (67, 45), (33, 64)])

@@ -56,6 +56,34 @@ def test_each_is_told_the_snr_within_its_own_range(folder):
     assert torch.equal(low, at) and not torch.equal(at, inside)
 
 
+@pytest.mark.parametrize("inner", ["conv", "linres"])
+def test_a_fine_tuned_decoder_is_told_the_snr_within_its_cards_range(inner, tiny_users, folder):
+    """Its networks, not only what is around them: those that train see the range that those that fly see."""
+    family = zoo.card(tiny_users["conv" if inner == "conv" else "anchor"])
+    arguments = {"decoder": inner, "arguments": family.arguments}
+    decoder = build_decoder("adapted", arguments)
+    card = dataclasses.replace(
+        zoo.card(tiny_users["conv"]),
+        name="tiny-air",
+        architecture="adapted",
+        arguments=arguments,
+        snr_range_db=[5, 10],
+        weights_file="tiny-air.safetensors",
+        weights_sha256=zoo.save_weights(decoder, folder / "tiny-air.safetensors"),
+    )
+    codec = zoo.load(card.write(folder / "tiny-air.json")).codec
+    assert codec.user.snr_range_db == codec.user.decoder.snr_range_db == (5, 10)
+    told = []
+    decode_planes = codec.user.decoder.decode_planes
+    codec.user.decoder.decode_planes = lambda planes, weights, snr_db: (
+        told.append(float(snr_db)) or decode_planes(planes, weights, snr_db)
+    )
+    latents = torch.randn(1, 8, dtype=torch.complex64)
+    for snr_db in (-9.0, 8.0, 40.0):
+        codec.decode(latents, snr_db, (8, 4), torch.full((1, 8), 10 ** (-snr_db / 10)))
+    assert told == [5, pytest.approx(8, abs=0.1), 10]
+
+
 def test_the_anchor_is_beside_the_user_or_ships(tiny_users, folder):
     loose = folder / "loose"
     loose.mkdir()

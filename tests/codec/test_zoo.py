@@ -4,6 +4,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pickle
 import shutil
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from semcom.channel.symbols import awgn_channel
-from semcom.codec import build, zoo
+from semcom.codec import build, build_decoder, zoo
+from semcom.codec.bounds import MOST_TENSOR_VALUES
 from semcom.codec.card import ModelCard, check_card, read_card
 from semcom.codec.evaluate import evaluate, summarise
 from semcom.errors import ImageError, ModelError
@@ -83,11 +85,46 @@ def test_altered_weights(tmp_path):
         ({"arguments": ARGUMENTS | {"widths": [32]}}, "should be"),
         ({"arguments": ARGUMENTS | {"decoder_blocks": [2]}}, "absent"),
         ({"rho": 0.5}, "rho"),
+        ({"rho": math.nan}, "(?i)nan is no .*number"),
+        ({"snr_range_db": [0, math.inf]}, "(?i)inf(inity)? is no .*number"),
+        ({"snr_range_db": [20, 0]}, "'snr_range_db': the lower SNR comes first, not 20 before 0"),
+        ({"arguments": ARGUMENTS | {"widths": [math.nan]}}, "(?i)nan is no .*number"),
+        ({"arguments": ARGUMENTS | {"widths": [100_000]}}, "'widths' is at most 2048, not 100000"),
+        ({"arguments": ARGUMENTS | {"widths": [8] * 99}}, "'widths' has 99 values"),
+        ({"arguments": ARGUMENTS | {"widths": [-3]}}, "does not take these arguments"),
+        ({"arguments": ARGUMENTS | {"decoder_blocks": [10**9]}}, "'decoder_blocks' is at most 64"),
     ],
 )
 def test_wrong_cards(tmp_path, change, message):
     with pytest.raises(ModelError, match=message):
         zoo.load(write_model(tmp_path, **change))
+
+
+def test_a_network_beyond_any_here_is_refused_before_its_memory_is_filled(monkeypatch):
+    """Each argument alone is within its bound, together they ask for 39 GB."""
+    arguments = {"channels": 8, "widths": [2048], "encoder_blocks": [64], "decoder_blocks": [64]}
+    filled = []
+    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", lambda tensor, **_: filled.append(tensor.numel()))
+    with pytest.raises(ModelError, match="'linres': these arguments make a network of more than 268,435,456"):
+        build("linres", arguments)
+    assert sum(filled) <= MOST_TENSOR_VALUES
+    inner = {"decoder": "linres", "arguments": arguments}
+    with pytest.raises(ModelError, match="more than 268,435,456"):
+        build_decoder("adapted", inner)
+    with pytest.raises(ModelError, match="unknown decoder family 'adapted'"):
+        build_decoder("adapted", {"decoder": "adapted", "arguments": inner})
+    with pytest.raises(ModelError, match="'linres' takes arguments by name, not \\[3\\]"):
+        build("linres", [3])
+    with pytest.raises(ModelError, match="'linres': 'widths' must be a finite number, not nan"):
+        build("linres", ARGUMENTS | {"widths": [math.nan]})
+    torch.nn.Linear(8, 2**16)  # elsewhere nothing is counted any more
+
+
+def test_no_card_is_written_with_a_number_that_is_none(tmp_path):
+    card = read_card(write_model(tmp_path))
+    with pytest.raises(ModelError, match="'measured.0.psnr_db.0': inf is no finite number"):
+        dataclasses.replace(card, measured=[{"psnr_db": [math.inf]}]).write(tmp_path / "mine.json")
+    assert read_card(tmp_path / "mine.json") == card
 
 
 def test_cards_that_are_no_cards(tmp_path):
@@ -122,7 +159,13 @@ def test_unknown_name_suggests_the_nearest():
 # --- what ships ----------------------------------------------------------------------------------------
 
 GOLDEN = Path(__file__).with_name("golden_psnr.json")
-SHIPPED = {"cifar-1-12": 1 / 12, "cifar-1-12-digital": 1 / 12, "cifar-1-6": 1 / 6, "photo-1-12": 1 / 12}
+SHIPPED = {
+    "cifar-1-12": 1 / 12,
+    "cifar-1-12-digital": 1 / 12,
+    "cifar-1-6": 1 / 6,
+    "photo-1-12": 1 / 12,
+    "photo-linear": 1 / 12,
+}
 
 
 def pictures():
@@ -147,13 +190,13 @@ def test_shipped_model_loads_and_its_card_is_whole(name):
     table = model.card.measured[0]
     assert table["snr_db"] == [0, 1, 4, 7, 10, 13, 16, 20]
     assert table["psnr_db"] == sorted(table["psnr_db"])
-    assert abs(table["float16_loss_db"]) < 0.02
+    assert abs(table.get("float16_loss_db", 0.0)) < 0.02
     assert "val_" in model.card.recipe["exclude"] or name.startswith("cifar")
 
 
 def test_shipped_weights_are_small():
     sizes = {path.name: path.stat().st_size for path in zoo.WEIGHTS.iterdir()}
-    assert sum(sizes.values()) <= 24e6
+    assert sum(sizes.values()) <= 40e6
     assert sum(sizes[f"{name}.safetensors"] for name in ("cifar-1-12", "cifar-1-6", "photo-1-12")) <= 20e6
 
 

@@ -25,13 +25,16 @@ class Clock:
         return self.now
 
 
-def burst_through(taps: torch.Tensor, latents: int = 1500, profile: ModemProfile | None = None):
-    """A demodulated burst that came through an FIR channel at ``SNR_DB``."""
+def burst_through(
+    taps: torch.Tensor, latents: int = 1500, profile: ModemProfile | None = None, zeroed=slice(0, 0)
+):
+    """A demodulated burst that came through an FIR channel at ``SNR_DB``; samples ``zeroed`` of the line were lost."""
     modem, random = Modem(profile), torch.Generator().manual_seed(1)
     payload = torch.randn(1, latents, dtype=torch.complex64, generator=random)
     line = modem.modulate(payload, image_id=[5], size=(20, 25), model_hash=7)[0]
     line = torch.nn.functional.pad(line.flatten(), (600, 600))[None]
     line = awgn(fading.multipath(line, taps), SNR_DB, random)[0]
+    line[zeroed] = 0
     detector = StreamDetector(modem)
     (found,) = modem.demodulate(detector.push(line) + detector.flush())
     assert found.header is not None
@@ -69,6 +72,20 @@ def test_pilots_are_qpsk_again():
     assert 100 < len(pilots) <= digest.MAX_PILOTS
     nearest = (np.sign(pilots.real) + 1j * np.sign(pilots.imag)) / np.sqrt(2)
     assert np.mean(np.abs(pilots - nearest) ** 2) == pytest.approx(10 ** (-SNR_DB / 10), rel=0.35)
+
+
+def test_a_burst_with_a_hole_is_shown_by_what_came_of_its_payload():
+    """Its pilots are those of the payload alone, and some of its noise variances infinite."""
+    taps = torch.zeros(9, dtype=torch.complex64)
+    taps[0], taps[8] = 0.9, 0.4
+    burst = burst_through(
+        taps, 4000, zeroed=slice(600 + 1696 + 6 * 288 + 5 * 288, 600 + 1696 + 6 * 288 + 7 * 288)
+    )
+    assert torch.isinf(burst.noise_var).any() and len(burst.pilots_ref) == 19 * 24
+    hole, whole = response_of(burst), response_of(burst_through(taps, 4000))
+    there = np.isfinite(hole.gain_db) & (whole.gain_db > -8)
+    assert there.sum() > 200 and np.median(np.abs(hole.gain_db - whole.gain_db)[there]) < 1.5
+    assert np.nanmedian(np.abs(hole.snr_db - whole.snr_db)) < 1.0 and not np.isinf(hole.snr_db).any()
 
 
 def test_another_profile_is_refused_in_words():

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Transmitter and receiver flowgraphs, compiled and run as programs of their own: a picture across."""
 
+import re
+import signal
 import socket
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from grc_bench import ROOT, best_psnr_db, figures_of, running, station
+from grc_bench import LIMIT_S, ROOT, best_psnr_db, figures_of, running, station
 
 from semcom.radio import load_link
 
@@ -107,3 +111,41 @@ def test_the_usrp_flowgraphs_over_a_file(compiled, tmp_path):
     assert received["counters"]["recorder"]["bursts recorded"] >= 2
     assert list(capture.glob("*.sigmf-meta"))
     assert best_psnr_db(next(out.glob("*.png"))) > 26
+
+
+def test_the_transceiver_hears_itself_through_one_device(compiled, tmp_path):
+    """Both ends of one fake radio, the SNR back to the encoder, and all of it ended by SIGTERM with status 0."""
+    out = tmp_path / "out"
+    wish = {"until": ["sink", "pictures", 2], "folder": str(out), "fake_radio": True, "set": {"rate": 2.0}}
+    with station(compiled("transceiver_usrp"), wish, "--link", LINK, home=tmp_path) as program:
+        counters = figures_of(program)["counters"]
+    assert counters["encoder"]["SNR feedback received"] >= 2
+    assert counters["radio_sink"]["bursts acknowledged by the radio"] >= 2
+    assert not counters["view"], "the live view refused something"
+    assert best_psnr_db(next(out.glob("*.png"))) > 26
+
+
+def listens_to_sigterm(pid: int) -> bool:
+    """Whether a process has come as far as the end of its main(): from there on GNU Radio's programs catch SIGTERM."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(caught.group(1), 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs /proc, to see what a program has come to"
+)
+@pytest.mark.parametrize("name", ["loopback", "multiuser", "rx_usrp"])
+def test_a_program_starts_and_ends_as_a_user_has_it(name, compiled, tmp_path):
+    """Until SIGTERM, without test code in the process; the others' main() is run by ``station`` in these tests."""
+    program, arguments = compiled(name), []
+    if name.startswith("rx"):
+        np.zeros(10_000, np.complex64).tofile(tmp_path / "air.c64")
+        arguments = ["--radio", f"file:{tmp_path}/air.c64", "--feedback", addresses(1)[0]]
+    with running(str(program), *arguments, home=tmp_path) as process:
+        end = time.monotonic() + LIMIT_S
+        while process.poll() is None and not listens_to_sigterm(process.pid) and time.monotonic() < end:
+            time.sleep(0.2)
+        time.sleep(1)  # of running
+        process.terminate()
+        output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0 and "Traceback" not in output, output

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+from dataclasses import fields
+
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
@@ -127,7 +131,7 @@ def test_bursts_that_cannot_be_read_say_why(modem):
     noise = torch.randn(5000, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     cases = [
         (burst[:2000], "before its header"),
-        (burst[:-10], "before its end"),
+        (burst[:3500], "before its payload"),
         (noise, "CRC"),
         (absurd, "do not make 400 bursts"),
         (future, "version 3"),
@@ -153,7 +157,20 @@ def test_a_header_that_could_not_be_read_back_is_not_sent(modem):
         ({"cp_samples": 0}, "positive"),
         ({"sts_period": 24}, "divide fft_size"),
         ({"lts_cp_samples": 8}, "lts_cp_samples"),
-        ({"lts_repeats": 1}, "at least 2"),
+        ({"lts_repeats": 1}, "lts_repeats must be 2 to 8"),
+        ({"fft_size": 2**30}, "fft_size must be 32 to 4096"),
+        ({"sts_repeats": 1}, "sts_repeats must be 8 to 4096"),
+        ({"sts_repeats": 2**20}, "sts_repeats must be"),
+        ({"max_payload_symbols": 2**20}, "max_payload_symbols must be"),
+        ({"max_payload_symbols": 1000}, "longer than 262144"),
+        ({"fft_size": 10**400}, "fft_size must be"),
+        ({"header_symbols": 1, "active_carriers": 60, "pilots_per_symbol": 6}, "too few for the header"),
+        ({"pilots_per_symbol": 240}, "leave room"),
+        ({"sts_period": 128}, "at least four times"),
+        ({"sts_period": 8, "sts_repeats": 8}, "128 samples or more"),
+        ({"lts_cp_samples": 512}, "<= fft_size"),
+        ({"fft_size": 2048, "max_payload_symbols": 10}, "a fifth of fft_size"),
+        ({"cp_samples": True}, "whole number"),
     ],
 )
 def test_impossible_profiles_are_refused_in_words(wrong, words):
@@ -178,3 +195,24 @@ def test_another_numerology_works():
     detector = StreamDetector(modem)
     out = modem.demodulate(detector.push(stream) + detector.flush())
     assert len(out) == 1 and out[0].header.image_id == 3
+
+
+_SIZES = st.sampled_from((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 70, 100, 128, 240, 256, 512))
+
+
+@settings(max_examples=40, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from([f.name for f in fields(ModemProfile)]), _SIZES, max_size=3))
+def test_a_profile_is_refused_or_works(changes):
+    """What is accepted can be sent and read; the rest is said before anything of that size is made."""
+    try:
+        profile = ModemProfile(**changes)
+    except ConfigError:
+        return
+    assume(profile.max_burst_samples < 60_000)
+    modem, g = Modem(profile), torch.Generator().manual_seed(1)
+    latents = torch.randn(1, min(300, profile.max_latents_per_burst), dtype=torch.complex64, generator=g)
+    burst = modem.modulate(latents, image_id=[7], size=(64, 64), model_hash=1)[0]
+    line = awgn(torch.nn.functional.pad(burst, (800, 800)), 25, g)[0]
+    detector = StreamDetector(modem)
+    read = modem.demodulate(detector.push(line) + detector.flush())
+    assert [out.header.image_id for out in read if out.header is not None] == [7]

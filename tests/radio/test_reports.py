@@ -6,8 +6,18 @@ from collections import Counter
 import pytest
 
 from semcom.radio.fake import FakeRadio
-from semcom.radio.reports import OVERFLOW, SAMPLES_LOST, RxClock, TxReports, in_words
-from semcom.radio.timing import Time
+from semcom.radio.reports import (
+    ACKNOWLEDGED,
+    LATE,
+    ON_AIR,
+    OVERFLOW,
+    SAMPLES_LOST,
+    UNANSWERED,
+    RxClock,
+    TxReports,
+    in_words,
+)
+from semcom.radio.timing import Burst, Time
 
 
 def clock(rate=1e6):
@@ -25,17 +35,54 @@ def test_events_in_words_with_uhds_letter(event, letter):
     assert f"({letter}): " in in_words(event) and len(in_words(event)) > 30
 
 
+def burst(number, start_s=0.0, end_s=1.0):
+    return Burst(number, Time.of(start_s), Time.of(end_s), number)
+
+
 def test_late_bursts_are_answered_for_and_told_to_the_schedule():
-    told, said = [], []
-    reports = TxReports(said.append, said.append, lambda: told.append("late"), lambda: told.append("ack"))
-    for _ in range(3):
-        reports.sent()
-    reports.event("burst_ack")
+    told, said, answers = [], [], []
+    reports = TxReports(
+        said.append,
+        said.append,
+        lambda burst: told.append(("late", burst.number)),
+        lambda burst: told.append(("ack", burst.number)),
+        lambda burst, answer: answers.append((burst.number, answer)),
+    )
+    for number in range(3):
+        reports.sent(burst(number, number, number + 0.9))
+    reports.event("burst_ack", Time.of(0.9))
     reports.event("underflow")
     assert reports.outstanding == 2
-    reports.event("time_error")
-    reports.event("burst_ack")
-    assert reports.outstanding == 0 and told == ["ack", "late", "ack"] and len(said) == 4
+    for _ in range(18):
+        reports.event("time_error", Time.of(1.95))
+    assert reports.outstanding == 2, "reports of packets are no answers of bursts"
+    reports.event("burst_ack", Time.of(2.9))
+    assert reports.outstanding == 0 and told == [("ack", 0), ("late", 1), ("ack", 2)]
+    assert answers == [(0, ON_AIR), (1, LATE), (2, ON_AIR)]
+    assert said.count(ACKNOWLEDGED) == 2 and len(said) == 4
+
+
+def test_a_burst_without_an_answer_is_told_from_one_that_was_late():
+    answers = []
+    reports = TxReports(lambda _: None, lambda _: None, on_answer=lambda *one: answers.append(one[1]))
+    for number in range(4):
+        reports.sent(burst(number, number, number + 0.9))
+    reports.event("burst_ack", Time.of(1.9))
+    reports.event("time_error", Time.of(2.5))
+    assert answers == [UNANSWERED, ON_AIR]
+    reports.give_up()
+    assert answers == [UNANSWERED, ON_AIR, LATE, UNANSWERED]
+    assert reports.outstanding == 0
+
+
+def test_times_that_are_of_another_clock_are_no_help_and_do_no_harm():
+    answers = []
+    reports = TxReports(lambda _: None, lambda _: None, on_answer=lambda *one: answers.append(one[1]))
+    for number in range(3):
+        reports.sent(burst(number, number, number + 0.9))
+    for _ in range(4):
+        reports.event("burst_ack", Time(10**9, 0.0))
+    assert answers == [ON_AIR] * 3
 
 
 def test_times_of_samples_from_the_newest_tag():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from semcom import keys
 from semcom.radio import timing
 from semcom.radio.fake import FakeRadio, FakeUsrpSink
-from semcom.radio.reports import TxReports
+from semcom.radio.reports import LATE, ON_AIR, TxReports
 from semcom.radio.timing import BurstCutter, BurstScheduler, BurstTimer, Time, lead_in
 
 RATE = 1e6
@@ -26,28 +26,34 @@ def bursts(count=20, samples=3000, seed=1):
 class Station:
     """Scheduler, timer and reports in front of a fake radio, as the blocks put them together."""
 
-    def __init__(self, with_lead_in=True, scheduler=BurstScheduler, **radio):
-        self.events = []
-        self.radio = FakeRadio(on_event=self.event, **radio)
+    def __init__(self, with_lead_in=True, rate=RATE, has_times=True, **radio):
+        self.events, self.raw, self.answers = [], [], []
+        self.rate, self.has_times = rate, has_times
+        self.radio = FakeRadio(sample_rate_hz=rate, on_event=self.event, **radio)
         self.sink = FakeUsrpSink(self.radio)
-        self.scheduler = scheduler(RATE, self.radio.time_now)
+        self.scheduler = BurstScheduler(rate, self.radio.time_now)
         self.timer = BurstTimer(self.scheduler, with_lead_in)
         self.reports = TxReports(
-            self.events.append, self.events.append, self.scheduler.late, self.scheduler.acknowledged
+            self.events.append,
+            self.events.append,
+            lambda burst: self.scheduler.late(burst.number),
+            lambda burst: self.scheduler.acknowledged(),
+            lambda burst, answer: self.answers.append((burst.number, answer)),
         )
         self.due = []
         self.sink.start()
 
-    def event(self, name):
-        self.reports.event(name)
+    def event(self, name, time):
+        self.raw.append(name)
+        self.reports.event(name, time if self.has_times else None)
 
     def send(self, burst):
         for piece in self.timer.prepare(burst):
             time = dict((key, value) for at, key, value in piece.tags if at == 0)[keys.TAG_TX_TIME]
             if len(piece.samples) > 4:
                 self.due.append((time, burst))
+            self.reports.sent(piece.burst)
             self.sink.consume(piece)
-            self.reports.sent()
 
     def right(self):
         """How many bursts were on the air at their time, whole, with silence before and after."""
@@ -129,27 +135,77 @@ def test_late_bursts_get_more_lead_and_the_link_goes_on():
     station = Station()
     for number, burst in enumerate(bursts(12)):
         station.radio.advance(1)
+        if number == 5:
+            assert station.scheduler.lead_s == pytest.approx(0.2)
         pieces = station.timer.prepare(burst)
         if number in (3, 4):
             station.radio.advance(0.15 if number == 4 else 0.3)
         for piece in pieces:
+            station.reports.sent(piece.burst)
             station.sink.consume(piece)
-            station.reports.sent()
     station.radio.advance(5)
     assert station.events_with("time error (L)") == 1  # the second stall is shorter than the new lead
-    assert station.scheduler.lead_s == pytest.approx(0.2)
     assert station.events_with("acknowledged") == 12
     assert station.reports.outstanding == 0
 
 
 def test_lead_comes_back_after_many_good_bursts_and_has_an_end():
     scheduler = BurstScheduler(RATE, lambda: Time(0, 0.0))
-    for _ in range(10):
-        scheduler.late()
+    for number in range(10):
+        scheduler.next(1000)
+        scheduler.late(number)
     assert scheduler.lead_s == 0.5
-    for _ in range(20):
+    for _ in range(10):
         scheduler.acknowledged()
     assert scheduler.lead_s == 0.1
+
+
+def test_bursts_that_had_their_times_before_the_lead_grew_change_nothing():
+    scheduler = BurstScheduler(RATE, lambda: Time(0, 0.0))
+    for _ in range(5):
+        scheduler.next(1000)
+    for number in (1, 2, 4):
+        scheduler.late(number)
+    assert scheduler.lead_s == pytest.approx(0.2)
+    scheduler.next(1000)
+    scheduler.late(5)
+    assert scheduler.lead_s == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("rate", [1e6, 4e6, 8e6])
+@pytest.mark.parametrize("packets", [5, 20])
+def test_one_late_burst_does_not_cost_the_throughput(rate, packets):
+    """UHD reports each packet of a late burst: air use of the 25 bursts after it, and the lead ten bursts later."""
+    from semcom.radio.trials import after_a_late_burst
+
+    trial = after_a_late_burst(rate, packets)
+    assert trial.reports >= packets and trial.late_bursts >= 1
+    assert trial.air_use >= 0.95, trial
+    assert trial.recovered_after <= 10, trial
+
+
+@pytest.mark.parametrize("has_times", [True, False])
+@pytest.mark.parametrize("late_packets", [3, 20])
+def test_a_late_burst_is_answered_once_and_the_others_each_by_their_own(has_times, late_packets):
+    """Three packets late and acknowledged nevertheless; all late, and never acknowledged."""
+    station = Station(has_times=has_times)
+    for number, burst in enumerate(bursts(6, 40_000)):
+        pieces = station.timer.prepare(burst)
+        if number == 3:
+            due = pieces[0].burst.start
+            station.radio.advance(due.minus(station.radio.now) + (late_packets - 0.5) * 2000 / RATE)
+        for piece in pieces:
+            station.reports.sent(piece.burst)
+            station.sink.consume(piece)
+    assert station.raw.count("time_error") == late_packets
+    assert station.reports.outstanding > 0, "the last burst is not over"
+    station.radio.advance(5)
+    station.reports.give_up()
+    answers = dict(station.answers)
+    assert len(station.answers) == len(answers) == 7 and answers.pop(4) == LATE
+    if has_times:
+        assert set(answers.values()) == {ON_AIR}
+    assert station.events_with("time error (L)") == 1
 
 
 @settings(max_examples=60, deadline=None)

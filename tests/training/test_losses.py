@@ -4,7 +4,9 @@
 import pytest
 import torch
 
+from semcom import quality
 from semcom.errors import ConfigError, MissingError
+from semcom.perceptual import loading
 from semcom_training.losses import loss
 
 
@@ -17,7 +19,7 @@ def pictures():
     return images, torch.randn(images.shape, generator=generator)
 
 
-@pytest.mark.parametrize("what", ["mse", "log-mse", "ms-ssim", {"mse": 0.8, "ms-ssim": 0.2}])
+@pytest.mark.parametrize("what", ["mse", "log-mse", "ms-ssim", "lpips", {"mse": 0.8, "ms-ssim": 0.2}])
 def test_less_noise_is_less_loss_and_gradients_are_finite(what, pictures):
     images, noise = pictures
     compare = loss(what)
@@ -55,7 +57,17 @@ def test_what_cannot_be_a_loss_is_named():
         loss("ms-ssim")(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))
 
 
+def test_lpips_is_what_is_measured(pictures):
+    images, noise = pictures
+    decoded = (images + 0.1 * noise).clamp(0, 1)
+    measured = [quality.lpips(*(x.permute(1, 2, 0) for x in pair)) for pair in zip(decoded, images)]
+    assert float(loss("lpips")(decoded, images)) == pytest.approx(sum(measured) / 2, rel=1e-4)
+
+
 def test_lpips_says_what_it_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(MissingError, match="pip install torchvision|AlexNet"):
-        loss("lpips")
+    with pytest.raises(ConfigError, match="64 pixels a side, and these have 32: raise 'crop'"):
+        loss("lpips")(torch.rand(1, 3, 32, 64), torch.rand(1, 3, 32, 64))
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path)
+    loading._load.cache_clear()
+    with pytest.raises(MissingError, match="install gr-semcom again"):
+        loss({"mse": 1, "lpips": 1})

@@ -12,16 +12,15 @@ from functools import lru_cache, partial
 import torch
 
 from semcom import settings
-from semcom.channel import fading, frontend
+from semcom.channel import fading, frontend, named
 from semcom.channel.awgn import awgn
-from semcom.channel.symbols import SYMBOL_CHANNELS
+from semcom.channel.symbols import symbol_channel
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
 from semcom.modem import BurstHeader, Modem, estimate_snr, frame
 from semcom.modem.assembler import rescale
 
-CHANNELS = (*SYMBOL_CHANNELS, "modem")
-FLAT = ("ideal", "awgn")  # whose noise is the same for all latents of an image
+CHANNELS = (*named.CHANNELS, "modem")
 _DEEPEST_FADE = 0.02  # of the power of a faded latent
 
 
@@ -71,8 +70,8 @@ def channel(name: str, uneven_fraction: float = 0.0, **options) -> Channel:
     """The channel of that name.
 
     Args:
-        name: ``ideal``, ``awgn``, ``rayleigh`` (one gain an image, equalised), ``multipath`` (a gain a subcarrier,
-            equalised): :mod:`semcom.channel.symbols`; or ``modem``, with :class:`ModemOptions` as options.
+        name: in :mod:`semcom.channel.named`, equalised symbols, every image a run of its own; or ``modem``, with
+            :class:`ModemOptions` as options.
         uneven_fraction: of the images see uneven noise: half of those lose latents (erased, as with lost bursts), half
             have each latent faded on its own, where the channel is a flat one.
 
@@ -82,13 +81,14 @@ def channel(name: str, uneven_fraction: float = 0.0, **options) -> Channel:
     if name == "modem":
         options = settings.make(ModemOptions, options, "channel 'modem'")
         send = partial(through_modem, options=options)
-    elif not isinstance(name, str) or name not in SYMBOL_CHANNELS:
+    elif not isinstance(name, str) or name not in named.CHANNELS:
         raise ConfigError(f"channel {name!r} is unknown; choose one of {', '.join(CHANNELS)}.")
     elif options:
         raise ConfigError(f"channel '{name}' takes no options, but got {', '.join(options)}.")
     else:
-        send = SYMBOL_CHANNELS[name]
-    return partial(_carry, send=send, uneven_fraction=uneven_fraction, fades=name in FLAT)
+        send = symbol_channel(name)
+    fades = name in named.CHANNELS and named.CHANNELS[name].flat
+    return partial(_carry, send=send, uneven_fraction=uneven_fraction, fades=fades)
 
 
 def _carry(latents, snr_db, generator, *, send, uneven_fraction: float, fades: bool) -> Received:

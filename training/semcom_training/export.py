@@ -132,7 +132,7 @@ def bring_anchor(anchor: str, folder: Path) -> None:
 
 def measure_table(model, title: str, images, full_precision=None) -> dict:
     """The card's table over ideal AWGN; with the float32 codec also what float16 storage costs at 10 dB."""
-    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0))
+    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=["lpips"]))
     table = {
         "evaluation_set": title,
         "images": len(images),
@@ -141,6 +141,8 @@ def measure_table(model, title: str, images, full_precision=None) -> dict:
         "psnr_db": [round(row["psnr_db"], 3) for row in rows],
         "ms_ssim": [row["ms_ssim"] and round(row["ms_ssim"], 4) for row in rows],
     }
+    if any(row.get("lpips") is not None for row in rows):
+        table["lpips"] = [round(row["lpips"], 4) for row in rows]
     if full_precision is not None:
         some = images[:500]
         exact = dataclasses.replace(model, codec=full_precision)

@@ -5,12 +5,11 @@
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 
 import torch
 
-from semcom.errors import ConfigError, MissingError
+from semcom import perceptual
+from semcom.errors import ConfigError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -35,14 +34,14 @@ def loss(what: str | Mapping[str, float], floor: float = LOG_MSE_FLOOR) -> Loss:
 
     Raises:
         ConfigError: an unknown name, no names at all, or a weight that is not above 0.
-        MissingError: ``lpips`` without what it needs, with the cure.
+        MissingError, ModelError: ``lpips`` with weights that are absent or altered, with the cure.
     """
     if isinstance(what, str):
         what = {what: 1.0}
     check_loss(what)
     losses = {"log-mse": lambda decoded, images: log_mse_loss(decoded, images, floor), **_LOSSES}
     if "lpips" in what:
-        _lpips_network()  # complains now rather than after the data is read
+        perceptual.load("lpips-alex")  # complains now rather than after the data is read
     parts = [(weight, losses[name]) for name, weight in what.items()]
     return lambda decoded, images: sum(weight * part(decoded, images) for weight, part in parts)
 
@@ -98,31 +97,18 @@ def ms_ssim_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 def lpips_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """LPIPS with AlexNet (Zhang et al., "The Unreasonable Effectiveness of Deep Features", 2018), of torchmetrics.
+    """LPIPS with AlexNet, as :func:`semcom.quality.lpips` measures it, of the decoded picture clipped to 0..1.
 
     Raises:
-        MissingError: torchvision or AlexNet's weights are absent.
+        ConfigError: pictures below 64 pixels a side.
+        MissingError, ModelError: as :func:`semcom.perceptual.load`.
     """
-    network = _lpips_network().to(images.device)
-    return network(2 * decoded.float().clamp(0, 1) - 1, 2 * images.float() - 1).mean()
-
-
-@cache
-def _lpips_network() -> torch.nn.Module:
-    try:
-        from torchvision.models import AlexNet_Weights
-    except ImportError:
-        raise MissingError("the lpips loss needs torchvision: pip install torchvision.") from None
-    url = AlexNet_Weights.DEFAULT.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    if not file.is_file():
-        raise MissingError(
-            f"the lpips loss needs AlexNet's weights: fetch {url} and put it at {file} "
-            f"(or choose another loss: {', '.join(name for name in LOSSES if name != 'lpips')})."
+    if (side := min(images.shape[-2:])) < perceptual.MIN_SIDE:
+        raise ConfigError(
+            f"lpips says nothing of pictures below {perceptual.MIN_SIDE} pixels a side, and these have {side}: raise "
+            f"'crop', or choose another loss."
         )
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-    return LearnedPerceptualImagePatchSimilarity(net_type="alex").net.requires_grad_(False).eval()
+    return perceptual.load("lpips-alex", images.device)(decoded.clamp(0, 1), images).mean()
 
 
 _LOSSES = {"mse": mse_loss, "ms-ssim": ms_ssim_loss, "lpips": lpips_loss}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semcom import settings
 from semcom.errors import ConfigError
+from semcom.parsing import is_file, shown
 from semcom_training.channels import Channel, channel
 from semcom_training.digital import random_orders
 from semcom_training.losses import check_loss
@@ -107,11 +108,11 @@ def load_recipe(path) -> Recipe:
             value.
     """
     file = Path(path)
-    if not file.exists() and file.suffix == "" and (RECIPES / f"{file.name}.yaml").exists():
+    if not is_file(file) and file.suffix == "" and is_file(RECIPES / f"{file.name}.yaml"):
         file = RECIPES / f"{file.name}.yaml"
-    if not file.is_file():
+    if not is_file(file):
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"there is no recipe '{path}': give a .yaml file or one of {shipped}.")
+        raise ConfigError(f"there is no recipe {shown(str(path))}: give a .yaml file or one of {shipped}.")
     return make_recipe(settings.read_yaml(file, "recipe"), f"recipe {file}")
 
 
@@ -121,6 +122,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
     low, high = SNR_LIMITS_DB
     at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0}
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
+    at_most = {"batch": 2**14, "crop": 2**13, "held_out": 10**6}  # more was a slip, and would be allocated
     above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "loss_floor", "snr_skew"), 0)
     shares = dict.fromkeys(
         ("decay_fraction", "uneven_fraction", "stale_fraction", "side_lost_fraction"), (0, 1)
@@ -141,6 +143,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
         "snr_db": (all(low <= snr <= high for snr in recipe.snr_db), f"SNRs of {low} to {high} dB"),
     }
     rules |= {key: (getattr(recipe, key) >= least, f"{least} or more") for key, least in at_least.items()}
+    rules |= {key: (False, f"{most} or less") for key, most in at_most.items() if getattr(recipe, key) > most}
     rules |= {key: (getattr(recipe, key) > limit, f"above {limit}") for key, limit in above.items()}
     rules |= {
         key: (least <= getattr(recipe, key) <= most, f"{least} to {most}")

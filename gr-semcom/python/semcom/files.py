@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semcom.errors import OutputError
+from semcom.listening import reserve
+from semcom.parsing import is_folder
+
+_TRIAL_BYTES = 4096
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
@@ -23,18 +27,23 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(data)
+            reserve.lend(lambda: part.write_bytes(data))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {_reason(error)}. Choose another place.") from error
+        raise _not_written(path, error, "Choose another place.") from error
     return path
 
 
 def write_text(path: str | Path, text: str) -> Path:
     """Writes UTF-8 text atomically. Raises OutputError like ``write_bytes``."""
-    return write_bytes(path, text.encode())
+    return write_bytes(path, utf8(text))
+
+
+def utf8(text: str) -> bytes:
+    """Text as UTF-8; what of a file name is none becomes its escape, which within JSON leads back to the name."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: str | Path, value) -> Path:
@@ -43,44 +52,36 @@ def write_json(path: str | Path, value) -> Path:
 
 
 def append_bytes(path: str | Path, data: bytes) -> None:
-    """Adds bytes to a file that nobody else adds to: all of them, or none where the disk is full.
+    """Adds bytes to a file, in a single write where the disk takes them so: all of them, or none where it is full.
 
     Raises:
         OutputError: if they cannot be written; the file is as it was.
     """
     try:
-        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        place = reserve.lend(lambda: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
         try:
             size, left = os.fstat(place).st_size, memoryview(data)
             try:
                 while left:  # a disk with some room takes a part first, and complains about the next
                     left = left[os.write(place, left) :]
             except OSError:
-                os.ftruncate(place, size)
+                taken = len(data) - len(left)
+                if taken and os.fstat(place).st_size == size + taken:  # nobody else added to it
+                    os.ftruncate(place, size)
                 raise
         finally:
             os.close(place)
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {_reason(error)}. Make room, or choose another place."
-        ) from error
+        raise _not_written(path, error, "Make room, or choose another place.") from error
 
 
 def append_json_line(path: str | Path, value) -> None:
-    """Adds one line of strict JSON to a file in a single write, so that a reader beside it never sees half of one.
+    """Adds one line of strict JSON to a file as ``append_bytes`` does: whole, or not at all.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    line = json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n"
-    try:
-        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(place, line.encode())
-        finally:
-            os.close(place)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {_reason(error)}. Choose another place.") from error
+    append_bytes(path, utf8(json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n"))
 
 
 def finite(value):
@@ -96,37 +97,42 @@ def finite(value):
     return value
 
 
-def writable_folder(path: str | Path) -> Path:
-    """Makes the folder if need be and tries a write in it, so that a long run does not fail at its end.
+def writable_folder(path: str | Path, room_bytes: int = _TRIAL_BYTES) -> Path:
+    """Makes the folder if need be and tries a write of so many bytes in it, so that a long run does not fail at its end.
 
     Raises:
         OutputError: if it is a file, or cannot be made or written.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, but a folder is needed for the output. Choose another name.")
     trial = path / f".semcom.{os.getpid()}.trial"
     try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(
+                f"{path} is a file, but a folder is needed for the output. Choose another name."
+            )
         path.mkdir(parents=True, exist_ok=True)
-        trial.touch()
-        trial.unlink()
+        try:
+            reserve.lend(lambda: trial.write_bytes(bytes(room_bytes)))  # an empty file fits on a full disk
+        finally:
+            trial.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"the folder {path} cannot be written: {_reason(error)}. Choose another place."
-        ) from error
+        raise _not_written(f"the folder {path}", error, "Choose another place.") from error
     return path
 
 
-def writable_file(path: str | Path) -> Path:
+def writable_file(path: str | Path, room_bytes: int = _TRIAL_BYTES) -> Path:
     """Checks that a file can be written here; makes its folder and leaves an existing file as it is.
+
+    Args:
+        room_bytes: that the disk must take.
 
     Raises:
         OutputError: if the path is a folder or its folder cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise OutputError(f"{path} is a folder, but a file name is needed for the output.")
-    writable_folder(path.parent)
+    writable_folder(path.parent, room_bytes)
     return path
 
 
@@ -161,6 +167,11 @@ def copy_into(sources: Iterable[Path], folder: Path) -> None:
     for source in sources:
         if not (folder / source.name).exists():
             write_bytes(folder / source.name, source.read_bytes())
+
+
+def _not_written(what: str | Path, error: OSError, cure: str) -> OutputError:
+    why = f"cannot be written: {_reason(error)}"
+    return OutputError(f"{what} {why}. {cure}", kind=why)
 
 
 def _reason(error: OSError) -> str:

@@ -29,8 +29,10 @@ SNR_STDERR_DB = "snr_stderr_db"  # double: standard error of SNR_DB
 CFO = "cfo"  # double: carrier offset, cycles per sample
 SAMPLE_OFFSET = "sample_offset"  # long: first sample of the burst's preamble in the stream
 SYNC_QUALITY = "sync_quality"  # double: normalised preamble correlation, 0..1
-NOISE_VAR = "noise_var"  # f32vector: noise variance of each equalised latent
-PILOTS_RX = "pilots_rx"  # c32vector: known symbols as received after synchronisation
+NOISE_VAR = "noise_var"  # f32vector: noise variance of each equalised latent; inf: nothing of it came
+PILOTS_RX = (
+    "pilots_rx"  # c32vector: known symbols as received after synchronisation; payload's alone if tracked
+)
 PILOTS_REF = "pilots_ref"  # c32vector: channel gain times known symbol, what PILOTS_RX would be without noise
 PILOT_DOF = "pilot_dof"  # double: parameters fitted from those pilots
 PAPR_DB = "papr_db"  # double: peak to average power of the burst

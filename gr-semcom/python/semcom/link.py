@@ -14,7 +14,7 @@ import torch
 from semcom import quality
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
-from semcom.channel.symbols import SYMBOL_CHANNELS
+from semcom.channel.named import named_channel
 from semcom.codec import zoo
 from semcom.codec.digital import BEST, DigitalMode, mode_from
 from semcom.equivalent_snr import equivalent_snr_db
@@ -24,17 +24,16 @@ from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS
 from semcom.modem.labels import symbol_count
 from semcom.pictures import Picture
 
-CHANNELS = tuple(SYMBOL_CHANNELS)
 GAP_SAMPLES = 600  # silence between bursts
-MULTIPATH_DELAY_SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class LinkConfig:
-    """One run over the air: a model, an SNR, a channel and its offsets.
+    """One run over the air: a model, an SNR, a channel (a name in ``semcom.channel.named``) and its offsets.
 
     snr_db: Es/N0 of the channel, also what the encoder is told. drop: probability that a burst is lost. order: points
     of the constellation for quantised latents, 0: analog; bits_per_latent, codebook: see ``codec.digital.DigitalMode``.
+    lpips: measure it too, which takes time.
     """
 
     model: str
@@ -48,10 +47,10 @@ class LinkConfig:
     order: int = 0
     bits_per_latent: int = 0
     codebook: str = BEST
+    lpips: bool = True
 
     def __post_init__(self):
-        if self.channel not in CHANNELS:
-            raise ConfigError(f"channel {self.channel!r} is unknown; choose one of {', '.join(CHANNELS)}")
+        named_channel(self.channel)  # refuses what is unknown
         if not 0 <= self.drop <= 1:
             raise ConfigError(f"drop is a probability, 0 to 1, not {self.drop}")
         if not self.sample_rate_hz > 0:
@@ -90,18 +89,13 @@ class LinkResult:
     papr_db: float
     real_time_factor: float
     picture: np.ndarray | None = None
+    lpips: float | None = None
 
 
 def papr_db(samples: torch.Tensor) -> float:
     """Peak over mean power of samples ``[...]``, in dB."""
     power = samples.abs().square()
     return float(10 * torch.log10(power.max() / power.mean()))
-
-
-def multipath_taps(seed: int) -> torch.Tensor:
-    """The FIR channel of ``channel="multipath"``: Rayleigh taps, exponential profile, unit energy. ``[17]``."""
-    profile = fading.exponential_profile(MULTIPATH_DELAY_SAMPLES)
-    return fading.unit_energy(fading.rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[0]
 
 
 def score(original: np.ndarray, received: np.ndarray | None) -> tuple[float | None, float | None]:
@@ -124,11 +118,13 @@ def result_of(
 ) -> LinkResult:
     """Scores one picture; ``measured`` are ``LinkResult``'s fields snr_est_db, papr_db and real_time_factor."""
     psnr_db, ms_ssim = score(picture.pixels, received)
+    measure = config.lpips and received is not None
     return LinkResult(
         image=picture.name,
         snr_db=config.snr_db,
         psnr_db=psnr_db,
         ms_ssim=ms_ssim,
+        lpips=quality.lpips(received, picture.pixels) if measure else None,
         bursts_sent=bursts_sent,
         bursts_found=bursts_found,
         bursts_lost=bursts_sent - bursts_found,
@@ -276,7 +272,8 @@ class Air:
     def __init__(self, config: LinkConfig):
         self._config = config
         self._generator = torch.Generator().manual_seed(config.seed)
-        self._taps = multipath_taps(config.seed)
+        self._channel = named_channel(config.channel)
+        self._taps = fading.still_taps(self._channel.delay_samples, config.seed)
 
     def carry(self, bursts: torch.Tensor) -> torch.Tensor:
         """Bursts ``[N, n]`` to received samples ``[m]``."""
@@ -285,12 +282,12 @@ class Air:
         gap = torch.zeros(len(bursts), GAP_SAMPLES, dtype=bursts.dtype)
         line = torch.cat([gap, bursts.cpu() * alive], dim=1).flatten()
         line = torch.nn.functional.pad(line, (0, GAP_SAMPLES))[None]
-        if config.channel == "rayleigh":
+        if self._channel.doppler:
             line = line * fading.rayleigh_taps(torch.ones(1), 1, self._generator)
-        if config.channel == "multipath":
+        if self._channel.delay_samples:
             line = fading.multipath(line, self._taps)
         line = frontend.sample_clock_offset(line, config.sro_ppm)
         line = frontend.carrier_offset(line, config.cfo_hz / config.sample_rate_hz)
-        if config.channel != "ideal":
+        if self._channel.noisy:
             line = awgn(line, config.snr_db, self._generator)
         return line[0]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How good a picture is: PSNR and MS-SSIM, per image."""
+"""How good a picture is: PSNR, MS-SSIM, LPIPS and DISTS, per image."""
 
 import numpy as np
 import torch
 
+from semcom import perceptual
 from semcom.errors import ImageError
 
 MS_SSIM_MIN_SIDE = 176
@@ -53,6 +54,32 @@ def ms_ssim(image, reference) -> float | None:
 
     a, b = (x.permute(2, 0, 1)[None].float() for x in (a, b))
     return float(multiscale_structural_similarity_index_measure(a, b, data_range=1.0))
+
+
+def lpips(image, reference, name: str = "lpips-alex", folder=None) -> float | None:
+    """Perceptual distance of one image ``[H, W, 3]`` (uint8 or float 0..1), 0 for equal ones; see `semcom.perceptual`.
+
+    Measure the picture as shown, clipped and rounded to uint8. Below 64 pixels a side the features of AlexNet have no
+    room: the result is ``None``.
+
+    Args:
+        name: ``lpips-alex``, which is what people report; ``lpips-vgg`` or ``dists`` after `semcom data get lpips-vgg`.
+        folder: the data folder of those two, else the variable SEMCOM_DATA.
+
+    Raises:
+        ImageError: shapes differ. ConfigError, MissingError, ModelError: as :func:`semcom.perceptual.load`.
+    """
+    a, b = _unit(image), _unit(reference)
+    if a.shape != b.shape or a.dim() != 3 or a.shape[-1] != 3:
+        raise ImageError(
+            f"LPIPS needs two pictures [H, W, 3] of one shape, not {list(a.shape)} and {list(b.shape)}."
+        )
+    if min(a.shape[:2]) < perceptual.MIN_SIDE:
+        return None
+    distance = perceptual.load(name, a.device, folder)
+    a, b = (x.permute(2, 0, 1)[None].float() for x in (a, b))
+    with torch.no_grad():
+        return float(distance(a, b))
 
 
 def _unit(image) -> torch.Tensor:

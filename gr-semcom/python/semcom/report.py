@@ -4,6 +4,7 @@
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,12 @@ def draw_png(pictures: Sequence[Picture], results: Sequence, caption: str = "") 
         f"Pictures over the air: {caption}" if caption else "Pictures over the air", fontsize=12, color=INK
     )
     for row, (picture, outcomes) in enumerate(rows):
-        _show(figure.add_subplot(grid[row, 0]), picture.pixels, "original" if row == 0 else "", picture.name)
+        _show(
+            figure.add_subplot(grid[row, 0]),
+            picture.pixels,
+            "original" if row == 0 else "",
+            _label(picture.name),
+        )
         for column, result in enumerate(outcomes, 1):
             head = f"SNR {result.snr_db:g} dB" if row == 0 else ""
             _show(figure.add_subplot(grid[row, column]), result.picture, head, _outcome(result))
@@ -133,24 +139,30 @@ def _show(axes, pixels, head: str, foot: str) -> None:
 
 def _draw_curve(axes, rows) -> None:
     for number, (picture, outcomes) in enumerate(rows):
-        points = [(r.snr_db, r.psnr_db) for r in outcomes if r.psnr_db is not None]
-        if points:
+        # a lost picture breaks its line
+        points = [(r.snr_db, math.nan if r.psnr_db is None else r.psnr_db) for r in outcomes]
+        if any(psnr_db == psnr_db for _, psnr_db in points):
             axes.plot(
                 *zip(*points),
                 "o-",
                 markersize=4,
                 linewidth=1.3,
                 color=COLOURS[number % len(COLOURS)],
-                label=picture.name,
+                label=_label(picture.name),
             )
     by_snr = {}
     for _, outcomes in rows:
         for result in outcomes:
             if result.psnr_db is not None:
                 by_snr.setdefault(result.snr_db, []).append(result.psnr_db)
-    complete = [(snr, sum(v) / len(v)) for snr, v in by_snr.items() if len(v) == len(rows)]
-    if complete and len(rows) > 1:
-        axes.plot(*zip(*complete), "-", linewidth=2.8, color=INK, label="mean")
+    means = [(snr, sum(v) / len(v)) for snr, v in by_snr.items()]
+    lossy = any(len(values) < len(rows) for values in by_snr.values())
+    if means and len(rows) > 1:
+        axes.plot(*zip(*means), "-", linewidth=2.8, color=INK, label="mean" + " of those received" * lossy)
+        for snr, mean in means:
+            if len(by_snr[snr]) < len(rows):
+                words = f"of {len(by_snr[snr])} received, {len(rows) - len(by_snr[snr])} lost"
+                axes.annotate(words, (snr, mean), (6, -12), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlabel("SNR of the channel, Es/N0 in dB", color=INK)
     axes.set_ylabel("PSNR of the received picture in dB", color=INK)
     if 1 < len(by_snr) <= 12:
@@ -163,6 +175,11 @@ def _draw_curve(axes, rows) -> None:
         spine.set_color(FAINT)
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, loc="best")
+
+
+def _label(name: str) -> str:
+    """A name as matplotlib shows it as it is: dollars are no formula, and an underscore at the begin hides nothing."""
+    return (" " + name if name.startswith("_") else name).replace("$", r"\$")
 
 
 def _gallery_row(picture: Picture, outcomes) -> str:
@@ -188,6 +205,7 @@ def _table_row(r) -> str:
 
     cells = [
         *(f"{r.snr_db:g}", figure(r.snr_est_db, 1), figure(r.psnr_db, 2), figure(r.ms_ssim, 4)),
+        figure(r.lpips, 4),
         *(figure(r.bursts_sent, 0), figure(r.bursts_found, 0), figure(r.bursts_lost, 0)),
         *(figure(r.rho, 4), figure(None if r.overhead is None else 100 * r.overhead, 1)),
         *(figure(r.papr_db, 1), figure(r.real_time_factor, 3)),
@@ -244,7 +262,7 @@ svg {{ max-width: 860px; width: 100%; height: auto; }}
 <h2>All figures</h2>
 <div class="wide"><table class="numbers">
 <thead><tr><th>picture</th><th>SNR asked<br>dB</th><th>SNR estimated<br>dB</th><th>PSNR<br>dB</th>
-<th>MS-SSIM</th>
+<th>MS-SSIM</th><th>LPIPS</th>
 <th>bursts<br>sent</th><th>found</th><th>lost</th><th>rho</th><th>overhead<br>%</th><th>PAPR<br>dB</th>
 <th>real-time<br>factor</th></tr></thead>
 <tbody>{table}</tbody></table></div>

@@ -4,6 +4,7 @@
 import numpy as np
 
 LARGEST_PART = 1e6  # full scale of a radio is 1
+BAD = "samples that are no numbers or absurdly large, put to zero"  # counter
 
 
 def usable(samples: np.ndarray) -> tuple[np.ndarray, int]:

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from semcom import parsing
 from semcom.errors import ConfigError
-
-_MAX_BYTES = 2**20  # no settings file is larger; a picture given by mistake is
+from semcom.parsing import shown
 
 T = TypeVar("T")
 
@@ -28,17 +26,13 @@ def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, too large, not text, not YAML, or not a mapping.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError(f"there is no {what} '{path}': give the path of a YAML file.")
+    file = _expanded(path)
+    if not parsing.is_file(file):
+        raise ConfigError(f"there is no {what} {shown(str(path))}: give the path of a YAML file.")
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{what} {file} is larger than {_MAX_BYTES >> 20} MiB: is it the right file?")
-        values = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{what} {file} cannot be read as text: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{what} {file} is not YAML: {error}") from error
+        values = parsing.parse_yaml(parsing.read_text(file, parsing.MAX_YAML_BYTES))
+    except parsing.ParseError as error:
+        raise ConfigError(f"{what} {file} {error}.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{what} {file} must be a list of 'key: value' lines.")
     return values
@@ -54,13 +48,13 @@ def make(cls: type[T], values: dict[str, Any], source: str) -> T:
         ConfigError: an unknown key (the nearest is suggested), a missing or wrong value.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{source} must be a list of 'key: value' lines, not {values!r}.")
+        raise ConfigError(f"{source} must be a list of 'key: value' lines, not {shown(values)}.")
     hints, out = typing.get_type_hints(cls), {}
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{source}: unknown key '{key}': did you mean '{near}'?")
+            near = difflib.get_close_matches(str(key)[:80], fields, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{source}: unknown key {shown(key)}: did you mean '{near}'?")
     for key, field in fields.items():
         if key in values:
             out[key] = _fit(values[key], hints[key], f"{source}: '{key}'")
@@ -82,7 +76,7 @@ def require(source: str, **rules: tuple[Any, bool, str]) -> None:
     """
     for name, (value, good, wanted) in rules.items():
         if not good:
-            raise ConfigError(f"{source}: '{name}' must be {wanted}, not {value!r}.")
+            raise ConfigError(f"{source}: '{name}' must be {wanted}, not {shown(value)}.")
 
 
 def _fit(value: Any, kind: Any, place: str) -> Any:
@@ -95,17 +89,20 @@ def _fit(value: Any, kind: Any, place: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else make(kind, value, place)
     plain: Callable = origin or kind
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if plain is float and isinstance(value, str):  # YAML 1.1 takes 1e6 for a string
+    if (
+        plain is float and isinstance(value, int | str) and not isinstance(value, bool)
+    ):  # YAML 1.1: 1e6 is a string
         value = _number(value)
     wrong = not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool)
     if wrong or (isinstance(value, float) and not math.isfinite(value)):
-        raise ConfigError(f"{place} is {value!r}, but must be of type {plain.__name__}.")
+        raise ConfigError(f"{place} is {shown(value)}, but must be of type {plain.__name__}.")
     if origin is list and arguments:
         return [_fit(item, arguments[0], f"{place}[{i}]") for i, item in enumerate(value)]
     if origin is dict and arguments:
-        return {key: _fit(item, arguments[1], f"{place}: '{key}'") for key, item in value.items()}
+        for key in value:
+            if arguments[0] is str and not isinstance(key, str):
+                raise ConfigError(f"{place}: the name {shown(key)} must be text: put it in quotes.")
+        return {key: _fit(item, arguments[1], f"{place}: {shown(key)}") for key, item in value.items()}
     return value
 
 
@@ -121,8 +118,16 @@ def _fit_any(value: Any, kinds: tuple, place: str) -> Any:
     return _fit(value, kinds[-1], place)
 
 
-def _number(text: str) -> float | str:
+def _number(value: int | str) -> float | int | str:
+    """As a float where it is one that a float can hold."""
     try:
-        return float(text)
-    except ValueError:
-        return text
+        return float(value)
+    except (ValueError, OverflowError):
+        return value
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return Path(path)

@@ -26,7 +26,8 @@ _PUBLIC, _SECRET = ".key", ".key_secret"
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9_.-]+|\*):(?P<port>\d{1,5}|\*)")
 _CURVE_BYTES = 1024  # more than CURVE's handshake, and what it adds to a message
 _PATIENCE_S = 0.5  # a socket that was closed just now lets go of its port a moment later
-_HEARTBEAT_MS, _HEARTBEATS_LOST_MS = 1000, 3000
+_CONNECT_TIMEOUT_MS, HANDSHAKE_MS = 3000, 3000  # of a peer that is there
+BACKLOG = 8  # connections that the kernel holds for us
 _KEEPALIVE = {
     zmq.TCP_KEEPALIVE: 1,
     zmq.TCP_KEEPALIVE_IDLE: 30,
@@ -47,8 +48,10 @@ def open_socket(
 ) -> zmq.Socket:
     """A socket, bound or connected, that never holds up the end of the program and hears nothing over ``max_bytes``.
 
-    A SUB socket is subscribed to everything, and gives up a connection on which no heartbeat is answered for 3 s. A
-    socket belongs to one thread at a time; whoever opened it closes it.
+    A SUB socket is subscribed to everything. libzmq's own heartbeats are off: a listener that does not read for a while
+    stops its connection's reading too, sees no answer, and hangs up on a speaker that is well (libzmq 4.3.4). Peers of
+    ours say something now and then instead, and ``semcom.redial`` counts on it. A socket belongs to one thread at a
+    time; whoever opened it closes it.
 
     Args:
         kind: zmq.PUSH, zmq.SUB, ... address: tcp://HOST:PORT, ipc://PATH or inproc://NAME; to bind, HOST
@@ -77,11 +80,11 @@ def open_socket(
         socket.set_hwm(int(high_water))
         for option, value in _KEEPALIVE.items():
             socket.setsockopt(option, value)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_TIMEOUT_MS)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.BACKLOG, BACKLOG)
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
-            # it never speaks, so TCP alone would take half a minute to notice that the other machine is gone
-            socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEATS_LOST_MS)
         if pair is not None:
             _secure(socket, pair, bind)
         _attach(socket, address, bind)
@@ -115,7 +118,7 @@ def make_keys(folder: str | Path) -> Path:
     """Writes certificates of a server and a client into a folder; secret ones can be read by their owner only.
 
     Raises:
-        ConfigError: certificates are there already, or libzmq knows no CURVE.
+        ConfigError: certificates are there already, others may write to the folder, or libzmq knows no CURVE.
         OutputError: the folder cannot be written.
     """
     _check_curve()
@@ -127,6 +130,7 @@ def make_keys(folder: str | Path) -> Path:
     former = os.umask(0o077)  # from the first byte on, nobody else reads a secret
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_writable(folder)
         for stem in (SERVER, CLIENT):
             zmq.auth.create_certificates(folder, stem)
     except OSError as error:
@@ -178,6 +182,7 @@ def _load_keys(folder: str, bind: bool) -> _Pair:
     place = Path(folder).expanduser()
     if not place.is_dir():
         raise ConfigError(f"there is no folder of keys '{place}': make it with `semcom keys {place}`.")
+    _refuse_writable(place)
     mine, other = (SERVER, CLIENT) if bind else (CLIENT, SERVER)
     public, secret = _certificate(place / f"{mine}{_SECRET}", private=True)
     if secret is None or public is None:
@@ -187,8 +192,15 @@ def _load_keys(folder: str, bind: bool) -> _Pair:
     return _Pair(public, secret, _certificate(place / f"{other}{_PUBLIC}")[0])
 
 
+def _refuse_writable(place: Path) -> None:
+    """Raises ConfigError where others may change a folder or file of keys: they could put their own in its place."""
+    if stat.S_IMODE(place.stat().st_mode) & 0o022:
+        raise ConfigError(f"others can write to the keys in {place}: say `chmod go-w {place}`.")
+
+
 def _certificate(file: Path, private: bool = False) -> tuple[bytes, bytes | None]:
     try:
+        _refuse_writable(file)
         if private and stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise ConfigError(f"others can read the secret key {file}: say `chmod 600 {file}`.")
         found = zmq.auth.load_certificate(file)

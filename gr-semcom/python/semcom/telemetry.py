@@ -17,6 +17,8 @@ import numpy as np
 import zmq
 
 from semcom.errors import PduError
+from semcom.listening import Door
+from semcom.parsing import ParseError, parse_json
 from semcom.redial import Redial
 from semcom.sockets import bound_address, open_socket
 
@@ -112,16 +114,12 @@ def _header(frame: bytes) -> dict:
     if len(frame) > _MAX_HEADER_BYTES:
         raise PduError("telemetry header that is too large")
     try:
-        header = json.loads(frame, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(frame)
+    except ParseError as error:
         raise PduError("telemetry whose header is not JSON") from error
     if not isinstance(header, dict):
         raise PduError("telemetry whose header is not JSON")
     return header
-
-
-def _refuse(constant: str):
-    raise ValueError(f"{constant} is no number")
 
 
 def _mapping(value, most: int) -> dict:
@@ -163,7 +161,12 @@ def _arrays(described, frames: list[bytes]) -> dict[str, np.ndarray]:
             raise PduError("telemetry with an array of a kind that is not allowed")
         if not isinstance(shape, list) or len(shape) > 3 or not _is_text(name):
             raise PduError("telemetry with an array of a shape that is not allowed")
-        if math.prod(_count(side) for side in shape) * _DTYPES[dtype].itemsize != len(frame):
+        sides = [_count(side) for side in shape]
+        if (
+            math.prod(max(side, 1) for side in sides) > MAX_BYTES
+        ):  # an empty one may still be too wide for numpy
+            raise PduError("telemetry with an array of a shape that is not allowed")
+        if math.prod(sides) * _DTYPES[dtype].itemsize != len(frame):
             raise PduError("telemetry with an array whose bytes do not fit its shape")
         out[name] = np.frombuffer(frame, _DTYPES[dtype]).reshape(shape)
     return out
@@ -196,11 +199,15 @@ class Publisher:
             zmq.XPUB, address, bind=True, max_bytes=256, high_water=_HIGH_WATER, keys=keys, insecure=insecure
         )
         self.address = bound_address(self._socket)
+        self.problems: Counter[str] = Counter()
+        self._door = Door(self._socket, lambda what: self.problems.update((what,)))
         self._listening: set[bytes] = set()
 
     @property
     def is_heard(self) -> bool:
-        """Whether anyone has subscribed: if not, nothing need be prepared."""
+        """Whether anyone has subscribed: if not, nothing need be prepared. To be asked now and then: it also sees to it
+        that not too many come (``problems``)."""
+        self._door.watch()
         while True:
             try:
                 told = self._socket.recv(zmq.NOBLOCK)
@@ -246,6 +253,7 @@ class Subscriber:
                 out.append(unpack(frames))
             except PduError as error:
                 self.problems[str(error)] += 1
+            self._redial.heard()  # a station that is heard tells its state several times a second
         self._redial.watch()
         self._redial.tend()
         return out

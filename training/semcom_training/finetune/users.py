@@ -35,7 +35,6 @@ def tune_user(
     seen, _ = split(capture.examples, options.held_out)
     training, choosing = split(seen, options.chosen)
     adapted = Adapted(decoder_of(model), asdict(capture.modem)).eval().to(model.device)
-    adapted.snr_range_db = adapted.decoder.snr_range_db
     sent = encode_again(model.codec, training, options.encoder_snr_db)
     fit_canceller(adapted.canceller, training, sent, adapted.stride)
     training, choosing = _cleaned(adapted, training), _cleaned(adapted, choosing)

@@ -10,6 +10,7 @@ from pathlib import Path
 from semcom import settings
 from semcom.codec.registry import DECODERS
 from semcom.errors import ConfigError
+from semcom.parsing import is_file, shown
 from semcom_training.channels import CHANNELS
 from semcom_training.multiuser.schemes import SCHEMES
 from semcom_training.recipe import NAME, NAME_WORDS, SEEDS, SNR_LIMITS_DB
@@ -97,8 +98,10 @@ class Experiment:
             watch_images=(self.watch_images, self.watch_images >= 1, "at least 1"),
             warmup_steps=(self.warmup_steps, self.warmup_steps >= 0, "0 or more"),
             clip=(self.clip, self.clip > 0, "above 0"),
-            crop=(self.crop, self.crop >= self.stride, "at least the stride"),
-            batch=(self.batch, self.batch >= 2, "at least 2 (batch normalisation)"),
+            channels=(self.channels, 2 <= self.channels <= 2**10, "2 to 1024"),
+            stride=(self.stride, 1 <= self.stride <= 2**6, "1 to 64"),
+            crop=(self.crop, self.stride <= self.crop <= 2**13, "at least the stride, at most 8192"),
+            batch=(self.batch, 2 <= self.batch <= 2**14, "2 (batch normalisation) to 16384"),
             epochs=(self.epochs, self.epochs >= 1, "at least 1"),
             steps_per_epoch=(self.steps_per_epoch, self.steps_per_epoch >= 1, "at least 1"),
             learning_rate=(self.learning_rate, self.learning_rate > 0, "above 0"),
@@ -148,9 +151,11 @@ def load_experiment(path) -> Experiment:
         ConfigError: no such file, not YAML, an unknown key, a missing or wrong value.
     """
     file = Path(path)
-    if not file.exists() and not file.suffix:
+    if not is_file(file) and not file.suffix:
         file = SHIPPED / f"{file.name}.yaml"
-    if not file.is_file():
+    if not is_file(file):
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
-        raise ConfigError(f"there is no experiment '{path}': give a .yaml file or one of {shipped}.")
+        raise ConfigError(
+            f"there is no experiment {shown(str(path))}: give a .yaml file or one of {shipped}."
+        )
     return settings.load(Experiment, file, "experiment")

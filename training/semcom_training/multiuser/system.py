@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from semcom.codec.anchor import Anchor
-from semcom.codec.registry import build_decoder
+from semcom.codec.registry import build, build_decoder
 from semcom_training.channels import channel
 from semcom_training.errors import TrainingError
 from semcom_training.multiuser.experiment import Experiment
@@ -29,7 +28,8 @@ class System(nn.Module):
         (anchor, first), *others = experiment.users.items()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 1_000)
-            self.anchor = Anchor(**shape, width=first.width, depth=first.depth, linear=first.linear)
+            arguments = shape | {"width": first.width, "depth": first.depth, "linear": first.linear}
+            self.anchor = build("anchor", arguments)
             decoders = {anchor: self.anchor.decoder}
             for index, (name, user) in enumerate(others, 1):
                 torch.manual_seed(seed * 1_000 + index)

@@ -13,7 +13,7 @@ picture's time are averaged; the time constant, (standard error / wander)^2 seco
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,16 @@ _UNTOLD_STDERR_DB = 1.0  # of a report that does not say
 _MAX_SEQUENCE = 2**63
 _FORMER_SESSIONS = 8
 _REFUSED = 64
+
+
+@dataclass
+class _Session:
+    """A receiving station's run. began: its turn among the sessions heard; last: its highest number; rising_s: when a
+    number above the last was first heard after another session had taken its place; None: not since then."""
+
+    began: int
+    last: int
+    rising_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,8 @@ class SnrTracker:
         self._session: int | None = None
         self._sequence = -1
         self._refused: deque[tuple[int, int]] = deque(maxlen=_REFUSED)  # they came, so they are not lost
-        self._former: deque[int] = deque(maxlen=_FORMER_SESSIONS)
+        self._turns = self._began = 0  # sessions heard so far; the present one's turn among them
+        self._former: OrderedDict[int, _Session] = OrderedDict()
 
     def hear(self, message: Mapping[str, Any]) -> Belief | None:
         """What is believed after a report; None: the report changed nothing, and the counters say why."""
@@ -139,7 +150,7 @@ class SnrTracker:
             return True
         session, sequence = number
         if session != self._session:
-            return self._change_session(session, sequence, fresh)
+            return self._may_speak(session, sequence, fresh) and self._change_session(session, sequence)
         if sequence <= self._sequence and fresh:
             what = "repeated" if sequence == self._sequence else "out of order"
             self.counters[f"SNR reports {what}: ignored"] += 1
@@ -153,14 +164,37 @@ class SnrTracker:
         self._sequence = sequence
         return True
 
-    def _change_session(self, session: int, sequence: int, fresh: bool) -> bool:
-        if session in self._former and fresh:
-            self.counters["SNR reports of a former session: ignored"] += 1
-            return False
+    def _may_speak(self, session: int, sequence: int, fresh: bool) -> bool:
+        """Whether another session than the present one is heard: a new one is; of a former one only what it never said
+        before, and only if it began after the present one (which took its place by mistake), or if the present one is
+        silent and this one spoke on for ``max_age_s``. One late or replayed report is no station."""
+        former = self._former.get(session)
+        if former is None:
+            return True
+        rises, former.last = sequence > former.last, max(former.last, sequence)
+        if rises and former.began > self._began:
+            return True
+        now_s = self._clock()
+        alive = rises and former.rising_s is not None and now_s - former.rising_s >= self._max_age_s
+        if rises and former.rising_s is None:
+            former.rising_s = now_s
+        if alive and not fresh:
+            return True
+        self.counters["SNR reports of a former session: ignored"] += 1
+        return False
+
+    def _change_session(self, session: int, sequence: int) -> bool:
+        former = self._former.pop(session, None)
         if self._session is not None:
-            self._former.append(self._session)
+            self._former[self._session] = _Session(self._began, self._sequence)
+            while len(self._former) > _FORMER_SESSIONS:
+                self._former.popitem(last=False)
             self._held = None  # another receiver, perhaps in another place
-            self.counters["receiver restarted: a new session of SNR reports"] += 1
+            again = "a former session of SNR reports speaks on: believed again"
+            new = "receiver restarted: a new session of SNR reports"
+            self.counters[again if former else new] += 1
+        self._turns += former is None
+        self._began = former.began if former else self._turns
         self._session, self._sequence = session, sequence
         return True
 

@@ -8,9 +8,10 @@ import numpy as np
 import zmq
 
 from semcom.air.queue import SampleQueue
-from semcom.redial import LOST, Redial, monitored
+from semcom.listening import Door
+from semcom.redial import LOST, Redial
 from semcom.samples import usable
-from semcom.sockets import bound_address, open_socket
+from semcom.sockets import open_socket
 
 MAX_MESSAGE_BYTES = 2**22  # half a million samples; a message larger than that is refused
 _MAX_BYTES_ON_WIRE = 2 * MAX_MESSAGE_BYTES  # beyond it the sender is disconnected before it fills our memory
@@ -103,28 +104,23 @@ class ReceiverPort:
         self.socket = open_socket(
             zmq.PUSH, address, bind=True, max_bytes=2**16, high_water=high_water, **keys
         )
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self.counters: Counter[str] = Counter()
-        self.address = bound_address(self.socket)
-        self._peers: set[int] = set()
+        self._door = Door(self.socket, lambda what: self.counters.update((what,)))
+        self.monitor, self.address = self._door.monitor, self._door.address
         self._stalled = False
 
     @property
     def connected(self) -> int:
         """How many receivers are there; more than one share the samples between them."""
-        return len(self._peers)
+        return len(self._door.peers)
 
     def watch(self) -> None:
         """Reads who came and who went."""
-        for event, peer in monitored(self.monitor):
-            if event == zmq.EVENT_ACCEPTED:
-                self._peers.add(peer)
-                self.counters["connections made"] += 1
-            elif peer in self._peers:
-                self._peers.discard(peer)
-                self.counters[LOST] += 1
-        if len(self._peers) > 1:
-            self.counters["receivers at once (they share the samples)"] = len(self._peers)
+        for what, times in zip(("connections made", LOST), self._door.watch(), strict=True):
+            if times:
+                self.counters[what] += times
+        if self.connected > 1:
+            self.counters["receivers at once (they share the samples)"] = self.connected
 
     def close(self) -> None:
         _close(self.socket)

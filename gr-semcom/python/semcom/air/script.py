@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from semcom import settings
+from semcom.channel.named import DECAY_DB, named_channel
 from semcom.errors import ConfigError
+from semcom.parsing import shown
 
 REAL_TIME, FREE = "real-time", "free"
 DEFAULT_TX, DEFAULT_RX = "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560"
 MAX_DELAY_SAMPLES = 10**6
 MAX_TAP_DELAY_SAMPLES = 255
 MAX_SRO_PPM = 200.0
-_DECAY_DB = 20.0  # of the last tap of an exponential profile, as in semcom.channel.fading
+_MAX_STATIONS = 32  # each has a socket, each pair of them a channel
+_MAX_STEPS, _MAX_NAME = 10_000, 64
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Transmitter:
 class Route:
     """What lies between one transmitter and one receiver. See docs/air.md for the order of things.
 
+    Written as ``channel: NAME``, ``delay_spread_samples`` and ``doppler_hz`` are those of ``semcom.channel.named``.
+
     Attributes:
         attenuation_db: of everything on this link. delay_samples: 0 to 1e6, fractions too.
         taps: multipath, by hand. delay_spread_samples: or an exponential profile that long, drawn with the seed.
@@ -110,7 +115,7 @@ class Route:
         last = self.delay_spread_samples
         if not last:
             return self.taps or [Tap(0, 0.0, 0.0)]
-        return [Tap(delay, -_DECAY_DB * delay / last) for delay in range(last + 1)]
+        return [Tap(delay, -DECAY_DB * delay / last) for delay in range(last + 1)]
 
 
 @dataclass(frozen=True)
@@ -273,8 +278,9 @@ class _Written:
             pace=(self.pace, self.pace in (REAL_TIME, FREE), f"'{REAL_TIME}' or '{FREE}'"),
             seed=_within(self.seed, 0, 2**31 - 1, ""),
             signal_amplitude=_within(self.signal_amplitude, 1e-6, 1e3, ""),
-            transmitters=(self.transmitters, len(self.transmitters) >= 1, "at least one name and address"),
-            receivers=(self.receivers, len(self.receivers) >= 1, "at least one name and address"),
+            transmitters=_stations_rule(self.transmitters),
+            receivers=_stations_rule(self.receivers),
+            timeline=(self.timeline, len(self.timeline) <= _MAX_STEPS, f"{_MAX_STEPS} steps at most"),
         )
 
 
@@ -321,8 +327,10 @@ def make_script(values: dict[str, Any], source: str = "air", **overrides: Any) -
 def _stations(cls, written: dict[str, Any], source: str) -> dict[str, Any]:
     made = {}
     for name, values in written.items():
-        if not isinstance(name, str) or not name or ">" in name:
-            raise ConfigError(f"{source} {name!r}: a name is text without '>'.")
+        if not name or not name.isprintable() or ">" in name or len(name) > _MAX_NAME:
+            raise ConfigError(
+                f"{source} {shown(name)}: a name is text without '>', {_MAX_NAME} characters at most."
+            )
         values = {"address": values} if isinstance(values, str) else values
         if isinstance(values, dict) and "address" not in values and len(written) > 1:
             raise ConfigError(f"{source} '{name}': 'address' is missing.")
@@ -340,12 +348,32 @@ def _links(written, transmitters: dict, receivers: dict, sample_rate_hz: float, 
         values = dict(values)
         sender = _known(values.pop("from", None), transmitters, f"{place}: 'from'")
         receiver = _known(values.pop("to", None), receivers, f"{place}: 'to'")
+        values = _without_channel(values, sample_rate_hz, place)
         link = Link(sender, receiver, _make(Route, values, f"{place} ({link_name(sender, receiver)})"))
         if link.name in [other.name for other in links]:
             raise ConfigError(f"{place}: the link {link.name} is there already.")
         _check_rates(link.route, sample_rate_hz, f"{place} ({link.name})")
         links.append(link)
     return links
+
+
+def _without_channel(values: dict[str, Any], sample_rate_hz: float, place: str) -> dict[str, Any]:
+    """A link's keys with ``channel: NAME`` written out; noise is the receiver's.
+
+    Raises:
+        ConfigError: no such channel, or a key beside it that it decides.
+    """
+    if "channel" not in values:
+        return values
+    try:
+        channel = named_channel(values["channel"])
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    decided = {"delay_spread_samples": channel.delay_samples, "doppler_hz": channel.doppler * sample_rate_hz}
+    beside = [key for key in ("taps", *decided) if key in values]
+    if beside:
+        raise ConfigError(f"{place}: {', '.join(beside)}: left out beside a channel, which says that itself.")
+    return {key: value for key, value in values.items() if key != "channel"} | decided
 
 
 def _check_rates(path: Route, sample_rate_hz: float, source: str) -> None:
@@ -384,7 +412,7 @@ def _change(step: _Step, target: tuple[str, str], key: str, value: Any, things: 
     fixed = ("address", "taps", "delay_spread_samples")
     _known(key, {f.name: None for f in fields(thing) if f.name not in fixed}, f"{place}: set")
     if isinstance(value, list) and len(value) != 2:
-        raise ConfigError(f"{place}: '{key}' is {value!r}: write one value, or [FROM, TO].")
+        raise ConfigError(f"{place}: '{key}' is {shown(value)}: write one value, or [FROM, TO].")
     first, last = value if isinstance(value, list) else (getattr(thing, key), value)
     before, after = (
         _make(type(thing), _shallow(thing) | {key: limit}, f"{place}: set") for limit in (first, last)
@@ -416,10 +444,10 @@ def _make(cls, values, source: str):
 def _known(name: Any, names: dict, place: str) -> str:
     if name is None:
         raise ConfigError(f"{place} is missing: name one of {', '.join(names)}.")
-    if name not in names:
-        near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.0)
+    if not isinstance(name, str) or name not in names:
+        near = difflib.get_close_matches(shown(name)[:80], list(names), n=1, cutoff=0.0)
         hint = f"did you mean '{near[0]}'?" if near else "there is none."
-        raise ConfigError(f"{place}: unknown name '{name}': {hint}")
+        raise ConfigError(f"{place}: unknown name {shown(name)}: {hint}")
     return name
 
 
@@ -427,6 +455,11 @@ def _within(value, low, high, unit: str) -> tuple[Any, bool, str]:
     """A rule of ``settings.require``: None, where the type allows it, is always good."""
     good = value is None or (math.isfinite(value) and low <= value <= high)
     return value, good, f"{low:g} to {high:g} {unit}".strip()
+
+
+def _stations_rule(stations: dict) -> tuple[Any, bool, str]:
+    few = 1 <= len(stations) <= _MAX_STATIONS
+    return stations, few, f"at least one name and address, and at most {_MAX_STATIONS}"
 
 
 def _front_end(thing) -> dict[str, tuple[Any, bool, str]]:

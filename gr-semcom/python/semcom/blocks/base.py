@@ -8,11 +8,16 @@ does the rest:
     message --> Pdu --> queue --prepare, one by one--> items --process, one batch--> (port, Pdu) --> publish
 
 What goes wrong is counted under a reason in words (``counters``), logged sparingly, and the flow goes on.
+
+A flowgraph that is stopped: GNU Radio ends all threads at once, with PDUs still on their way. Blocks of a receiver
+therefore wait in ``stop`` for those before them, take what these have left, and end then (``Stage``). One that is
+started again begins anew (``reset``).
 """
 
 import itertools
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -25,12 +30,13 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu, Pmt
-from semcom.errors import ConfigError, PduError, SemcomError
+from semcom.errors import ConfigError, PduError, SemcomError, printable
 
 MAX_BATCH_PIXELS = 2**21  # of one batch through a network
 _MAX_REASONS = 64  # distinct reasons kept; the rest are counted together
 _PORT_SYSTEM = "system"  # GNU Radio's own, on every block
 _LOG_FIRST, _LOG_EVERY_S = 3, 5.0
+_DRAIN_S = 20.0  # after a stop, for what a receiver still holds
 
 
 def check(block: str, **rules: tuple[Any, bool, str]) -> None:
@@ -73,11 +79,29 @@ def is_count(value: Any, at_least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= at_least
 
 
+def is_heartbeat(message: Pmt) -> bool:
+    """Whether this is a ``feedback_sender``'s sign of life, as GNU Radio's own ZMQ blocks hand it on."""
+    return pmt.is_null(message)
+
+
+def begin_anew(block: gr.basic_block) -> None:
+    """To be called by ``start``: GNU Radio remembers from run to run that a block upstream was done, and delivers in the
+    next what was said too late. (No block works before all have started, so nothing of this run is lost.)"""
+    system = pmt.intern(_PORT_SYSTEM)
+    while block.gateway.delete_head_nowait(system) is not None:
+        pass
+    block.gateway.system_handler(pmt.cons(pmt.intern("done"), pmt.from_long(0)))
+
+
 def reason_of(error: BaseException) -> str:
-    """An exception in words that are worth counting."""
+    """An exception in words that are worth counting: without the names of files, of which each would be a reason."""
     if isinstance(error, SemcomError):
-        return str(error)
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+        return error.kind
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    return printable(
+        f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
+    )
 
 
 class _UpstreamDone:
@@ -94,6 +118,8 @@ class Guarded:
 
     def init_guard(self, name: str) -> None:
         self.counters: Counter[str] = Counter()
+        self._theirs: dict[str, int] = {}  # a library object's counts, and those of objects before it
+        self._before: Counter[str] = Counter()
         self.error: BaseException | None = None  # the last failure, for tests and debuggers
         self._guard_lock = threading.Lock()
         self._log = gr.logger(f"semcom.{name}")
@@ -109,11 +135,21 @@ class Guarded:
     def set_counts(self, counts: dict[str, int]) -> None:
         """Takes over the counters of a library object, as they stand."""
         with self._guard_lock:
+            self._theirs.update(counts)
             for what, number in counts.items():
-                self.counters[what] = number
+                self.counters[what] = self._before[what] + number
+
+    def keep_counts(self) -> None:
+        """The library object is replaced by a new one: what ``set_counts`` is told from here on adds to what it was."""
+        with self._guard_lock:
+            self._before.update(self._theirs)
+            self._theirs = {}
 
     def fail(self, reason: str, error: BaseException | None = None) -> None:
-        """Counts and logs something that went wrong: the first times, then at most every few seconds."""
+        """Counts and logs something that went wrong: the first times, then at most every few seconds. The log names the
+        input of an error whose ``kind`` is counted."""
+        reason = printable(reason)
+        told = str(error) if isinstance(error, SemcomError) and error.kind == reason else reason
         self.count(reason)
         self.error = error or self.error
         with self._guard_lock:
@@ -122,7 +158,7 @@ class Guarded:
             if times < _LOG_FIRST or now - last > _LOG_EVERY_S:
                 if len(self._logged) < 2 * _MAX_REASONS or reason in self._logged:
                     self._logged[reason] = (times + 1, now)
-                    self._log.warn(f"{reason} ({self.counters.get(reason, 0)} so far)")
+                    self._log.warn(f"{told} ({self.counters.get(reason, 0)} so far)")
 
     def guarded_work(self, work, fallback: int) -> int:
         """Runs a stream block's ``work``; an exception is counted and ``fallback`` returned instead."""
@@ -134,13 +170,50 @@ class Guarded:
             return fallback
 
 
-class PduWorker(Guarded):
+class Stage:
+    """Mixin of blocks of a chain that is drained: each knows when those before it have published their last.
+
+    The block calls ``begin_stage`` in ``start``, and in ``stop`` ``await_earlier`` first and ``end_stage`` last.
+    """
+
+    _stages: "weakref.WeakSet[Stage]" = weakref.WeakSet()
+    _stages_lock = threading.Lock()
+
+    def begin_stage(self) -> None:
+        with Stage._stages_lock:
+            self.stage_over = threading.Event()
+            Stage._stages.add(self)
+
+    def end_stage(self) -> None:
+        with Stage._stages_lock:
+            Stage._stages.discard(self)
+        self.stage_over.set()
+
+    def await_earlier(self, until_s: float) -> None:
+        """Waits for the blocks whose port ``out`` is connected to our ``in``, at most until that monotonic time."""
+        with Stage._stages_lock:
+            earlier = [stage for stage in Stage._stages if stage is not self and stage.feeds(self)]
+        for stage in earlier:
+            stage.stage_over.wait(max(0.0, until_s - time.monotonic()))
+
+    def feeds(self, other: gr.basic_block) -> bool:
+        """Whether our port ``out`` is connected to the other's ``in``."""
+        listener = pmt.cons(pmt.intern(other.alias()), pmt.intern(keys.PORT_IN))
+        return pmt.list_has(self.message_subscribers(pmt.intern(keys.PORT_OUT)), listener)
+
+
+class PduWorker(Stage, Guarded):
     """Mixin of blocks that take PDUs: bounded queue, worker thread, batches.
 
     A block implements ``prepare`` and ``process``, and ``finish`` if it holds anything back. Messages with
     ``keys.END`` travel in order: everything before them is processed, ``finish`` is asked for the rest, and
     they are passed on.
+
+    Attributes:
+        drains: whether a stop waits for what is on its way to the block (a receiver's), or drops it.
     """
+
+    drains = False
 
     def init_pdus(
         self,
@@ -164,7 +237,8 @@ class PduWorker(Guarded):
         self._arrived = threading.Condition()
         self._stopping = threading.Event()
         self._worker: threading.Thread | None = None
-        self._outputs = tuple(outputs)
+        self._draining = self._has_run = False
+        self._outputs, self._has_input = tuple(outputs), has_input
         if has_input:
             self.message_port_register_in(pmt.intern(keys.PORT_IN))
             self.set_msg_handler(pmt.intern(keys.PORT_IN), self.on_message)
@@ -189,6 +263,9 @@ class PduWorker(Guarded):
     def warm_up(self) -> None:
         """Called by the worker before the first PDU."""
 
+    def reset(self) -> None:
+        """Forgets what belongs to a former run; called before every start but the first."""
+
     # -- the machinery ------------------------------------------------------------------------------
 
     def on_message(self, message: Pmt) -> None:
@@ -203,8 +280,7 @@ class PduWorker(Guarded):
     def on_system(self, message: Pmt) -> None:
         """GNU Radio says that a block upstream is done. Left alone it would end this one on the spot, with
         PDUs still waiting; so they go first, and only then is the block told."""
-        for left in iter(lambda: self.gateway.delete_head_nowait(pmt.intern(keys.PORT_IN)), None):
-            self.on_message(left)
+        self._take_what_came()
         with self._arrived:
             self._queue.append(_UpstreamDone(message))
             self._arrived.notify_all()
@@ -215,7 +291,8 @@ class PduWorker(Guarded):
 
     def enqueue(self, pdu: Pdu) -> None:
         with self._arrived:
-            dropped = len(self._queue) >= self.max_queue and not pdu.is_end
+            is_open = self._draining or self._stopping.is_set()
+            dropped = len(self._queue) >= self.max_queue and not (pdu.is_end or is_open)
             if dropped:
                 oldest = next((i for i, waiting in enumerate(self._queue) if not waiting.is_end), None)
                 if oldest is not None:
@@ -226,20 +303,57 @@ class PduWorker(Guarded):
             self.fail(f"PDUs dropped, oldest first: more than {self.max_queue} waiting")
 
     def start(self) -> bool:
+        begin_anew(self)
+        if self._has_run:
+            self.reset()
+        self._has_run, self._draining = True, False
         self._stopping.clear()
+        self.begin_stage()
         self._worker = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
         self._worker.start()
         return True
 
     def stop(self) -> bool:
+        until_s = time.monotonic() + _DRAIN_S
+        if self.drains:
+            self._draining = True
+            self.await_earlier(until_s)
+            self._take_what_came()
         self._stopping.set()
         with self._arrived:
             self._arrived.notify_all()
         if self._worker is not None and self._worker is not threading.current_thread():
-            self._worker.join(timeout=10)
+            self._worker.join(timeout=max(10.0, until_s - time.monotonic()))
             if self._worker.is_alive():
-                self.fail("worker still busy 10 s after stop")
+                self.fail("worker still busy when the flowgraph had long been stopped")
+        if self._has_input:
+            self.await_earlier(until_s)
+            self._take_what_came()
+        self._drop_the_rest()
+        self.end_stage()
         return True
+
+    def drop_rest(self) -> None:
+        """A stop that follows does not wait for what is on its way."""
+        self.drains = False
+
+    @property
+    def inboxes(self) -> dict[str, Callable[[Pmt], None]]:
+        """Ports that PDUs come by, and their handlers."""
+        return {keys.PORT_IN: self.on_message}
+
+    def _take_what_came(self) -> None:
+        """What waits in GNU Radio's queues, in our own thread."""
+        for port, handler in self.inboxes.items():
+            for left in iter(lambda port=port: self.gateway.delete_head_nowait(pmt.intern(port)), None):
+                handler(left)
+
+    def _drop_the_rest(self) -> None:
+        with self._arrived:
+            self._draining = False
+            left, self._queue = [pdu for pdu in self._queue if not pdu.is_end], deque()
+        if left:
+            self.count("PDUs not processed: the flowgraph was stopped", len(left))
 
     def _run(self) -> None:
         torch.set_num_threads(self.threads)
@@ -262,7 +376,7 @@ class PduWorker(Guarded):
         with self._arrived:
             while not self._queue and not self._stopping.is_set():
                 self._arrived.wait()
-            if self._stopping.is_set():
+            if self._stopping.is_set() and not (self._draining and self._queue):
                 return None
             taken = [self._queue.popleft()]
             while self._queue and len(taken) < self.batch and not (taken[0].is_end or self._queue[0].is_end):

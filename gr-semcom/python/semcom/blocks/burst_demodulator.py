@@ -15,6 +15,8 @@ from semcom.modem.header import VERSION
 from semcom.radio import load_link
 
 BURSTS_READ = "bursts read"
+TIMING_SLIP = "timing slip: samples lost or inserted inside a burst, re-timed"
+SYMBOLS_ERASED = "symbols inside bursts of which nothing came, erased"
 
 
 class burst_demodulator(PduBlock):
@@ -24,7 +26,7 @@ class burst_demodulator(PduBlock):
     burst order, with the header's fields, noise_var, pilots_rx, pilots_ref, pilot_dof, cfo and which bursts
     were demodulated together (the last bits depend on it); ``constellation`` PDUs with some of the latents,
     to show; ``failed`` a dictionary (sample_offset, error) for a burst that cannot be read, which is also
-    counted under the reason.
+    counted under the reason. Bursts that lost or gained samples on the way are re-timed and counted ("timing slip").
 
     Args:
         profile: path of the link profile; "": none. A burst that names another is reported as such, and used if its
@@ -33,6 +35,8 @@ class burst_demodulator(PduBlock):
             second; 0: none.
         device, threads, batch, max_queue: as in every block.
     """
+
+    drains = True
 
     def __init__(
         self,
@@ -100,6 +104,10 @@ class burst_demodulator(PduBlock):
                 continue
             if self._link_hash and header.link_hash != self._link_hash:
                 self.fail(_other_profile(header.link_hash, self._link_hash))
+            if burst.slips:
+                self.fail(TIMING_SLIP)
+            if burst.symbols_erased:
+                self.count(SYMBOLS_ERASED, burst.symbols_erased)
             meta = {
                 keys.IMAGE_ID: header.image_id,
                 keys.BURST_INDEX: header.burst_index,

@@ -10,45 +10,108 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count
+from semcom.blocks.base import Guarded, Stage, begin_anew, check, is_count
 from semcom.blocks.pdu import Pdu
 from semcom.modem import Modem, StreamDetector
+from semcom.modem.sync import MIRRORED_BURSTS
 from semcom.radio import load_link
+from semcom.radio.reports import RxClock
+from semcom.radio.timing import Time
 
 _BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05
+_HINT_BURSTS = 3  # one may be chance
+_TAGS = (keys.TAG_RX_RATE, keys.TAG_RX_TIME, keys.TAG_END)  # those of one sample in this order
+SAMPLES_FILLED = "samples lost to overflows, zeros in their place"
 
 
-class burst_detector(Guarded, gr.sync_block):
+class burst_detector(Stage, Guarded, gr.sync_block):
     """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and
     the samples from the burst's first preamble sample on (c32vector).
 
     Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU
-    with ``end_of_stream``.
+    with ``end_of_stream``; so does a stop of the flowgraph. Where the tag ``rx_time`` tells of lost samples, zeros take
+    their place (as many as the longest burst has, at most), so that the burst they are missing from keeps its timing;
+    the tag ``rx_rate`` must have told the sample rate.
+
+    Steady tones, DC among them, are taken out before anything is searched (``modem.tones``).
 
     Args:
         profile: path of the link profile, for the modem's sizes; "": none.
         chunk_samples: new samples gathered for one search; smaller is sooner, larger is cheaper. A slower
             stream is searched every 50 ms.
         threads: CPU threads of torch.
+        invert_spectrum: the spectrum comes inverted, or I and Q are swapped: every sample is conjugated.
+        cfo_search: carrier offsets up to +-10 % of the sample rate are found, not only up to 3.1 %; it costs more.
     """
 
-    def __init__(self, profile: str = "", chunk_samples: int = 131072, threads: int = 1):
+    def __init__(
+        self,
+        profile: str = "",
+        chunk_samples: int = 131072,
+        threads: int = 1,
+        invert_spectrum: bool = False,
+        cfo_search: bool = False,
+    ):
         check(
             "burst_detector",
             chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
             threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"),
+            invert_spectrum=(invert_spectrum, isinstance(invert_spectrum, bool), "True or False"),
+            cfo_search=(cfo_search, isinstance(cfo_search, bool), "True or False"),
         )
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
-        self._detector = StreamDetector(Modem(load_link(profile).modem), int(chunk_samples), _PATIENCE_S)
-        self._end = pmt.intern(keys.TAG_END)
-        self._ready = False
+        self.modem, self._chunk = Modem(load_link(profile).modem), int(chunk_samples)
+        self._longest = self.modem.profile.max_burst_samples
+        self.invert_spectrum, self.cfo_search = invert_spectrum, cfo_search
+        self._begin()
+        self._ready = False  # torch knows in this thread how many more it may have
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
         # itself, the first samples of each call, is not looked at.
         self.set_history(_BUFFER_SAMPLES)
         self.message_port_register_out(pmt.intern(keys.PORT_OUT))
+
+    def _begin(self) -> None:
+        self._detector = StreamDetector(
+            self.modem,
+            self._chunk,
+            _PATIENCE_S,
+            invert_spectrum=self.invert_spectrum,
+            cfo_search=self.cfo_search,
+        )
+        self._hinted = False
+        # the source counts overflows
+        self._clock = RxClock(lambda what, number=1: None, lambda what: None, 1.0)
+        self._is_open = self._has_samples = False  # something came that no END has followed; anything at all
+
+    def start(self) -> bool:
+        begin_anew(self)
+        self.keep_counts()
+        self._begin()
+        self._ready = False
+        self.begin_stage()
+        return True
+
+    def stop(self) -> bool:
+        """What is held back goes on its way, and so does the word that nothing follows."""
+        if self._has_samples:
+            self.guarded_work(self._end_here, fallback=0)
+        self.end_stage()
+        return True
+
+    def _end_here(self) -> int:
+        self._publish(self._detector.flush())
+        if self._is_open:
+            self._is_open = False
+            self._send(Pdu.end())
+        return 0
+
+    @property
+    def loudest(self) -> torch.Tensor:
+        """The loudest samples that came ``[n]``, as they came: what to look at where nothing was found."""
+        return self._detector.loudest
 
     def work(self, input_items, output_items) -> int:
         if not self._ready:
@@ -60,17 +123,50 @@ class burst_detector(Guarded, gr.sync_block):
     def _take(self, samples: np.ndarray) -> int:
         start = self.nitems_read(0)
         at = 0
-        for tag in self.get_tags_in_window(0, 0, len(samples), self._end):
-            upto = tag.offset - start + 1
-            self._publish(self._detector.push(samples[at:upto].copy()) + self._detector.flush())
-            self._send(Pdu.end())
-            at = upto
+        if not self._has_samples:
+            self._has_samples = self._is_open = True
+        for offset, key, value in self._tags(len(samples)):
+            if key == keys.TAG_RX_RATE:
+                self._clock.on_rate(pmt.to_double(value))
+            elif key == keys.TAG_RX_TIME:
+                lost = min(self._clock.on_time(offset, _time_of(value)), self._longest)
+                if lost:
+                    self._publish(self._detector.push(samples[at : offset - start].copy()))
+                    self._publish(self._detector.push(np.zeros(lost, np.complex64)))
+                    self.count(SAMPLES_FILLED, lost)
+                    at = offset - start
+            else:
+                upto = offset - start + 1
+                self._publish(self._detector.push(samples[at:upto].copy()))
+                self._end_here()
+                at = upto
         self._publish(self._detector.push(samples[at:].copy()))  # the buffer is the scheduler's: keep a copy
         return len(samples)
 
+    def _tags(self, count: int) -> list[tuple[int, str, object]]:
+        """Offset, key and value of the tags that matter, in the order in which they are to be heeded."""
+        tags = []
+        for tag in self.get_tags_in_window(0, 0, count):
+            key = pmt.symbol_to_string(tag.key) if pmt.is_symbol(tag.key) else ""
+            if key == keys.TAG_END or key in _TAGS and _says_what_it_should(key, tag.value):
+                tags.append((tag.offset, key, tag.value))
+        return sorted(tags, key=lambda tag: (tag[0], _TAGS.index(tag[1])))
+
     def _publish(self, bursts) -> None:
-        self.set_counts(self._detector.counters)
+        counters = self._detector.counters
+        self.set_counts(counters)
+        if (
+            not self._hinted
+            and counters.get(MIRRORED_BURSTS, 0) >= _HINT_BURSTS
+            and not counters["bursts found"]
+        ):
+            self._hinted = True
+            what = (
+                "does not come inverted" if self.invert_spectrum else "comes inverted, or I and Q are swapped"
+            )
+            self._log.warn(f"the spectrum {what}: change invert_spectrum (--invert-spectrum) of the receiver")
         for burst in bursts:
+            self._is_open = True
             self._send(
                 Pdu(
                     {
@@ -86,3 +182,16 @@ class burst_detector(Guarded, gr.sync_block):
     def _send(self, pdu: Pdu) -> None:
         self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))
         self.count(f"sent to '{keys.PORT_OUT}'")
+
+
+def _says_what_it_should(key: str, value) -> bool:
+    if key == keys.TAG_RX_RATE:
+        return pmt.is_real(value) and pmt.to_double(value) > 0
+    if not (pmt.is_tuple(value) and pmt.length(value) == 2):
+        return False
+    whole, fraction = pmt.tuple_ref(value, 0), pmt.tuple_ref(value, 1)
+    return (pmt.is_uint64(whole) or pmt.is_integer(whole)) and pmt.is_real(fraction)
+
+
+def _time_of(value) -> Time:
+    return Time(pmt.to_uint64(pmt.tuple_ref(value, 0)), pmt.to_double(pmt.tuple_ref(value, 1)))

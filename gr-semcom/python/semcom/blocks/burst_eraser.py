@@ -43,6 +43,10 @@ class burst_eraser(Guarded, gr.sync_block):
         self._check_drop(drop)
         self.drop = float(drop)
 
+    def start(self) -> bool:
+        self._erasing = False
+        return True
+
     def work(self, input_items, output_items) -> int:
         return self.guarded_work(lambda: self._pass(input_items[0], output_items[0]), fallback=-1)
 

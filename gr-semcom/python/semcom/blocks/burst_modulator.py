@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Latents to a stream of bursts."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,12 +13,12 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
-from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, runs
+from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, reason_of, runs
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.link import papr_db
 from semcom.modem import Modem
-from semcom.modem.header import MODE_LATENTS, MODES
+from semcom.modem.header import MAX_SIDE, MODE_LATENTS, MODES
 from semcom.radio import load_link
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
@@ -88,14 +89,11 @@ class burst_modulator(PduWorker, gr.sync_block):
         self.drop, self._random = float(drop), np.random.default_rng(seed)
         link = load_link(profile)
         self._link_hash = link.hash if profile else 0
+        self._limits = link.limits
         self._modem = Modem(link.modem, device=check_device("burst_modulator", device))
         self._on_sent = on_sent
-        self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
         self._room = threading.Condition()
-        self._current: tuple[np.ndarray, list] | None = None
-        self._at = 0
-        self._silence_left = 0
-        self._begun = False
+        self.reset()
         self._flush_samples = (
             self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES
         )
@@ -118,6 +116,13 @@ class burst_modulator(PduWorker, gr.sync_block):
         """Whether everything is out, with the silence after it that lets a detector finish the last burst."""
         return not self._ready and self._current is None and not self._silence_left
 
+    def reset(self) -> None:
+        with self._room:
+            self._ready: deque[tuple[np.ndarray, list]] = deque()  # samples and their tags (position, key)
+            self._current: tuple[np.ndarray, list] | None = None
+            self._at = self._silence_left = 0
+            self._begun = False
+
     # -- PDUs in: the worker ------------------------------------------------------------------------
 
     def prepare(self, pdu: Pdu) -> list:
@@ -128,6 +133,12 @@ class burst_modulator(PduWorker, gr.sync_block):
             raise PduError(f"PDU of payload mode {pdu.integer(keys.MODE)}, which burst headers do not know")
         if pdu.integer(keys.LATENT_COUNT, len(latents)) != len(latents):
             raise PduError("PDU of latents whose vector is not latent_count long")
+        sides = (pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH))
+        if max(sides) <= MAX_SIDE and math.prod(sides) > self._limits.largest_picture_pixels:
+            raise PduError(
+                f"picture of more than {self._limits.largest_picture_pixels:,} pixels: scale it, or raise "
+                "largest_picture_pixels under limits in the link profile of both stations"
+            )
         return [(pdu, torch.from_numpy(latents))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
@@ -150,16 +161,18 @@ class burst_modulator(PduWorker, gr.sync_block):
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
         dropped = self._random.random(len(bursts)) < self.drop
         if self._on_sent:
-            self._on_sent(
-                {
-                    keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
-                    keys.LATENT_COUNT: len(pdu.data),
-                    keys.BURST_COUNT: len(bursts),
-                    keys.PAPR_DB: papr_db(bursts),
-                    keys.AIRTIME_SAMPLES: bursts.numel(),
-                    "bursts_dropped": int(dropped.sum()),
-                }
-            )
+            told = {
+                keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
+                keys.LATENT_COUNT: len(pdu.data),
+                keys.BURST_COUNT: len(bursts),
+                keys.PAPR_DB: papr_db(bursts),
+                keys.AIRTIME_SAMPLES: bursts.numel(),
+                "bursts_dropped": int(dropped.sum()),
+            }
+            try:
+                self._on_sent(told)
+            except Exception as error:  # whoever listens stands between no picture and the air
+                self.fail(reason_of(error), error)
         gap = np.zeros(self.gap_samples, np.complex64)
         for burst, silent in zip(bursts.numpy(), dropped.tolist(), strict=True):
             samples = np.concatenate([np.zeros_like(burst) if silent else burst, gap])

@@ -41,7 +41,7 @@ class capture_recorder(PduBlock):
     Ports: ``bursts`` PDUs of samples (``burst_detector:out``); ``in`` PDUs of latents with snr_db
     (``pilot_snr_estimator:out``); ``failed`` dictionaries of bursts that could not be read
     (``burst_demodulator:failed``, optional). They are joined by sample_offset; a burst of which nothing more comes
-    within ``wait_s`` is written as it is, with an error in words.
+    within ``wait_s`` is written as it is, with an error in words; what is read later takes the error's place.
 
     Args:
         folder: for the recordings; made when missing; "" records nothing.
@@ -53,6 +53,8 @@ class capture_recorder(PduBlock):
         min_free_bytes: left on the disk: recording stops before.
         wait_s: how long a burst waits for its estimate. max_queue: as in every block.
     """
+
+    drains = True
 
     def __init__(
         self,
@@ -94,18 +96,18 @@ class capture_recorder(PduBlock):
         log = SentLog(sent_log) if str(sent_log) else None
         limits = (int(max_file_bytes), int(max_total_bytes), int(min_free_bytes))
         self.writer = CaptureWriter(folder, info, *limits, sent_log=log) if str(folder) else None
-        self._joiner = Joiner(self._write, float(wait_s))
+        self._joiner = Joiner(self._write, self._amend, float(wait_s))
         self._wait_s, self._done, self._last = float(wait_s), [], time.monotonic()
         self._ended = self._told = False
-        for port, handler in self._handlers.items():
+        for port in (keys.PORT_BURSTS, keys.PORT_FAILED):
             self.message_port_register_in(pmt.intern(port))
-            self.set_msg_handler(pmt.intern(port), handler)
+            self.set_msg_handler(pmt.intern(port), self.inboxes[port])
 
     # -- arrival, in the block's own thread --------------------------------------------------------------
 
     @property
-    def _handlers(self) -> dict:
-        return {keys.PORT_BURSTS: self.on_burst, keys.PORT_FAILED: self.on_failed}
+    def inboxes(self) -> dict[str, Callable[[Pmt], None]]:
+        return super().inboxes | {keys.PORT_BURSTS: self.on_burst, keys.PORT_FAILED: self.on_failed}
 
     def on_message(self, message: Pmt) -> None:
         self._accept(keys.PORT_IN, bridge.from_message, message)
@@ -116,12 +118,6 @@ class capture_recorder(PduBlock):
     def on_failed(self, message: Pmt) -> None:
         self._accept(keys.PORT_FAILED, lambda plain: Pdu(bridge.from_dict(plain), None), message)
 
-    def on_system(self, message: Pmt) -> None:
-        for port, handler in self._handlers.items():
-            for left in iter(lambda port=port: self.gateway.delete_head_nowait(pmt.intern(port)), None):
-                handler(left)
-        super().on_system(message)
-
     def _accept(self, port: str, convert: Callable[[Pmt], Pdu], message: Pmt) -> None:
         try:
             pdu = convert(message)
@@ -131,6 +127,9 @@ class capture_recorder(PduBlock):
         self.enqueue(_Arrived(port, pdu))
 
     # -- the worker ---------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        self._done, self._ended = [], False
 
     def start(self) -> bool:
         super().start()
@@ -179,10 +178,6 @@ class capture_recorder(PduBlock):
 
     def stop(self) -> bool:
         super().stop()
-        while self._queue:
-            waiting = self._queue.popleft()
-            if isinstance(waiting, _Arrived) and not waiting.is_end:
-                self._attempt(self.prepare, waiting)
         self._joiner.flush()
         if self.writer is not None:
             self.writer.close()
@@ -195,11 +190,16 @@ class capture_recorder(PduBlock):
         else:
             self.writer.write(samples, note, received_s)
 
+    def _amend(self, note: BurstNote) -> None:
+        if self.writer is not None:
+            self.writer.amend(note)
+
     def _report(self) -> None:
-        self.set_counts({reason: n for reason, n in self._joiner.counters.items() if n})
+        for counters in [self._joiner.counters] + ([self.writer.counters] if self.writer is not None else []):
+            # a count may go back to 0: of bursts that were read late
+            self.set_counts({reason: n for reason, n in counters.items() if n or reason in self.counters})
         if self.writer is None:
             return
-        self.set_counts({reason: n for reason, n in self.writer.counters.items() if n})
         if self.writer.stopped and not self._told:
             self._told = True
             self._log.error(f"recording stopped: {self.writer.stopped}")

@@ -45,12 +45,14 @@ class deepjscc_decoder(PduBlock):
     Args:
         model: name in the zoo; bursts of another, of codebooks that it does not have and of coded bits are counted and
             dropped. Whether latents came analog or quantised, and how, is in the bursts' headers.
-        profile: path of the link profile, for the modem's sizes; "": none.
-        max_open: pictures under way at once; when one more begins, the oldest is decoded as far as it came.
+        profile: path of the link profile, for the modem's sizes and the limits of pictures; "": none.
+        max_open: pictures that may begin between two bursts of another; when one more begins, that one is decoded as far
+            as it came. One more transmitter than this may send at once.
         device: "cpu", "cuda", ...; on a GPU all pictures that are waiting go as one batch.
         threads, batch, max_queue: as in every block.
     """
 
+    drains = True
     modes: tuple[int, ...] = (MODE_LATENTS, *DIGITAL_MODES)  # of payload, read here
 
     def __init__(
@@ -70,8 +72,9 @@ class deepjscc_decoder(PduBlock):
         self.model = zoo.load(model, device=check_device("deepjscc_decoder", device))
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
-        self._profile = load_link(profile).modem
-        self._assembler = self._make_assembler(int(max_open))
+        link = load_link(profile)
+        self._profile, self._limits, self._max_open = link.modem, link.limits, int(max_open)
+        self._assembler = self._make_assembler(self._max_open)
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
         return ImageAssembler(
@@ -81,7 +84,12 @@ class deepjscc_decoder(PduBlock):
             max_open=max_open,
             modes=self.modes,
             digital_hashes=self.model.digital_hashes,
+            limits=self._limits,
         )
+
+    def reset(self) -> None:
+        self.keep_counts()
+        self._assembler = self._make_assembler(self._max_open)
 
     def warm_up(self) -> None:
         size = (32, 32)

@@ -10,7 +10,16 @@ import torch
 
 from semcom import keys, pictures
 from semcom.adaptation import SNR_RANGE_DB, report_of
-from semcom.blocks.base import PduBlock, check, check_device, is_number, meta_of, reason_of, runs_of_pictures
+from semcom.blocks.base import (
+    PduBlock,
+    check,
+    check_device,
+    is_heartbeat,
+    is_number,
+    meta_of,
+    reason_of,
+    runs_of_pictures,
+)
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.codec import zoo
 from semcom.errors import PduError, SemcomError
@@ -67,6 +76,8 @@ class deepjscc_encoder(PduBlock):
 
     def on_snr(self, message: Pmt) -> None:
         """Feedback from the receiver."""
+        if is_heartbeat(message):
+            return
         try:
             snr_db = report_of(meta_of(message))[keys.SNR_DB]
         except SemcomError as error:
@@ -86,6 +97,10 @@ class deepjscc_encoder(PduBlock):
             self.count("SNR feedback stale: default used")
             return self.snr_db
         return feedback[0]
+
+    def reset(self) -> None:
+        with self._feedback_lock:
+            self._feedback = None
 
     def warm_up(self) -> None:
         self.model.codec.encode(torch.zeros(1, 3, 32, 32, device=self.device), self.snr_db)

@@ -9,6 +9,7 @@ from gnuradio import gr
 
 from semcom import sockets
 from semcom.adaptation import Belief, SnrTracker, read_dictionary
+from semcom.adaptation.wire import HEARTBEAT
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import check, is_number
 from semcom.blocks.socket_thread import SocketThread
@@ -55,12 +56,20 @@ class feedback_receiver(SocketThread, gr.basic_block):
         limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
         access = {"bind": bind, "keys": keys, "insecure": insecure}
         self.init_socket(
-            "feedback_receiver", partial(sockets.open_socket, zmq.SUB, address, **access, **limits)
+            "feedback_receiver",
+            partial(sockets.open_socket, zmq.SUB, address, **access, **limits),
+            binds=bind,
         )
-        self._tracker = SnrTracker(float(max_age_s), float(wander_db))
+        self._new_tracker = partial(SnrTracker, float(max_age_s), float(wander_db))
+        self._tracker = self._new_tracker()
         self._address = None if bind else address
         self._redial: Redial | None = None
+        self._has_beaten = False
         self.message_port_register_out(pmt.intern(PORT_SNR))
+
+    def reset(self) -> None:
+        self.keep_counts()
+        self._tracker = self._new_tracker()
 
     def serve(self, socket: zmq.Socket) -> None:
         if self._address:
@@ -72,11 +81,18 @@ class feedback_receiver(SocketThread, gr.basic_block):
 
     def _call_again(self, socket: zmq.Socket, address: str) -> None:
         if self._redial is None or self._redial.socket is not socket:
-            self._redial = Redial(socket, address, self.count)
+            self._redial, self._has_beaten = Redial(socket, address, self.count), False
+        if not self._redial.connected:
+            self._has_beaten = False
         self._redial.watch()
         self._redial.tend()
 
     def _take(self, frames: list[bytes]) -> None:
+        if self._redial is not None and (frames == [HEARTBEAT] or self._has_beaten):
+            self._has_beaten = True  # GNU Radio's own sender does not, and may be silent as long as it likes
+            self._redial.heard()
+        if frames == [HEARTBEAT]:
+            return
         if len(frames) != 1:
             raise PduError("message of several parts")
         belief = self._tracker.hear(read_dictionary(frames[0]))

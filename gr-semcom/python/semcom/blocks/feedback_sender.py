@@ -11,12 +11,14 @@ from gnuradio import gr
 
 from semcom import sockets
 from semcom.adaptation import report_of
+from semcom.adaptation.wire import HEARTBEAT
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import check, is_number, reason_of
 from semcom.blocks.pdu import Pmt
 from semcom.blocks.socket_thread import SocketThread
 from semcom.keys import PORT_SNR, TIMESTAMP_S
 from semcom.numbering import Numbering
+from semcom.redial import BEAT_S
 
 _MAX_BYTES = 4096  # a subscription, the only thing that comes in, is far shorter
 _HIGH_WATER = 16  # reports that wait for a slow transmitter: old ones are worth nothing
@@ -26,7 +28,8 @@ class feedback_sender(SocketThread, gr.basic_block):
     """Numbers SNR estimates and publishes the newest over ZMQ, as GNU Radio's own ZMQ message blocks would.
 
     Port: ``snr`` takes dictionaries of ``pilot_snr_estimator:snr``. On the wire (PUB) goes a serialised dictionary:
-    snr_db, snr_stderr_db, session, sequence, timestamp_s. A transmitter may come and go; it is not waited for.
+    snr_db, snr_stderr_db, session, sequence, timestamp_s; an empty one every second without estimates, so that whoever
+    listens knows that the line is whole. A transmitter may come and go; it is not waited for.
 
     Args:
         address: ZMQ endpoint. keys: folder of CurveZMQ certificates.
@@ -51,7 +54,7 @@ class feedback_sender(SocketThread, gr.basic_block):
         limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
         access = {"bind": bind, "keys": keys, "insecure": insecure}
         self.init_socket(
-            "feedback_sender", partial(sockets.open_socket, zmq.PUB, address, **access, **limits)
+            "feedback_sender", partial(sockets.open_socket, zmq.PUB, address, **access, **limits), binds=bind
         )
         self._interval_s = 1 / float(rate_hz)
         self._numbering = Numbering()
@@ -73,15 +76,19 @@ class feedback_sender(SocketThread, gr.basic_block):
         if replaced:
             self.count("SNR estimates replaced by newer ones before they were sent")
 
+    def reset(self) -> None:
+        self._newest = None
+
     def wake(self) -> None:
         with self._arrived:
             self._arrived.notify_all()
 
     def serve(self, socket: zmq.Socket) -> None:
         with self._arrived:
-            self._arrived.wait_for(lambda: self._newest is not None or self.stopping.is_set())
+            self._arrived.wait_for(lambda: self._newest is not None or self.stopping.is_set(), timeout=BEAT_S)
             report, self._newest = self._newest, None
         if report is None:
+            socket.send(HEARTBEAT, zmq.NOBLOCK)
             return
         stamped = report | self._numbering.next() | {TIMESTAMP_S: time.monotonic()}
         socket.send(pmt.serialize_str(bridge.to_dict(stamped)), zmq.NOBLOCK)

@@ -12,7 +12,9 @@ import numpy as np
 from semcom import keys, pictures
 from semcom.blocks.base import PduBlock, check, is_count
 from semcom.blocks.pdu import Pdu
-from semcom.errors import PduError
+from semcom.errors import OutputError, PduError
+
+WRITTEN, NOT_WRITTEN = "pictures written", "pictures that "  # counters; the latter goes on with the reason
 
 
 class image_sink(PduBlock):
@@ -26,6 +28,8 @@ class image_sink(PduBlock):
         keep: the latest pictures held in ``pictures``, as (meta, pixels uint8 ``[H, W, 3]``).
         callback: called with (meta, pixels) for each picture. max_queue: as in every block.
     """
+
+    drains = True
 
     def __init__(
         self,
@@ -43,22 +47,33 @@ class image_sink(PduBlock):
         self.pictures: deque[tuple[dict[str, Any], np.ndarray]] = deque(maxlen=int(keep))
         self.ended = threading.Event()  # set when the end of the stream has come through
 
+    def reset(self) -> None:
+        self.ended.clear()
+
     def prepare(self, pdu: Pdu) -> list:
         return [(pdu, picture_of(pdu))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         done = []
         for pdu, pixels in items:
-            self._attempt(self._keep, pdu, pixels)
+            self.pictures.append((pdu.meta, pixels))
+            self._attempt(self._write, pdu, pixels)
+            self._attempt(self._tell, pdu, pixels)
             self.count("pictures")
             told = (keys.IMAGE_ID, keys.BURSTS_RECEIVED, keys.BURST_COUNT)
             done.append((keys.PORT_DONE, Pdu({key: pdu.meta[key] for key in told if key in pdu.meta}, None)))
         return done
 
-    def _keep(self, pdu: Pdu, pixels: np.ndarray) -> list:
-        self.pictures.append((pdu.meta, pixels))
+    def _write(self, pdu: Pdu, pixels: np.ndarray) -> list:
         if self._folder is not None:
-            pictures.write_png(self._folder / f"{pdu.integer(keys.IMAGE_ID, 0):05d}.png", pixels)
+            try:
+                pictures.write_png(self._folder / f"{pdu.integer(keys.IMAGE_ID, 0):05d}.png", pixels)
+            except OutputError as error:
+                raise OutputError(str(error), kind=f"{NOT_WRITTEN}{error.kind}") from error
+            self.count(WRITTEN)
+        return []
+
+    def _tell(self, pdu: Pdu, pixels: np.ndarray) -> list:
         if self._callback:
             self._callback(pdu.meta, pixels)
         return []

@@ -15,6 +15,7 @@ from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import ImageError, SemcomError
 
 IDS = 65536  # picture numbers wrap here
+LEFT_OUT = "pictures left out"  # counter
 
 
 class image_source(PduBlock):
@@ -58,7 +59,8 @@ class image_source(PduBlock):
         super().__init__("image_source", has_input=False)
         self.repeat, self.rate = bool(repeat), float(rate)
         self.max_in_flight, self.timeout_s = int(max_in_flight), float(timeout_s)
-        self._first_id = int(first_id)
+        # goes on from run to run: a number that comes again is taken for a repeat
+        self._next_id = int(first_id)
         self._given, self._on_sent = pictures_in, on_sent
         self._readers = None if pictures_in is not None else _readers(path)
         self._in_flight: OrderedDict[int, float] = OrderedDict()
@@ -101,6 +103,10 @@ class image_source(PduBlock):
         self._ending.clear()
         return super().start()
 
+    def reset(self) -> None:
+        with self._window:
+            self._in_flight.clear()
+
     def stop(self) -> bool:
         self._stopping.set()
         self.finish()
@@ -129,7 +135,14 @@ class image_source(PduBlock):
                     due += 1 / self.rate
                 if not self._wait_for_window():
                     return
-                self._send((self._first_id + number) % IDS, picture)
+                try:
+                    self._send(self._next_id, picture)
+                except Exception as error:  # one picture that cannot be sent costs one picture
+                    self._leave_out(error)
+                    with self._window:
+                        self._in_flight.pop(self._next_id, None)
+                    continue
+                self._next_id = (self._next_id + 1) % IDS
                 number += 1
             if not self.repeat or number == sent:
                 if number == sent:
@@ -145,8 +158,12 @@ class image_source(PduBlock):
         try:
             return read()
         except Exception as error:
-            self.fail(reason_of(error), error)
+            self._leave_out(error)
             return None
+
+    def _leave_out(self, error: Exception) -> None:
+        self.fail(reason_of(error), error)
+        self.count(LEFT_OUT)
 
     def _wait_for_window(self) -> bool:
         with self._window:

@@ -61,6 +61,9 @@ class image_view(PduBlock):
         except Exception as error:
             self.fail(reason_of(error), error)
 
+    def reset(self) -> None:
+        self._sent.clear()
+
     def prepare(self, pdu: Pdu) -> list:
         return [(pdu, picture_of(pdu))]
 

@@ -22,12 +22,12 @@ from gnuradio.filter import firdes
 from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.channel import fading
+from semcom.channel.named import named_channel
 from semcom.codec.digital import DigitalMode
-from semcom.link import LinkConfig, LinkResult, multipath_taps, result_of
+from semcom.link import LinkConfig, LinkResult, result_of
 from semcom.pictures import Picture
 from semcom.separation.link import SeparationConfig, SeparationResult, mean_colour, scheme_for
 
-DOPPLER = 1e-6  # of the sample rate: Rayleigh fading that hardly changes within a burst (1 Hz at 1 Msample/s)
 STALL_S = 60.0
 _MAX_IN_FLIGHT = 8
 _RESAMPLER_PHASES = 32
@@ -38,7 +38,7 @@ class LoopbackFlowgraph(Flowgraph):
 
     Channels: ``ideal`` nothing at all; ``awgn`` noise of power N0 = 10^(-SNR/10) a sample; ``rayleigh`` flat
     fading of mean power 1, slow against a burst (GNU Radio's fading_model), then noise; ``multipath`` the
-    FIR taps of ``semcom.link.multipath_taps``, then noise. Carrier and clock offsets apply to all of them.
+    FIR taps of ``semcom.channel.fading.still_taps``, then noise. Carrier and clock offsets apply to all of them.
 
     Args:
         pictures: what to send; read one by one.
@@ -155,14 +155,15 @@ def make_channel(config: LinkConfig) -> list:
     ``channel_model`` bends the outer subcarriers of a signal that fills 94 % of the band.
     """
     out: list = []
-    if config.channel == "rayleigh":
-        out.append(channels.fading_model(8, DOPPLER, False, 0.0, config.seed))
+    channel = named_channel(config.channel)
+    if channel.doppler:
+        out.append(channels.fading_model(8, channel.doppler, False, 0.0, config.seed))
     if config.sro_ppm:
         taps = firdes.low_pass(_RESAMPLER_PHASES, _RESAMPLER_PHASES, 0.5, 0.05)
         out.append(gr_filter.pfb_arb_resampler_ccf(1 / (1 + config.sro_ppm * 1e-6), taps, _RESAMPLER_PHASES))
-    taps = multipath_taps(config.seed).tolist() if config.channel == "multipath" else [1.0 + 0.0j]
-    noise_voltage = 0.0 if config.channel == "ideal" else math.sqrt(10 ** (-config.snr_db / 10))
-    if config.channel != "ideal" or config.cfo_hz:
+    taps = delay_taps(channel.delay_samples, config.seed) if channel.delay_samples else [1.0 + 0.0j]
+    noise_voltage = math.sqrt(10 ** (-config.snr_db / 10)) if channel.noisy else 0.0
+    if noise_voltage or channel.delay_samples or config.cfo_hz:
         # GNU Radio takes seed 0 for "from the clock"
         out.append(
             channels.channel_model(
@@ -191,7 +192,7 @@ def run(
         SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all
             counters).
     """
-    ledger = _Ledger(pictures, config)
+    ledger = Ledger(pictures, config)
     flowgraph = LoopbackFlowgraph(
         ledger.feed(),
         config,
@@ -217,13 +218,10 @@ def run(
 
 def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
     """Taps of unit energy with an exponential profile over ``delay_samples``; 0: no multipath."""
-    profile = fading.exponential_profile(delay_samples)
-    return fading.unit_energy(fading.rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[
-        0
-    ].tolist()
+    return fading.still_taps(delay_samples, seed).tolist()
 
 
-class _Ledger:
+class Ledger:
     """What was sent and what came back, by picture number."""
 
     def __init__(self, pictures: Iterable[Picture], config: LinkConfig):

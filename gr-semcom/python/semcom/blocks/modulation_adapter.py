@@ -3,6 +3,7 @@
 
 import threading
 from collections import deque
+from functools import partial
 
 import numpy as np
 import pmt
@@ -12,7 +13,16 @@ from semcom import keys
 from semcom.adaptation.modulation import FALLBACKS, Choice, OrderChooser
 from semcom.adaptation.tolerance import tolerance_of
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count, is_number, meta_of, reason_of
+from semcom.blocks.base import (
+    Guarded,
+    begin_anew,
+    check,
+    is_count,
+    is_heartbeat,
+    is_number,
+    meta_of,
+    reason_of,
+)
 from semcom.blocks.pdu import Pmt
 from semcom.codec import zoo
 from semcom.errors import SemcomError
@@ -79,7 +89,8 @@ class modulation_adapter(Guarded, gr.basic_block):
         self.init_guard("modulation_adapter")
         codebook = zoo.codebook_name(model, codebook)
         self.tolerance = tolerance_of(zoo.card(model), bits_per_latent, codebook, loss_db or None, model)
-        self._chooser = OrderChooser(
+        self._new_chooser = partial(
+            OrderChooser,
             self.tolerance.max_ber,
             channel=channel,
             confidence=float(confidence),
@@ -90,6 +101,7 @@ class modulation_adapter(Guarded, gr.basic_block):
             wander_db=float(wander_db),
             fallback=fallback,
         )
+        self._chooser = self._new_chooser()
         self._lock = threading.Lock()  # handler and watch share the chooser
         self._told: int | None = None
         self._stopping = threading.Event()
@@ -102,6 +114,8 @@ class modulation_adapter(Guarded, gr.basic_block):
 
     def on_snr(self, message: Pmt) -> None:
         """A report from the receiver."""
+        if is_heartbeat(message):
+            return
         try:
             report = meta_of(message)
             with self._lock:
@@ -114,8 +128,11 @@ class modulation_adapter(Guarded, gr.basic_block):
             self.fail(reason_of(error), error)
 
     def start(self) -> bool:
+        begin_anew(self)
         self._stopping.clear()
-        self._told = None
+        with self._lock:
+            self.keep_counts()
+            self._chooser, self._told = self._new_chooser(), None
         self._watcher = threading.Thread(target=self._watch, name="semcom modulation_adapter", daemon=True)
         self._watcher.start()
         return True

@@ -262,14 +262,16 @@ class Pdu:
         return value
 
     def vector(self, dtype, key: str | None = None) -> np.ndarray:
-        """The PDU's vector, or the one under ``key``: flat, of the given kind, all of it finite numbers."""
+        """The PDU's vector, or the one under ``key``: flat, of the given kind, all of it finite numbers; only a noise
+        variance may be infinite, where nothing came."""
         name = "vector" if key is None else f"'{key}'"
         values = self.data if key is None else self._get(key, _REQUIRED)
         if isinstance(values, Pmt) and pmt.is_uniform_vector(values):
             values = from_vector(values)
         if not isinstance(values, np.ndarray) or values.dtype != dtype:
             raise PduError(f"PDU whose {name} is not a {_NAMES[np.dtype(dtype)]}")
-        if values.dtype.kind in "fc" and not finite(values):
+        told = values[values != np.inf] if key == keys.NOISE_VAR else values
+        if values.dtype.kind in "fc" and not finite(told):
             raise PduError(f"PDU whose {name} holds NaN or infinity")
         return values
 

@@ -24,6 +24,8 @@ class pilot_snr_estimator(PduBlock):
         history: estimates in the PDU of ``history``. threads, batch, max_queue: as in every block.
     """
 
+    drains = True
+
     def __init__(self, history: int = 200, threads: int = 1, batch: int = 32, max_queue: int = 256):
         check("pilot_snr_estimator", history=(history, is_count(history, 2), "a whole number, 2 or more"))
         super().__init__(
@@ -34,6 +36,9 @@ class pilot_snr_estimator(PduBlock):
             max_queue=max_queue,
         )
         self._history: deque[float] = deque(maxlen=int(history))
+
+    def reset(self) -> None:
+        self._history.clear()
 
     def prepare(self, pdu: Pdu) -> list:
         received, reference = (

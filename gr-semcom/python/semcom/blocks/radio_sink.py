@@ -2,6 +2,7 @@
 """The transmitter's end: samples to a radio, a socket or a file."""
 
 import time
+from collections.abc import Callable
 
 from semcom.blocks.radio_end import RadioEnd
 
@@ -18,6 +19,8 @@ class radio_sink(RadioEnd):
         device: radio profile: a name in hardware/profiles or the path of a YAML file; empty: no limits, no calibration.
         keys, insecure: of a socket, as in ``semcom.sockets.open_socket``.
         overwrite: whether a file that exists may be replaced.
+        on_answer: called once a burst with its number in the stream, from 0, and what a USRP says became of it:
+            "on the air", "late" or "unanswered" (``radio.reports``). From threads of the radio's.
 
     Raises:
         ConfigError: an unknown medium, a radio that is not there (those that are are listed), a port in use, a file that
@@ -35,6 +38,7 @@ class radio_sink(RadioEnd):
         keys: str = "",
         insecure: bool = False,
         overwrite: bool = False,
+        on_answer: Callable[[int, str], None] = lambda index, answer: None,
     ):
         self.init_end(
             "radio_sink",
@@ -47,11 +51,16 @@ class radio_sink(RadioEnd):
             keys,
             insecure,
             overwrite,
+            on_answer=on_answer,
         )
 
     def sent_all(self) -> bool:
         """Whether everything up to the tag ``semcom_end`` is out; with a USRP: answered for by the radio."""
         return self._end.sent_all()
+
+    def gave_up(self) -> str:
+        """Why it takes no more samples (a file on a full disk), in a sentence; "": it does."""
+        return self._end.gave_up()
 
     def wait_sent(self, timeout_s: float) -> bool:
         """Waits for ``sent_all``; False if it did not come."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The receiver's end: samples from a radio, a socket or a file."""
 
+from semcom.blocks.base import check, is_count
 from semcom.blocks.radio_end import RadioEnd
 
 
@@ -14,6 +15,8 @@ class radio_source(RadioEnd):
         sample_rate_hz, centre_frequency_hz, gain_db: of a radio; in its own decibels.
         device: radio profile: a name in hardware/profiles or the path of a YAML file; empty: no limits, no calibration.
         keys, insecure: of a socket, as in ``semcom.sockets.open_socket``.
+        sample_type: of a raw file (ci16, cu8, cf32_be, ...); "": its ending says, or complex float32.
+        channel: of a file of several, counted from 0; -1: the only one.
 
     Raises:
         ConfigError: an unknown medium, a radio or file that is not there, a gain outside the profile's limits.
@@ -29,10 +32,12 @@ class radio_source(RadioEnd):
         device: str = "",
         keys: str = "",
         insecure: bool = False,
+        sample_type: str = "",
+        channel: int = -1,
     ):
-        self.init_end(
-            "radio_source", False, radio, sample_rate_hz, centre_frequency_hz, gain_db, device, keys, insecure
-        )
+        check("radio_source", channel=(channel, is_count(channel, -1), "-1, or a channel counted from 0"))
+        at = (radio, sample_rate_hz, centre_frequency_hz, gain_db, device, keys, insecure)
+        self.init_end("radio_source", False, *at, sample_type=sample_type, channel=channel)
 
     @property
     def is_radio(self) -> bool:

@@ -46,7 +46,12 @@ class separation_decoder(deepjscc_decoder):
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
         return ImageAssembler(
-            self._profile, None, self.model.codec.latent_count, max_open=max_open, modes=self.modes
+            self._profile,
+            None,
+            self.model.codec.latent_count,
+            max_open=max_open,
+            modes=self.modes,
+            limits=self._limits,
         )
 
     def warm_up(self) -> None:

@@ -23,17 +23,24 @@ import numpy as np
 import torch
 
 from semcom import blocks, keys
+from semcom.blocks.base import PduWorker
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
-from semcom.blocks.image_source import IDS
+from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
+from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.loopback import mapper_of
+from semcom.blocks.radio_end import RadioEnd
 from semcom.codec.digital import DigitalMode
-from semcom.files import append_json_line
+from semcom.line_log import LineLog
 from semcom.pictures import Picture, pixels_sha256
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
+from semcom.radio.hearing import findings
+from semcom.radio.ledger import AirLedger
+from semcom.radio.reports import ON_AIR, UNANSWERED
 
 _TICK_S = 0.1
+_GIVE_UP_S = 120.0  # a radio that starts anew, from its own disk, is back by then
 _DRAIN_S = 3.0  # for an encoder and the bursts that wait; where nobody listens, nothing goes out ever
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
@@ -50,7 +57,10 @@ class StationConfig:
             comes before the link profile's.
         feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
             on ZMQ. insecure: allows those addresses beyond this machine without keys.
+        invert_spectrum: a receiver conjugates what it hears, as a radio profile may say too. cfo_search: it finds
+            carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
+        sample_type, channel: of a file that is received, as in ``radio_source``.
         device, threads: for torch.
     """
 
@@ -64,14 +74,23 @@ class StationConfig:
     keys: str = ""
     insecure: bool = False
     log: str = ""
+    sample_type: str = ""
+    channel: int = -1
     device: str = "cpu"
     threads: int = 1
+    invert_spectrum: bool = False
+    cfo_search: bool = False
+
+    @property
+    def spectrum_inverted(self) -> bool:
+        return self.invert_spectrum or bool(self.hardware and load_device(self.hardware).invert_spectrum)
 
     def radio_options(self, link: LinkProfile, transmit: bool) -> dict:
         """Arguments of ``radio_sink`` and ``radio_source``."""
         frequency, side = self.centre_frequency_hz, "tx_gain_db" if transmit else "rx_gain_db"
         measured = getattr(load_device(self.hardware).calibration, side) if self.hardware else None
         gains = self.gain_db, measured, getattr(link, side)
+        file = {} if transmit else {"sample_type": self.sample_type, "channel": self.channel}
         return {
             "radio": self.radio,
             "sample_rate_hz": link.sample_rate_hz,
@@ -79,6 +98,7 @@ class StationConfig:
             "gain_db": next(gain for gain in gains if gain is not None),
             "device": self.hardware,
             **self.socket_options,
+            **file,
         }
 
     @property
@@ -92,6 +112,10 @@ class Summary:
 
     link: the profile it loaded, to be compared with the other station's. advice: what to check where nothing came.
     recording_stopped: why a recorder gave up before the end; "": it did not, or there was none.
+    written: received pictures that are in files; None: none were to be. faults: what was asked for and not done, a
+    sentence each: the run has failed in part. exit_status: of a command that ends so: 0 without faults; 1, not all was
+    sent, or answered for by a radio; 2, something could not be written. Pictures that went to a radio which answers for
+    bursts count when all of theirs were on the air.
     """
 
     link: str = ""
@@ -102,6 +126,9 @@ class Summary:
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     advice: str = ""
     recording_stopped: str = ""
+    written: int | None = None
+    faults: list[str] = field(default_factory=list)
+    exit_status: int = 0
 
 
 class Station(Flowgraph):
@@ -113,10 +140,29 @@ class Station(Flowgraph):
         self.link = load_link(config.profile)
         profile = f"link profile {self.link.name!r} ({self.link.hash:#05x})"
         self.summary = Summary(profile if config.profile else "no link profile")
+        self.log = LineLog(config.log) if config.log else None
         self.chain = []
+        self._is_gone = False  # at the end of the run
+
+    @property
+    def radios(self) -> list:
+        """The ends of radios among the blocks."""
+        return [block for block in self.chain if isinstance(block, RadioEnd)]
+
+    def gone_s(self) -> float:
+        """For how long a radio has been away; 0: none is."""
+        return max((radio.gone_s() for radio in self.radios), default=0.0)
 
     def finished(self) -> bool:
         raise NotImplementedError
+
+    def missed(self) -> list[str]:
+        """What was not sent, or not heard because the radio was away, a sentence each."""
+        return [f"the radio at {self.config.radio} no longer answers"] if self._is_gone else []
+
+    def unwritten(self) -> list[str]:
+        """What could not be written, a sentence each."""
+        return [fault for fault in [self.log.fault() if self.log else ""] if fault]
 
     def drain(self) -> None:
         """Called before a run ends, whatever ended it."""
@@ -129,18 +175,27 @@ class Station(Flowgraph):
             while not (stop.is_set() or self.finished()):
                 if seconds is not None and time.monotonic() - began >= seconds:
                     break
+                if self.gone_s() > _GIVE_UP_S:
+                    break
                 stop.wait(_TICK_S)
                 if on_tick:
                     on_tick(self._tell(began))
             self.drain()
+            self._is_gone = self.gone_s() > 0
         finally:
             self.stop()
             self.wait()
+            if self.log:
+                self.log.close()
+        missed, unwritten = self.missed(), self.unwritten()
+        self.summary.faults = missed + unwritten
+        self.summary.exit_status = 2 if unwritten else 1 if missed else 0
         return self._tell(began)
 
     def _tell(self, began: float) -> Summary:
         self.summary.seconds = time.monotonic() - began
-        self.summary.counters = {block.name(): dict(block.counters) for block in self.chain}
+        counted = [*self.chain, self.log] if self.log else self.chain
+        self.summary.counters = {block.name(): dict(block.counters) for block in counted}
         return self.summary
 
 
@@ -164,6 +219,7 @@ class TransmitStation(Station):
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
+        self._ledger = AirLedger() if medium.kind.answers else None
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
             pictures_in=pictures,
@@ -189,7 +245,8 @@ class TransmitStation(Station):
             batch=1,
             on_sent=self._sent,
         )
-        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
+        answers = {"on_answer": self._ledger.answer} if self._ledger else {}
+        self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)
         self.chain = [self.source, self.encoder, *mapping, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
         self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
@@ -213,12 +270,15 @@ class TransmitStation(Station):
         """A picture's bursts are made and wait for the air: room for the next."""
         picture, read_s = self._read.pop(meta[keys.IMAGE_ID])
         self.source.acknowledge(meta[keys.IMAGE_ID])
-        self.summary.pictures += 1
-        self.summary.bursts += meta[keys.BURST_COUNT]
+        if self._ledger:
+            self._ledger.made(meta[keys.BURST_COUNT])
+        else:
+            self.summary.pictures += 1
+            self.summary.bursts += meta[keys.BURST_COUNT]
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
         if self.config.telemetry:
             self.telemetry.on_sent(meta)
-        if self.config.log:
+        if self.log:
             height, width = picture.pixels.shape[:2]
             entry = {
                 keys.IMAGE_ID: meta[keys.IMAGE_ID],
@@ -235,18 +295,33 @@ class TransmitStation(Station):
                 keys.BURST_COUNT: meta[keys.BURST_COUNT],
                 keys.PAPR_DB: meta[keys.PAPR_DB],
             }
-            append_json_line(self.config.log, entry)
+            self.log.add(entry)
+
+    def _tell(self, began: float) -> Summary:
+        if self._ledger:
+            self.summary.pictures, self.summary.bursts = self._ledger.pictures, self._ledger.answers[ON_AIR]
+        return super()._tell(began)
 
     def drain(self) -> None:
         """Pictures that were begun still go out, where the air takes them."""
         self.source.finish()
         until = time.monotonic() + _DRAIN_S
-        while not self.finished() and time.monotonic() < until:
+        while not (self.finished() or self.gone_s()) and time.monotonic() < until:
             time.sleep(_TICK_S / 5)
 
     def finished(self) -> bool:
         """The last picture has left the radio, and so has the silence after it: on a socket nothing else follows."""
-        return self.radio.sent_all() and self.modulator.quiet
+        return (self.radio.sent_all() and self.modulator.quiet) or bool(self.radio.gave_up())
+
+    def missed(self) -> list[str]:
+        words = super().missed() + left_out(self.source)
+        if self._ledger and self._ledger.answers[UNANSWERED]:
+            on_air, made = self._ledger.answers[ON_AIR], self._ledger.bursts_made
+            words.append(f"{on_air} of {made} bursts were acknowledged by the radio")
+        return words
+
+    def unwritten(self) -> list[str]:
+        return [word for word in [self.radio.gave_up()] if word] + super().unwritten()
 
 
 class ReceiveStation(Station):
@@ -270,7 +345,12 @@ class ReceiveStation(Station):
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
         radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
-        self.detector = blocks.burst_detector(profile=config.profile, threads=config.threads)
+        self.detector = blocks.burst_detector(
+            profile=config.profile,
+            threads=config.threads,
+            invert_spectrum=config.spectrum_inverted,
+            cfo_search=config.cfo_search,
+        )
         self.demodulator = blocks.burst_demodulator(
             profile=config.profile, constellation_rate=0.0, device=config.device, threads=config.threads
         )
@@ -279,6 +359,7 @@ class ReceiveStation(Station):
             link.model, profile=config.profile, device=config.device, threads=config.threads
         )
         self.sink = blocks.image_sink(folder=out, keep=1, callback=self._received)
+        self._out = out
         self.chain = [
             self.radio,
             self.detector,
@@ -319,34 +400,58 @@ class ReceiveStation(Station):
         self.summary.bursts += meta[keys.BURSTS_RECEIVED]
         if self._on_picture:
             self._on_picture(meta, pixels)
-        if self.config.log:
-            append_json_line(
-                self.config.log,
-                {**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)},
-            )
+        if self.log:
+            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)})
 
     def finished(self) -> bool:
         return self.sink.ended.is_set() or (
             self._wanted is not None and self.summary.pictures >= self._wanted
         )
 
+    def drain(self) -> None:
+        """What is on its way is written, unless enough has come."""
+        if self._wanted is not None and self.summary.pictures >= self._wanted:
+            for block in self.chain:
+                if isinstance(block, PduWorker):
+                    block.drop_rest()
+
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         summary = super().run_until(stop, seconds, on_tick)
         summary.advice = self._advice()
+        summary.written = self.sink.counters[WRITTEN] if self._out else None
         summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
 
+    def unwritten(self) -> list[str]:
+        lost = {what: times for what, times in self.sink.counters.items() if what.startswith(NOT_WRITTEN)}
+        words = [f"{sum(lost.values())} received {', '.join(lost)}. Make room."] if lost else []
+        stopped = self.recorder and self.recorder.writer.stopped
+        return words + ([f"recording stopped: {stopped}"] if stopped else []) + super().unwritten()
+
     def _advice(self) -> str:
         """What to check where no burst was read; "" where one was."""
-        if self.demodulator.counters[BURSTS_READ]:
+        if self.demodulator.counters[BURSTS_READ] or self._is_gone:
             return ""
         searched, found = (self.detector.counters[what] for what in ("samples searched", "bursts found"))
         if not searched:
             return f"no samples came from {self.config.radio}: is what sends them running, and is that its address?"
         what = f"{found} bursts were found, none of them readable," if found else "no burst was found"
-        return (
-            f"{what} in {searched} samples: check the level (gain, cable, antenna) and the frequency, and that both "
-            f"stations loaded the same link profile; loaded here is {self.summary.link}."
+        detector = self.detector
+        settings, oddities = findings(
+            detector.loudest,
+            detector.modem,
+            self.link.sample_rate_hz,
+            detector.invert_spectrum,
+            detector.cfo_search,
+        )
+        return " ".join(
+            [
+                f"{what} in {searched} samples.",
+                *(settings if not found else ()),
+                *oddities,
+                "Check the level (gain, cable, antenna) and the frequency, and that both stations loaded the same link "
+                f"profile; loaded here is {self.summary.link}.",
+            ]
         )
 
     def start(self) -> None:
@@ -354,6 +459,12 @@ class ReceiveStation(Station):
         with torch.inference_mode():
             self.decoder.warm_up()
         super().start()
+
+
+def left_out(source: blocks.image_source) -> list[str]:
+    """What a source could not send, in a sentence or none."""
+    count = source.counters[LEFT_OUT]
+    return [f"{count} pictures could not be sent: the counters of {source.name()} say why."] if count else []
 
 
 def transmit(

@@ -13,7 +13,16 @@ from gnuradio import gr
 
 from semcom import keys
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import Guarded, check, is_count, is_number, meta_of, reason_of
+from semcom.blocks.base import (
+    Guarded,
+    begin_anew,
+    check,
+    is_count,
+    is_heartbeat,
+    is_number,
+    meta_of,
+    reason_of,
+)
 from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.dashboard.digest import Burst, Digest
@@ -59,6 +68,8 @@ class Watcher(Guarded, gr.basic_block):
         self._done = (message, time.monotonic())
 
     def start(self) -> bool:
+        begin_anew(self)
+        self._done = None
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
         self._thread.start()
@@ -153,6 +164,7 @@ class telemetry(Watcher):
 
     def tick(self) -> None:
         self._is_heard = self._publisher.is_heard
+        self.set_counts(self._publisher.problems)
         if not self._is_heard:
             return
         for message in self.digest.messages():
@@ -225,5 +237,7 @@ def hand_snr(message: Pmt, digest: Digest) -> None:
     Raises:
         PduError: none, or one without snr_db.
     """
+    if is_heartbeat(message):
+        return
     told = Pdu(meta_of(message), None)
     digest.add_snr(told.number(keys.SNR_DB), told.number(keys.SNR_STDERR_DB, 0.0))

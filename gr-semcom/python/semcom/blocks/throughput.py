@@ -50,7 +50,23 @@ def semcom_receiver(bursts: int = 400) -> float:
     turns = -(-bursts // len(sent))
     samples = awgn(line.repeat(turns)[None], SNR_DB, generator)[0]
     samples = torch.cat([samples, torch.zeros(40_000, dtype=samples.dtype)]).numpy()
+    seconds, count, counters = receive_chain(samples)
+    if count != turns * len(sent):
+        raise SemcomError(
+            f"benchmark: {count} of {turns * len(sent)} bursts came through; counters: {counters}"
+        )
+    return len(samples) / seconds
 
+
+def receive_chain(samples: np.ndarray) -> tuple[float, int, list[dict]]:
+    """Samples ``[n]`` complex64 through burst_detector, burst_demodulator and pilot_snr_estimator.
+
+    Returns:
+        Seconds of the clock, the bursts that were read, and the counters of detector and demodulator.
+
+    Raises:
+        SemcomError: it did not end.
+    """
     flowgraph = gr.top_block()
     detector = blocks.burst_detector()
     demodulator = blocks.burst_demodulator(max_queue=4096)
@@ -68,12 +84,10 @@ def semcom_receiver(bursts: int = 400) -> float:
     seconds = time.perf_counter() - began
     flowgraph.stop()
     flowgraph.wait()
-    if not finished or counter.count != turns * len(sent):
-        raise SemcomError(
-            f"benchmark: {counter.count} of {turns * len(sent)} bursts came through; counters: "
-            f"{dict(detector.counters)}, {dict(demodulator.counters)}"
-        )
-    return len(samples) / seconds
+    counters = [dict(detector.counters), dict(demodulator.counters)]
+    if not finished:
+        raise SemcomError(f"benchmark: the receive chain did not end; counters: {counters}")
+    return seconds, counter.count, counters
 
 
 def gnuradio_ofdm_receiver(packets: int = 400, payload_symbols: int = 10) -> float:

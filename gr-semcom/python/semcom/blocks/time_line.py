@@ -36,6 +36,9 @@ class time_line(PduBlock):
         self._span_s, self._rate_hz = float(span_s), float(rate_hz)
         self._kept: deque[tuple[float, float]] = deque()  # when, what
 
+    def reset(self) -> None:
+        self._kept.clear()
+
     def prepare(self, pdu: Pdu) -> list:
         values = pdu.vector(np.float32)
         if not len(values):

@@ -4,7 +4,8 @@
 from semcom.capture.errors import CaptureError
 from semcom.capture.joiner import Joiner
 from semcom.capture.namespace import BurstNote
-from semcom.capture.reader import RecordedBurst, Recording, open_recording, read_recordings, repair
+from semcom.capture.reader import open_recording, read_recordings, repair
+from semcom.capture.recording import RecordedBurst, Recording
 from semcom.capture.sent_log import SentLog
 from semcom.capture.writer import CaptureWriter, RecordingInfo
 

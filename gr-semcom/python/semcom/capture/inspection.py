@@ -10,7 +10,7 @@ import numpy as np
 
 from semcom import files
 from semcom.capture.errors import CaptureError
-from semcom.capture.reader import RecordedBurst, Recording
+from semcom.capture.recording import RecordedBurst, Recording
 
 _FFT = 256
 _MAX_SHOWN = 24  # bursts in the spectrogram, evenly spread over a long recording
@@ -58,7 +58,7 @@ def summary(recording: Recording, checksum: bool = True) -> Summary:
         pictures=_pictures(read),
         seconds=max(times) - min(times) if times else None,
         snr_db_mean=sum(snr) / len(snr) if snr else None,
-        data_bytes=recording.data_path.stat().st_size,
+        data_bytes=recording.data_bytes,
         intact=recording.checksum_fits() if checksum else None,
         skipped=dict(recording.skipped),
     )

@@ -11,6 +11,7 @@ from semcom.capture.namespace import BurstNote
 
 _NEVER_READ = "no header or estimate came within {:g} s"
 _MAX_EARLY = 1024  # readings that came before their burst
+_MAX_GONE = 4096  # bursts written before they were read, whose readings may still come
 
 
 @dataclass
@@ -27,18 +28,23 @@ class Joiner:
 
     Args:
         write: called with (samples, note, received_s) for each burst, once.
+        amend: called with the note of a burst that was written unread and whose reading came after all: a computer that
+            stalls reads late, and what it read is not lost.
         window_s: how long a burst waits. max_waiting_bytes: of samples that wait; beyond it the oldest goes as it is.
     """
 
     def __init__(
         self,
         write: Callable[[np.ndarray, BurstNote, float], object],
+        amend: Callable[[BurstNote], object],
         window_s: float = 2.0,
         max_waiting_bytes: int = 2**26,
     ):
-        self._write, self._window_s, self._max_bytes = write, window_s, max_waiting_bytes
+        self._write, self._amend = write, amend
+        self._window_s, self._max_bytes = window_s, max_waiting_bytes
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._early: OrderedDict[int, BurstNote] = OrderedDict()
+        self._gone: OrderedDict[int, BurstNote] = OrderedDict()
         self._bytes = 0
         self.counters: Counter[str] = Counter()
 
@@ -60,13 +66,17 @@ class Joiner:
     def add_reading(self, reading: BurstNote, now_s: float) -> None:
         """Takes what was made of the burst at ``reading.sample_offset``; cfo and sync_quality stay as detected."""
         waiting = self._waiting.get(reading.sample_offset)
+        if reading.sample_offset in self._gone:
+            self.counters["readings that came late"] += 1
+            self._amend(_joined(reading, self._gone.pop(reading.sample_offset)))
+            return
         if waiting is None:
             self._early[reading.sample_offset] = reading
             if len(self._early) > _MAX_EARLY:
                 self._early.popitem(last=False)
                 self.counters["readings without a burst"] += 1
             return
-        waiting.note = replace(reading, cfo=waiting.note.cfo, sync_quality=waiting.note.sync_quality)
+        waiting.note = _joined(reading, waiting.note)
         waiting.read = True
         self.advance(now_s)
 
@@ -88,5 +98,15 @@ class Joiner:
     def _release(self, error: str) -> None:
         _, first = self._waiting.popitem(last=False)
         self._bytes -= first.samples.nbytes
-        note = first.note if first.read else replace(first.note, error=error)
+        note = first.note
+        if not first.read:
+            self._gone[note.sample_offset] = note
+            if len(self._gone) > _MAX_GONE:
+                self._gone.popitem(last=False)
+            note = replace(note, error=error)
         self._write(first.samples, note, first.received_s)
+
+
+def _joined(reading: BurstNote, found: BurstNote) -> BurstNote:
+    """What was read, with the offset and quality that the detector found."""
+    return replace(reading, cfo=found.cfo, sync_quality=found.sync_quality)

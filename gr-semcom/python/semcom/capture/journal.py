@@ -11,7 +11,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from semcom.parsing import ParseError, parse_json
+
 SUFFIX = ".sigmf-journal"
+_MAX_LINE_BYTES = 2**20  # a burst takes a thousand
 
 
 class Journal:
@@ -50,15 +53,16 @@ def line_of(value: dict[str, Any]) -> bytes:
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a journal; reading ends at the first that is not one. Raises OSError."""
-    out = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            value = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            break
-        out.append(value)
+    out: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        while line := file.readline(_MAX_LINE_BYTES):
+            try:
+                value = parse_json(line, file_names=True) if line.endswith(b"\n") else None
+            except ParseError:
+                value = None
+            if not isinstance(value, dict):
+                break
+            out.append(value)
     return out
 
 

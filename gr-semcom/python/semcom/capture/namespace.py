@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 
@@ -82,11 +82,22 @@ def note_of(annotation: dict[str, Any]) -> BurstNote:
     error = jsonschema.exceptions.best_match(_validator().iter_errors(annotation))
     if error is not None:
         where = error.path[-1] if error.path else "the annotation"
-        raise CaptureError(f"annotation outside of the semcom schema: {where}: {error.message[:120]}")
+        # the rule, not the value: a recording of ten thousand bad annotations has as many reasons as there are rules
+        rule = (
+            error.message if error.validator == "required" else f"{error.validator} {error.validator_value}"
+        )
+        raise CaptureError(f"annotation outside of the semcom schema: {where}: {rule[:120]}")
     known = {f.name: annotation.get(PREFIX + f.name) for f in dataclasses.fields(BurstNote)}
+    for name in _WHOLE & {name for name, value in known.items() if value is not None}:
+        known[name] = int(
+            known[name]
+        )  # to JSON's schema 3.0 is a whole number, and some programs write it so
     if known["batch"] is not None:
-        known["batch"] = tuple(known["batch"])
+        known["batch"] = tuple(map(int, known["batch"]))
     return BurstNote(**known)
+
+
+_WHOLE = {f.name for f in dataclasses.fields(BurstNote) if int in (f.type, *get_args(f.type))}
 
 
 @cache

@@ -7,7 +7,7 @@ import numpy as np
 
 from semcom.capture.namespace import BurstNote
 from semcom.capture.sent_log import SentLog
-from semcom.errors import ImageError
+from semcom.errors import ImageError, printable
 from semcom.pictures import list_pictures, pixels_sha256, read_picture
 
 _MAX_HELD = 16
@@ -38,9 +38,9 @@ class Originals:
                 places += [Path(sent.path)] if sent.path else []
         if name is None and sha256 is None:
             return None, None
-        places += [file for file in self._files if file.name == name]
+        places += [file for file in self._files if printable(file.name) == name]
         if sha256 is not None:
-            places += [file for file in self._files if file.name != name]
+            places += [file for file in self._files if printable(file.name) != name]
         for place in places:
             if sha256 is not None and self._hashes.get(place, sha256) != sha256:
                 continue

@@ -10,7 +10,8 @@ import platform
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ import torch
 from semcom import quality, settings
 from semcom.capture import namespace
 from semcom.capture.errors import CaptureError
+from semcom.capture.finding import BATCH, find_bursts
 from semcom.capture.originals import Originals
-from semcom.capture.reader import RecordedBurst, Recording, read_recordings
+from semcom.capture.reader import read_recordings
+from semcom.capture.recording import ForeignRecording, FoundBurst, RecordedBurst, Recording
 from semcom.codec import zoo
 from semcom.errors import ModelError, SemcomError
 from semcom.link import decode_assembled
@@ -31,10 +34,11 @@ from semcom.modem import (
     DetectedBurst,
     ImageAssembler,
     Modem,
+    PictureLimits,
     estimate_snr,
 )
 from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES
-from semcom.radio import LinkProfile
+from semcom.radio import LinkProfile, load_link
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
 
@@ -88,9 +92,12 @@ class Replay:
         path: a folder or a file of a recording.
         model: name or path of a model; None: each picture's own, looked for among those that ship.
         decode: whether to decode at all. originals: where to look for what was sent.
+        link: path of the link profile, for recordings that hold none: those of other tools, in which bursts are searched
+            for as a receiver does, and raw files. "": the defaults.
+        type_name, channel: of such a recording, as in ``sample_files.open_samples``.
 
     Raises:
-        CaptureError: nothing there that can be used. ModelError: no such model.
+        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile.
     """
 
     def __init__(
@@ -99,8 +106,12 @@ class Replay:
         model: str | None = None,
         decode: bool = True,
         originals: Originals | None = None,
+        link: str | Path = "",
+        type_name: str = "",
+        channel: int | None = None,
     ):
-        self.recordings, self.problems = read_recordings(path)
+        self._link = load_link(link)
+        self.recordings, self.problems = read_recordings(path, type_name, channel)
         self.counters: Counter[str] = Counter()
         self.bursts = self.latents_equal = self.latents_known = 0
         self._decode, self._originals = decode, originals or Originals()
@@ -124,9 +135,10 @@ class Replay:
 
     def _session(self, recordings: list[Recording]) -> Iterator[CapturedPicture]:
         """The pictures of one run of a recorder, whose sample offsets count on from file to file."""
-        modem = Modem(_link_of(recordings[0]).modem)
+        link = self._link_of(recordings[0])
+        modem = Modem(link.modem)
         assemblers: dict[int, _Pictures] = {}
-        for burst, result in self._demodulate(modem, [b for r in recordings for b in r.bursts]):
+        for burst, result in self._demodulated(modem, link, recordings):
             self.bursts += 1
             if result.header is None:
                 self.counters[f"bursts not read: {result.error}"] += 1
@@ -145,6 +157,18 @@ class Replay:
                 yield self._picture(*done)
             self.counters.update({k: n for k, n in pictures.counters.items() if n})
 
+    def _demodulated(
+        self, modem: Modem, link: LinkProfile, recordings: list[Recording]
+    ) -> Iterator[tuple[RecordedBurst, DemodulatedBurst]]:
+        """The bursts of a session; of other tools' recordings as they are found, so that any length fits memory."""
+        for recording in recordings:
+            if isinstance(recording, ForeignRecording):
+                found = find_bursts(recording, link, modem)
+                while batch := list(islice(found, BATCH)):
+                    yield from self._demodulate(modem, batch)
+                self.counters.update({why: n for why, n in recording.file.counters.items() if n})
+        yield from self._demodulate(modem, [burst for recording in recordings for burst in recording.bursts])
+
     def _demodulate(
         self, modem: Modem, bursts: list[RecordedBurst]
     ) -> Iterator[tuple[RecordedBurst, DemodulatedBurst]]:
@@ -155,7 +179,8 @@ class Replay:
             if id(burst) in done:
                 continue
             note = burst.note
-            offsets = [note.batch_start + at for at in note.batch] if note.batch else [note.sample_offset]
+            batched = note.batch is not None and note.batch_start is not None
+            offsets = [note.batch_start + at for at in note.batch] if batched else [note.sample_offset]
             members = [by_offset.get(offset) for offset in offsets]
             if burst not in members:  # the annotation contradicts itself
                 members = [burst]
@@ -171,6 +196,8 @@ class Replay:
                     yield member, result
 
     def _compare(self, burst: RecordedBurst, result: DemodulatedBurst) -> tuple[int, int]:
+        if isinstance(burst, FoundBurst):  # nothing was computed when it was recorded
+            return 0, 0
         if burst.note.latents_sha256 is None:
             self.counters["bursts without a hash of their latents"] += 1
             return 0, 0
@@ -179,9 +206,21 @@ class Replay:
         self.latents_equal += equal
         return 1, int(equal)
 
+    def _link_of(self, recording: Recording) -> LinkProfile:
+        told = recording.global_info.get(namespace.LINK)
+        if told is None:
+            return self._link
+        try:
+            return settings.make(LinkProfile, told, f"link profile in {recording.name}")
+        except SemcomError as error:
+            raise CaptureError(f"{error} Was it recorded by another release?") from error
+
     def _picture(self, image: AssembledImage, bursts: list[RecordedBurst], header, known, equal):
         noted = next((b for b in bursts if b.note.image is not None), bursts[0])
-        name, original = self._originals.find(noted.note, noted.received_s, image.size)
+        note = noted.note
+        if note.image_id is None:  # not read when it was recorded
+            note = replace(note, image_id=header.image_id, model_hash=header.model_hash)
+        name, original = self._originals.find(note, noted.received_s, image.size)
         model = self._model(header.model_hash) if self._decode else None
         if header.mode == MODE_CODED:
             self.counters["pictures of coded bits, which no model decodes"] += 1
@@ -241,7 +280,13 @@ class _Pictures:
     def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
         count_of = model.codec.latent_count if model else None
         self._assembler = ImageAssembler(
-            modem.profile, code, count_of, max_open=_MAX_OPEN, modes=MODES, digital_hashes={code}
+            modem.profile,
+            code,
+            count_of,
+            max_open=_MAX_OPEN,
+            modes=MODES,
+            digital_hashes={code},
+            limits=PictureLimits(),
         )
         self._open: dict[tuple, list] = {}
 
@@ -292,16 +337,6 @@ def _snr_db(burst: RecordedBurst, result: DemodulatedBurst) -> float:
         return burst.note.snr_db
     with torch.inference_mode():
         return float(estimate_snr(result.pilots_rx[None], result.pilots_ref[None], result.pilot_dof).snr_db)
-
-
-def _link_of(recording: Recording) -> LinkProfile:
-    told = recording.global_info.get(namespace.LINK)
-    if told is None:
-        return LinkProfile()
-    try:
-        return settings.make(LinkProfile, told, f"link profile in {recording.name}")
-    except SemcomError as error:
-        raise CaptureError(f"{error} Was it recorded by another release?") from error
 
 
 def _model_of(code: int) -> zoo.LoadedModel | None:

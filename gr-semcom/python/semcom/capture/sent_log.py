@@ -2,14 +2,16 @@
 """The transmitter's log, JSON lines, one a picture: which picture a received number means."""
 
 import datetime
-import json
 from collections import deque
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from semcom.parsing import ParseError, parse_json
+
 _KEPT = 4  # entries of one picture number: numbers wrap and transmitters restart
+_CHUNK_BYTES = 2**22
 _CLOCKS_S = 1.0  # by which two stations' clocks may differ
 
 
@@ -56,12 +58,19 @@ class SentLog:
                 if file.seek(0, 2) < self._offset:  # begun anew
                     self._offset = 0
                 file.seek(self._offset)
-                text = file.read()
-        except OSError:
+                while text := file.read(_CHUNK_BYTES):
+                    whole = text.rfind(b"\n") + 1
+                    if not whole and len(text) < _CHUNK_BYTES:
+                        return  # half a line, still being written
+                    whole = whole or len(text)  # no line is that long: it is none
+                    self._take(text[:whole])
+                    self._offset += whole
+                    file.seek(self._offset)
+        except (OSError, ValueError):  # not there yet, or a name that no file has
             return
-        whole = text.rfind(b"\n") + 1
-        self._offset += whole
-        for line in text[:whole].splitlines():
+
+    def _take(self, text: bytes) -> None:
+        for line in text.splitlines():
             entry = _entry_of(line)
             if entry is None:
                 self.bad_lines += 1
@@ -71,20 +80,32 @@ class SentLog:
 
 def _entry_of(line: bytes) -> SentPicture | None:
     try:
-        value = json.loads(line)
+        value = parse_json(line, file_names=True)
         return SentPicture(
-            image_id=int(value["image_id"]),
+            image_id=_number_of(value["image_id"]),
             name=str(value["image"]),
-            path=value.get("path"),
-            sha256=value.get("sha256"),
+            path=_text(value.get("path")),
+            sha256=_text(value.get("sha256")),
             model_hash=_model_hash(value.get("model")),
             sent_s=_seconds(value.get("sent_utc")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ParseError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
-@cache
+def _number_of(value: Any) -> int:
+    """Of a picture. Raises ValueError for one that no header carries."""
+    number = int(value)
+    if not 0 <= number < 2**16:
+        raise ValueError(number)
+    return number
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=256)
 def _model_hash(name: Any) -> int | None:
     from semcom.codec import zoo
     from semcom.errors import ModelError

@@ -111,6 +111,7 @@ class CaptureWriter:
         self._max_file, self._max_total, self._min_free = max_file_bytes, max_total_bytes, min_free_bytes
         self._checkpoint_s, self._log = checkpoint_s, sent_log
         self._open: _Recording | None = None
+        self._last: _Recording | None = None  # the one closed before, whose bursts may still be read late
         self._closed: deque[Path] = deque()  # of this run, oldest first; paths without their endings
         self._made = 0
         self._others = 0  # bytes of all recordings in the folder but the open one
@@ -141,6 +142,31 @@ class CaptureWriter:
         self._checkpoint_when_due()
         return True
 
+    def amend(self, note: BurstNote) -> bool:
+        """Puts what was read of a burst after it had been written (``note.sample_offset``) in place of its error.
+
+        Returns:
+            Whether that burst is in this run's open recording, or the one before.
+        """
+        for recording in (self._open, self._last):
+            written = recording.unread.get(note.sample_offset) if recording is not None else None
+            if written is None or self.stopped is not None:
+                continue
+            note = _named(note, self._log, written.received_s)
+            entry = _entry(self.info, written.start, written.count, note, written.received_s)
+            try:
+                recording.amend(written, line_of(entry), entry)
+                if recording is self._last:
+                    recording.checkpoint(self._log)
+            except (OSError, OutputError) as error:
+                self._stop(f"{self.folder} cannot be written: {getattr(error, 'strerror', None) or error}")
+                break
+            del recording.unread[note.sample_offset]
+            self.counters["bursts recorded that could not be read"] -= note.error is None
+            return True
+        self.counters["late readings not recorded: their burst is in no open recording"] += 1
+        return False
+
     def tick(self) -> None:
         """Call it now and then when nothing is written: brings the metadata up to date."""
         self._checkpoint_when_due()
@@ -153,8 +179,10 @@ class CaptureWriter:
         try:
             recording.finish(self._log)
         except (OSError, OutputError) as error:
-            self.counters[f"recordings left with their journal: {error}"] += 1
+            why = getattr(error, "kind", None) or getattr(error, "strerror", None) or error
+            self.counters[f"recordings left with their journal: {why}"] += 1
         self._closed.append(recording.path)
+        self._last = recording
 
     # ------------------------------------------------------------------------------------------------
 
@@ -177,7 +205,10 @@ class CaptureWriter:
         """Whether the burst fits the bounds, after the oldest recordings of this run have gone."""
         need = _peak_bytes(self._open, data_bytes, line_bytes)
         while self._others + need > self._max_total and self._closed:
-            remove(self._closed.popleft())
+            gone = self._closed.popleft()
+            remove(gone)
+            if self._last is not None and self._last.path == gone:
+                self._last = None
             self.counters["recordings removed to stay within max_total_bytes"] += 1
             self._others = folder_bytes(self.folder, leave_out=self._open.path if self._open else None)
         if self._others + need > self._max_total:
@@ -210,6 +241,16 @@ class CaptureWriter:
                 self._stop(str(error))
 
 
+@dataclass(frozen=True)
+class _Unread:
+    """A burst written without a reading: place of its annotation, samples in the file, UTC seconds."""
+
+    at: int
+    start: int
+    count: int
+    received_s: float
+
+
 class _Recording:
     """One recording while it is written. ``path`` has no ending. Raises OSError or OutputError where the disk does."""
 
@@ -227,6 +268,8 @@ class _Recording:
         self._sum = hashlib.sha512()
         self._global, self._captures, self._annotations = global_info, [], []
         self._nameless: list[tuple[int, float]] = []
+        self.unread: dict[int, _Unread] = {}  # by sample offset
+        self._closed = False
         self._written_s, self._took_s, self._stale = -1e9, 0.0, False
 
     def append(self, samples: np.ndarray, line: bytes, entry: dict[str, Any], received_s: float) -> None:
@@ -237,14 +280,28 @@ class _Recording:
             os.ftruncate(self._data, self.data_bytes)
             raise
         self._sum.update(samples)
+        annotation, at = entry["annotation"], len(self._annotations)
+        if "semcom:error" in annotation:
+            written = _Unread(at, self.samples, len(samples), received_s)
+            self.unread[annotation[namespace.SAMPLE_OFFSET]] = written
         self.data_bytes += samples.nbytes
         self.samples += len(samples)
-        annotation = entry["annotation"]
-        if "semcom:image_id" in annotation and "semcom:image" not in annotation:
-            self._nameless.append((len(self._annotations), received_s))
+        self._ask_for_name(at, annotation, received_s)
         self._captures.append(entry["capture"])
         self._annotations.append(annotation)
         self._stale = True
+
+    def amend(self, written: _Unread, line: bytes, entry: dict[str, Any]) -> None:
+        """Another annotation for a burst that is in the file; a reader of the journal takes the one that was read."""
+        if not self._closed:
+            self.journal.append(line)
+        self._annotations[written.at] = entry["annotation"]
+        self._ask_for_name(written.at, entry["annotation"], written.received_s)
+        self._stale = True
+
+    def _ask_for_name(self, at: int, annotation: dict[str, Any], received_s: float) -> None:
+        if "semcom:image_id" in annotation and "semcom:image" not in annotation:
+            self._nameless.append((at, received_s))
 
     def is_due(self, checkpoint_s: float) -> bool:
         pause = max(checkpoint_s, _CHECKPOINT_SHARE * self._took_s)
@@ -260,6 +317,7 @@ class _Recording:
 
     def finish(self, log: SentLog | None) -> None:
         os.close(self._data)
+        self._closed = True
         try:
             if not self.samples:
                 remove(self.path)

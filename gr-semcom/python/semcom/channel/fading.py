@@ -4,10 +4,11 @@
 import torch
 
 from semcom.channel.awgn import complex_normal
+from semcom.channel.named import DECAY_DB
 from semcom.errors import ConfigError
 
 
-def exponential_profile(max_delay_samples: float, *, decay_db: float = 20.0) -> torch.Tensor:
+def exponential_profile(max_delay_samples: float, *, decay_db: float = DECAY_DB) -> torch.Tensor:
     """Mean tap powers of an exponential delay profile, summing to 1: ``[max_delay_samples + 1]`` float64.
 
     The last tap, at the maximum excess delay, is ``decay_db`` below the first.
@@ -34,6 +35,12 @@ def rayleigh_taps(
 def unit_energy(taps: torch.Tensor) -> torch.Tensor:
     """Taps ``[B, L]`` scaled to energy 1 a row: frequency selective, but with no fading of the whole."""
     return taps / taps.abs().square().sum(-1, keepdim=True).sqrt()
+
+
+def still_taps(delay_samples: int, seed: int) -> torch.Tensor:
+    """The multipath of one run: Rayleigh taps of an exponential profile, energy 1, ``[delay_samples + 1]``."""
+    profile = exponential_profile(delay_samples)
+    return unit_energy(rayleigh_taps(profile, 1, torch.Generator().manual_seed(seed)))[0]
 
 
 def multipath(samples: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:

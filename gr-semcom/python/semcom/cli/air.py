@@ -74,6 +74,14 @@ def air(
         float | None,
         typer.Option("--sro-ppm", rich_help_panel=_CHANNEL, help="Sample clock offset in parts per million."),
     ] = None,
+    channel: Annotated[
+        options.Channel | None,
+        typer.Option(
+            "--channel",
+            rich_help_panel=_CHANNEL,
+            help="One with a name, as of `semcom loopback`, in place of the two that follow.",
+        ),
+    ] = None,
     multipath: Annotated[
         int | None,
         typer.Option(
@@ -115,6 +123,7 @@ def air(
         {"snr_db": snr_db, "sro_ppm": sro_ppm},
         {
             "cfo_hz": cfo_hz,
+            "channel": channel.value if channel else None,
             "delay_spread_samples": multipath,
             "doppler_hz": doppler_hz,
         },

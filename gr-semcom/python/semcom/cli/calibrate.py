@@ -65,6 +65,9 @@ def calibrate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Measure a receiver (noise-floor, gain-sweep, offset, iq-dc) and write the result into a radio profile."""
+    from semcom.cli.send import require_gnuradio
+
+    require_gnuradio()
     from semcom.blocks import radio_source
     from semcom.blocks.receive import receive
     from semcom.cli.console import out as console

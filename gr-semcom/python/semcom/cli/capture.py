@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom capture``: a receiver that records what it receives."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,12 @@ def capture(
     radio: options.Radio = "zmq",
     link: options.Link = None,
     hardware: options.Hardware = "",
+    sample_type: options.SampleType = "",
+    channel: options.FileChannel = -1,
     gain_db: options.Gain = None,
     frequency_hz: options.Frequency = None,
+    invert_spectrum: options.InvertSpectrum = False,
+    cfo_search: options.CfoSearch = False,
     pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     pictures_out: Annotated[
@@ -44,7 +49,6 @@ def capture(
     from semcom.cli.output import check_json
     from semcom.cli.send import require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
-    from semcom.errors import OutputError
     from semcom.files import writable_folder
 
     check_json(json)
@@ -53,6 +57,13 @@ def capture(
             writable_folder(folder)
     require_gnuradio()
     config = config_of(link, radio, hardware, gain_db, frequency_hz, "", "", keys, insecure, None)
+    config = dataclasses.replace(
+        config,
+        sample_type=sample_type,
+        channel=channel,
+        invert_spectrum=invert_spectrum,
+        cfo_search=cfo_search,
+    )
 
     from semcom.blocks.stations import receive
 
@@ -72,5 +83,3 @@ def capture(
             },
         )
     give_summary(json, summary, "received")
-    if summary.recording_stopped:
-        raise OutputError(f"recording stopped: {summary.recording_stopped}")

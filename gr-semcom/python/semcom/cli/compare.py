@@ -47,8 +47,9 @@ def compare(
     strip_picture: Annotated[
         int, typer.Option("--strip", min=0, help="Number of the picture in the strip, from 0.")
     ] = 0,
+    lpips: options.Lpips = True,
 ) -> None:
-    """Draw PSNR and MS-SSIM over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
+    """Draw PSNR, MS-SSIM and LPIPS over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
     from semcom.cli.console import mention, progress_bar
     from semcom.cli.evaluate import read_set
     from semcom.cli.send import default_model
@@ -62,6 +63,7 @@ def compare(
     except ValueError as error:
         raise ConfigError(f"--orders takes numbers with commas between, not '{orders}'.") from error
 
+    from semcom import perceptual
     from semcom.codec import zoo
     from semcom.link import LinkConfig
     from semcom.pictures import Picture
@@ -69,6 +71,8 @@ def compare(
     from semcom.separation import report
     from semcom.separation.source import default_source
 
+    if lpips:
+        perceptual.load("lpips-alex")
     model = model or default_model()
     zoo.load(model)
     chosen = source.value if source else default_source()
@@ -87,7 +91,7 @@ def compare(
     with progress_bar() as bar:
         task = bar.add_task("comparing", total=len(arms) * len(snrs))
         scores = comparison.compare(
-            pictures, snrs, arms, shown=strip_picture + 1, progress=lambda: bar.advance(task)
+            pictures, snrs, arms, strip_picture + 1, lambda: bar.advance(task), lpips=lpips
         )
     original = pictures[strip_picture].pixels
     print(report.write(out, name, scores, original, strip_picture, model, chosen, digital_model))

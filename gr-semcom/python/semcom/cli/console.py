@@ -18,7 +18,7 @@ def err() -> Console:
     return Console(stderr=True)
 
 
-def complain(error: Exception) -> None:
+def complain(error: Exception | str) -> None:
     """Prints an error's sentences in red, without a traceback."""
     err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
@@ -45,6 +45,20 @@ def mean(values) -> float | None:
     return sum(there) / len(there) if there else None
 
 
+def mean_of(values, digits: int, unit: str = "", between: str = " ") -> str:
+    """A mean for a table; where values are missing it says of how many it is, so that no loss hides in it.
+
+    Args:
+        between: the mean and that; a line break for narrow columns.
+    """
+    values = list(values)
+    count = sum(value is not None for value in values)
+    text = number(mean(values), digits, unit)
+    if count in (0, len(values)):
+        return text
+    return f"{text}{between}of {count}"
+
+
 def results_table(results, by_snr: bool) -> Table:
     """A table of ``LinkResult`` objects: one row each, or one row an SNR (means and sums over it)."""
     table = _figures_table("pictures\nreceived" if by_snr else "\npicture")
@@ -54,7 +68,7 @@ def results_table(results, by_snr: bool) -> Table:
     for group in groups:
         name = escape(group[0].image) + (" (not decoded: one colour)" if _undecoded(group) else "")
         table.add_row(_received_of(group) if by_snr else name, *_figures(group))
-    return table
+    return _with_losses(table, results)
 
 
 def users_table(results) -> Table:
@@ -63,6 +77,17 @@ def users_table(results) -> Table:
     for key in dict.fromkeys((r.user, r.snr_db) for r in results):
         group = [r for r in results if (r.user, r.snr_db) == key]
         table.add_row(escape(key[0]), _received_of(group), *_figures(group))
+    return _with_losses(table, results)
+
+
+def _with_losses(table: Table, results) -> Table:
+    """Says below the table how many pictures were lost, and that the means are without them."""
+    lost = sum(r.psnr_db is None for r in results)
+    if lost:
+        table.caption = (
+            f"{lost} of {len(results)} pictures lost; PSNR and MS-SSIM are means of those received."
+        )
+        table.caption_justify = "left"
     return table
 
 
@@ -83,8 +108,8 @@ def _figures_table(first: str, *others: str) -> Table:
     table.add_column(first, overflow="fold", min_width=12)
     for head in (
         *others,
-        *("SNR dB\nasked", "SNR dB\nestimated", "PSNR\ndB", "\nMS-SSIM"),
-        *("bursts\nsent", "\nfound", "\nlost", "real-time\nfactor"),
+        *("SNR dB\nasked", "SNR dB\nest.", "PSNR\ndB", "MS-\nSSIM", "\nLPIPS"),
+        *("bursts\nsent", "\nfound", "\nlost", "x real\ntime"),
     ):
         table.add_column(head, justify="right", no_wrap=True)
     return table
@@ -94,8 +119,9 @@ def _figures(group) -> list[str]:
     return [
         f"{group[0].snr_db:g}",
         number(mean(r.snr_est_db for r in group), 1),
-        number(mean(r.psnr_db for r in group), 2),
-        number(mean(r.ms_ssim for r in group), 4),
+        mean_of((r.psnr_db for r in group), 2, between="\n"),
+        mean_of((r.ms_ssim for r in group), 4, between="\n"),
+        mean_of((r.lpips for r in group), 4, between="\n"),
         *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
         _total(r.bursts_lost for r in group),
         number(mean(r.real_time_factor for r in group), 3),

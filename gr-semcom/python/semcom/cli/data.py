@@ -9,7 +9,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from semcom.cli.console import err, out
 
-data = typer.Typer(help="Fetch the public picture sets that trainings and tables use.", no_args_is_help=True)
+data = typer.Typer(
+    help="Fetch the public picture sets, and weights, that trainings and tables use.", no_args_is_help=True
+)
 
 
 @data.command("list")
@@ -37,4 +39,4 @@ def get(
             to,
             lambda file, have, total: progress.update(task, description=file, completed=have, total=total),
         )
-    out().print(f"Fetched: {folder}", highlight=False, soft_wrap=True)
+    out().print(f"Fetched: {folder}", highlight=False, soft_wrap=True, markup=False)

@@ -64,9 +64,8 @@ def demo(
     report = write_report(out, pictures, results, settings)
     give_json(json, as_rows(results), results_table(results, by_snr=True))
     if str(json) != "-":
-        console().print(
-            f"Report: {report}\n        {report.with_suffix('.png')}", highlight=False, soft_wrap=True
-        )
+        said = f"Report: {report}\n        {report.with_suffix('.png')}"
+        console().print(said, highlight=False, soft_wrap=True, markup=False)
     if show or (show is None and _has_desktop()):
         typer.launch(str(report.resolve()))
 

@@ -20,12 +20,23 @@ def evaluate(
     seed: options.Seed = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     json: options.Json = None,
+    lpips: options.Lpips = True,
+    also: Annotated[
+        str,
+        typer.Option(
+            "--also",
+            metavar="NAME,...",
+            help="Perceptual measures beside it: lpips-vgg, dists (after `semcom data get lpips-vgg`; SEMCOM_DATA names "
+            "the data folder). VGG-16 takes seconds a photo.",
+        ),
+    ] = "",
 ) -> None:
     """Measure a codec over the symbol channel, without a modem: what the modem is held against."""
-    from semcom.cli.console import mean, number, progress_bar
+    from semcom.cli.console import mean_of, progress_bar
     from semcom.cli.output import KEYS, check_json, give_json
     from semcom.cli.send import default_model
 
+    measures = _measures(lpips, also)
     images = read_set(data, limit)
     check_json(json)
     from rich.table import Table
@@ -37,20 +48,41 @@ def evaluate(
     snrs = list(dict.fromkeys(snr_db))
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(images) * len(snrs))
-        rows = measure(loaded, _Counted(images, lambda: bar.advance(task)), snrs, channel.value, seed)
+        counted = _Counted(images, lambda: bar.advance(task))
+        rows = measure(loaded, counted, snrs, channel.value, seed, perceptual=measures)
     rows = [dict.fromkeys(KEYS) | row for row in rows]
     table = Table(
         header_style="bold", caption=f"{loaded.card.name} over {channel.value}, means over the images"
     )
-    for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM"):
+    for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM", *measures.values()):
         table.add_column(head, justify="right")
     for snr in snrs:
         here = [SimpleNamespace(**row) for row in rows if row["snr_db"] == snr]
         table.add_row(
-            *(str(len(here)), f"{snr:g} dB", number(mean(r.snr_est_db for r in here), 1, " dB")),
-            *(number(mean(r.psnr_db for r in here), 2, " dB"), number(mean(r.ms_ssim for r in here), 4)),
+            *(str(len(here)), f"{snr:g} dB", mean_of((r.snr_est_db for r in here), 1, " dB")),
+            *(mean_of((r.psnr_db for r in here), 2, " dB"), mean_of((r.ms_ssim for r in here), 4)),
+            *(mean_of((getattr(r, key) for r in here), 4) for key in measures),
         )
     give_json(json, rows, table)
+
+
+def _measures(lpips: bool, also: str) -> dict[str, str]:
+    """Key in the results to heading, of every perceptual measure asked for.
+
+    Raises:
+        ConfigError: a name that is none, or weights that are not to be had (and the rest of `perceptual.load`).
+    """
+    from semcom import perceptual
+    from semcom.errors import ConfigError
+
+    keys = {"lpips-vgg": ("lpips_vgg", "LPIPS-VGG"), "dists": ("dists", "DISTS")}
+    wanted = [word.strip() for word in also.split(",") if word.strip()]
+    for name in wanted:
+        if name not in keys:
+            raise ConfigError(f"--also takes {', '.join(keys)}, not '{name}'.")
+    for name in ["lpips-alex"] * lpips + wanted:
+        perceptual.load(name)
+    return ({"lpips": "LPIPS"} if lpips else {}) | dict(keys[name] for name in wanted)
 
 
 class _Counted:

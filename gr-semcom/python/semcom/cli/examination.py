@@ -4,62 +4,29 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from semcom.cli.cures import new_environment, whole_again
+from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe, last_line, probe
 from semcom.cli.grc_paths import grc_blocks_path
+from semcom.cli.home import CURE, home_trouble
+from semcom.cli.radio_examination import radios
 from semcom.errors import SemcomError
+from semcom.shipped import DISTRIBUTION
 
-FINE, NOTICE, WRONG = "fine", "notice", "wrong"
 APT_LINE = "sudo apt-get install gnuradio python3-gi python3-gi-cairo gir1.2-gtk-3.0"
 WEIGHTS = "gr-semcom/python/semcom/codec/weights"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at; state: ``fine``, ``notice`` (works, but know this), ``wrong``."""
-
-    subject: str
-    state: str
-    found: str
-    cure: str = ""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a small program said; it ran in its own process, which a broken extension module can end."""
-
-    status: int
-    out: str
-    err: str
 
 
 def examine(radio: bool = True) -> list[Finding]:
     """Looks at everything; ``radio=False`` leaves GNU Radio and its Companion out."""
     subjects: list[Callable[[], list[Finding]]] = [python, packages, numpy, torch, gpu, models]
     if radio:
-        subjects[3:3] = [gnuradio, companion]
+        subjects[3:3] = [home, gnuradio, companion, radios]
     return [finding for subject in subjects for finding in subject()]
-
-
-def probe(program: str, python: str = sys.executable, environment: dict[str, str] | None = None) -> Probe:
-    """Runs a few lines of Python in a fresh process, at most a minute."""
-    try:
-        done = subprocess.run(
-            [python, "-c", program],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            errors="replace",
-        )
-        return Probe(done.returncode, done.stdout, done.stderr)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Probe(-1, "", str(error))
 
 
 # --- one function a subject ---------------------------------------------------------------------------
@@ -82,18 +49,14 @@ def python() -> list[Finding]:
 
 
 def packages() -> list[Finding]:
-    """The Python packages that pip installs, at the versions asked for."""
+    """The Python packages that every part needs; optional ones are told where they are used."""
     missing = []
-    for name in (
-        "torch",
-        "safetensors",
-        "pillow",
-        "pyyaml",
-        "jsonschema",
-        "torchmetrics",
-        "matplotlib",
-        "rich",
-    ):
+    try:
+        asked = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return [Finding("packages", WRONG, f"{DISTRIBUTION} itself is not installed", new_environment())]
+    # what follows a semicolon is only for some machines, or an extra
+    for name in (re.split(r"[^\w.-]", line)[0] for line in asked if ";" not in line):
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -108,8 +71,16 @@ def numpy() -> list[Finding]:
     """Whether numpy itself can be imported; whether it fits GNU Radio is found out with GNU Radio."""
     seen = probe("import numpy; print(numpy.__version__, numpy.__file__)")
     if seen.status:
-        return [Finding("numpy", WRONG, _last_line(seen.err), f'{sys.executable} -m pip install "numpy<2"')]
+        return [Finding("numpy", WRONG, last_line(seen.err), f'{sys.executable} -m pip install "numpy<2"')]
     return [Finding("numpy", FINE, seen.out.split()[0])]
+
+
+def home() -> list[Finding]:
+    """The folder in which GNU Radio keeps its settings."""
+    trouble = home_trouble()
+    if trouble:
+        return [Finding("home", WRONG, f"{trouble}: no flowgraph starts", CURE)]
+    return [Finding("home", FINE, os.environ.get("HOME", "none; GNU Radio takes a temporary folder"))]
 
 
 _RADIO_PROGRAM = """
@@ -165,10 +136,10 @@ def judge_radio(seen: Probe, other_radio: Callable[[], str | None]) -> Finding:
         return _foreign_pmt()
     if seen.status < 0:
         return Finding(
-            "GNU Radio", WRONG, f"its import ended the process ({_last_line(text) or seen.status})", APT_LINE
+            "GNU Radio", WRONG, f"its import ended the process ({last_line(text) or seen.status})", APT_LINE
         )
     return Finding(
-        "GNU Radio", WRONG, f"cannot be imported: {_last_line(text)}", f"{APT_LINE}, or {new_environment()}"
+        "GNU Radio", WRONG, f"cannot be imported: {last_line(text)}", f"{APT_LINE}, or {new_environment()}"
     )
 
 
@@ -227,7 +198,7 @@ def _companion_program() -> Finding:
     )
     if seen.status:
         cure = "sudo apt-get install python3-gi python3-gi-cairo gir1.2-gtk-3.0"
-        return Finding("Companion", NOTICE, f"{path} lacks its window toolkit ({_last_line(seen.err)})", cure)
+        return Finding("Companion", NOTICE, f"{path} lacks its window toolkit ({last_line(seen.err)})", cure)
     return Finding("Companion", FINE, f"{path}; start it with `semcom grc`")
 
 
@@ -250,7 +221,7 @@ def judge_blocks(folder, seen_by_companion: Callable[[object], Probe]) -> Findin
         return Finding(
             "GRC blocks",
             WRONG,
-            f"GRC could not look for them: {_last_line(seen.err)}",
+            f"GRC could not look for them: {last_line(seen.err)}",
             "cure GNU Radio first",
         )
     found = dict(json.loads(seen.out.strip().splitlines()[-1]))
@@ -273,7 +244,7 @@ def torch() -> list[Finding]:
         cure = f"{sys.executable} -m pip install torch"
         if "Numpy is not available" in seen.err:
             cure = f'{sys.executable} -m pip install --upgrade torch "numpy<2"'
-        return [Finding("PyTorch", WRONG, _last_line(seen.err), cure)]
+        return [Finding("PyTorch", WRONG, last_line(seen.err), cure)]
     version, threads = seen.out.split()
     if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < (2, 4):
         return [Finding("PyTorch", WRONG, version, f'{sys.executable} -m pip install --upgrade "torch>=2.4"')]
@@ -298,7 +269,7 @@ def gpu() -> list[Finding]:
         return [
             Finding("GPU", NOTICE, "there is an NVIDIA driver, but this PyTorch was built without CUDA", cure)
         ]
-    reason = _last_line(seen.err) or "torch.cuda.is_available() is false"
+    reason = last_line(seen.err) or "torch.cuda.is_available() is false"
     return [Finding("GPU", NOTICE, f"cannot be used: {reason}", "run nvidia-smi; renew the driver")]
 
 
@@ -323,8 +294,3 @@ def models() -> list[Finding]:
         except SemcomError as error:
             findings.append(Finding(f"model {name}", WRONG, str(error), whole_again(WEIGHTS)))
     return findings
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""

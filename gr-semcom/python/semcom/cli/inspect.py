@@ -19,6 +19,9 @@ def inspect(
     repair: Annotated[
         bool, typer.Option("--repair", help="First complete recordings whose recorder was killed.")
     ] = False,
+    link: options.Link = None,
+    sample_type: options.SampleType = "",
+    channel: options.FileChannel = -1,
     json: options.Json = None,
 ) -> None:
     """Show the bursts of a recording: time, picture, SNR, carrier offset, what went wrong."""
@@ -26,6 +29,7 @@ def inspect(
 
     from semcom import capture
     from semcom.capture import inspection
+    from semcom.capture.recording import ForeignRecording
     from semcom.cli.console import mention, out
     from semcom.cli.output import check_json, give_json
     from semcom.files import writable_file
@@ -35,9 +39,13 @@ def inspect(
         writable_file(png)
     if repair:
         _repair(path)
-    recordings, problems = capture.read_recordings(path)
+    recordings, problems = capture.read_recordings(path, sample_type, None if channel < 0 else channel)
     for problem in problems:
         mention(problem)
+    for recording in recordings:
+        if isinstance(recording, ForeignRecording):
+            mention(recording.description)
+            recording.bursts = _found(recording, link)
     found = [row for recording in recordings for row in inspection.rows(recording)]
     summaries = [inspection.summary(recording) for recording in recordings]
     value = {"recordings": [dataclasses.asdict(s) for s in summaries], "bursts": found, "problems": problems}
@@ -54,7 +62,15 @@ def inspect(
     if png is not None:
         inspection.draw(recordings, png)
         if str(json) != "-":
-            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True)
+            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _found(recording, link: Path | None) -> list:
+    """The bursts of another tool's recording, searched for as a receiver does."""
+    from semcom.capture.finding import read_bursts
+    from semcom.radio import load_link
+
+    return read_bursts(recording, load_link(link or ""))
 
 
 def _repair(path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``semcom loopback``: your pictures across a simulated air."""
+"""``semcom loopback``: your pictures across a simulated air, or over one radio that hears itself."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from semcom.cli import options
+
+_STEM_BYTES = 160  # of a file name's 255: room for user, SNR and what makes it whole
 
 
 def loopback(
@@ -29,6 +31,7 @@ def loopback(
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
+    lpips: options.Lpips = True,
     no_radio: options.NoRadio = False,
     sample_rate: options.SampleRate = 1e6,
     skip_bad: Annotated[
@@ -49,22 +52,70 @@ def loopback(
             "--user-snr-db", metavar="DB,...", help="SNR of each user's channel. [default: --snr-db for all]"
         ),
     ] = None,
+    radio: Annotated[
+        str | None,
+        typer.Option(
+            "--radio",
+            metavar="MEDIUM[:ADDRESS]",
+            help="No simulation: one radio transmits and receives, usrp:type=b200 or soapy:driver=plutosdr. Never "
+            "without an attenuator between its sockets, see hardware/README.md.",
+        ),
+    ] = None,
+    link: options.Link = None,
+    hardware: options.Hardware = "",
+    gain_db: options.Gain = None,
+    rx_gain_db: Annotated[
+        float | None,
+        typer.Option("--rx-gain-db", help="With --radio: receive gain instead of the profile's."),
+    ] = None,
+    frequency_hz: options.Frequency = None,
 ) -> None:
-    """Send pictures through the GNU Radio flowgraph at one or more SNRs, to one receiver or to several users."""
+    """Send pictures through the GNU Radio flowgraph at one or more SNRs, to one receiver or to several users; or over a
+    radio to itself."""
     from semcom.cli.console import results_table, users_table
     from semcom.cli.output import as_rows, check_json, give_json
     from semcom.cli.send import default_model, read_inputs, send, sender, user_sender
     from semcom.files import writable_folder
 
+    given = {
+        "--model": model,
+        "--channel": channel is not options.Channel.awgn,
+        "--cfo-hz": cfo_hz,
+        "--sro-ppm": sro_ppm,
+        "--drop": drop,
+        "--scheme": scheme is not options.Scheme.deepjscc,
+        "--users": users,
+        "--user-snr-db": user_snr_db,
+        "--no-radio": no_radio,
+        "several of --snr-db": len(set(snr_db)) > 1,
+        "--sample-rate": sample_rate != 1e6,
+    }
+    of_radio = {
+        "--link": link,
+        "--hardware": hardware,
+        "--gain-db": gain_db is not None,
+        "--rx-gain-db": rx_gain_db is not None,
+        "--frequency-hz": frequency_hz is not None,
+    }
+    _check_radio(radio, given, of_radio)
     pictures = read_inputs(images, skip_bad)
     check_json(json)
     _check_rival(scheme, mcs, source, header_bytes)
     if out is not None:
         writable_folder(out)
 
+    if radio:
+        station = (link, radio, hardware, gain_db, frequency_hz)
+        digital = {"order": order, "bits_per_latent": bits_per_latent, "codebook": codebook.value}
+        _over_radio(pictures, station, rx_gain_db, snr_db[0], digital, out, json)
+        return
+
+    from semcom import perceptual
     from semcom.codec import zoo
     from semcom.link import LinkConfig
 
+    if lpips:
+        perceptual.load("lpips-alex")
     model = model or default_model()
     loaded = zoo.load(model)
     if order:
@@ -84,19 +135,62 @@ def loopback(
             order=order,
             bits_per_latent=bits_per_latent,
             codebook=codebook.value,
+            lpips=lpips,
         )
         for snr in dict.fromkeys(snr_db)
     ]
     if scheme is options.Scheme.separation:
         configs = _separation(configs, mcs or "adaptive", source, header_bytes, users)
-    radio = not no_radio
+    simulated = not no_radio
     results = send(
-        pictures, configs, user_sender(radio, listeners) if listeners else sender(radio, scheme.value)
+        pictures, configs, user_sender(simulated, listeners) if listeners else sender(simulated, scheme.value)
     )
+    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
+    give_json(json, as_rows(results), table)  # first: no result is lost over a picture that cannot be written
     if out is not None:
         _write_pictures(out, pictures, results)
-    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
-    give_json(json, as_rows(results), table)
+
+
+def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
+    """Raises ConfigError: options of the simulation with a radio, or of a radio without one."""
+    from semcom.errors import ConfigError
+
+    wrong = [name for name, value in (given if radio else of_radio).items() if value]
+    if wrong and radio:
+        raise ConfigError(
+            f"{', '.join(wrong)}: of the simulated air, while --radio sends over a real one with the model and the "
+            "rate of the link profile: leave it out, or leave out --radio."
+        )
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)} is for --radio: name the radio, or leave it out.")
+
+
+def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, digital: dict, out, json) -> None:
+    """One radio, both ways. Raises Exit as ``end_with`` if the radio did not do all that it should have."""
+    from semcom.cli.console import progress_bar, results_table
+    from semcom.cli.output import as_rows, give_json
+    from semcom.cli.send import require_gnuradio
+    from semcom.cli.station import config_of, counters_table, end_with
+
+    require_gnuradio()
+    config = config_of(*station, "", "", None, False, None)
+
+    from semcom.blocks.two_way import run
+    from semcom.cli.console import out as console
+    from semcom.link import LinkConfig
+    from semcom.radio import load_link
+
+    profile = load_link(config.profile)
+    link_config = LinkConfig(profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, **digital)
+    with progress_bar() as bar:
+        task = bar.add_task("sending over the radio", total=len(pictures))
+        results, summary = run(pictures, link_config, config, rx_gain_db, lambda: bar.advance(task))
+    if out is not None:
+        _write_pictures(out, pictures, results)
+    give_json(json, as_rows(results), results_table(results, by_snr=len(pictures) > 8))
+    if str(json) != "-":
+        console().print(counters_table(summary, "back"))
+    end_with(summary)
 
 
 def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
@@ -174,10 +268,11 @@ def _write_pictures(folder: Path, pictures, results) -> None:
 
     stems: list[str] = []
     for picture in pictures:
-        stem, number = Path(picture.name).stem, 1
+        first = stem = Path(picture.name).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+        number = 1
         while stem in stems:
             number += 1
-            stem = f"{Path(picture.name).stem}-{number}"
+            stem = f"{first}-{number}"
         stems.append(stem)
     users = dict.fromkeys(getattr(result, "user", "") for result in results)
     for position, result in enumerate(results):

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ``semcom`` command."""
 
+import errno
+import io
+import sys
+
 import typer
 from typer.core import TyperGroup
 
@@ -27,7 +31,8 @@ from semcom.cli.rx import rx
 from semcom.cli.tolerance import tolerance
 from semcom.cli.train import train
 from semcom.cli.tx import tx
-from semcom.errors import SemcomError
+from semcom.errors import ConfigError, SemcomError
+from semcom.parsing import shown
 
 
 class Commands(TyperGroup):
@@ -38,6 +43,11 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except SemcomError as error:
             complain(error)
+            raise typer.Exit(2) from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
+                raise
+            complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
             raise typer.Exit(2) from error
 
 
@@ -87,4 +97,6 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    pass
+    # a path that is not UTF-8 is shown with its bytes written out: no result is lost over it
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

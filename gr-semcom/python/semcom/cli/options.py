@@ -9,16 +9,10 @@ from typing import Annotated
 
 import typer
 
+from semcom.channel.named import CHANNELS
 from semcom.shipped import shipped_link
 
-
-class Channel(str, enum.Enum):
-    """What the air does."""
-
-    ideal = "ideal"
-    awgn = "awgn"
-    rayleigh = "rayleigh"
-    multipath = "multipath"
+Channel = enum.Enum("Channel", {name: name for name in CHANNELS}, type=str)  # what the air does
 
 
 class Where(str, enum.Enum):
@@ -185,6 +179,18 @@ Frequency = Annotated[
     float | None,
     typer.Option("--frequency-hz", callback=_finite, help="Centre frequency instead of the link profile's."),
 ]
+InvertSpectrum = Annotated[
+    bool,
+    typer.Option(
+        "--invert-spectrum", help="The spectrum comes inverted, or I and Q are swapped: turn it back."
+    ),
+]
+CfoSearch = Annotated[
+    bool,
+    typer.Option(
+        "--cfo-search", help="Search carrier offsets to 10 % of the sample rate, not 3.1 %; costs more."
+    ),
+]
 Pictures = Annotated[int | None, typer.Option("--pictures", min=1, help="Stop after so many pictures.")]
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="Stop after so long. [default: never]")
@@ -205,6 +211,17 @@ Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow ZMQ addresses beyond this machine without keys.")
 ]
 Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="One JSON line a picture, appended.")]
+SampleType = Annotated[
+    str,
+    typer.Option(
+        "--sample-type",
+        metavar="TYPE",
+        help="Of a raw file's samples: ci16, cu8, cf32_be, ... [default: by its ending, or cf32]",
+    ),
+]
+FileChannel = Annotated[
+    int, typer.Option("--channel", min=-1, help="Of a file of several channels; -1: the only one.")
+]
 NoRadio = Annotated[bool, typer.Option("--no-radio", help="Run the same modem without GNU Radio.")]
 Recording = Annotated[
     Path, typer.Argument(metavar="FILE|FOLDER", help="A SigMF recording or a folder of them.")
@@ -212,4 +229,8 @@ Recording = Annotated[
 Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
+]
+Lpips = Annotated[
+    bool,
+    typer.Option("--lpips/--no-lpips", help="Measure LPIPS (AlexNet) of pictures from 64 pixels a side on."),
 ]

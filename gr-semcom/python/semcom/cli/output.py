@@ -9,7 +9,7 @@ from semcom.cli.console import out
 from semcom.files import finite, writable_file, write_json
 
 KEYS = (
-    "image snr_db snr_est_db psnr_db ms_ssim bursts_sent bursts_found bursts_lost "
+    "image snr_db snr_est_db psnr_db ms_ssim lpips bursts_sent bursts_found bursts_lost "
     "rho overhead papr_db real_time_factor"
 ).split()
 
@@ -25,9 +25,9 @@ def give_json(path: Path | None, value, table) -> None:
     if path is not None and str(path) == "-":
         print(json_module.dumps(finite(value), indent=2, allow_nan=False))
         return
+    out().print(table)  # first: what a full disk does not take has been seen
     if path is not None:
         write_json(path, value)
-    out().print(table)
 
 
 def as_rows(results) -> list[dict]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom replay``: recorded bursts to pictures, as in flight."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,9 @@ from semcom.cli import options
 def replay(
     path: options.Recording,
     model: options.Model = None,
+    link: options.Link = None,
+    sample_type: options.SampleType = "",
+    channel: options.FileChannel = -1,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures (PNG).")] = None,
     originals: Annotated[
         Path | None,
@@ -32,9 +36,12 @@ def replay(
     ] = None,
     json: options.Json = None,
 ) -> None:
-    """Demodulate and decode a recording again, through the same modem and codec."""
+    """Demodulate and decode a recording again, through the same modem and codec.
+
+    In recordings of other tools, and raw files of samples, bursts are searched for as a receiver does: name the link."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
+    from semcom.errors import OutputError
     from semcom.files import writable_folder
 
     check_json(json)
@@ -42,16 +49,30 @@ def replay(
         writable_folder(out)
 
     from semcom.capture.originals import Originals
+    from semcom.capture.recording import ForeignRecording
     from semcom.capture.replaying import Replay
 
-    run = Replay(path, model, originals=Originals(originals, sent_log))
+    run = Replay(
+        path,
+        model,
+        originals=Originals(originals, sent_log),
+        link=link or "",
+        type_name=sample_type,
+        channel=None if channel < 0 else channel,
+    )
     for problem in run.problems:
         mention(problem)
-    rows, written = [], set()
+    for recording in run.recordings:
+        if isinstance(recording, ForeignRecording):
+            mention(recording.description)
+    rows, written, lost = [], set(), Counter()
     for number, picture in enumerate(run):
         rows.append(_row(number, picture))
         if out is not None and picture.pixels is not None:
-            rows[-1]["file"] = _write(out, picture, written)
+            try:
+                rows[-1]["file"] = _write(out, picture, written)
+            except OutputError as error:
+                lost[error.kind] += 1
     value = {
         "pictures": rows,
         "bursts": run.bursts,
@@ -74,6 +95,9 @@ def replay(
             f"recorded with {', '.join(sorted(run.engines)) or 'an unknown engine'}, which may round the last bits of "
             "latents otherwise than this computer does."
         )
+    if lost:
+        why = ", ".join(f"{times} pictures {what}" for what, times in lost.items())
+        raise OutputError(f"{out}: {why}. Make room.")
 
 
 def _row(number: int, picture) -> dict:

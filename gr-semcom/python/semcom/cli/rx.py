@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom rx``: a radio to pictures."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,12 @@ def rx(
     radio: options.Radio = "zmq",
     link: options.Link = None,
     hardware: options.Hardware = "",
+    sample_type: options.SampleType = "",
+    channel: options.FileChannel = -1,
     gain_db: options.Gain = None,
     frequency_hz: options.Frequency = None,
+    invert_spectrum: options.InvertSpectrum = False,
+    cfo_search: options.CfoSearch = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     pictures: options.Pictures = None,
     seconds: options.Seconds = None,
@@ -36,6 +41,13 @@ def rx(
         writable_folder(out)
     require_gnuradio()
     config = config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log)
+    config = dataclasses.replace(
+        config,
+        sample_type=sample_type,
+        channel=channel,
+        invert_spectrum=invert_spectrum,
+        cfo_search=cfo_search,
+    )
 
     from semcom.blocks.stations import receive
 

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from semcom.cli.console import mention, progress_bar
+from semcom.cli.home import CURE, home_trouble
 from semcom.errors import ImageError, MissingError
 
 
@@ -73,7 +74,10 @@ def user_sender(radio: bool, users: list):
 
 
 def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
-    """Raises MissingError if GNU Radio cannot be imported."""
+    """Raises MissingError if GNU Radio cannot be imported, or would not start a flowgraph for want of a home."""
+    trouble = home_trouble()
+    if trouble:
+        raise MissingError(f"{trouble}: {CURE}.")
     try:
         import gnuradio.gr  # noqa: F401
     except Exception as error:  # a numpy that does not fit raises more than ImportError

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from semcom.cli.console import err, mention
+from semcom.cli.console import complain, err, mention
 from semcom.cli.output import give_json
 
 
@@ -23,7 +24,7 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry,
         from semcom.blocks.stations import StationConfig
 
     if log is not None:
-        writable_file(log)
+        writable_file(log, room_bytes=0)  # a full disk is told at the end: no picture stays behind over a log
     return StationConfig(
         profile=_text(link),
         radio=radio,
@@ -60,9 +61,29 @@ def status_line(verb: str) -> Iterator[Callable]:
 
 
 def give_summary(json: Path | None, summary, verb: str) -> None:
-    """A table of what every block counted, in words, or JSON; and what to check where nothing was received."""
+    """A table of what every block counted, in words, or JSON; and what to check where nothing was received.
+
+    Raises:
+        Exit: something that was asked for was not done, with the summary's status; after all of that is shown.
+    """
+    give_json(json, dataclasses.asdict(summary), counters_table(summary, verb))
+    if summary.advice:
+        mention(summary.advice)
+    end_with(summary)
+
+
+def end_with(summary) -> None:
+    """Says what failed. Raises Exit with the summary's status: 1, not all was sent; 2, not all was written."""
+    if summary.faults:
+        complain("\n".join(summary.faults))
+        raise typer.Exit(summary.exit_status)
+
+
+def counters_table(summary, verb: str) -> Table:
+    """What every block of a station counted, in words."""
+    written = "" if summary.written is None else f", {summary.written} of them written,"
     table = Table(
-        title=f"{summary.pictures} pictures {verb} in {summary.seconds:.1f} s, {escape(summary.link)}",
+        title=f"{summary.pictures} pictures {verb}{written} in {summary.seconds:.1f} s, {escape(summary.link)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -72,10 +93,8 @@ def give_summary(json: Path | None, summary, verb: str) -> None:
     table.add_column("times", justify="right")
     for name, counters in summary.counters.items():
         for place, (what, times) in enumerate(sorted(counters.items())):
-            table.add_row("" if place else name, what, str(times))
-    give_json(json, dataclasses.asdict(summary), table)
-    if summary.advice:
-        mention(summary.advice)
+            table.add_row("" if place else name, escape(what), str(times))
+    return table
 
 
 def _text(path: Path | None) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from semcom import parsing
+from semcom.channel.named import CHANNELS
 from semcom.cli import options
 from semcom.cli.console import out
 from semcom.errors import ConfigError
@@ -33,7 +35,7 @@ def train(
     channel: Annotated[
         str | None,
         typer.Option(
-            help="Another channel than the recipe's: awgn, rayleigh, multipath, or modem, which by itself only adds "
+            help=f"Another channel than the recipe's: {', '.join(CHANNELS)}, or modem, which by itself only adds "
             "what its receiver estimates; with impairments as YAML: "
             "'{name: modem, backoff_db: 6, delay_samples: 16, fading: true, carrier_offset: 1e-4, clock_ppm: 5}'."
         ),
@@ -62,7 +64,7 @@ def train(
         from semcom_training.budget import budget
 
         for what, words in budget(chosen, data, device.value, threads).items():
-            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True)
+            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True, markup=False)
         return
     writable_folder(out_folder)
     folder = run(
@@ -75,19 +77,17 @@ def train(
         devices=devices,
         tensorboard=tensorboard,
     )
-    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True)
+    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _channel(text: str) -> str | dict:
     """A channel's name, or a YAML mapping of its name and options."""
     if not text.lstrip().startswith("{"):
         return text
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parsing.parse_yaml(text)
+    except parsing.ParseError as error:
         raise ConfigError(
-            f"--channel {text!r} is not YAML ({' '.join(str(error).split())}): write it as "
+            f"--channel {parsing.shown(text)} {error}: write it as "
             "'{name: modem, backoff_db: 6}', in quotes and with a space after each colon."
         ) from error

@@ -77,6 +77,8 @@ def local_wiener(latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int
 class Adapted(Decoder):
     """A decoder behind a :class:`Canceller`: what fine-tuning on a capture makes of a user's decoder.
 
+    It has the SNR range of the decoder inside.
+
     Args:
         decoder: what decodes the cleaned latents. modem: sizes of the air interface; the defaults where none.
     """
@@ -84,7 +86,7 @@ class Adapted(Decoder):
     name = "adapted"
 
     def __init__(self, decoder: Decoder, modem: dict | None = None):
-        super().__init__(decoder.channels, decoder.stride)
+        super().__init__(decoder.channels, decoder.stride, decoder.snr_range_db)
         self.decoder = decoder
         self.canceller = Canceller(ModemProfile(**(modem or {})))
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from semcom.codec.base import Codec
 from semcom.codec.stages import Stage, down, up
+from semcom.equivalent_snr import RANGE_DB
 
 
 class ADJSCC(Codec):
@@ -24,8 +25,8 @@ class ADJSCC(Codec):
     name = "adjscc"
     attention = True
 
-    def __init__(self, channels: int = 16, filters: int = 256):
-        super().__init__(channels, stride=4)
+    def __init__(self, channels: int = 16, filters: int = 256, *, snr_range_db=RANGE_DB):
+        super().__init__(channels, 4, snr_range_db)
         f = filters
         shapes = [(3, f, 9, 2), (f, f, 5, 2), (f, f, 5, 1), (f, f, 5, 1), (f, channels, 5, 1)]
         self.encoder = self._chain(down, shapes, inverse=False)

@@ -420,45 +420,52 @@ def block_costs(priced: Prices) -> tuple[torch.Tensor, torch.Tensor]:
     return slope.float(), constant.float()
 
 
+def block_energies(planes: torch.Tensor) -> list[torch.Tensor]:
+    """Squares of the coefficients of all blocks of each of ``SIZES``, ``[B, blocks, 3 * size^2]``.
+
+    Args:
+        planes: what is left beside the base layer, ``[B, 3, H, W]``, sides multiples of ``CELL``.
+    """
+    full = padded(planes)
+    return [blocks_of(block_dct(full, size), size).square_() for size in SIZES]
+
+
 def choose_map(
-    planes: torch.Tensor, tables: list[torch.Tensor], bits: list[torch.Tensor], priced: Prices
+    energies: list[torch.Tensor],
+    size: tuple[int, int],
+    tables: list[torch.Tensor],
+    bits: list[torch.Tensor],
+    priced: Prices,
 ) -> BlockMap:
     """The quadtree and classes of least cost, error and what it takes to send it, found from the leaves up.
 
     Args:
-        planes: what is left beside the base layer, ``[B, 3, H, W]``, sides multiples of ``CELL``.
+        energies: of :func:`block_energies`. size: (H, W) of the planes.
         tables: int16 levels of the classes of each of ``SIZES``, ``[classes, 3 * size^2]``.
         bits: ``[B, classes + 1]`` for each size: price in bits of each class, and last of splitting instead.
     """
-    height, width = planes.shape[-2:]
+    (height, width), count = size, len(energies[0])
     slope, constant = block_costs(priced)
-    full = padded(planes)
     best = None
-    for size, table, price in reversed(list(zip(SIZES, tables, bits))):
-        classes = len(table)
-        energy = blocks_of(block_dct(full, size), size).square()
-        index = table.long() - LEVEL_MIN
-        per_class = slope[:, index.flatten()].view(len(planes), classes, -1)
-        fixed = constant[:, index.flatten()].view(len(planes), classes, -1).sum(dim=2)
-        cost = torch.baddbmm(
-            (fixed + priced.bit[:, None].float() * price[:, :-1])[:, None], energy, per_class.mT
-        )
-        cost, kind = cost.min(dim=2)
-        rows, columns = full.shape[2] // size, full.shape[3] // size
+    for number in reversed(range(len(SIZES))):
+        side, price = SIZES[number], bits[number].float()
+        index = tables[number].long().flatten() - LEVEL_MIN
+        per_class = slope[:, index].view(count, len(tables[number]), -1)
+        fixed = constant[:, index].view(count, len(tables[number]), -1).sum(dim=2)
+        fixed = (fixed + priced.bit[:, None].float() * price[:, :-1])[:, None]
+        cost, kind = torch.baddbmm(fixed, energies[number], per_class.mT).min(dim=2)
+        rows, columns = -(-height // ROOT) * ROOT // side, -(-width // ROOT) * ROOT // side
         cost, kind = cost.view(-1, rows, columns), kind.view(-1, rows, columns).short()
-        number = SIZES.index(size)
+        inside = _inside(height, width, side, cost)
         if best is None:
             # cells beyond the picture's edge cost nothing, and no block that holds one is ever taken whole
-            inside = _inside(height, width, size, cost)
             best, sizes, kinds = cost * inside, torch.full_like(kind, number, dtype=torch.int8), kind
             continue
-        split = (
-            best.view(-1, rows, 2, columns, 2).sum(dim=(2, 4))
-            + (priced.bit[:, None, None] * price[:, -1:, None]).float()
-        )
-        whole = (cost <= split) & (_inside(height, width, size, cost) > 0)
+        split = best.view(-1, rows, 2, columns, 2).sum(dim=(2, 4))
+        split = split + (priced.bit.float() * price[:, -1])[:, None, None]
+        whole = (cost <= split) & (inside > 0)
         best = torch.where(whole, cost, split)
-        cells = size // CELL
+        cells = side // CELL
         spread = whole.repeat_interleave(cells, 1).repeat_interleave(cells, 2)
         sizes = sizes.masked_fill(spread, number)
         kinds = torch.where(spread, kind.repeat_interleave(cells, 1).repeat_interleave(cells, 2), kinds)
@@ -474,51 +481,53 @@ def _inside(height: int, width: int, size: int, like: torch.Tensor) -> torch.Ten
     return (down[:, None] & across[None, :]).to(like.dtype)
 
 
-def cell_mask(cells: torch.Tensor) -> torch.Tensor:
-    """``[B, rows, columns]`` of cells to pixels ``[B, 1, H, W]``."""
-    return cells.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)[:, None]
+def places_of(blocks: BlockMap) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """For each of ``SIZES`` the blocks of that size: rows of the batch, rows and columns in blocks."""
+    found = []
+    for number, size in enumerate(SIZES):
+        step = size // CELL
+        rows, columns = (length // step * step for length in blocks.size.shape[1:])
+        batch, row, column = (blocks.size[:, :rows:step, :columns:step] == number).nonzero(as_tuple=True)
+        found.append((batch, row, column))
+    return found
+
+
+def block_view(planes: torch.Tensor, size: int) -> torch.Tensor:
+    """The whole blocks of planes ``[B, C, H, W]`` as ``[B, rows, columns, C, size, size]``, a view."""
+    rows, columns = (length // size for length in planes.shape[-2:])
+    whole = planes[..., : rows * size, : columns * size]
+    return whole.unflatten(3, (columns, size)).unflatten(2, (rows, size)).permute(0, 2, 4, 1, 3, 5)
 
 
 def map_levels(blocks: BlockMap, tables: list[torch.Tensor]) -> torch.Tensor:
     """The level of every coefficient, in place, ``[B, 3, H, W]`` int16; ``NO_LEVEL`` where the map is unknown."""
     b, rows, columns = blocks.size.shape
-    out = torch.full(
-        (b, 3, rows * CELL, columns * CELL), NO_LEVEL, dtype=torch.int16, device=blocks.size.device
-    )
-    for number, (size, table) in enumerate(zip(SIZES, tables)):
-        here = blocks.size == number
-        if not here.any():
-            continue
-        step = size // CELL
-        # a cell of another size holds a class of another table
-        own = F.pad(torch.where(here, blocks.kind, 0), (0, -columns % step, 0, -rows % step))
-        kinds = own[:, ::step, ::step].long()
-        high, wide = kinds.shape[1] * size, kinds.shape[2] * size
-        levels = planes_of(table[kinds.flatten()].view(b, -1, 3 * size * size), size, high, wide)
-        out = torch.where(cell_mask(here), levels[..., : rows * CELL, : columns * CELL], out)
+    out = blocks.kind.new_full((b, 3, rows * CELL, columns * CELL), NO_LEVEL)
+    for (batch, row, column), size, table in zip(places_of(blocks), SIZES, tables):
+        if len(batch):
+            step = size // CELL
+            kinds = blocks.kind[batch, row * step, column * step].long()
+            block_view(out, size)[batch, row, column] = table[kinds].view(-1, 3, size, size)
     return out
 
 
 def adaptive_dct(planes: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
-    """The DCT of each block of the map, in place."""
-    height, width = planes.shape[-2:]
-    full, out = padded(planes), torch.zeros_like(planes)
-    for number, size in enumerate(SIZES):
-        here = blocks.size == number
-        if here.any():
-            out = torch.where(cell_mask(here), block_dct(full, size)[..., :height, :width], out)
-    return out
+    """The DCT of each block of the map, in place; 0 where the map is unknown."""
+    return _adaptive(planes, blocks, lambda size: dct_matrix(size))
 
 
 def adaptive_idct(coefficients: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
-    """The inverse of :func:`adaptive_dct`; coefficients of unknown blocks must be 0."""
-    height, width = coefficients.shape[-2:]
-    out = torch.zeros_like(coefficients)
-    for number, size in enumerate(SIZES):
-        here = blocks.size == number
-        if here.any():
-            own = padded(torch.where(cell_mask(here), coefficients, 0.0))
-            out = out + block_idct(own, size)[..., :height, :width]
+    """The inverse of :func:`adaptive_dct`."""
+    return _adaptive(coefficients, blocks, lambda size: dct_matrix(size).T)
+
+
+def _adaptive(planes: torch.Tensor, blocks: BlockMap, matrix_of) -> torch.Tensor:
+    out = torch.zeros_like(planes)
+    for (batch, row, column), size in zip(places_of(blocks), SIZES):
+        if len(batch):
+            matrix = matrix_of(size).to(planes)
+            own = block_view(planes, size)[batch, row, column]
+            block_view(out, size)[batch, row, column] = matrix @ own @ matrix.T
     return out
 
 
@@ -532,16 +541,12 @@ def zone_energy(values: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
     """
     b, rows, columns = blocks.size.shape
     out = values.new_zeros(b, 2 * ZONES, rows, columns)
-    for number, size in enumerate(SIZES):
-        here = blocks.size == number
-        if not here.any():
+    for (batch, row, column), size in zip(places_of(blocks), SIZES):
+        if not len(batch):
             continue
-        full = padded(values, size)
-        cut = full.view(b, 3, full.shape[2] // size, size, full.shape[3] // size, size)
-        sums = [cut[:, :, :, : size >> k, :, : size >> k].sum(dim=(3, 5)) for k in reversed(range(ZONES))]
+        own, step = block_view(values, size)[batch, row, column], size // CELL
+        sums = [own[..., : size >> k, : size >> k].sum(dim=(2, 3)) for k in reversed(range(ZONES))]
         zones = torch.stack([sums[0], *(high - low for low, high in zip(sums, sums[1:]))], dim=2)
         zones = torch.cat([zones[:, 0], zones[:, 1] + zones[:, 2]], dim=1) / size**2
-        step = size // CELL
-        spread = zones.repeat_interleave(step, 2).repeat_interleave(step, 3)[..., :rows, :columns]
-        out = torch.where(here[:, None], spread, out)
+        block_view(out, step)[batch, row, column] = zones[:, :, None, None].expand(-1, -1, step, step)
     return out

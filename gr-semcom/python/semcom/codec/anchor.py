@@ -11,6 +11,7 @@ from semcom.codec.base import Codec
 from semcom.codec.decoders import KERNEL, AttentionDecoder, widths_upwards
 from semcom.codec.linres import block_dct
 from semcom.codec.stages import Stage, down
+from semcom.equivalent_snr import RANGE_DB
 
 
 class AnchorEncoder(nn.Module):
@@ -54,9 +55,18 @@ class Anchor(Codec):
 
     name = "anchor"
 
-    def __init__(self, channels: int, stride: int, width: int, depth: int, linear: bool = False):
-        super().__init__(channels, stride)
-        self.decoder = AttentionDecoder(channels, stride, width, depth, linear)
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        width: int,
+        depth: int,
+        linear: bool = False,
+        *,
+        snr_range_db=RANGE_DB,
+    ):
+        super().__init__(channels, stride, snr_range_db)
+        self.decoder = AttentionDecoder(channels, stride, width, depth, linear, snr_range_db=snr_range_db)
         flat = [channels] + [
             width
         ] * depth  # the nodes of the decoder's chain; the encoder's are the same, back

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every codec shares: padding, power, and the way between real planes and complex latents."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,15 +75,37 @@ class Latents:
         return replace(self, noise_var=torch.full_like(self.values.real, 10 ** (-snr_db / 10)))
 
 
+def checked_range(snr_range_db) -> tuple[float, float]:
+    """The lowest and the highest SNR in dB that networks are told.
+
+    Raises:
+        ConfigError: not two finite numbers in that order.
+    """
+    low, high = map(float, snr_range_db)
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ConfigError(
+            f"an SNR range is two numbers in dB, the lower one first, not {low:g} and {high:g}."
+        )
+    return low, high
+
+
 class BaseCodec(nn.Module):
-    """What trainings and measurements ask of a codec of pictures: :meth:`send`, :meth:`receive`, and its sizes."""
+    """What trainings and measurements ask of a codec of pictures: :meth:`send`, :meth:`receive`, and its sizes.
+
+    Args:
+        snr_range_db: the lowest and the highest SNR in dB that the networks are told; an SNR beyond is told as the
+            nearer one. Every architecture takes it as its last keyword.
+
+    Raises:
+        ConfigError: a range with its ends the wrong way round.
+    """
 
     name = "codec"
 
-    def __init__(self):
+    def __init__(self, snr_range_db: tuple[float, float] = RANGE_DB):
         super().__init__()
-        #: what the networks are told is kept within this range; the zoo sets it to the one trained for
-        self.snr_range_db = RANGE_DB
+        #: what the networks are told is kept within this range: of a trained model the one trained for
+        self.snr_range_db = checked_range(snr_range_db)
 
     @property
     def rho(self) -> float:
@@ -147,6 +170,7 @@ class Decoder(BaseCodec):
     Args:
         channels: real planes received; even, half of them I, half Q.
         stride: pixels per side of a cell of the latent grid.
+        snr_range_db: as of :class:`BaseCodec`.
 
     Raises:
         ConfigError: channels odd or below 2.
@@ -154,8 +178,8 @@ class Decoder(BaseCodec):
 
     name = "decoder"  # the architecture's name in model cards
 
-    def __init__(self, channels: int, stride: int):
-        super().__init__()
+    def __init__(self, channels: int, stride: int, snr_range_db=RANGE_DB):
+        super().__init__(snr_range_db)
         if channels < 2 or channels % 2:
             raise ConfigError(
                 f"channels = {channels}: must be even and positive, half of the planes are I, half Q."

@@ -4,14 +4,16 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from semcom import files
+from semcom import files, parsing
 from semcom.errors import ModelError
 
 MODEL_HASH_BITS = 22
+_MAX_BYTES = 2**22  # the longest that ships has 20 kB
 _SHIPPED = Path(__file__).with_name(
     "weights"
 )  # their cards are checked by the tests, once: a schema takes 0.2 s
@@ -88,12 +90,13 @@ def digital_hash(weights_sha256: str, codebooks_sha256: str) -> int:
     return int(digest[:8], 16) >> (32 - MODEL_HASH_BITS)
 
 
-def check_card(values, source: str) -> None:
-    """Raises ModelError naming the field that does not fit the schema; ``source`` says whose card it is."""
+def _check_schema(values, source: str) -> None:
     error = next(iter(sorted(_validator().iter_errors(values), key=lambda e: list(map(str, e.path)))), None)
     if error is not None:
         place = ".".join(map(str, error.path)) or "the card"
-        raise ModelError(f"model card {source} does not fit its schema at '{place}': {error.message}.")
+        raise ModelError(
+            f"model card {source} does not fit its schema at '{place}': {parsing.shortened(error.message)}."
+        )
 
 
 def read_card(path) -> ModelCard:
@@ -103,15 +106,42 @@ def read_card(path) -> ModelCard:
         ModelError: the file is absent, is not JSON, or does not fit the schema.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"there is no model card {path}.")
     try:
-        values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"model card {path} is not JSON: {error}.") from error
+        values = parsing.parse_json(parsing.read_text(path, _MAX_BYTES))
+    except parsing.ParseError as error:
+        raise ModelError(f"model card {parsing.shown(str(path))} {error}.") from error
     if path.parent != _SHIPPED:
         check_card(values, str(path))
-    return ModelCard(**values)
+    try:
+        return ModelCard(**values)
+    except TypeError as error:  # in the folder of those that ship, where no schema is asked
+        raise ModelError(f"model card {path} is none: {error}.") from error
+
+
+def check_card(values, source: str) -> None:
+    """Raises ModelError naming the field that does not fit the schema; ``source`` says whose card it is.
+
+    Beside the schema: every number is finite, and the SNR range has its lower end first.
+    """
+    _refuse_infinities(values, source)
+    _check_schema(values, source)
+    low, high = values["snr_range_db"]
+    if low > high:
+        raise ModelError(
+            f"model card {source} does not fit its schema at 'snr_range_db': the lower SNR comes first, not {low:g} "
+            f"before {high:g}."
+        )
+
+
+def _refuse_infinities(value, source: str, place: str = "") -> None:
+    """JSON as Python reads it has NaN and infinities, which pass every comparison or none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ModelError(
+            f"model card {source} does not fit its schema at '{place}': {value} is no finite number."
+        )
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_infinities(item, source, f"{place}.{key}".lstrip("."))
 
 
 @cache

@@ -20,6 +20,7 @@ from semcom.codec import sideinfo
 from semcom.codec.allocation import BlockMap
 from semcom.codec.base import BaseCodec, Latents
 from semcom.codec.linres import ResidualBlock
+from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 
 _PRICE_TRIES = 5
@@ -137,12 +138,14 @@ class ContentAdaptive(BaseCodec):
         rho: float = 1 / 12,
         classes=(32, 128, 128, 64),
         widths=(64, 160),
-        sender_blocks=(1, 1),
-        receiver_blocks=(1, 5),
+        sender_blocks=(0, 1),
+        receiver_blocks=(1, 4),
         side_backoff_db: float = 6.0,
         side_loss: float = 0.1,
+        *,
+        snr_range_db=RANGE_DB,
     ):
-        super().__init__()
+        super().__init__(snr_range_db)
         if not 0 < rho <= 1 / 4:
             raise ConfigError(f"content-adaptive: rho must be above 0 and at most 1/4, not {rho}.")
         if len(classes) != len(closed.SIZES) or not all(1 <= n <= 1024 for n in classes):
@@ -246,9 +249,10 @@ class ContentAdaptive(BaseCodec):
         threshold = self.thresholds[code].long() - closed.LEVEL_MIN
         class_bits = self.class_bits(code)
         boost = torch.full_like(code, NO_BOOST)
+        energies = closed.block_energies(planes)
         for _ in range(passes):
             priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
-            blocks = closed.choose_map(planes, self.tables(), class_bits, priced)
+            blocks = closed.choose_map(energies, planes.shape[-2:], self.tables(), class_bits, priced)
             symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
             plan = self.plan(blocks, code, boost, symbols)
             mu, threshold = plan.mu, plan.choice.threshold

@@ -16,6 +16,7 @@ from torch import nn
 from semcom.codec.base import Decoder
 from semcom.codec.gdn import GDN
 from semcom.codec.stages import Stage, up
+from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 KERNEL = 5
@@ -41,8 +42,17 @@ class UserDecoder(Decoder):
 
     least_depth = 0
 
-    def __init__(self, channels: int, stride: int, width: int, depth: int, linear: bool = False):
-        super().__init__(channels, stride)
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        width: int,
+        depth: int,
+        linear: bool = False,
+        *,
+        snr_range_db=RANGE_DB,
+    ):
+        super().__init__(channels, stride, snr_range_db)
         if stride < 2 or stride & (stride - 1):
             raise ConfigError(
                 f"stride = {stride}: decoders double height and width at each stage, so it must be 2, 4, 8 ..."

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A codec over a differentiable channel, measured: what `semcom evaluate` and the model cards report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,22 @@ from semcom import quality
 from semcom.channel.symbols import symbol_channel
 from semcom.codec.zoo import LoadedModel, to_uint8
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.perceptual import load as load_perceptual
 
 BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this many pixels
+PERCEPTUAL = {"lpips": "lpips-alex", "lpips_vgg": "lpips-vgg", "dists": "dists"}  # key of a result to name
 
 
 @torch.inference_mode()
 def evaluate(
-    model: LoadedModel, images, snr_db, channel="awgn", seed: int = 0, with_ms_ssim: bool = True, rho=None
+    model: LoadedModel,
+    images,
+    snr_db,
+    channel="awgn",
+    seed: int = 0,
+    with_ms_ssim: bool = True,
+    rho=None,
+    perceptual: Sequence[str] = (),
 ) -> list[dict]:
     """Encodes, passes the channel and decodes every image at every SNR.
 
@@ -25,18 +35,24 @@ def evaluate(
         images: (name, uint8 ``[H, W, 3]``) pairs.
         snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of
             the latents as received (perfect channel knowledge).
-        channel: name in ``semcom.channel.symbols`` or a function
+        channel: name in ``semcom.channel.named`` or a function
             ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
-        seed: of the noise; the same seed gives the same numbers on the same machine.
+        seed: of noise and multipath; the same seed gives the same numbers on the same machine, and the multipath
+            of a link with that seed.
         with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
         rho: another bandwidth ratio than the model's own, where its codec has a choice.
+        perceptual: names of ``PERCEPTUAL`` to measure too (slow; ``None`` below 64 pixels a side).
 
     Returns:
         One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation),
-        psnr_db (of the picture clipped and rounded to uint8), ms_ssim, rho (complex symbols per source value,
+        psnr_db (of the picture clipped and rounded to uint8), ms_ssim, lpips, and lpips_vgg and dists if asked for,
+        rho (complex symbols per source value,
         padding and side information counted), latents (those symbols), height, width.
     """
-    send = symbol_channel(channel) if isinstance(channel, str) else channel
+    for name in perceptual:
+        # complains before anything is sent
+        load_perceptual(PERCEPTUAL[name], model.device)
+    send = symbol_channel(channel, seed) if isinstance(channel, str) else channel
     generator = torch.Generator(model.device).manual_seed(seed)
     rows = []
     for snr in np.atleast_1d(np.asarray(snr_db, dtype=float)).tolist():
@@ -50,16 +66,17 @@ def evaluate(
             decoded = to_uint8(model.codec.receive(received, estimated, size))
             psnr = quality.psnr(decoded, pixels)
             for n, name in enumerate(names):
-                similarity = None
-                if with_ms_ssim:
-                    similarity = quality.ms_ssim(decoded[n].permute(1, 2, 0), pixels[n].permute(1, 2, 0))
+                pair = decoded[n].permute(1, 2, 0), pixels[n].permute(1, 2, 0)
+                looks = {key: quality.lpips(*pair, PERCEPTUAL[key]) for key in perceptual}
                 rows.append(
                     {
                         "image": name,
                         "snr_db": snr,
                         "snr_est_db": float(estimated[n]),
                         "psnr_db": float(psnr[n]),
-                        "ms_ssim": similarity,
+                        "ms_ssim": quality.ms_ssim(*pair) if with_ms_ssim else None,
+                        "lpips": None,
+                        **looks,
                         "rho": values.shape[1] / (3 * size[0] * size[1]),
                         "latents": values.shape[1],
                         "height": size[0],
@@ -70,16 +87,21 @@ def evaluate(
 
 
 def summarise(rows: list[dict]) -> list[dict]:
-    """Means over the images at each SNR: snr_db, psnr_db (mean of per-image PSNR), ms_ssim, images."""
+    """Means over the images at each SNR: snr_db, psnr_db (mean of per-image PSNR), ms_ssim, images, and each of
+    ``PERCEPTUAL`` that was measured."""
     table = []
     for snr in sorted({row["snr_db"] for row in rows}):
         some = [row for row in rows if row["snr_db"] == snr]
-        similarity = [row["ms_ssim"] for row in some if row["ms_ssim"] is not None]
+        means = {}
+        for key in ("ms_ssim", *PERCEPTUAL):
+            there = [row[key] for row in some if row.get(key) is not None]
+            if there or key == "ms_ssim":
+                means[key] = float(np.mean(there)) if there else None
         table.append(
             {
                 "snr_db": snr,
                 "psnr_db": float(np.mean([row["psnr_db"] for row in some])),
-                "ms_ssim": float(np.mean(similarity)) if similarity else None,
+                **means,
                 "images": len(some),
             }
         )

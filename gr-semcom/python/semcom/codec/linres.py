@@ -10,6 +10,7 @@ from torch import nn
 from semcom.codec.allocation import LEVEL_MIN, largest, level_histogram, level_of, water_filling
 from semcom.codec.attention import AttentionFeature
 from semcom.codec.base import Codec, latent_weights
+from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 SNR_INPUTS = ("both", "decoder", "none")
@@ -69,7 +70,14 @@ class LinRes(Codec):
     name = "linres"
 
     def __init__(
-        self, channels: int, widths=(96,), encoder_blocks=(4,), decoder_blocks=(6,), snr_input: str = "both"
+        self,
+        channels: int,
+        widths=(96,),
+        encoder_blocks=(4,),
+        decoder_blocks=(6,),
+        snr_input: str = "both",
+        *,
+        snr_range_db=RANGE_DB,
     ):
         widths, encoder_blocks, decoder_blocks = tuple(widths), tuple(encoder_blocks), tuple(decoder_blocks)
         if not len(widths) == len(encoder_blocks) == len(decoder_blocks) or len(widths) not in (1, 2):
@@ -78,7 +86,7 @@ class LinRes(Codec):
             )
         if snr_input not in SNR_INPUTS:
             raise ConfigError(f"linres: snr_input is one of {', '.join(SNR_INPUTS)}, not {snr_input!r}.")
-        super().__init__(channels, stride=4 * 2 ** (len(widths) - 1))
+        super().__init__(channels, 4 * 2 ** (len(widths) - 1), snr_range_db)
         self.snr_input = snr_input
         pixels = 3 * self.stride**2
         inner = widths[-1]

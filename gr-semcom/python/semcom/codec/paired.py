@@ -8,6 +8,8 @@ from semcom.errors import ModelError
 class Paired(Codec):
     """Encodes as the anchor does and decodes as the user does, each with its own SNR range.
 
+    Its own is what its encoder can be told, so the anchor's.
+
     The two are not copied: training ``user`` trains what this decodes with, and the anchor's weights stay as
     they are as long as nobody asks for their gradients.
 
@@ -27,7 +29,7 @@ class Paired(Codec):
                 f"decoder '{user.name}' takes {user.channels} planes at stride {user.stride}, but the anchor's "
                 f"encoder sends {anchor.channels} at stride {anchor.stride}: give it the anchor's values."
             )
-        super().__init__(anchor.channels, anchor.stride)
+        super().__init__(anchor.channels, anchor.stride, anchor.snr_range_db)
         self.anchor = anchor
         self.user = user
 

@@ -7,10 +7,13 @@ from semcom.codec.adapted import Adapted, without_encoder
 from semcom.codec.adjscc import ADJSCC, BDJSCC
 from semcom.codec.anchor import Anchor
 from semcom.codec.base import BaseCodec, Codec, Decoder
+from semcom.codec.bounds import check_arguments, limited_size
 from semcom.codec.content import ContentAdaptive
 from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
 from semcom.codec.linres import LinRes
+from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
+from semcom.parsing import shortened, shown
 
 ARCHITECTURES: dict[str, type[BaseCodec]] = {
     cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)
@@ -21,18 +24,21 @@ DECODERS: dict[str, type[UserDecoder]] = {
 }
 
 
-def build(architecture: str, arguments: dict) -> Codec:
+def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> Codec:
     """An untrained codec of a named architecture.
 
     Args:
         arguments: of the architecture; beside them ``true_scale`` for any that sends planes: the picture's power goes
             to the decoder.
+        snr_range_db: the lowest and the highest SNR in dB that its networks are told (``BaseCodec``).
 
     Raises:
-        ModelError: unknown name (the nearest is suggested) or arguments that the architecture does not take.
+        ModelError: unknown name (the nearest is suggested), arguments that the architecture does not take, or larger
+            than any network has (``semcom.codec.bounds``); nothing of that size is made.
     """
+    check_arguments(f"architecture '{architecture}'", arguments)
     own = {key: value for key, value in arguments.items() if key != "true_scale"}
-    codec = _make(ARCHITECTURES, "architecture", architecture, own)
+    codec = _make(ARCHITECTURES, "architecture", architecture, own, snr_range_db)
     if "true_scale" in arguments:
         if not isinstance(codec, Codec) or not isinstance(arguments["true_scale"], bool):
             raise ModelError(
@@ -43,29 +49,46 @@ def build(architecture: str, arguments: dict) -> Codec:
     return codec
 
 
-def build_decoder(family: str, arguments: dict) -> Decoder:
+def latents_alone(architecture: str, arguments: dict) -> bool:
+    """Whether codecs of that kind send latents and nothing beside them, so that today's burst header describes them."""
+    return issubclass(ARCHITECTURES[architecture], Codec) and not arguments.get("true_scale", False)
+
+
+def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decoder:
     """An untrained user decoder of a named family; arguments channels, stride, width, depth.
 
     Of ``adapted``, which no family is, they are decoder (an architecture or family), arguments (its own) and modem.
+    ``snr_range_db`` as of :func:`build`.
 
     Raises:
-        ModelError: unknown family (the nearest is suggested) or arguments that it does not take.
+        ModelError: as of :func:`build`.
         ConfigError: values that cannot be.
     """
-    return _make({**DECODERS, Adapted.name: _adapted}, "decoder family", family, arguments)
+    return _make({**DECODERS, Adapted.name: _adapted}, "decoder family", family, arguments, snr_range_db)
 
 
-def _adapted(decoder: str, arguments: dict, modem: dict | None = None) -> Adapted:
+def _adapted(decoder: str, arguments: dict, modem: dict | None = None, *, snr_range_db=RANGE_DB) -> Adapted:
     if decoder in ARCHITECTURES:
-        return Adapted(without_encoder(build(decoder, arguments)), modem)
-    return Adapted(build_decoder(decoder, arguments), modem)
+        return Adapted(without_encoder(build(decoder, arguments, snr_range_db)), modem)
+    return Adapted(_make(DECODERS, "decoder family", decoder, arguments, snr_range_db), modem)
 
 
-def _make(classes: dict, what: str, name: str, arguments: dict):
+def _make(classes: dict, what: str, name: str, arguments: dict, snr_range_db):
     if name not in classes:
-        near = difflib.get_close_matches(str(name), classes, n=1, cutoff=0.0)[0]
-        raise ModelError(f"unknown {what} '{name}': did you mean '{near}'? There are {', '.join(classes)}.")
+        near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
+        raise ModelError(
+            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}."
+        )
+    check_arguments(f"{what} '{name}'", arguments)
     try:
-        return classes[name](**arguments)
-    except TypeError as error:
-        raise ModelError(f"{what} '{name}' does not take these arguments {arguments}: {error}.") from error
+        with limited_size(f"{what} '{name}'"):
+            return classes[name](**arguments, snr_range_db=snr_range_db)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ZeroDivisionError,
+    ) as error:  # torch's, of sizes that are none
+        raise ModelError(
+            f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
+        ) from error

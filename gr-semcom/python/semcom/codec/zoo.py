@@ -21,8 +21,9 @@ from semcom.codec import digital
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.card import ModelCard, digital_hash, read_card
 from semcom.codec.paired import Paired
-from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder
+from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder, latents_alone
 from semcom.errors import ImageError, ModelError
+from semcom.parsing import is_file, is_folder, shown
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -192,6 +193,20 @@ def anchors() -> list[str]:
     return [name for name in names() if card(name).anchor is None]
 
 
+def flying(users: bool = False) -> list[str]:
+    """The models that ship and can go on the air yet, sorted: not those that send side information beside latents.
+
+    Args:
+        users: with user decoders, which decode what such a model sends.
+    """
+    found = []
+    for name in names():
+        encoder = read_card(_encoder_path(card_path(name)))
+        if (users or card(name).anchor is None) and latents_alone(encoder.architecture, encoder.arguments):
+            found.append(name)
+    return found
+
+
 def users(anchor) -> dict[str, str]:
     """The user decoders that lie beside an anchor: decoder family to what :func:`load` takes.
 
@@ -290,12 +305,11 @@ def _anchor_path(user: ModelCard, folder: Path) -> Path:
 
 
 def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
-    """What the card describes, made, filled with its weights and told its SNR range."""
+    """What the card describes, made with its SNR range and filled with its weights."""
     tensors = _tensors(path.with_name(model_card.weights_file), model_card)
-    module = make(model_card.architecture, dict(model_card.arguments))
+    module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
-    module.snr_range_db = tuple(model_card.snr_range_db)
     return module
 
 
@@ -336,10 +350,10 @@ def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
         if wanted.get(key) != found.get(key):
             raise ModelError(
                 f"model '{model_card.name}': its weights do not fit {model_card.architecture}"
-                f"{model_card.arguments}: '{key}' should be {wanted.get(key, 'absent')} but "
+                f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
-    if abs(codec.rho - model_card.rho) > 1e-6:
+    if not abs(codec.rho - model_card.rho) <= 1e-6:
         raise ModelError(
             f"model '{model_card.name}': the card says rho = {model_card.rho}, the codec has {codec.rho}."
         )
@@ -354,18 +368,18 @@ def card_path(name) -> Path:
     if str(name) in names():
         return WEIGHTS / f"{name}.json"
     path = Path(name)
-    if path.is_file():
+    if is_file(path):
         if path.suffix != ".json":
             raise ModelError(f"{path} is no model card: give the .json file that lies beside the weights.")
         return path
-    if path.is_dir():
+    if is_folder(path):
         cards = sorted(path.glob("*.json"))
         if len(cards) == 1:
             return cards[0]
         raise ModelError(f"folder {path} holds {len(cards)} .json files: name the model card itself.")
     shipped = names()
-    near = difflib.get_close_matches(str(name), shipped, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(str(name)[:80], shipped, n=1, cutoff=0.0)
     hint = (
         f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
     )
-    raise ModelError(f"there is no model '{name}':{hint} A path of your own model card works too.")
+    raise ModelError(f"there is no model {shown(str(name))}:{hint} A path of your own model card works too.")

@@ -68,7 +68,7 @@ class CarrierView:
 
     def __init__(self, profile: ModemProfile | None = None):
         self.profile = profile or ModemProfile()
-        self._layouts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._layouts: dict[int, tuple[np.ndarray, ...]] = {}
         self._training = sequences.long_training(self.profile.active_carriers)
 
     def response(self, pilots_rx: np.ndarray, pilots_ref: np.ndarray, noise_var: np.ndarray) -> Response:
@@ -76,35 +76,41 @@ class CarrierView:
 
         Args:
             pilots_rx, pilots_ref: ``[p]``: long training, header, then the pilots of the payload, as the equaliser lays
-                them out. noise_var: ``[m]`` of the latents, in burst order.
+                them out; of a burst in trouble the latter alone. noise_var: ``[m]`` of the latents, in burst order.
 
         Raises:
             PduError: lengths that no burst of this modem has.
         """
         p = self.profile
         full = (p.lts_repeats + p.header_symbols) * p.active_carriers
+        trained = len(pilots_ref) > full
+        full = full if trained else 0
         symbols, left = divmod(len(pilots_ref) - full, p.pilots_per_symbol)
         fits = (symbols - 1) * p.data_per_symbol < len(noise_var) <= symbols * p.data_per_symbol
         if left or not 1 <= symbols <= p.max_payload_symbols or len(pilots_rx) != len(pilots_ref) or not fits:
             raise PduError("burst whose pilots and latents are not of this link profile")
-        carriers, known = self._layout(symbols)
-        channel = pilots_ref[: p.active_carriers] * self._training.conj()
-        sent = np.concatenate([np.tile(self._training, p.lts_repeats), known])
-        at = np.r_[0 : p.lts_repeats * p.active_carriers, full : len(pilots_ref)]
+        carriers, known, comb = self._layout(symbols)
+        training = np.tile(self._training, p.lts_repeats if trained else 0)
+        sent = np.concatenate([training, known])
+        at = np.r_[0 : len(training), full : len(pilots_ref)]
         with np.errstate(divide="ignore", invalid="ignore"):
             pilots = pilots_rx[at] / pilots_ref[at] * sent
-            gain = np.abs(channel) ** 2
-            gain_db = 10 * np.log10(gain / gain.mean())
+            where = np.arange(p.active_carriers) if trained else comb
+            power = np.abs(pilots_ref[: len(where)]) ** 2
+            visits = np.bincount(where, minlength=p.active_carriers)
+            gain = np.bincount(where, power, minlength=p.active_carriers) / visits
+            gain_db = 10 * np.log10(gain / np.nanmean(gain))
             snr_db = np.full(p.active_carriers, np.nan)
-            snr_db[carriers[: len(noise_var)]] = -10 * np.log10(noise_var)
+            told = np.isfinite(noise_var)
+            snr_db[carriers[: len(noise_var)][told]] = -10 * np.log10(noise_var[told])
         return Response(
             gain_db.astype(np.float32),
             snr_db.astype(np.float32),
             _thin(pilots[np.isfinite(pilots)], MAX_PILOTS),
         )
 
-    def _layout(self, symbols: int) -> tuple[np.ndarray, np.ndarray]:
-        """Carriers of a burst's latents in order, and its payload pilots as sent."""
+    def _layout(self, symbols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Carriers of a burst's latents in order, its payload pilots as sent, and their carriers."""
         if symbols not in self._layouts:
             import torch
 
@@ -113,6 +119,7 @@ class CarrierView:
             self._layouts[symbols] = (
                 layout.data_carriers[head:].flatten().numpy(),
                 layout.pilots[head:].flatten().numpy(),
+                layout.pilot_carriers[head:].flatten().numpy(),
             )
         return self._layouts[symbols]
 

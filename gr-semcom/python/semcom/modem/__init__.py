@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Latents to baseband samples and back: one batched, differentiable modem."""
 
-from semcom.modem.assembler import AssembledImage, ImageAssembler
+from semcom.modem.assembler import AssembledImage, ImageAssembler, PictureLimits
 from semcom.modem.header import BurstHeader
 from semcom.modem.modem import DemodulatedBurst, Modem
 from semcom.modem.profile import FramePlan, ModemProfile
@@ -16,6 +16,7 @@ __all__ = [
     "Detection",
     "FramePlan",
     "ImageAssembler",
+    "PictureLimits",
     "Modem",
     "ModemProfile",
     "SnrEstimate",

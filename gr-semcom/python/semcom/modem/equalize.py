@@ -9,7 +9,6 @@ per-symbol phase and clock drift are taken out before the fit.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from semcom.modem.frame import BurstLayout
 
@@ -19,6 +18,15 @@ _SMOOTH_ROWS = 3  # symbols on either side that share a phase estimate
 _SMOOTH_CARRIERS = 8  # carriers on either side that share a noise estimate
 _SMOOTH_TAPS = 2  # taps on either side that share a delay profile
 _TAP_FLOOR = 0.1  # power believed of a tap that shows none, in units of its noise
+_ROW_LIMIT = (
+    2.4  # noise of one payload symbol's pilots over what training and header promise: more is trouble
+)
+_BURST_LIMIT, _BURST_SPREAD = 1.2, 0.8  # of all payload symbols; the spread is for short bursts
+_HEADER_LIMIT = 1.7  # likewise of header symbols over the long training
+_SHARE_LIMIT = 14.0  # a squared sum over its variance
+# ... and so much more a pilot: errors that cost some tenths of a dB are borne
+_ALWAYS_LOSS, _AT_TIMES_LOSS, _LOUDER_LOSS = 0.1, 0.03, 0.01
+_MODEL_FLOOR = 1e-3  # what the model may miss of the signal's power
 _CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
 
 
@@ -32,6 +40,7 @@ class Equalized:
     dof: ``[B]`` parameters fitted to them.
     frequency: ``[B]`` residual carrier offset found, cycles per sample.
     clock: ``[B]`` sample clock offset found (1e-6 is one ppm).
+    trouble: ``[B]`` bool: the pilots say that this is no channel that stands still under even noise.
     """
 
     payload: torch.Tensor
@@ -41,6 +50,7 @@ class Equalized:
     dof: torch.Tensor
     frequency: torch.Tensor
     clock: torch.Tensor
+    trouble: torch.Tensor
 
 
 class Equalizer:
@@ -52,46 +62,50 @@ class Equalizer:
         self.lts = long_training
         taps = torch.arange(-_EARLY_TAPS, profile.cp_samples + _LATE_TAPS + 1, device=long_training.device)
         turns = layout.carrier_numbers[:, None].double() * taps / profile.fft_size
-        self._basis = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
+        self.basis = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
         active, head = profile.active_carriers, profile.header_symbols
         visits = torch.zeros(active, dtype=torch.float64, device=long_training.device)
         comb = layout.pilot_carriers[head:].flatten()
         visits.index_add_(0, comb, torch.ones_like(comb, dtype=torch.float64))
         full = visits.new_full((active,), float(profile.lts_repeats))
         self._visits = (full + head + visits).to(layout.row_times)
+        self._line = torch.linspace(0, 1, layout.payload_symbols + 1)[1:].to(layout.row_times)
+        self._full_visits = (full + head).to(layout.row_times)[None]
+        carrier = torch.arange(active, device=long_training.device)
+        self._near = ((carrier[:, None] - carrier).abs() <= _SMOOTH_CARRIERS).to(layout.row_times)
         delay = (taps[:, None] - taps).abs()
         near = (delay <= _SMOOTH_TAPS).double()
         blur = 0.5 * near / near.sum(0) + 0.5 * torch.eye(len(taps), device=taps.device)
-        self._profile_blur = blur.to(layout.row_times)
-        self._fit_training = self._gram(full)
+        self.profile_blur = blur.to(layout.row_times)
+        self.fit_training = self._gram(full)
         self._fit_header = self._gram(full + head)
         self._fit_all = self._gram(full + head + visits)
-        self._basis = self._basis.to(long_training.dtype)
+        self.basis = self.basis.to(long_training.dtype)
         rows = len(layout.row_times)
         lag = (torch.arange(rows)[:, None] - torch.arange(rows)).abs()
-        self._smooth = (_SMOOTH_ROWS + 1 - lag).clamp_min(0).to(layout.pilots)
-        self._phase_dof = rows / (2 * (_SMOOTH_ROWS + 1)) + 2
+        self.smooth = (_SMOOTH_ROWS + 1 - lag).clamp_min(0).to(layout.pilots)
+        self.phase_dof = rows / (2 * (_SMOOTH_ROWS + 1)) + 2
 
     def _gram(self, visits: torch.Tensor) -> tuple[float, torch.Tensor]:
-        gram = (self._basis.conj().T * visits) @ self._basis
+        gram = (self.basis.conj().T * visits) @ self.basis
         return float(visits.sum()), gram.to(self.lts.dtype)
 
-    def _channel(self, sums: torch.Tensor, visits, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def channel(self, sums: torch.Tensor, visits, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Channel ``[B, active]`` from matched sums over ``visits`` known symbols a carrier, and its parameters ``[B]``.
 
         Linear MMSE over the taps, with a delay profile read off the taps themselves: a flat channel costs few
         parameters, a dispersive one keeps taps that are each below the noise.
         """
         count, gram = visits
-        matched = sums @ self._basis.conj()
+        matched = sums @ self.basis.conj()
         taps_noise = noise[:, None] / count
-        power = _power(matched / count)
-        profile = (power @ self._profile_blur - taps_noise).clamp_min(0) + _TAP_FLOOR * taps_noise
+        power = power_of(matched / count)
+        profile = (power @ self.profile_blur - taps_noise).clamp_min(0) + _TAP_FLOOR * taps_noise
         tiny = torch.finfo(noise.dtype).tiny
         ridge = torch.diag_embed(noise[:, None] / (profile + tiny) + 1e-6 * count).to(gram.dtype)
         factor, _ = torch.linalg.cholesky_ex(gram + ridge)
         taps = torch.cholesky_solve(matched[..., None], factor)[..., 0]
-        return taps @ self._basis.T, (profile / (profile + taps_noise + tiny)).sum(-1)
+        return taps @ self.basis.T, (profile / (profile + taps_noise + tiny)).sum(-1)
 
     # -- first look: the header ---------------------------------------------------------------------
 
@@ -105,8 +119,8 @@ class Equalizer:
         Returns:
             ``[B, header_symbols * data_per_symbol]`` soft symbols and ``[B]`` frequency in cycles per sample.
         """
-        noise = self._training_noise(training)
-        channel, _ = self._channel((training * self.lts.conj()).sum(1), self._fit_training, noise)
+        noise = self.training_noise(training)
+        channel, _ = self.channel((training * self.lts.conj()).sum(1), self.fit_training, noise)
         repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
         pilots = self.layout.take_pilots(header)
         expected = (
@@ -120,18 +134,18 @@ class Equalizer:
             dim=1,
         )
         times = self.layout.row_times[: repeats + rows]
-        frequency = _peak_frequency(phasors, times - times[:repeats].mean(), limit=2.4e-4)
-        turned = header * _phasor(-frequency[:, None] * (times[repeats:] - times[:repeats].mean()))[..., None]
+        frequency = peak_frequency(phasors, times - times[:repeats].mean(), limit=2.4e-4)
+        turned = header * phasor(-frequency[:, None] * (times[repeats:] - times[:repeats].mean()))[..., None]
         return self.layout.take_data(turned * channel.conj()[:, None]).flatten(1), frequency
 
     def soft_header_again(self, training, header, guess, frequency) -> torch.Tensor:
         """Soft symbols as in ``soft_header``, with the channel fitted to the header as first decoded, ``guess``."""
         repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
         times = self.layout.row_times[: repeats + rows]
-        turn = _phasor(-frequency[:, None] * (times - times[:repeats].mean()))[..., None]
+        turn = phasor(-frequency[:, None] * (times - times[:repeats].mean()))[..., None]
         training, header = training * turn[:, :repeats], header * turn[:, repeats:]
         sums = (training * self.lts.conj()).sum(1) + (header * guess.conj()).sum(1)
-        channel, _ = self._channel(sums, self._fit_header, self._training_noise(training))
+        channel, _ = self.channel(sums, self._fit_header, self.training_noise(training))
         return self.layout.take_data(header * channel.conj()[:, None]).flatten(1)
 
     # -- the whole burst ----------------------------------------------------------------------------
@@ -149,7 +163,7 @@ class Equalizer:
         times = layout.row_times
         times = times - times[:repeats].mean()
 
-        coarse = _phasor(-frequency[:, None] * times)[..., None]
+        coarse = phasor(-frequency[:, None] * times)[..., None]
         full = torch.cat([training, header], dim=1) * coarse[:, : repeats + head]
         full_known = torch.cat([self.lts.expand(len(header), repeats, -1), header_known], dim=1)
         comb = layout.take_pilots(payload, head) * coarse[:, repeats + head :]
@@ -157,19 +171,19 @@ class Equalizer:
 
         # 1. a first channel from training and header; what is left of phase, row by row
         matched = full * full_known.conj()
-        noise = self._training_noise(coarse[:, :repeats] * training)
-        channel, _ = self._channel(matched.sum(1), self._fit_header, noise)
+        noise = self.training_noise(coarse[:, :repeats] * training)
+        channel, _ = self.channel(matched.sum(1), self._fit_header, noise)
         comb_channel = layout.take_pilots(channel[:, None].expand_as(payload), head)
         full_dot = matched * channel.conj()[:, None]
         comb_dot = comb * (comb_known * comb_channel).conj()
         rows = torch.cat([full_dot.sum(-1), comb_dot.sum(-1)], dim=1)
-        fine = _peak_frequency(rows, times, limit=1e-4)
-        rows = rows * _phasor(-fine[:, None] * times)
-        phase = torch.angle(rows @ self._smooth) / (2 * torch.pi) + fine[:, None] * times
-        turn = _phasor(-phase)[..., None]
+        fine = peak_frequency(rows, times, limit=1e-4)
+        rows = rows * phasor(-fine[:, None] * times)
+        phase = torch.angle(rows @ self.smooth) / (2 * torch.pi) + fine[:, None] * times
+        turn = phasor(-phase)[..., None]
 
         # 2. clock drift: the part of the phase that grows with time times frequency
-        clock_turn, clock = self._clock(
+        clock_turn, clock = self.clock_drift(
             full_dot * turn[:, : repeats + head],
             comb_dot * turn[:, repeats + head :],
             channel,
@@ -182,23 +196,22 @@ class Equalizer:
         comb = comb * layout.take_pilots(turn[:, repeats + head :], head)
 
         # 3. the channel from everything known, and what it leaves unexplained
-        sums = _scatter_rows(
+        sums = scatter_rows(
             (full * full_known.conj()).sum(1), comb * comb_known.conj(), layout.pilot_carriers[head:]
         )
-        channel, taps = self._channel(sums, self._fit_all, noise)
-        dof = taps + self._phase_dof
+        channel, taps = self.channel(sums, self._fit_all, noise)
+        dof = taps + self.phase_dof
         comb_reference = layout.take_pilots(channel[:, None].expand_as(payload), head) * comb_known
         full_reference = full_known * channel[:, None]
-        energy = _scatter_rows(
-            _power(full - full_reference).sum(1),
-            _power(comb - comb_reference),
-            layout.pilot_carriers[head:],
-        )
+        full_left = power_of(full - full_reference)
+        comb_left = power_of(comb - comb_reference)
+        energy = scatter_rows(full_left.sum(1), comb_left, layout.pilot_carriers[head:])
+        trouble = self._trouble(full_left, comb_left, comb, comb_reference, channel, noise)
         tiny = torch.finfo(energy.dtype).tiny
-        noise = self._smooth_noise(energy, dof) + tiny
+        noise = self.smooth_noise(energy, dof) + tiny
 
         # 4. the payload, in one multiplication
-        gain = _power(channel) + tiny
+        gain = power_of(channel) + tiny
         weight = turn[:, repeats + head :] * coarse[:, repeats + head :] * (channel.conj() / gain)[:, None]
         return Equalized(
             payload=layout.take_data(payload * weight, head),
@@ -208,24 +221,72 @@ class Equalizer:
             dof=dof,
             frequency=frequency + fine,
             clock=clock,
+            trouble=trouble,
         )
 
-    def _clock(self, full_dot, comb_dot, channel, comb_channel, times, noise):
-        """Ridge regression of the phase on time x carrier number: the rotation ``[B, rows, active]``, and ppm*1e-6."""
+    @torch.no_grad()
+    def _trouble(self, full_left, comb_left, comb, reference, channel, training_noise) -> torch.Tensor:
+        """Bursts ``[B]`` whose payload's pilots leave more, row by row or in all, than training and header promise.
+
+        Thresholds: of 10^5 good bursts of 40 symbols one in a thousand is taken for one in trouble, and is then received
+        no worse.
+        """
+        repeats, head = self.profile.lts_repeats, self.profile.header_symbols
+        strength = power_of(channel).mean(-1)
+        floor = _MODEL_FLOOR * strength
+        rows = full_left.mean(-1) + floor[:, None]
+        level = self.smooth_noise(full_left.sum(1), rows.new_zeros(len(rows)), self._full_visits)
+        level = level + floor[:, None]
+        promised = self.layout.take_pilots(level[:, None].expand(-1, comb.shape[1], -1), head)
+        payload = (comb_left / promised).mean(-1)
+        # what is left is to be noise, not a share of the signal, neither all along nor one that comes and goes; at low
+        # SNR a gain that changes shows in the power first
+        count, power = comb[0].numel(), power_of(comb)
+        sums = ((comb - reference) * reference.conj()).sum(-1).cumsum(-1)
+        variance = (power_of(reference) * promised).sum((1, 2))
+        always = power_of(sums[:, -1]) / variance
+        at_times = power_of(sums - self._line * sums[:, -1:]).amax(-1) / variance
+        louder = (power / (power_of(reference) + promised) - 1).sum(-1).cumsum(-1)
+        louder_always = louder[:, -1].square() / count
+        louder_at_times = (louder - self._line * louder[:, -1:]).square().amax(-1) / count
+        training = training_noise + floor
+        header = rows[:, repeats:]
+        silent = power.mean(-1) < 0.05 * (level.mean(-1) + strength)[:, None]
+        return (
+            (payload > _ROW_LIMIT).any(1)
+            | (payload.mean(1) > _BURST_LIMIT + _BURST_SPREAD / payload.shape[1] ** 0.5)
+            | (header > _HEADER_LIMIT * training[:, None]).any(1)
+            | (header.mean(1) < training / _HEADER_LIMIT)
+            | (torch.maximum(always, louder_always) > _SHARE_LIMIT + _ALWAYS_LOSS * count)
+            | (at_times > _SHARE_LIMIT + _AT_TIMES_LOSS * count)
+            | (louder_at_times > _SHARE_LIMIT + _LOUDER_LOSS * count)
+            | silent.any(1)
+        )
+
+    def clock_drift(self, full_dot, comb_dot, channel, comb_channel, times, noise, heard=None):
+        """Ridge regression of the phase on time x carrier number: the rotation ``[B, rows, active]``, and ppm*1e-6.
+
+        heard: ``[B, rows]`` weights of the rows; None: all alike."""
         layout = self.layout
         split = full_dot.shape[1]
         k_full, k_comb = (
             layout.carrier_numbers,
             layout.carrier_numbers[layout.pilot_carriers[-comb_dot.shape[1] :]],
         )
-        power = _power(channel)[:, None]
+        power = power_of(channel)[:, None]
         weight = torch.cat(
             [
                 (power * k_full.square()).sum(-1).expand(-1, split),
-                (_power(comb_channel) * k_comb.square()).sum(-1),
+                (power_of(comb_channel) * k_comb.square()).sum(-1),
             ],
             dim=1,
         )
+        if heard is not None:
+            weight, full_dot, comb_dot = (
+                weight * heard,
+                full_dot * heard[:, :split, None],
+                comb_dot * heard[:, split:, None],
+            )
         # the channel was fitted over training and header: measure time from their centre
         centred = times - times[:split].mean()
         tilt = torch.cat([(full_dot.imag * k_full).sum(-1), (comb_dot.imag * k_comb).sum(-1)], dim=1)
@@ -233,46 +294,46 @@ class Equalizer:
         ridge = noise / (2 * (per_clock * _CLOCK_PRIOR) ** 2)
         slope = (tilt * centred).sum(-1) / ((weight * centred.square()).sum(-1) + ridge)
         turns = -slope[:, None] * centred / (2 * torch.pi)
-        return self._ramp(turns), slope / per_clock
+        return self.ramp(turns), slope / per_clock
 
-    def _ramp(self, turns: torch.Tensor) -> torch.Tensor:
+    def ramp(self, turns: torch.Tensor) -> torch.Tensor:
         """exp(2 pi j turns k) on every carrier k, ``[B, rows]`` to ``[B, rows, active]``: an outer product of coarse and
         fine steps, for a tenth of the sines."""
         half = self.profile.active_carriers // 2
         step = 1 << (half.bit_length() + 1) // 2
         coarse = torch.arange(-half, half + 1, step, device=turns.device)
         ramp = (
-            _phasor(turns[..., None] * coarse)[..., None]
-            * _phasor(turns[..., None] * torch.arange(step, device=turns.device))[..., None, :]
+            phasor(turns[..., None] * coarse)[..., None]
+            * phasor(turns[..., None] * torch.arange(step, device=turns.device))[..., None, :]
         )
         ramp = ramp.flatten(-2)
         return torch.cat([ramp[..., :half], ramp[..., half + 1 : 2 * half + 1]], dim=-1)
 
-    def _training_noise(self, training: torch.Tensor) -> torch.Tensor:
+    def training_noise(self, training: torch.Tensor) -> torch.Tensor:
         """Noise power ``[B]`` from what differs between the first two long training symbols."""
-        return _power(training[:, 1] - training[:, 0]).mean(-1) / 2
+        return power_of(training[:, 1] - training[:, 0]).mean(-1) / 2
 
-    def _smooth_noise(self, energy: torch.Tensor, dof: torch.Tensor) -> torch.Tensor:
-        """Noise power per carrier ``[B, active]`` from residual energies, shared among neighbours."""
-        kernel = energy.new_ones(1, 1, 2 * _SMOOTH_CARRIERS + 1)
-        both = torch.cat([energy, self._visits[None]], dim=0)[:, None]
-        both = F.conv1d(both, kernel, padding=_SMOOTH_CARRIERS)[:, 0]
-        total = self._visits.sum()
-        return both[:-1] / both[-1] * (total / (total - dof))[:, None]
+    def smooth_noise(self, energy: torch.Tensor, dof: torch.Tensor, visits=None) -> torch.Tensor:
+        """Noise power per carrier ``[B, active]`` from residual energies, shared among neighbours.
+
+        visits: ``[1 or B, active]`` known symbols behind each energy; None: all of the burst."""
+        visits = self._visits[None] if visits is None else visits
+        total = visits.sum(-1)
+        return (energy @ self._near) / (visits @ self._near) * (total / (total - dof))[:, None]
 
 
-def _phasor(turns: torch.Tensor) -> torch.Tensor:
+def phasor(turns: torch.Tensor) -> torch.Tensor:
     """exp(2 pi j turns). Sine and cosine are vectorised, torch.polar is not: five times as fast."""
     angle = 2 * torch.pi * turns
     return torch.complex(angle.cos(), angle.sin())
 
 
-def _scatter_rows(full: torch.Tensor, comb: torch.Tensor, carriers: torch.Tensor) -> torch.Tensor:
+def scatter_rows(full: torch.Tensor, comb: torch.Tensor, carriers: torch.Tensor) -> torch.Tensor:
     """``full`` ``[B, active]`` plus the comb values ``[B, S, pilots]`` added at their carriers."""
     return full.index_add(1, carriers.flatten(), comb.flatten(1))
 
 
-def _peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> torch.Tensor:
+def peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> torch.Tensor:
     """Frequency (cycles per sample, within +-limit) at which the phasors ``[B, R]`` add up best.
 
     A grid finer than the resolution, then a parabola through the peak: the maximum-likelihood estimate.
@@ -280,7 +341,7 @@ def _peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) ->
     span = float(times[-1] - times[0])
     steps = max(4, int(limit * span * 6) + 1)
     grid = torch.linspace(-limit, limit, 2 * steps + 1, dtype=times.dtype, device=times.device)
-    power = _power(phasors @ _phasor(-times[:, None] * grid))
+    power = power_of(phasors @ phasor(-times[:, None] * grid))
     peak = power.argmax(-1, keepdim=True).clamp(1, 2 * steps - 1)
     left, mid, right = (power.gather(-1, peak + d).squeeze(-1) for d in (-1, 0, 1))
     bend = left - 2 * mid + right
@@ -288,6 +349,6 @@ def _peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) ->
     return grid[peak.squeeze(-1)] + shift.clamp(-1, 1) * (grid[1] - grid[0])
 
 
-def _power(x: torch.Tensor) -> torch.Tensor:
+def power_of(x: torch.Tensor) -> torch.Tensor:
     """|x|^2 without the square root that ``abs`` takes."""
     return x.real.square() + x.imag.square()

@@ -15,6 +15,9 @@ from semcom.modem.frame import BurstLayout
 from semcom.modem.header import MODE_LATENTS, BurstHeader
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
+from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
+
+_TRACKED_AT_ONCE = 8  # bursts in trouble: some 30 MB each
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class DemodulatedBurst:
     header is None when the burst cannot be read, and ``error`` then says why in words; ``refused`` is its header where
     that much could be read. ``latents`` ``[m]`` complex are equalised, of unit scale, in burst order (``ImageAssembler``
     puts them in their places); ``noise_var`` ``[m]``. ``pilots_rx``, ``pilots_ref`` ``[p]`` and ``pilot_dof`` are what
-    ``snr.estimate_snr`` wants.
+    ``snr.estimate_snr`` wants; of a burst in trouble they are those of the payload alone.
+    slips: samples inserted (negative: lost) at each place in the burst where its timing changed.
+    symbols_erased: payload symbols of which nothing is known, as they were cut off, zeroed or drowned.
     """
 
     header: BurstHeader | None
@@ -36,6 +41,8 @@ class DemodulatedBurst:
     pilots_ref: torch.Tensor
     pilot_dof: float = 0.0
     refused: BurstHeader | None = None
+    slips: tuple[int, ...] = ()
+    symbols_erased: int = 0
 
 
 class Modem:
@@ -63,6 +70,7 @@ class Modem:
         )
         self.detector = Detector(p, self.preamble)
         self._equalizer = lru_cache(maxsize=64)(self._make_equalizer)
+        self._tracker = lru_cache(maxsize=8)(lambda rows: Tracker(self._equalizer(rows)))
 
     def _make_equalizer(self, payload_symbols: int) -> Equalizer:
         return Equalizer(BurstLayout(self.profile, payload_symbols, self.device, self.dtype), self._lts)
@@ -182,40 +190,77 @@ class Modem:
             for row, header in enumerate(again):
                 if headers[row] is None and header is not None:
                     headers[row], bits[row] = header, more_bits[row]
+        if not all(headers):
+            self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits)
         sent = self._header_symbols(bits.cpu().numpy())
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
             plan, error = self._plan_of(headers[at])
-            if plan and len(bursts[i].samples) < plan.burst_samples:
-                error = "burst cut short before its end"
+            if plan and len(bursts[i].samples) < p.burst_samples(1):
+                error = "burst cut short before its payload"
             if error:
                 results[i] = self._failed(bursts[i], error, headers[at])
             else:
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
             rows = -(-latents // p.data_per_symbol)
-            tail = torch.stack([bursts[whole[at]].samples[head : p.burst_samples(rows)] for at in ats])
-            payload = self._turn(
-                tail.to(self.device, self.dtype), cfo[ats], p.lts_repeats * p.fft_size + p.header_samples
-            )
-            payload = ofdm.demodulate(payload, p.active_carriers, p.fft_size, p.cp_samples)
+            end = p.burst_samples(rows)
+            tail = [bursts[whole[at]].samples[head:end] for at in ats]
+            cut = torch.tensor([len(samples) < end - head for samples in tail], device=self.device)
+            if bool(cut.any()):
+                tail = [torch.nn.functional.pad(samples, (0, end - head - len(samples))) for samples in tail]
+            payload = self._payload(torch.stack(tail).to(self.device, self.dtype), cfo[ats])
             equalizer = self._equalizer(rows)
             known = self._header_grid(equalizer.layout, sent[ats])
             out = equalizer.equalize(training[ats], symbols[ats], payload, known, frequency[ats])
-            values, noise = out.payload.flatten(1)[:, :latents], out.noise_var.flatten(1)[:, :latents]
-            offsets = (cfo[ats] + out.frequency.double()).tolist()
             for row, at in enumerate(ats):
-                results[whole[at]] = DemodulatedBurst(
-                    headers[at],
-                    None,
-                    offsets[row],
-                    values[row],
-                    noise[row],
-                    out.known[row],
-                    out.reference[row],
-                    float(out.dof[row]),
+                results[whole[at]] = self._result(headers[at], cfo[at], out, row, latents)
+            troubled = torch.nonzero(out.trouble | cut).flatten().tolist()
+            for first in range(0, len(troubled), _TRACKED_AT_ONCE):
+                hard = troubled[first : first + _TRACKED_AT_ONCE]
+                these = [ats[row] for row in hard]
+                longer = [_fit_to(bursts[whole[at]].samples, end + MAX_SLIP_SAMPLES) for at in these]
+                tracked = self._tracker(rows).track(
+                    torch.stack(longer).to(self.device, self.dtype), cfo[these], known[hard]
                 )
+                for row, at in enumerate(these):
+                    slips = tracked.slips[row]
+                    results[whole[at]] = replace(
+                        self._result(headers[at], cfo[at], tracked.equalized, row, latents),
+                        slips=tuple(slips[slips != 0].tolist()),
+                        symbols_erased=int(tracked.erased[row].sum()),
+                    )
+
+    def _result(self, header, cfo, out: Equalized, row: int, latents: int) -> DemodulatedBurst:
+        return DemodulatedBurst(
+            header,
+            None,
+            float(cfo + out.frequency[row].double()),
+            out.payload[row].flatten()[:latents],
+            out.noise_var[row].flatten()[:latents],
+            out.known[row],
+            out.reference[row],
+            float(out.dof[row]),
+        )
+
+    def _look_harder(self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits) -> None:
+        """A third look at headers that failed: without impulses, and where samples were lost or inserted, re-timed."""
+        failed = torch.tensor(
+            [row for row, header in enumerate(headers) if header is None], device=self.device
+        )
+        count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
+        whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
+        training, symbols, changed = self._tracker(1).mend_header(
+            whole.to(self.device, self.dtype), cfo[failed]
+        )
+        if not bool(changed.any()):
+            return
+        soft, _ = self._equalizer(1).soft_header(training[changed], symbols[changed])
+        again, more_bits = header_code.decode(soft)
+        for row, at in enumerate(failed[changed].tolist()):
+            if again[row] is not None:
+                headers[at], bits[at] = again[row], more_bits[row]
 
     def receive_aligned(self, samples: torch.Tensor, headers: list[BurstHeader], cfo=None) -> Equalized:
         """Demodulation with timing and header given: the receiver of training. Differentiable in ``samples``.
@@ -229,14 +274,20 @@ class Modem:
         cfo = torch.zeros(len(samples), dtype=torch.float64, device=self.device) if cfo is None else cfo
         head = p.preamble_samples + p.header_samples
         training, symbols = self._open(samples[:, :head], cfo)
-        tail = self._turn(
-            samples[:, head : plan.burst_samples], cfo, p.lts_repeats * p.fft_size + p.header_samples
-        )
-        payload = ofdm.demodulate(tail, p.active_carriers, p.fft_size, p.cp_samples)
+        payload = self._payload(samples[:, head : plan.burst_samples], cfo)
         equalizer = self._equalizer(plan.payload_symbols)
         _, frequency = equalizer.soft_header(training, symbols)
         known = self._header_grid(equalizer.layout, self._header_symbols(header_code.pack(headers)))
         out = equalizer.equalize(training, symbols, payload, known, frequency)
+        if bool(out.trouble.any()):
+            hard = torch.nonzero(out.trouble).flatten()
+            longer = torch.nn.functional.pad(samples[hard], (0, MAX_SLIP_SAMPLES))
+            tracked = self._tracker(plan.payload_symbols).track(longer, cfo[hard], known[hard]).equalized
+            out = replace(
+                out,
+                payload=out.payload.index_put((hard,), tracked.payload),
+                noise_var=out.noise_var.index_put((hard,), tracked.noise_var),
+            )
         count = plan.latents_per_burst
         return replace(
             out, payload=out.payload.flatten(1)[:, :count], noise_var=out.noise_var.flatten(1)[:, :count]
@@ -251,6 +302,12 @@ class Modem:
         return training, ofdm.demodulate(
             turned[:, p.lts_repeats * p.fft_size :], p.active_carriers, p.fft_size, p.cp_samples
         )
+
+    def _payload(self, samples: torch.Tensor, cfo: torch.Tensor) -> torch.Tensor:
+        """Samples ``[N, n]`` after the header to payload symbols ``[N, S, active]``, offset removed."""
+        p = self.profile
+        turned = self._turn(samples, cfo, p.lts_repeats * p.fft_size + p.header_samples)
+        return ofdm.demodulate(turned, p.active_carriers, p.fft_size, p.cp_samples)
 
     def _turn(self, samples: torch.Tensor, cfo: torch.Tensor, at: int) -> torch.Tensor:
         """Removes a carrier offset from ``[N, n]``; ``at`` is the time of the first sample. Exact for long bursts:
@@ -287,3 +344,8 @@ class Modem:
     ) -> DemodulatedBurst:
         empty = torch.empty(0, dtype=self.dtype, device=self.device)
         return DemodulatedBurst(None, error, burst.cfo, empty, empty.real, empty, empty, refused=header)
+
+
+def _fit_to(samples: torch.Tensor, count: int) -> torch.Tensor:
+    """``[n]`` to ``[count]``: cut off, or zeros added."""
+    return torch.nn.functional.pad(samples[:count], (0, max(0, count - len(samples))))

@@ -5,6 +5,23 @@ import math
 from dataclasses import dataclass, fields
 
 from semcom.errors import ConfigError
+from semcom.modem.header import HEADER_BITS
+from semcom.parsing import shown
+
+MAX_BURST_SAMPLES = 2**18  # of the longest burst; a receiver keeps several of them in memory
+_LEAST_TRAINING_SAMPLES = 128
+_LIMITS = {  # of each size, checked before anything of that size is made
+    "fft_size": (32, 4096),
+    "cp_samples": (1, 4096),
+    "active_carriers": (48, 4094),
+    "pilots_per_symbol": (1, 1024),
+    "max_payload_symbols": (1, 1024),
+    "header_symbols": (1, 256),
+    "sts_period": (4, 1024),
+    "sts_repeats": (8, 4096),
+    "lts_cp_samples": (1, 4096),
+    "lts_repeats": (2, 8),
+}
 
 
 @dataclass(frozen=True)
@@ -36,24 +53,51 @@ class ModemProfile:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(
-                    f"modem profile: {field.name} must be a positive whole number, not {value!r}"
+                    f"modem profile: {field.name} must be a positive whole number, not {shown(value)}"
+                )
+            least, most = _LIMITS[field.name]
+            if not least <= value <= most:
+                raise ConfigError(
+                    f"modem profile: {field.name} must be {least} to {most}, not {shown(value)}"
                 )
         if self.active_carriers >= self.fft_size or self.active_carriers % 2:
             raise ConfigError(
                 f"modem profile: active_carriers must be even and below fft_size {self.fft_size}"
             )
-        if self.active_carriers % self.pilots_per_symbol:
+        if self.active_carriers % self.pilots_per_symbol or self.active_carriers == self.pilots_per_symbol:
             raise ConfigError(
-                f"modem profile: pilots_per_symbol must divide active_carriers {self.active_carriers}"
+                f"modem profile: pilots_per_symbol must divide active_carriers {self.active_carriers} and leave room"
             )
-        if self.cp_samples > self.fft_size or self.lts_cp_samples < self.cp_samples:
-            raise ConfigError("modem profile: cp_samples must be <= fft_size and <= lts_cp_samples")
-        if self.fft_size % self.sts_period:
-            raise ConfigError("modem profile: sts_period must divide fft_size")
-        if self.lts_repeats < 2:
-            raise ConfigError("modem profile: lts_repeats must be at least 2")
+        if not self.cp_samples <= self.lts_cp_samples <= self.fft_size:
+            raise ConfigError("modem profile: cp_samples <= lts_cp_samples <= fft_size must hold")
+        if self.fft_size % self.sts_period or 4 * self.sts_period > self.fft_size:
+            raise ConfigError(
+                "modem profile: sts_period must divide fft_size, at least four times (or the short training is found "
+                "in the long one)"
+            )
+        if 5 * self.active_carriers < self.fft_size:
+            raise ConfigError(
+                "modem profile: active_carriers must be a fifth of fft_size or more (or the prefix of one symbol looks "
+                "like a preamble)"
+            )
+        if self.sts_samples < _LEAST_TRAINING_SAMPLES:
+            raise ConfigError(
+                f"modem profile: sts_repeats x sts_period must be {_LEAST_TRAINING_SAMPLES} samples or more, not "
+                f"{self.sts_samples}: nothing would be detected"
+            )
+        chips = 2 * self.header_symbols * self.data_per_symbol
+        if chips < 2 * HEADER_BITS:
+            raise ConfigError(
+                f"modem profile: {self.header_symbols} header symbols carry {chips} bits of code, too few for the "
+                f"header's {HEADER_BITS} bits at a rate of 1/2: raise header_symbols or active_carriers"
+            )
+        if self.max_burst_samples > MAX_BURST_SAMPLES:
+            raise ConfigError(
+                f"modem profile: a burst of {self.max_burst_samples} samples is longer than {MAX_BURST_SAMPLES}: lower "
+                "max_payload_symbols or fft_size"
+            )
 
     @property
     def symbol_samples(self) -> int:

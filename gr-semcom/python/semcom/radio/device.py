@@ -14,6 +14,7 @@ import semcom
 from semcom import settings
 from semcom.errors import ConfigError, OutputError
 from semcom.files import write_text
+from semcom.parsing import shown
 
 DRIVERS = ("usrp", "soapy")
 NOBODY = "nobody"
@@ -120,6 +121,7 @@ class RadioProfile:
         clock_source, time_source: "internal", "external", "gpsdo"; empty: as the radio is.
         master_clock_rate_hz: None: the driver's choice.
         frequency_min_hz ... rate_max_hz: what the device can do.
+        invert_spectrum: what it receives comes with the spectrum inverted, or with I and Q swapped: mixers, cables.
         tested_by: who has run a link on this very kind of radio, when; "nobody" is the honest default.
 
     Raises:
@@ -139,6 +141,7 @@ class RadioProfile:
     tx: Side = field(default_factory=Side)
     rx: Side = field(default_factory=Side)
     calibration: Calibration = field(default_factory=Calibration)
+    invert_spectrum: bool = False
     tested_by: str = NOBODY
     notes: str = ""
 
@@ -232,7 +235,7 @@ def load_device(name_or_path: str | Path) -> RadioProfile:
         return settings.load(RadioProfile, text, "radio profile")
     near = difflib.get_close_matches(text, profile_names(), n=1)
     raise ConfigError(
-        f"there is no radio profile '{text}'"
+        f"there is no radio profile {shown(text)}"
         + (f": did you mean '{near[0]}'?" if near else ".")
         + f" There are {', '.join(profile_names()) or 'none'}; or give the path of a YAML file."
     )

@@ -15,6 +15,7 @@ class Kind:
         tx_tags: whether bursts are tagged with tx_sob and tx_eob.
         default_tx, default_rx: address when none is given; None: one must be.
         address: what an address is, in words.
+        answers: whether the radio says of each burst that it was on the air.
     """
 
     idle: str
@@ -22,10 +23,13 @@ class Kind:
     default_tx: str | None
     default_rx: str | None
     address: str
+    answers: bool = False
 
 
 KINDS = {
-    "usrp": Kind("wait", True, "", "", "UHD device arguments, such as addr=192.168.10.2 or type=b200"),
+    "usrp": Kind(
+        "wait", True, "", "", "UHD device arguments, such as addr=192.168.10.2 or type=b200", answers=True
+    ),
     "soapy": Kind("zeros", False, "", "", "SoapySDR device arguments, such as driver=plutosdr"),
     "zmq": Kind(
         "wait", False, "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560", "a ZMQ endpoint, tcp://HOST:PORT"

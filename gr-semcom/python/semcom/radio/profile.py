@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semcom import settings
+from semcom.modem.assembler import PictureLimits
 from semcom.modem.header import LINK_HASH_BITS
 from semcom.modem.profile import ModemProfile
 
@@ -18,8 +19,9 @@ DEFAULT_MODEL = "photo-1-12"
 class LinkProfile:
     """Format and radio settings of a link.
 
-    All of it goes into ``hash``, which every burst carries. What one station sets differently on its command line
-    (a gain, say) changes nothing in the hash: it names the file, not the knobs.
+    All of it but ``limits`` goes into ``hash``, which every burst carries: how a receiver protects itself is its own
+    business, and the other end need not set it alike. What one station sets differently on its command line (a gain,
+    say) changes nothing in the hash: it names the file, not the knobs.
 
     Attributes:
         name: in words, for people.
@@ -30,6 +32,7 @@ class LinkProfile:
             it and a radio clips at 1.
         gap_samples: silence after each burst.
         modem: sizes of the air interface, any of ``ModemProfile``'s.
+        limits: what the receiver decodes, any of ``PictureLimits``'; a transmitter sends no larger pictures.
 
     Raises:
         ConfigError: an impossible value, named.
@@ -44,6 +47,7 @@ class LinkProfile:
     amplitude: float = 0.25
     gap_samples: int = 600
     modem: ModemProfile = field(default_factory=ModemProfile)
+    limits: PictureLimits = field(default_factory=PictureLimits)
 
     def __post_init__(self):
         settings.require(
@@ -63,7 +67,9 @@ class LinkProfile:
     @property
     def hash(self) -> int:
         """What every burst's header carries, 1 to 2^LINK_HASH_BITS - 1; 0 on the air says "no profile"."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        agreed = dataclasses.asdict(self)
+        del agreed["limits"]
+        text = json.dumps(agreed, sort_keys=True)
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
         return 1 + digest % (2**LINK_HASH_BITS - 1)
 

@@ -4,6 +4,7 @@
 What gr-uhd does with its tags decides the shape of all this: see ``lead_in``.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +19,11 @@ _GUARD_S = 20e-6  # between the end of a burst and the start of the next: room f
 _MARGIN_S = 0.02  # a burst that follows closely is still handed over this long ahead
 _MARGIN_SAMPLES = 20000  # ... or so many samples, where that is less: gr-uhd runs some 65,000 ahead
 _PAD_SAMPLES = 64  # zeros after a burst push its last samples through the device's filters
-_GOOD_BURSTS = 20  # acknowledged in a row, until a longer lead is taken back
+_AHEAD_SAMPLES = (
+    65_536  # what a radio's buffer holds: a host that keeps up is at most so far ahead of the air
+)
+_AHEAD_SHARE = 0.5  # of it, which a margin must stay below: else no burst ever follows another closely again
+_GOOD_BURSTS = 3  # acknowledged in a row, until a longer lead is taken back: with those on their way some 10
 
 Tag = tuple[int, str, object]  # position, key, True or a Time
 
@@ -51,6 +56,7 @@ class BurstScheduler:
         sample_rate_hz: of the bursts.
         clock: the device's time now.
         first_lead_s: from now to the first burst. lead_s: to the first after a pause.
+        ahead_samples: how far ahead of the air the radio's buffer lets the host run.
     """
 
     def __init__(
@@ -59,16 +65,22 @@ class BurstScheduler:
         clock: Callable[[], Time],
         first_lead_s: float = FIRST_LEAD_S,
         lead_s: float = LEAD_S,
+        ahead_samples: int = _AHEAD_SAMPLES,
     ):
         self.sample_rate_hz, self._clock = float(sample_rate_hz), clock
         self._first_lead_s, self._usual_lead_s, self.lead_s = first_lead_s, lead_s, lead_s
-        self._usual_margin_s = self._margin_s = min(_MARGIN_S, _MARGIN_SAMPLES / sample_rate_hz)
+        self._most_margin_s = _AHEAD_SHARE * ahead_samples / sample_rate_hz
+        self._usual_margin_s = min(_MARGIN_S, _MARGIN_SAMPLES / sample_rate_hz, self._most_margin_s)
+        self._margin_s = self._usual_margin_s
         self._free: Time | None = None  # when the last burst is over
         self._good = 0
+        self.scheduled = 0  # bursts so far
+        self._changed_at = 0  # so many were scheduled when the lead last grew
 
     def next(self, samples: int) -> Time:
         """The time at which a burst of so many samples starts."""
         now = self._clock()
+        self.scheduled += 1
         if self._free is None:
             start = now.plus(self._first_lead_s)
         elif self._free.minus(now) >= self._margin_s:
@@ -79,11 +91,18 @@ class BurstScheduler:
         self._free = start.plus(samples / self.sample_rate_hz + _GUARD_S)
         return start
 
-    def late(self) -> None:
-        """The device said that a burst came too late: the next gets twice the lead, up to that of the first."""
+    def late(self, number: int) -> None:
+        """Burst ``number`` (counted from 0) came too late: the next gets twice the lead, up to that of the first.
+
+        Bursts that had their times before the lead last grew are late for the same reason: they change nothing. The
+        margin stays below what the radio's buffer holds.
+        """
         self._good = 0
+        if number < self._changed_at:
+            return
+        self._changed_at = self.scheduled
         self.lead_s = min(2 * self.lead_s, self._first_lead_s)
-        self._margin_s = min(2 * self._margin_s, self.lead_s)
+        self._margin_s = min(2 * self._margin_s, self.lead_s, self._most_margin_s)
 
     def acknowledged(self) -> None:
         """The device said that a burst went out whole; many of them, and the lead is as at first."""
@@ -97,11 +116,22 @@ class BurstScheduler:
 
 
 @dataclass(frozen=True)
+class Burst:
+    """What a radio owes an answer for. number: as scheduled, from 0. index: in the stream; None: a lead-in."""
+
+    number: int
+    start: Time
+    end: Time
+    index: int | None = None
+
+
+@dataclass(frozen=True)
 class TaggedSamples:
-    """Samples [n] complex64 and their stream tags."""
+    """Samples [n] complex64, their stream tags, and the burst that they are, where they are one."""
 
     samples: np.ndarray
     tags: list[Tag]
+    burst: Burst | None = None
 
 
 def lead_in(start: Time) -> TaggedSamples:
@@ -136,14 +166,24 @@ class BurstTimer:
     def __init__(self, scheduler: BurstScheduler, with_lead_in: bool = True):
         self.scheduler, self._lead_in_due = scheduler, with_lead_in
 
-    def prepare(self, samples: np.ndarray) -> list[TaggedSamples]:
-        """One burst [n] complex64 to what goes into the sink, in order."""
+    def prepare(self, samples: np.ndarray, index: int | None = None) -> list[TaggedSamples]:
+        """One burst [n] complex64, number ``index`` of its stream, to what goes into the sink, in order.
+
+        Raises:
+            Exception: whatever the radio's clock raises; the burst can be prepared again.
+        """
         out = []
         if self._lead_in_due:
+            out.append(self._given_its_time(lead_in, 4, None))
             self._lead_in_due = False
-            out.append(lead_in(self.scheduler.next(4)))
-        out.append(timed_burst(samples, self.scheduler.next(len(samples) + _PAD_SAMPLES)))
-        return out
+        count = len(samples) + _PAD_SAMPLES
+        return [*out, self._given_its_time(lambda start: timed_burst(samples, start), count, index)]
+
+    def _given_its_time(self, make, count: int, index: int | None) -> TaggedSamples:
+        start = self.scheduler.next(count)
+        end = start.plus(count / self.scheduler.sample_rate_hz)
+        burst = Burst(self.scheduler.scheduled - 1, start, end, index)
+        return dataclasses.replace(make(start), burst=burst)
 
 
 class BurstCutter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semcom import link
+from semcom import link, quality
 from semcom.codec import zoo
 from semcom.errors import ConfigError
 from semcom.link import LinkConfig
@@ -31,7 +31,8 @@ class Score:
 
     Attributes:
         scheme, accounting: which curve; ``accounting`` is ``BARE``, ``FILE`` or "" where it does not matter.
-        psnr_db: mean of the pictures' own, with its standard error. ms_ssim: mean, None for small pictures.
+        psnr_db: mean of the pictures' own, with its standard error. ms_ssim, lpips: means, None for small
+            pictures or where they were not asked for.
         decoded: share of pictures that are not the mean colour.
         detail: constellation and code rate, or order, where the scheme chooses; of most pictures.
         shown: the first pictures as received, uint8 ``[H, W, 3]``.
@@ -47,6 +48,7 @@ class Score:
     decoded: float
     detail: str
     shown: tuple[np.ndarray, ...]
+    lpips: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def arms(
     Raises:
         ConfigError: an order, scheme or source codec that does not exist, or a digital model of another ratio.
     """
+    config = replace(config, lpips=False)  # measured by `compare`, once a curve and not at every trial
     out = [Arm(ANALOG, "", _deepjscc(config))]
     if orders:
         own = replace(config, model=digital_model or config.model)
@@ -112,16 +115,20 @@ def compare(
     arms: Sequence[Arm],
     shown: int = 1,
     progress: Callable[[], None] | None = None,
+    lpips: bool = False,
 ) -> list[Score]:
     """Every scheme at every SNR.
 
     Args:
-        shown: how many pictures to keep as received. progress: called after each scheme at an SNR.
+        shown: how many pictures to keep as received. progress: called after each scheme at an SNR. lpips: measure it
+            too, of what each scheme settles on.
     """
     scores = []
     for snr in snr_db:
         for arm in arms:
-            scores.append(_score(arm, snr, arm.run(pictures, snr), shown))
+            outcomes = arm.run(pictures, snr)
+            score = _score(arm, snr, outcomes, shown)
+            scores.append(replace(score, lpips=_lpips(pictures, outcomes)) if lpips else score)
             if progress:
                 progress()
     return scores
@@ -160,6 +167,15 @@ def _score(arm: Arm, snr_db: float, outcomes: list[Outcome], shown: int) -> Scor
         detail=Counter(outcome.detail for outcome in outcomes).most_common(1)[0][0],
         shown=tuple(outcome.picture for outcome in outcomes[:shown]),
     )
+
+
+def _lpips(pictures: Sequence[Picture], outcomes: list[Outcome]) -> float | None:
+    found = [
+        quality.lpips(outcome.picture, picture.pixels)
+        for picture, outcome in zip(pictures, outcomes, strict=True)
+    ]
+    there = [value for value in found if value is not None]
+    return float(np.mean(there)) if there else None
 
 
 def _outcome(original: Picture, received: np.ndarray | None, decoded: bool, detail: str) -> Outcome:

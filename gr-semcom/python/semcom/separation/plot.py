@@ -19,10 +19,12 @@ _FIXED_COLOURS = ("#7fb2c4", "#9a8fbf", "#8dbf8a", "#bfa58f")
 
 
 def curves(scores: Sequence[Score], title: str) -> Figure:
-    """Mean PSNR against SNR, and MS-SSIM where the pictures are large enough for it."""
+    """Mean PSNR against SNR, and MS-SSIM and LPIPS where they were measured."""
     measures = {"psnr_db": "PSNR in dB"}
     if any(score.ms_ssim is not None for score in scores):
         measures["ms_ssim"] = "MS-SSIM"
+    if any(score.lpips is not None for score in scores):
+        measures["lpips"] = "LPIPS (lower is better)"
     figure = Figure(
         figsize=(6.5 * len(measures) + 2.6, 5.4), dpi=110, facecolor="white", layout="constrained"
     )

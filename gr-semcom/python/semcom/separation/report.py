@@ -2,7 +2,7 @@
 """What ``semcom compare`` writes: a CSV of every score, a page with the table and the crossings, and two pictures."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from semcom.codec import zoo
 from semcom.separation import compare, plot
 from semcom.separation.compare import Score
 
-_COLUMNS = "scheme accounting snr_db pictures psnr_db psnr_stderr_db ms_ssim decoded detail".split()
+_COLUMNS = "scheme accounting snr_db pictures psnr_db psnr_stderr_db ms_ssim lpips decoded detail".split()
 
 
 def write(
@@ -51,24 +51,16 @@ def _cell(value):
 def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) -> str:
     snrs = sorted({score.snr_db for score in scores})
     rules = (
-        "PSNR in dB, mean of the pictures' own (share decoded, where not all were). Adaptive and best order: whatever "
-        "has the highest mean at an SNR, seen afterwards."
+        "PSNR in dB, mean of the pictures' own, one that was lost counted as its mean colour (how many came, where not "
+        "all did). Adaptive and best order: whatever has the highest mean at an SNR, seen afterwards."
     )
     if any(score.scheme == compare.DIGITAL for score in scores):
         rules += f" Digital latents: `{digital_model}`."
     lines = [f"# {title}", "", rules]
-    lines += [
-        "",
-        "| scheme | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |",
-        "|---" * (len(snrs) + 1) + "|",
-    ]
-    for key in dict.fromkeys((score.scheme, score.accounting) for score in scores):
-        cells = [
-            next(_figure(s) for s in scores if ((s.scheme, s.accounting), s.snr_db) == (key, snr))
-            for snr in snrs
-        ]
-        label = f"{key[0]} ({key[1]})" if key[1] else key[0]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    lines += ["", *_table(scores, snrs, _figure)]
+    if any(score.lpips is not None for score in scores):
+        rule = "LPIPS (AlexNet, version 0.1), mean over the pictures; lower is better."
+        lines += ["", rule, "", *_table(scores, snrs, lambda score: _cell(score.lpips))]
     lines += [
         "",
         *(
@@ -81,9 +73,27 @@ def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) ->
     return "\n".join(lines)
 
 
+def _table(scores: Sequence[Score], snrs: list[float], figure: Callable[[Score], str]) -> list[str]:
+    """A row a scheme, a column an SNR."""
+    lines = [
+        "| scheme | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |",
+        "|---" * (len(snrs) + 1) + "|",
+    ]
+    for key in dict.fromkeys((score.scheme, score.accounting) for score in scores):
+        cells = [
+            next(figure(s) for s in scores if ((s.scheme, s.accounting), s.snr_db) == (key, snr))
+            for snr in snrs
+        ]
+        label = f"{key[0]} ({key[1]})" if key[1] else key[0]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def _figure(score: Score) -> str:
-    share = f" ({score.decoded:.0%})" if score.decoded < 0.995 else ""
-    return f"{score.psnr_db:.2f}{share}"
+    received = round(score.decoded * score.pictures)
+    return f"{score.psnr_db:.2f}" + (
+        f" ({received} of {score.pictures})" if received < score.pictures else ""
+    )
 
 
 def _crossing(scores: Sequence[Score], accounting: str) -> str:

@@ -29,6 +29,8 @@ class Wish:
         address: as in ``Medium``. profile: of the radio; one without limits where none was named.
         guard: counts in words for all blocks of the medium.
         keys, insecure: as in ``sockets.open_socket``. overwrite: a file that exists may be replaced.
+        sample_type, channel: of a file that is read, as in ``capture.sample_files.open_samples``.
+        on_answer: called once a burst with its number and what a radio says became of it (``radio.reports``).
     """
 
     address: str
@@ -40,6 +42,14 @@ class Wish:
     keys: str = ""
     insecure: bool = False
     overwrite: bool = False
+    sample_type: str = ""
+    channel: int | None = None
+    on_answer: Callable[[int, str], None] = lambda index, answer: None
+
+    def check(self, transmit: bool) -> None:
+        """What needs no device to be refused. Raises ConfigError: outside the limits of the radio's profile."""
+        self.profile.check_link(self.sample_rate_hz, self.centre_frequency_hz)
+        self.profile.check_gain(self.gain_db, transmit)
 
     def controls(self, device, transmit: bool) -> Controls:
         """The device, set up as wished.
@@ -65,8 +75,12 @@ class End:
         blocks: the Python ones: GNU Radio does not keep them alive.
         controls: None where there is nothing to tune.
         sent_all: whether everything up to the tag ``semcom_end`` is out; always False at a source.
+        gave_up: why a sink takes no more samples, in a sentence; "": it does.
+        gone_s: for how long the radio has been away; 0: it is here, or there is none.
     """
 
     blocks: tuple
     controls: Controls | None = None
     sent_all: Callable[[], bool] = lambda: False
+    gave_up: Callable[[], str] = lambda: ""
+    gone_s: Callable[[], float] = lambda: 0.0

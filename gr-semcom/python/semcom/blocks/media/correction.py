@@ -10,12 +10,14 @@ from gnuradio import blocks, gr
 from semcom.radio.device import Calibration
 
 
-def connect_corrected(hier: gr.hier_block2, source: gr.basic_block, calibration: Calibration) -> None:
-    """source -> hier's output: y = x - dc, then y - image * conj(y). What was not measured costs nothing."""
+def connect_corrected(
+    graph: gr.hier_block2, source: gr.basic_block, calibration: Calibration, target: gr.basic_block
+) -> None:
+    """source -> target in ``graph``: y = x - dc, then y - image * conj(y). What was not measured costs nothing."""
     last = source
     if calibration.dc:
         dc = blocks.add_const_cc(-calibration.dc)
-        hier.connect(last, dc)
+        graph.connect(last, dc)
         last = dc
     if calibration.image:
         conjugate, scale, add = (
@@ -23,7 +25,7 @@ def connect_corrected(hier: gr.hier_block2, source: gr.basic_block, calibration:
             blocks.multiply_const_cc(-calibration.image),
             blocks.add_cc(1),
         )
-        hier.connect(last, (add, 0))
-        hier.connect(last, conjugate, scale, (add, 1))
+        graph.connect(last, (add, 0))
+        graph.connect(last, conjugate, scale, (add, 1))
         last = add
-    hier.connect(last, hier)
+    graph.connect(last, target)

@@ -10,10 +10,13 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import End, Wish
+from semcom.blocks.media.bridge import SampleQueue, sample_giver, sample_keeper
 from semcom.blocks.media.correction import connect_corrected
+from semcom.blocks.media.device_graph import DeviceGraph, Inside
 from semcom.errors import ConfigError, MissingError
 from semcom.radio.finding import those_connected
 from semcom.radio.timing import Time
+from semcom.radio.watchdog import Watchdog
 
 
 def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
@@ -33,10 +36,20 @@ def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
 
 def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
     """Samples, corrected by the profile's calibration. Raises like ``connect_sink``."""
-    source = make("source", device_args(wish))
-    controls = wish.controls(SoapyDevice(source), transmit=False)
-    connect_corrected(hier, source, wish.profile.calibration)
-    return End((), controls)
+    queue, args = SampleQueue(), device_args(wish)
+
+    def build(top: gr.top_block) -> Inside:
+        source = make("source", args)
+        keeper = sample_keeper(queue, wish.guard, wish.sample_rate_hz)
+        watchdog = Watchdog(None, lambda now: True)
+        keeper.on_samples = watchdog.sign
+        connect_corrected(top, source, wish.profile.calibration, keeper)
+        return Inside(SoapyDevice(source), watchdog, (keeper, source), keeper.abandon)
+
+    graph = DeviceGraph(f"soapy:{args}", f"soapy:{args}", build, wish, transmit=False)
+    giver = sample_giver(queue, wish.guard, graph)
+    hier.connect(giver, hier)
+    return End((giver,), graph.controls, gone_s=graph.gone_s)
 
 
 def device_args(wish: Wish) -> str:
@@ -90,6 +103,9 @@ class SoapyDevice:
         self.block.set_gain(0, gain_db)
         return self.block.get_gain(0)
 
+    def sensor(self, name: str) -> float | None:
+        return None
+
     def time_now(self) -> Time:
         raise ConfigError("gr-soapy tells no device time: bursts cannot be timed on this radio.")
 
@@ -100,6 +116,10 @@ class end_watcher(gr.sync_block):
     def __init__(self, guard: Guarded, taken: Callable[[], int]):
         gr.sync_block.__init__(self, name="end_watcher", in_sig=[np.complex64], out_sig=None)
         self._guard, self._taken, self._end = guard, taken, None
+
+    def start(self) -> bool:
+        self._end = None
+        return True
 
     def sent_all(self) -> bool:
         return self._end is not None and self._taken() > self._end

@@ -5,6 +5,7 @@ The wire is gr-zeromq's (push_sink and pull_source at the other end understand i
 first message that is no whole number of samples, and its sockets know neither keys nor limits; hence these two blocks.
 """
 
+import threading
 import time
 
 import numpy as np
@@ -15,8 +16,9 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import IDLE_MS, End, Wish
+from semcom.listening import Door
 from semcom.redial import Redial
-from semcom.samples import usable
+from semcom.samples import BAD, usable
 from semcom.sockets import open_socket
 
 _BYTES = np.dtype(np.complex64).itemsize
@@ -27,6 +29,7 @@ _GATHER_MS = (
     30  # few, large buffers downstream: each call of a Python block takes the lock from a picture's decoding
 )
 _LINGER_MS = 2000
+_DOOR_S = 0.05
 _GRACE_S = 0.5  # for what libzmq still holds when the last sample is handed over
 
 
@@ -80,14 +83,44 @@ class zmq_push(_Socket, gr.sync_block):
         gr.sync_block.__init__(self, name="zmq_push", in_sig=[np.complex64], out_sig=None)
         self.init_socket(zmq.PUSH, wish, bind=True)
         self._ended_s: float | None = None
+        # of the socket: the scheduler's thread, and the doorkeeper's between its calls
+        self._lock = threading.Lock()
+        self._stopping, self._keeper = threading.Event(), None
+        self._door = Door(self._socket, self._guard.count)
 
     def sent_all(self) -> bool:
         return self._ended_s is not None and time.monotonic() - self._ended_s > _GRACE_S
+
+    def start(self) -> bool:
+        self._ended_s = None
+        super().start()
+        if self._door.socket is not self._socket:
+            self._door = Door(self._socket, self._guard.count)
+        self._stopping.clear()
+        self._keeper = threading.Thread(target=self._keep_door, name="semcom door", daemon=True)
+        self._keeper.start()
+        return True
+
+    def stop(self) -> bool:
+        self._stopping.set()
+        if self._keeper is not None:
+            self._keeper.join()
+        return super().stop()
+
+    def _keep_door(self) -> None:
+        """GNU Radio calls a sink only when there are samples; strangers come when they like."""
+        while not self._stopping.wait(_DOOR_S):
+            with self._lock:
+                self._door.watch()
 
     def work(self, input_items, output_items) -> int:
         return self._guard.guarded_work(lambda: self._send(input_items[0]), fallback=len(input_items[0]))
 
     def _send(self, samples: np.ndarray) -> int:
+        with self._lock:
+            return self._send_locked(samples)
+
+    def _send_locked(self, samples: np.ndarray) -> int:
         if not self._socket.poll(_PATIENCE_MS, zmq.POLLOUT):
             return 0
         try:
@@ -113,6 +146,7 @@ class zmq_pull(_Socket, gr.sync_block):
 
     def start(self) -> bool:
         super().start()
+        self._left = self._left[:0]
         if self._redial.socket is not self._socket:
             self._redial = Redial(self._socket, self._address, self._guard.count)
         return True
@@ -143,6 +177,6 @@ class zmq_pull(_Socket, gr.sync_block):
             return self._left
         samples, bad = usable(np.frombuffer(message, np.complex64))
         if bad:
-            self._guard.fail("samples that are no numbers or absurdly large, put to zero")
+            self._guard.fail(BAD)
         self._guard.count("samples received", len(samples))
         return samples

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A printed mean says of how many pictures it is, wherever some were lost."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from semcom.cli.console import mean_of, results_table, users_table
+from semcom.cli.main import app
+from semcom.link import LinkResult
+from semcom.pictures import Picture, write_png
+from semcom.report import draw_curve, render_html
+from semcom.separation.compare import Score
+from semcom.separation.report import _page
+from semcom.users import User, user_result
+
+PIXELS = np.zeros((8, 8, 3), np.uint8)
+
+
+def result(name, psnr_db, snr_db=5.0, ms_ssim=None):
+    came = psnr_db is not None
+    estimate = snr_db if came else None
+    return LinkResult(
+        name,
+        snr_db,
+        estimate,
+        psnr_db,
+        ms_ssim,
+        4,
+        4 * came,
+        4 - 4 * came,
+        0.1,
+        0.1,
+        9.0,
+        1.0,
+        PIXELS if came else None,
+    )
+
+
+LOSSY = [result(f"{n}", psnr) for n, psnr in enumerate((20.0, 30.0, 40.0, None))]
+WHOLE = [result(f"{n}", psnr, 10.0) for n, psnr in enumerate((21.0, 31.0, 41.0, 31.0))]
+
+
+def shown(table, width=80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([1.0, 2.0], "1.5 dB"), ([1.0, None, 2.0], "1.5 dB of 2"), ([None], "-"), ([], "-")],
+)
+def test_a_mean_says_of_how_many(values, text):
+    assert mean_of(iter(values), 1, " dB") == text
+
+
+def test_tables_of_links_and_users_count_the_loss():
+    users = [user_result(User("conv", "m"), one) for one in LOSSY + WHOLE]
+    for table in (results_table(LOSSY + WHOLE, by_snr=True), users_table(users)):
+        text = shown(table)
+        row, below = text.splitlines()[4:6]
+        assert "3 of 4" in row and "30.00" in row and below.strip() == "of 3"
+        assert "1 of 8 pictures lost; PSNR and MS-SSIM are means of those received." in " ".join(text.split())
+        assert "31.00" in text and sum(line.strip().startswith("of ") for line in text.splitlines()) == 1
+    whole = shown(results_table(WHOLE, by_snr=True))
+    assert "lost;" not in whole and "of 4" in whole
+
+
+def test_the_report_of_the_demo_counts_the_loss():
+    pictures = [Picture(f"{n}", PIXELS) for n in range(4)]
+    svg = draw_curve(pictures, LOSSY + WHOLE)
+    assert "of 3 received, 1 lost" in svg and "mean of those received" in svg
+    assert "received" not in draw_curve(pictures, WHOLE).replace("PSNR of the received picture", "")
+    assert "7 of 8 pictures arrived" in render_html(pictures, LOSSY + WHOLE, {})
+
+
+def test_a_comparison_says_how_many_came_also_where_nearly_all_did():
+    def score(decoded):
+        return Score("DeepJSCC", "", 5.0, 500, 29.5, 0.1, None, decoded, "", (PIXELS,))
+
+    assert "| 29.50 (499 of 500) |" in _page("name", [score(499 / 500)], "title", "model")
+    assert "| 29.50 |" in _page("name", [score(1.0)], "title", "model")
+
+
+def test_evaluate_says_of_how_many_pictures_a_mean_is(tmp_path, tiny_model):
+    """Small pictures have no MS-SSIM and no LPIPS."""
+    noise = np.random.default_rng(0).integers(0, 255, (180, 180, 3), dtype=np.uint8)
+    for name, side in (("a", 180), ("b", 16), ("c", 16)):
+        write_png(tmp_path / f"{name}.png", noise[:side, :side])
+    done = CliRunner().invoke(app, ["evaluate", "--model", str(tiny_model), "--data", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (row,) = [line for line in done.stdout.splitlines() if " dB " in line and "10 dB" in line]
+    assert row.count(" of 1") == 2
