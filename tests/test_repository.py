@@ -110,9 +110,8 @@ def test_scripts_are_executable_and_parse(script):
 def test_make_help_names_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for target in (
-        *("setup", "demo", "test", "test-fast", "types", "docs", "bench", "torture", "grc", "doctor", "clean"),
-    ):
+    targets = "setup demo test test-fast types docs bench torture grc doctor clean"
+    for target in targets.split():
         assert re.search(rf"^{target} ", done.stdout, re.M), done.stdout
 
 

@@ -148,19 +148,20 @@ class TestOthers:
         (finding,) = examination.models()
         assert finding.state == WRONG and "sha256" in finding.found and finding.cure
 
-    def test_missing_package(self, monkeypatch):
+    @pytest.mark.parametrize("missing", ["torchmetrics", "pyzmq", "sigmf", "typer"])
+    def test_missing_package(self, monkeypatch, missing):
         import importlib.metadata
 
         real = importlib.metadata.version
 
         def version(name):
-            if name == "torchmetrics":
+            if name == missing:
                 raise importlib.metadata.PackageNotFoundError(name)
             return real(name)
 
         monkeypatch.setattr(importlib.metadata, "version", version)
         (finding,) = examination.packages()
-        assert finding.state == WRONG and "torchmetrics" in finding.cure
+        assert finding.state == WRONG and finding.cure.endswith(f"pip install {missing}")
 
     def test_a_probe_of_a_program_that_is_not_there(self):
         assert examination.probe("pass", "/no/such/python").status != 0

@@ -4,6 +4,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from semcom.cli.grc_paths import grc_blocks_path
 from semcom.cli.home import CURE, home_trouble
 from semcom.cli.radio_examination import radios
 from semcom.errors import SemcomError
+from semcom.shipped import DISTRIBUTION
 
 APT_LINE = "sudo apt-get install gnuradio python3-gi python3-gi-cairo gir1.2-gtk-3.0"
 WEIGHTS = "gr-semcom/python/semcom/codec/weights"
@@ -47,18 +49,14 @@ def python() -> list[Finding]:
 
 
 def packages() -> list[Finding]:
-    """The Python packages that pip installs, at the versions asked for."""
+    """The Python packages that every part needs; optional ones are told where they are used."""
     missing = []
-    for name in (
-        "torch",
-        "safetensors",
-        "pillow",
-        "pyyaml",
-        "jsonschema",
-        "torchmetrics",
-        "matplotlib",
-        "rich",
-    ):
+    try:
+        asked = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return [Finding("packages", WRONG, f"{DISTRIBUTION} itself is not installed", new_environment())]
+    # what follows a semicolon is only for some machines, or an extra
+    for name in (re.split(r"[^\w.-]", line)[0] for line in asked if ";" not in line):
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -487,7 +487,8 @@ def places_of(blocks: BlockMap) -> list[tuple[torch.Tensor, ...]]:
     for number, size in enumerate(SIZES):
         step = size // CELL
         rows, columns = (length // step * step for length in blocks.size.shape[1:])
-        found.append((blocks.size[:, :rows:step, :columns:step] == number).nonzero(as_tuple=True))
+        batch, row, column = (blocks.size[:, :rows:step, :columns:step] == number).nonzero(as_tuple=True)
+        found.append((batch, row, column))
     return found
 
 
