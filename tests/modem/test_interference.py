@@ -48,7 +48,8 @@ def test_a_tone_hides_no_burst_and_costs_little(js_db, frequency, cfo):
 
 
 @pytest.mark.parametrize(
-    "what, read", [("four", 0.99), ("near", 0.98), ("drift", 0.98), ("within", 0.95), ("weak", 0.99)]
+    "what, read",
+    [("four", 0.99), ("near", 0.98), ("drift", 0.98), ("within", 0.95), ("last third", 0.7), ("weak", 0.99)],
 )
 def test_several_tones_a_drift_and_a_start(what, read):
     tones = {
@@ -56,6 +57,7 @@ def test_several_tones_a_drift_and_a_start(what, read):
         "near": [tone(10, 0.0713), tone(7, 0.0718)],  # half a bin of the survey apart
         "drift": [tone(10, 0.05, rate=1e-9)],
         "within": [tone(10, 0.0713, begins=140_000)],
+        "last third": [tone(10, 0.0713, begins=200_000)],  # of a chunk: too late for that one
         "weak": [tone(30, 0.0), tone(-6, 0.13)],
     }[what]
     assert fly(60, 10, k=1000, interference=together(*tones)).found >= read
@@ -75,6 +77,21 @@ def test_without_a_tone_every_bit_is_kept():
             line = awgn(torch.nn.functional.pad(bursts, (0, gap)).flatten()[None], snr_db, g)[0].repeat(4)
             remover = ToneRemover(line.dtype)
             assert torch.equal(torch.cat([remover.clean(piece) for piece in line.split(50_000)]), line)
+
+
+def test_a_weak_tone_that_begins_is_taken_out_before_long():
+    line = torch.cat([noise(1_000_000), tone(-16, 0.0713)(noise(1_200_000, 1))])  # the power hardly changes
+    remover = ToneRemover(line.dtype)
+    for piece in line.split(100_000):
+        remover.clean(piece)
+    assert remover.frequencies == pytest.approx([0.0713], abs=1e-5)
+
+
+def test_nothing_is_found_in_the_rounding_of_a_tone():
+    for size in (32_768, 800_000):
+        detector = StreamDetector(Modem())
+        found = [b for piece in inputs(400_000)["tone"].repeat(2).split(size) for b in detector.push(piece)]
+        assert not found + detector.flush()
 
 
 def test_a_coloured_channel_is_no_tone():

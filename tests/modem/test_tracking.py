@@ -124,6 +124,15 @@ def test_a_burst_cut_short_keeps_what_came():
     assert torch.isinf(noise_var[11:]).all() and noise_var[:10].mean() < 0.13
 
 
+def test_energies_tell_where_impulses_are():
+    g = torch.Generator().manual_seed(0)
+    line = torch.randn(200_000, dtype=torch.complex64, generator=g)
+    assert blank_impulses(line, line.view(-1, 16).abs().square().sum(-1)) is line
+    line[torch.randperm(len(line), generator=g)[:2000]] *= 100
+    energy = line.view(-1, 16).abs().square().sum(-1)
+    assert torch.equal(blank_impulses(line, energy) == 0, blank_impulses(line) == 0)
+
+
 def test_impulses_stop_neither_detection_nor_reception():
     def damage(samples, first):
         g = torch.Generator().manual_seed(4)

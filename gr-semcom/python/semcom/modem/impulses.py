@@ -39,9 +39,11 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
     row, block = row[block < blocks - 1], block[block < blocks - 1]
     if not len(row):
         return samples
-    power = _power(flat[row[:, None], torch.stack([(block - 1).clamp_min(0), block, block + 1], dim=1)])
-    level = power.median(-1).values.amax(-1) / math.log(2)
-    hit = power[:, 1] > _IMPULSE * level[:, None]
+    number = row * blocks + block
+    around = torch.stack([torch.where(block > 0, number - 1, number), number, number + 1])
+    every, which = torch.unique(around, return_inverse=True)
+    level = _power(flat.view(-1, _BLOCK)[every]).median(-1).values[which].amax(0) / math.log(2)
+    hit = _power(flat[row, block]) > _IMPULSE * level[:, None]
     hit &= hit.sum(-1, keepdim=True) <= _MOST
     which, place = torch.nonzero(hit, as_tuple=True)
     if not len(which):

@@ -30,7 +30,7 @@ _SEEN = 5.4  # of 1/mean(1/(1+p)) - 1, which is 0.68 on noise; what is there hal
 _CONTRAST = 8.0  # over the median of the neighbours
 _NEAR, _NARROW, _FAR = 4, 8, 28  # bins away: the nearest neighbour, how many tell a line, the farthest
 _DUST = 1e-7  # of the strongest power: rounding
-_NOTHING = 1e-10  # of the power that was there: rounding of the tones
+_NOTHING = 1e-10  # of the energy that was in a block: rounding of the tones
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _BLOCK = 64  # samples for which an amplitude is constant
 _FAST, _DRIFT = 256, 8192  # samples on either side: of an amplitude whose phase is followed, of a frequency
@@ -39,8 +39,9 @@ _ROUNDS = 3
 _CALM = 3.5  # of the same as _SEEN: below it nothing was there
 _PATIENT = 2**19  # samples until what is calm is surveyed again
 _CHANGE = 0.02  # of the power: a tone may have begun
-_REST = 8  # chunks before a bin is looked at again that was no tone
+_REST = 8  # chunks before a bin is looked at again that was no tone time and again; the first time it is 1
 _GONE = 0.003  # of the power of all else: a tone that is no more
+_EVEN = 2.0  # the most over the least of what is left: all blocks are worth the same
 _WORTH = 1.02  # times the power that is steady: a drift worth following
 _STEADY = 0.3  # of the power in a block's band: less of it is no tone
 _CLOSE = 2  # tones that cannot be told apart within REACH
@@ -61,6 +62,7 @@ class ToneRemover:
         self._window = torch.blackman_window(_SEGMENT, periodic=True, dtype=dtype.to_real())
         self._turn = 0.0
         self._rest = torch.zeros(_SEGMENT, dtype=torch.long)  # chunks for which a bin is left alone
+        self._doubt = torch.ones(_SEGMENT, dtype=torch.long)  # chunks for which it would be
         self._calm, self._waited, self._level = False, 0, 0.0
         self._resting = 0  # chunks until none is left alone
         self._dust = 0.0  # power of a bin that is rounding and no more
@@ -87,21 +89,22 @@ class ToneRemover:
         if len(found):
             line = torch.cat([past[-_HISTORY:], samples]) if new >= _ENOUGH else samples
             samples = line = F.pad(line, (-len(line) % _BLOCK, 0))  # a copy, of whole blocks
-            before = _mean_power(line)
-            self._dust = _DUST * float(self._window.sum().square()) * before
+            whole = _block_energy(line.view(-1, _BLOCK))
+            self._dust = _DUST * float(self._window.sum().square()) * float(whole.mean()) / _BLOCK
             for turn in range(_ROUNDS):
                 fresh = turn > 0 or not len(known)
                 for group in _apart(found.tolist())[:_CLOSE]:
                     steady, restless = _subtract(line, torch.tensor(group, dtype=torch.float64), fresh)
                     self.frequencies += steady
                     self._give_up(restless)
+                # what rounding leaves of a tone without noise looks like anything
+                blocks = line.view(-1, _BLOCK)
+                blocks[_block_energy(blocks) < _NOTHING * whole] = 0
                 found = self._find(line)
                 if not len(found):
                     break
             else:
                 self._give_up(self._where(self._survey(line, _FEW) > _SEEN))
-            if _mean_power(line) < _NOTHING * before:
-                line.zero_()
         return samples[len(samples) - new :]
 
     def _due(self, new: int, power: float) -> bool:
@@ -114,10 +117,15 @@ class ToneRemover:
 
     def _give_up(self, frequencies: list[float]) -> None:
         """What stays after all rounds, or moves, is no tone: not worth the same work with every chunk."""
-        for frequency in frequencies:
-            self._resting = _REST
-            place = round(frequency * _SEGMENT)
-            self._rest[[bin % _SEGMENT for bin in range(place - _NEAR + 1, place + _NEAR)]] = _REST
+        if not frequencies:
+            return
+        self._resting = _REST
+        places = [round(frequency * _SEGMENT) for frequency in frequencies]
+        near = range(-_NEAR + 1, _NEAR)
+        bins = sorted({(place + step) % _SEGMENT for place in places for step in near})
+        # what begins within a chunk looks restless, once
+        self._rest[bins] = self._doubt[bins]
+        self._doubt[bins] = (2 * self._doubt[bins]).clamp_max(_REST)
 
     @staticmethod
     def _where(bins: torch.Tensor) -> list[float]:
@@ -132,6 +140,8 @@ class ToneRemover:
         seen = self._survey(line, _FEW)
         highest = float(seen.amax())
         self._calm = highest < _CALM
+        if self._calm:
+            self._doubt.fill_(1)
         if highest <= _SEEN:
             return nothing
         suspects = seen > _SEEN
@@ -216,10 +226,12 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
         blocks.addmm_(((better - amplitude) * turns.conj()).T, ramps.conj(), alpha=-1)
         amplitude = better
         if turn == 0:  # bursts of any level come and go: what is left tells how much each block is worth
-            flat = torch.view_as_real(blocks).flatten(1)
-            left = torch.linalg.vecdot(flat, flat)[None]
-            near_by = F.conv1d(left[:, None], left.new_full((1, 1, 5), 0.2), padding=2)[:, 0]
+            left = _block_energy(blocks)[None]
+            near_by = F.avg_pool1d(left[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
             mean = left.mean() + torch.finfo(left.dtype).tiny
+            even = near_by.amax() <= _EVEN * near_by.amin()
+            if even or mean < _NOTHING * _BLOCK * _power(amplitude).mean(-1).sum():
+                break
             weight = 1 / (near_by / mean + 1e-3)
     power = _power(amplitude).mean(-1)
     there = power * _BLOCK > _GONE * mean
@@ -276,6 +288,12 @@ def _smooth(rows: torch.Tensor, reach: int) -> torch.Tensor:
         sums = F.pad(rows.cumsum(-1), (1, 0))
         rows = sums[:, half:] - sums[:, :-half]
     return rows
+
+
+def _block_energy(blocks: torch.Tensor) -> torch.Tensor:
+    """``[K, n]`` to ``[K]``."""
+    flat = torch.view_as_real(blocks).flatten(1)
+    return torch.linalg.vecdot(flat, flat)
 
 
 def _mean_power(samples: torch.Tensor) -> float:
