@@ -133,6 +133,14 @@ def test_energies_tell_where_impulses_are():
     assert torch.equal(blank_impulses(line, energy) == 0, blank_impulses(line) == 0)
 
 
+def test_impulses_of_several_lines_are_those_of_each():
+    lines = torch.randn(3, 1000, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    lines[[0, 1, 2], [100, 500, 800]] *= 100
+    together = blank_impulses(lines)
+    assert torch.equal(together, torch.stack([blank_impulses(line) for line in lines]))
+    assert (together == 0).sum() == 3
+
+
 def test_impulses_stop_neither_detection_nor_reception():
     def damage(samples, first):
         g = torch.Generator().manual_seed(4)

@@ -42,7 +42,7 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
     number = row * blocks + block
     around = torch.stack([torch.where(block > 0, number - 1, number), number, number + 1])
     every, which = torch.unique(around, return_inverse=True)
-    level = _power(flat.view(-1, _BLOCK)[every]).median(-1).values[which].amax(0) / math.log(2)
+    level = _power(flat[every // blocks, every % blocks]).median(-1).values[which].amax(0) / math.log(2)
     hit = _power(flat[row, block]) > _IMPULSE * level[:, None]
     hit &= hit.sum(-1, keepdim=True) <= _MOST
     which, place = torch.nonzero(hit, as_tuple=True)
