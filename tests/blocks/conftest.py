@@ -2,6 +2,7 @@
 """Fixtures for the blocks: left out as a whole where GNU Radio is absent (test_gnuradio.py says so); small models."""
 
 import dataclasses
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,23 @@ try:
 except Exception:  # a numpy that does not fit raises more than ImportError
     here = Path(__file__).parent
     collect_ignore = [file.name for file in here.glob("test_*.py") if file.name != "test_gnuradio.py"]
+
+
+@pytest.fixture(autouse=True)
+def no_flowgraph_is_left_running(monkeypatch):
+    """A test that fails in the middle leaves its flowgraph running; collected later, its end would wait for threads that
+    wait for the interpreter, and the whole session would hang."""
+    started, start = weakref.WeakSet(), gr.top_block.start
+
+    def remember(self, *args, **kwargs):
+        started.add(self)
+        return start(self, *args, **kwargs)
+
+    monkeypatch.setattr(gr.top_block, "start", remember)
+    yield
+    for top in list(started):
+        top.stop()
+        top.wait()
 
 
 @pytest.fixture(scope="session")

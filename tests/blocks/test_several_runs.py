@@ -70,7 +70,8 @@ def test_lock_and_unlock_double_nothing(model, make_pictures):
         graph.lock()
         graph.unlock()
     before = len(ids)
-    wait_until(lambda: len(ids) > before + 3, 20, lambda: graph.starved(20))
+    # what was on its way may be lost with the run, and is given up after 30 s
+    wait_until(lambda: len(ids) > before + 3, 45, lambda: graph.starved(45))
     graph.stop()
     graph.wait()
     assert len(ids) == len(set(ids)) == graph.sink.counters["pictures"]
