@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the content-adaptive codec bears, and what its parts cost: stale SNR, lost symbols, margins, rates, peak power.
 
-.venv/bin/python scripts/adaptive_figure.py --data FOLDER      # docs/figures/adaptive.{md,csv,png}
+.venv/bin/python scripts/adaptive_figure.py --data FOLDER --every 4    # docs/figures/adaptive.{md,csv,png}
 
 Everything goes through symbols, the map too; both ends share the card and the header's bits.
 """
@@ -27,7 +27,7 @@ from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import Modem
 from semcom_training.data import data_root, image_files, read_image
 
-COMMAND = "scripts/adaptive_figure.py --data FOLDER"
+COMMAND = "scripts/adaptive_figure.py --data FOLDER --every 4"
 BELIEF_OFF_DB = (-10, -6, -3, -1, 0, 1, 3, 6, 10)
 RATES = (1 / 48, 1 / 24, 1 / 12, 1 / 6, 1 / 4)
 LOSSES = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -173,7 +173,7 @@ def draw(rows: list[tuple[str, str, float, float]], path: Path) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="Folder that holds kodak.")],
     model: Annotated[str, typer.Option(help="A content-adaptive model.")] = "photo-adaptive",
-    every: Annotated[int, typer.Option(help="Take every n-th picture.")] = 1,
+    every: Annotated[int, typer.Option(help="Take every n-th picture.")] = 4,
     folder: Annotated[Path, typer.Option(help="Where the figures go.")] = FIGURES,
 ):
     torch.set_num_threads(1)
