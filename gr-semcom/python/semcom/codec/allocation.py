@@ -481,7 +481,7 @@ def _inside(height: int, width: int, size: int, like: torch.Tensor) -> torch.Ten
     return (down[:, None] & across[None, :]).to(like.dtype)
 
 
-def places_of(blocks: BlockMap) -> list[tuple[torch.Tensor, ...]]:
+def places_of(blocks: BlockMap) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """For each of ``SIZES`` the blocks of that size: rows of the batch, rows and columns in blocks."""
     found = []
     for number, size in enumerate(SIZES):
