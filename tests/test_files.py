@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import contextlib
 import errno
 import json
 import resource
@@ -52,18 +53,20 @@ def test_names_that_are_not_utf8_lead_back_to_the_file(tmp_path):
     assert json.loads((tmp_path / "a.jsonl").read_bytes()) == value
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files():
-    """A disk on which files end at 10,000 bytes."""
+    """A disk on which files end at 10,000 bytes; within a test alone, for pytest writes its report to a file as well."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path, small_files):
+def test_a_full_disk_leaves_no_half_line(tmp_path):
     lines = []
-    with pytest.raises(OutputError, match=r"a.jsonl cannot be written.*Make room") as error:
+    with small_files(), pytest.raises(OutputError, match=r"a.jsonl cannot be written.*Make room") as error:
         while True:
             files.append_json_line(tmp_path / "a.jsonl", {"number": len(lines), "text": "x" * 700})
             lines.append(len(lines))
