@@ -114,6 +114,22 @@ def test_a_recording_can_be_read_while_it_is_written(recorder, tmp_path):
     assert np.array_equal(recording.bursts[4].samples(), samples_of(4, 64))
 
 
+def test_a_reading_of_what_was_not_recorded_is_not_lost_a_second_time(recorder, monkeypatch):
+    writer = recorder()
+    assert writer.write(samples_of(0, BIG), note_of(0, image_id=None, error="no header came"), 0.0)
+    monkeypatch.setattr(
+        writer, "_append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    assert not writer.write(samples_of(1, BIG), note_of(1), 0.0)
+
+    def lost() -> int:
+        return sum(count for reason, count in writer.counters.items() if "not recorded" in reason)
+
+    assert lost() == 1
+    assert not writer.amend(note_of(1)) and lost() == 1
+    assert not writer.amend(note_of(0)) and lost() == 2, "that burst is in the file, and its reading is not"
+
+
 # --- bounds --------------------------------------------------------------------------------------------
 
 

@@ -148,8 +148,10 @@ class CaptureWriter:
         Returns:
             Whether that burst is in this run's open recording, or the one before.
         """
+        there = False
         for recording in (self._open, self._last):
             written = recording.unread.get(note.sample_offset) if recording is not None else None
+            there = there or written is not None
             if written is None or self.stopped is not None:
                 continue
             note = _named(note, self._log, written.received_s)
@@ -164,7 +166,9 @@ class CaptureWriter:
             del recording.unread[note.sample_offset]
             self.counters["bursts recorded that could not be read"] -= note.error is None
             return True
-        self.counters["late readings not recorded: their burst is in no open recording"] += 1
+        # once recording has stopped, a burst that is not there has been counted as such
+        if there or self.stopped is None:
+            self.counters["late readings not recorded: their burst is in no open recording"] += 1
         return False
 
     def tick(self) -> None:
