@@ -12,6 +12,7 @@ from gnuradio import gr
 from radio_bench import make_recorder, wait_until
 
 from semcom import blocks, keys
+from semcom.air.process import FLUSH_SAMPLES
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, ImageError, ModelError
@@ -665,3 +666,18 @@ def test_demodulator_suspects_the_profile_before_the_header(bench, tmp_path, loa
     )
     assert told[1] == "9000 latents do not make 3 bursts"
     assert all(block.counters[reason] == 1 for reason in told)
+
+
+@pytest.mark.parametrize("who", ["burst_modulator", "the air"])
+def test_the_silence_behind_the_last_burst_is_enough_however_fast_it_comes(who):
+    """A search comes with so many samples, or with the clock; what falls silent must not wait for the clock."""
+    silence = blocks.burst_modulator()._flush_samples if who == "burst_modulator" else FLUSH_SAMPLES
+    modem = Modem()
+    bursts = modem.modulate(
+        torch.ones(1, 256, dtype=torch.complex64), image_id=[1], size=(32, 32), model_hash=1
+    )
+    detector = StreamDetector(modem)
+    found = detector.push(torch.cat([torch.zeros(600), bursts[0, 0]]))
+    for piece in torch.zeros(silence).split(8192):
+        found += detector.push(piece)
+    assert len(found) == 1

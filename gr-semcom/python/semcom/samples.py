@@ -3,6 +3,8 @@
 
 import numpy as np
 
+SEARCH_SAMPLES = 131_072
+"""New samples that a detector gathers for one search, and so holds back where no more come."""
 LARGEST_PART = 1e6  # full scale of a radio is 1
 BAD = "samples that are no numbers or absurdly large, put to zero"  # counter
 

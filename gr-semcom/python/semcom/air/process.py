@@ -13,8 +13,10 @@ import zmq
 from semcom.air.engine import Engine
 from semcom.air.ports import ReceiverPort, TransmitterPort
 from semcom.air.script import REAL_TIME, AirScript
+from semcom.samples import SEARCH_SAMPLES
 
-FLUSH_SAMPLES = 60_000  # of silence: a detector holds back a burst and its look-ahead
+# of silence: a detector holds back a burst, its look-ahead, and what it gathers for a search
+FLUSH_SAMPLES = 60_000 + SEARCH_SAMPLES
 FLUSH_PAUSE_S = 0.5
 _HOLD_S = 0.1  # the longest that a sender may be held up within a burst
 _MAX_LAG_S = 0.25  # further behind than this, the air skips time and says so

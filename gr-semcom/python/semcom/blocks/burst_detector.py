@@ -17,6 +17,7 @@ from semcom.modem.sync import MIRRORED_BURSTS
 from semcom.radio import load_link
 from semcom.radio.reports import RxClock
 from semcom.radio.timing import Time
+from semcom.samples import SEARCH_SAMPLES
 
 _BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05
@@ -48,7 +49,7 @@ class burst_detector(Stage, Guarded, gr.sync_block):
     def __init__(
         self,
         profile: str = "",
-        chunk_samples: int = 131072,
+        chunk_samples: int = SEARCH_SAMPLES,
         threads: int = 1,
         invert_spectrum: bool = False,
         cfo_search: bool = False,

@@ -20,9 +20,9 @@ from semcom.link import papr_db
 from semcom.modem import Modem
 from semcom.modem.header import MAX_SIDE, MODE_LATENTS, MODES
 from semcom.radio import load_link
+from semcom.samples import SEARCH_SAMPLES
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
-_FLUSH_SLACK_SAMPLES = 40000  # what a detector holds back at most, beside a burst and its look-ahead
 _PATIENCE_S = 0.002
 _LOOK_AGAIN_MS = 1
 
@@ -95,7 +95,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         self._room = threading.Condition()
         self.reset()
         self._flush_samples = (
-            self._modem.profile.max_burst_samples + self._modem.detector.lookahead + _FLUSH_SLACK_SAMPLES
+            self._modem.profile.max_burst_samples + self._modem.detector.lookahead + SEARCH_SAMPLES
         )
         self.bursts_sent = self.bursts_dropped = 0
 

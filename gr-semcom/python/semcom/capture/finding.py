@@ -11,8 +11,8 @@ from semcom.capture.namespace import BurstNote
 from semcom.capture.recording import ForeignRecording, FoundBurst
 from semcom.modem import DetectedBurst, Modem, StreamDetector, estimate_snr
 from semcom.radio import LinkProfile
+from semcom.samples import SEARCH_SAMPLES
 
-_CHUNK = 131_072  # samples searched at once
 BATCH = 16
 
 
@@ -24,8 +24,8 @@ def find_bursts(recording: ForeignRecording, link: LinkProfile, modem: Modem) ->
     """
     stream, detector = recording.read_at(link.sample_rate_hz), StreamDetector(modem)
     with torch.inference_mode():
-        for first in range(0, stream.count, _CHUNK):
-            samples = stream.at(first, min(_CHUNK, stream.count - first))
+        for first in range(0, stream.count, SEARCH_SAMPLES):
+            samples = stream.at(first, min(SEARCH_SAMPLES, stream.count - first))
             yield from (_burst(recording, found) for found in detector.push(samples))
         yield from (_burst(recording, found) for found in detector.flush())
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import ModemProfile
 from semcom.modem.tones import ToneRemover
+from semcom.samples import SEARCH_SAMPLES
 
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
 QUALITY_THRESHOLD = 0.18
@@ -325,7 +326,7 @@ class StreamDetector:
     def __init__(
         self,
         modem,
-        chunk_samples: int = 131072,
+        chunk_samples: int = SEARCH_SAMPLES,
         patience_s: float | None = None,
         invert_spectrum: bool = False,
         cfo_search: bool = False,
