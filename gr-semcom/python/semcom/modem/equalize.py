@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from semcom.modem.frame import BurstLayout
+from semcom.modem.tensors import power_of
 
 _EARLY_TAPS = 6  # taps modelled before the window start and beyond the prefix: leakage of fractional delays
 _LATE_TAPS = 6
@@ -347,8 +348,3 @@ def peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> 
     bend = left - 2 * mid + right
     shift = torch.where(bend < 0, 0.5 * (left - right) / bend.clamp_max(-torch.finfo(bend.dtype).tiny), 0)
     return grid[peak.squeeze(-1)] + shift.clamp(-1, 1) * (grid[1] - grid[0])
-
-
-def power_of(x: torch.Tensor) -> torch.Tensor:
-    """|x|^2 without the square root that ``abs`` takes."""
-    return x.real.square() + x.imag.square()

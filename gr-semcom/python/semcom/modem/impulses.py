@@ -5,6 +5,8 @@ import math
 
 import torch
 
+from semcom.modem.tensors import power_of
+
 _BLOCK = 64
 _IMPULSE = 32.0  # power over the level around; OFDM signals stay below 25
 _MOST = 6  # in a block; more are a signal of few bits
@@ -29,11 +31,11 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
     flat = samples.detach()[..., : blocks * _BLOCK].reshape(-1, blocks, _BLOCK)
     parts = 0 if energy is None else _BLOCK * len(energy) // count
     if parts < 2 or _BLOCK % parts:
-        row, block = torch.nonzero(_peaky(_power(flat)), as_tuple=True)
+        row, block = torch.nonzero(_peaky(power_of(flat)), as_tuple=True)
     else:
         energy = energy[: blocks * parts].view(blocks, parts)
         block = torch.nonzero(energy.amax(-1) > _SUSPECT * energy.amin(-1)).flatten()
-        block = block[_peaky(_power(flat[0, block]))]
+        block = block[_peaky(power_of(flat[0, block]))]
         row = torch.zeros_like(block)
     # the last block waits for what comes after it
     row, block = row[block < blocks - 1], block[block < blocks - 1]
@@ -42,8 +44,8 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
     number = row * blocks + block
     around = torch.stack([torch.where(block > 0, number - 1, number), number, number + 1])
     every, which = torch.unique(around, return_inverse=True)
-    level = _power(flat[every // blocks, every % blocks]).median(-1).values[which].amax(0) / math.log(2)
-    hit = _power(flat[row, block]) > _IMPULSE * level[:, None]
+    level = power_of(flat[every // blocks, every % blocks]).median(-1).values[which].amax(0) / math.log(2)
+    hit = power_of(flat[row, block]) > _IMPULSE * level[:, None]
     hit &= hit.sum(-1, keepdim=True) <= _MOST
     which, place = torch.nonzero(hit, as_tuple=True)
     if not len(which):
@@ -57,7 +59,3 @@ def _peaky(power: torch.Tensor) -> torch.Tensor:
     """Blocks ``[...]`` of ``[..., _BLOCK]`` of which one sample is far above the mean of the others."""
     peak = power.amax(-1)
     return peak > 0.5 * _IMPULSE / (_BLOCK - 1) * (power.sum(-1) - peak)
-
-
-def _power(x: torch.Tensor) -> torch.Tensor:
-    return x.real.square() + x.imag.square()

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import ModemProfile
+from semcom.modem.tensors import mean_power, power_of, wrapped_phasor
 from semcom.modem.tones import ToneRemover
 from semcom.samples import SEARCH_SAMPLES
 
@@ -212,7 +213,7 @@ class Detector:
         window = samples[index.clamp_max_(len(samples) - 1)]
         for lag in _REFINE_LAGS:
             product = torch.linalg.vecdot(window[:, :-lag], window[:, lag:])
-            left_over = torch.angle(product * _phasor(-cfo * lag, product.dtype)).double()
+            left_over = torch.angle(product * wrapped_phasor(-cfo * lag, product.dtype)).double()
             cfo = cfo + left_over / (2 * torch.pi * lag)
 
         # the metric window sits three periods inside the short training
@@ -229,7 +230,7 @@ class Detector:
         spectrum = torch.fft.fft(block, self._size)
         half = self._half_active
         sides = torch.stack([spectrum[:, :half], spectrum[:, -half:]], dim=1)
-        bands = _power(sides).view(len(sides), _BANDS, -1).mean(-1)
+        bands = power_of(sides).view(len(sides), _BANDS, -1).mean(-1)
         # what is narrow in frequency resembles any training, at every delay
         wide = bands.median(-1).values > _FILLED * bands.mean(-1)
         if not wide.any():
@@ -268,23 +269,19 @@ class Detector:
         """|<template, block shifted by tau>|^2 / |template|^2 and the energy under the template, tau = 0..2*_SEARCH."""
         taus = 2 * _SEARCH + 1
         response = torch.fft.ifft(spectrum * self._spectrum)[:, :taus]
-        running = F.pad(_power(block).double().cumsum(-1), (1, 0))
+        running = F.pad(power_of(block).double().cumsum(-1), (1, 0))
         energy = running[:, self._template_samples :] - running[:, : -self._template_samples]
-        power = _power(response)
+        power = power_of(response)
         return power, energy[:, :taus].to(power.dtype)
-
-
-def _phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """exp(2 pi j turns). Sine and cosine are vectorised, torch.polar is not: five times as fast."""
-    angle = (2 * torch.pi * torch.frac(turns)).to(dtype.to_real())
-    return torch.complex(angle.cos(), angle.sin())
 
 
 def _turning(cfo: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
     """exp(2 pi j cfo n) ``[B, count]`` for offsets ``[B]``: an outer product of blocks and what is within one."""
     within = 32
     at = torch.arange(-(-count // within), device=cfo.device) * within
-    coarse, fine = (_phasor(cfo[:, None] * n, dtype) for n in (at, torch.arange(within, device=cfo.device)))
+    coarse, fine = (
+        wrapped_phasor(cfo[:, None] * n, dtype) for n in (at, torch.arange(within, device=cfo.device))
+    )
     return (coarse[:, :, None] * fine[:, None]).flatten(1)[:, :count]
 
 
@@ -297,11 +294,6 @@ def _lasting(x: torch.Tensor) -> torch.Tensor:
     """A copy that is of use outside of inference mode, too."""
     with torch.inference_mode(False):
         return x.clone()
-
-
-def _power(x: torch.Tensor) -> torch.Tensor:
-    """|x|^2 without the square root that ``abs`` takes."""
-    return x.real.square() + x.imag.square()
 
 
 class StreamDetector:
@@ -478,21 +470,17 @@ class StreamDetector:
 
         The loudest stretch is kept. Returns the mean power.
         """
-        power = self._mean_power(samples)
+        power = mean_power(samples)
         if not math.isfinite(power):
             bad = ~torch.isfinite(torch.view_as_real(samples)).all(-1)
             self.counters["samples that were not numbers"] += int(bad.sum())
             samples[bad] = 0
-            power = self._mean_power(samples)
+            power = mean_power(samples)
         if len(samples) <= LOUDEST_SAMPLES:
             pieces = [(power, samples)]
         else:
-            pieces = [(self._mean_power(piece), piece) for piece in samples.split(LOUDEST_SAMPLES)]
+            pieces = [(mean_power(piece), piece) for piece in samples.split(LOUDEST_SAMPLES)]
         for level, piece in pieces:
             if level > _LOUDER * self._loudest_power and 2 * len(piece) >= len(self.loudest):
                 self._loudest_power, self.loudest = level, _lasting(piece)
         return power
-
-    def _mean_power(self, samples: torch.Tensor) -> float:
-        flat = torch.view_as_real(samples).reshape(-1)
-        return float(torch.vdot(flat, flat)) / len(samples)

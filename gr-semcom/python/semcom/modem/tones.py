@@ -19,6 +19,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from semcom.modem.tensors import mean_power, power_of, wrapped_phasor
+
 MAX_TONES = 8
 REACH = 1024  # samples on either side that share an amplitude: the notch is a quarter of a carrier wide
 _HISTORY = 8192  # samples before a chunk that take part in its estimates
@@ -73,7 +75,7 @@ class ToneRemover:
 
         ``power``: their mean power, where it is known.
         """
-        power = _mean_power(samples) if power is None else power
+        power = mean_power(samples) if power is None else power
         new, past = len(samples), self._past
         if new < _ENOUGH:
             samples = torch.cat([past[-(_ENOUGH - new) :], samples])
@@ -208,12 +210,12 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
     middle = _BLOCK * torch.arange(len(blocks), dtype=torch.float64, device=line.device) + (_BLOCK - 1) / 2
     if fresh:
         near = near + _offsets(
-            _means(blocks, _ramps(near, line.dtype)) * _phasor(-near[:, None] * middle, line.dtype)
+            _means(blocks, _ramps(near, line.dtype)) * wrapped_phasor(-near[:, None] * middle, line.dtype)
         )
-    ramps, turns = _ramps(near, line.dtype), _phasor(-near[:, None] * middle, line.dtype)
+    ramps, turns = _ramps(near, line.dtype), wrapped_phasor(-near[:, None] * middle, line.dtype)
     means = _means(blocks, ramps)
     drift = _drift(means * turns)
-    follow = turns * _phasor(-drift.cumsum(-1) * _BLOCK, line.dtype)
+    follow = turns * wrapped_phasor(-drift.cumsum(-1) * _BLOCK, line.dtype)
     # where two tones are near each other what is followed is neither of them
     gain = _band_power(means * follow) > _WORTH * _band_power(means * turns)
     drift, turns = drift * gain[:, None], torch.where(gain[:, None], follow, turns)
@@ -230,12 +232,12 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
             near_by = F.avg_pool1d(left[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
             mean = left.mean() + torch.finfo(left.dtype).tiny
             even = near_by.amax() <= _EVEN * near_by.amin()
-            if even or mean < _NOTHING * _BLOCK * _power(amplitude).mean(-1).sum():
+            if even or mean < _NOTHING * _BLOCK * power_of(amplitude).mean(-1).sum():
                 break
             weight = 1 / (near_by / mean + 1e-3)
-    power = _power(amplitude).mean(-1)
+    power = power_of(amplitude).mean(-1)
     there = power * _BLOCK > _GONE * mean
-    steady = power > _STEADY * _power(seen).mean(-1)
+    steady = power > _STEADY * power_of(seen).mean(-1)
     return (near + drift[:, -1])[there & steady].tolist(), near[there & ~steady].tolist()
 
 
@@ -259,7 +261,7 @@ def _drift(amplitudes: torch.Tensor) -> torch.Tensor:
 def _ramps(frequencies: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """exp(-2 pi j f n) about the middle of a block, ``[T, _BLOCK]``."""
     within = torch.arange(_BLOCK, dtype=torch.float64, device=frequencies.device) - (_BLOCK - 1) / 2
-    return _phasor(-frequencies[:, None] * within, dtype)
+    return wrapped_phasor(-frequencies[:, None] * within, dtype)
 
 
 def _means(blocks: torch.Tensor, ramps: torch.Tensor) -> torch.Tensor:
@@ -294,17 +296,3 @@ def _block_energy(blocks: torch.Tensor) -> torch.Tensor:
     """``[K, n]`` to ``[K]``."""
     flat = torch.view_as_real(blocks).flatten(1)
     return torch.linalg.vecdot(flat, flat)
-
-
-def _mean_power(samples: torch.Tensor) -> float:
-    flat = torch.view_as_real(samples).view(-1)
-    return float(torch.vdot(flat, flat)) / max(1, len(samples))
-
-
-def _power(x: torch.Tensor) -> torch.Tensor:
-    return x.real.square() + x.imag.square()
-
-
-def _phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    angle = (2 * math.pi * torch.frac(turns)).to(dtype.to_real())
-    return torch.complex(angle.cos(), angle.sin())

@@ -27,10 +27,10 @@ from semcom.modem.equalize import (
     Equalizer,
     peak_frequency,
     phasor,
-    power_of,
     scatter_rows,
 )
 from semcom.modem.impulses import blank_impulses
+from semcom.modem.tensors import power_of
 
 MAX_SLIP_SAMPLES = 1024  # lost or inserted, taken together; more is erased
 _LAG_ROWS = 3  # symbols whose pilots are added when lags are looked for

