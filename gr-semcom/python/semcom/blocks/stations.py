@@ -144,6 +144,20 @@ class Station(Flowgraph):
         self.chain = []
         self._is_gone = False  # at the end of the run
 
+    def modulator_for(self, medium, **options) -> blocks.burst_modulator:
+        """The modulator that a medium wants (``parse_medium``), by this station's link; one picture at a time."""
+        return blocks.burst_modulator(
+            profile=self.config.profile,
+            gap_samples=self.link.gap_samples,
+            idle=medium.kind.idle,
+            amplitude=self.link.amplitude,
+            tx_tags=medium.kind.tx_tags,
+            device=self.config.device,
+            threads=self.config.threads,
+            batch=1,
+            **options,
+        )
+
     @property
     def radios(self) -> list:
         """The ends of radios among the blocks."""
@@ -233,18 +247,7 @@ class TransmitStation(Station):
             link.model, snr_db=snr_db, device=config.device, threads=config.threads, batch=1
         )
         mapping = mapper_of(link.model, digital, device=config.device, threads=config.threads, batch=1)
-        self.modulator = blocks.burst_modulator(
-            profile=config.profile,
-            gap_samples=link.gap_samples,
-            idle=medium.kind.idle,
-            amplitude=link.amplitude,
-            tx_tags=medium.kind.tx_tags,
-            max_waiting=_BURSTS_AHEAD,
-            device=config.device,
-            threads=config.threads,
-            batch=1,
-            on_sent=self._sent,
-        )
+        self.modulator = self.modulator_for(medium, max_waiting=_BURSTS_AHEAD, on_sent=self._sent)
         answers = {"on_answer": self._ledger.answer} if self._ledger else {}
         self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)
         self.chain = [self.source, self.encoder, *mapping, self.modulator, self.radio]

@@ -61,16 +61,7 @@ class TwoWayStation(Station):
         )
         self.encoder = blocks.deepjscc_encoder(link.model, snr_db=link_config.snr_db, batch=1, **options)
         mapping = mapper_of(link.model, link_config.digital, batch=1, **options)
-        self.modulator = blocks.burst_modulator(
-            profile=config.profile,
-            gap_samples=link.gap_samples,
-            idle=medium.kind.idle,
-            amplitude=link.amplitude,
-            tx_tags=medium.kind.tx_tags,
-            batch=1,
-            on_sent=on_modulated,
-            **options,
-        )
+        self.modulator = self.modulator_for(medium, on_sent=on_modulated)
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)
         self.sink_radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.source_radio = blocks.radio_source(**receiving.radio_options(link, transmit=False))

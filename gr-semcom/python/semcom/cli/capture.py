@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom capture``: a receiver that records what it receives."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -56,9 +55,9 @@ def capture(
         if folder is not None:
             writable_folder(folder)
     require_gnuradio()
-    config = config_of(link, radio, hardware, gain_db, frequency_hz, "", "", keys, insecure, None)
-    config = dataclasses.replace(
-        config,
+    config = config_of(
+        *(link, radio, hardware, gain_db, frequency_hz, keys),
+        insecure=insecure,
         sample_type=sample_type,
         channel=channel,
         invert_spectrum=invert_spectrum,

@@ -173,7 +173,7 @@ def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, digital: di
     from semcom.cli.station import config_of, counters_table, end_with
 
     require_gnuradio()
-    config = config_of(*station, "", "", None, False, None)
+    config = config_of(*station)
 
     from semcom.blocks.two_way import run
     from semcom.cli.console import out as console

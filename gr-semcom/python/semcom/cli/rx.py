@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom rx``: a radio to pictures."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +39,11 @@ def rx(
     if out is not None:
         writable_folder(out)
     require_gnuradio()
-    config = config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log)
-    config = dataclasses.replace(
-        config,
+    config = config_of(
+        *(link, radio, hardware, gain_db, frequency_hz, keys, log),
+        feedback=feedback,
+        telemetry=telemetry,
+        insecure=insecure,
         sample_type=sample_type,
         channel=channel,
         invert_spectrum=invert_spectrum,

@@ -16,8 +16,12 @@ from semcom.cli.console import complain, err, mention
 from semcom.cli.output import give_json
 
 
-def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log):
-    """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent."""
+def config_of(link, radio, hardware, gain_db, frequency_hz, keys=None, log=None, **others):
+    """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent.
+
+    Args:
+        others: fields of it as they are.
+    """
     from semcom.files import writable_file
 
     with no_collection():
@@ -31,11 +35,9 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry,
         hardware=hardware,
         gain_db=gain_db,
         centre_frequency_hz=frequency_hz,
-        feedback=feedback,
-        telemetry=telemetry,
         keys=_text(keys),
-        insecure=insecure,
         log=_text(log),
+        **others,
     )
 
 

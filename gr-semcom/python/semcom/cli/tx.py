@@ -51,7 +51,12 @@ def tx(
     pictures = read_inputs(images, skip_bad) if images else samples()
     check_json(json)
     require_gnuradio()
-    config = config_of(link, radio, hardware, gain_db, frequency_hz, feedback, telemetry, keys, insecure, log)
+    config = config_of(
+        *(link, radio, hardware, gain_db, frequency_hz, keys, log),
+        feedback=feedback,
+        telemetry=telemetry,
+        insecure=insecure,
+    )
 
     from semcom.blocks.stations import transmit
     from semcom.codec.digital import mode_from

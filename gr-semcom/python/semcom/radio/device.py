@@ -4,17 +4,16 @@
 import dataclasses
 import difflib
 import math
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-import semcom
 from semcom import settings
 from semcom.errors import ConfigError, OutputError
 from semcom.files import write_text
 from semcom.parsing import shown
+from semcom.shipped import shipped_folder
 
 DRIVERS = ("usrp", "soapy")
 NOBODY = "nobody"
@@ -209,11 +208,7 @@ class RadioProfile:
 
 def profile_folder() -> Path | None:
     """Where the packaged profiles lie: the checkout's ``hardware/profiles``, else the installed ones, else None."""
-    checkout = Path(semcom.__file__).resolve().parents[3] / "hardware" / "profiles"
-    for folder in (checkout, Path(sys.prefix) / "share/semcom/profiles"):
-        if any(folder.glob("*.yaml")):
-            return folder
-    return None
+    return shipped_folder("hardware/profiles", "share/semcom/profiles", ".yaml")
 
 
 def profile_names() -> list[str]:
