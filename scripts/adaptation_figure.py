@@ -19,10 +19,10 @@ from semcom import keys
 from semcom.adaptation.closed_loop import crops
 from semcom.adaptation.modulation import OrderChooser
 from semcom.adaptation.tolerance import DigitalTrial, Tolerance, tolerance_of, upper_limit
-from semcom.codec import zoo
+from semcom.kinds.pictures import list_pictures, read_picture
 from semcom.modem.labels import symbol_count
 from semcom.modulation import ORDERS, constellation
-from semcom.pictures import list_pictures, read_picture
+from semcom.system import zoo
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 COMMAND = "scripts/adaptation_figure.py"

@@ -18,13 +18,14 @@ import typer
 from matplotlib.figure import Figure
 from tables import FIGURES
 
-from semcom import quality
 from semcom.channel.symbols import awgn_channel
-from semcom.codec import sideinfo, zoo
 from semcom.codec.base import BaseCodec, Latents
-from semcom.codec.zoo import to_uint8
+from semcom.codec.image import sideinfo
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.kinds import quality
 from semcom.modem import Modem
+from semcom.system import zoo
+from semcom.system.zoo import to_uint8
 from semcom_training.data import data_root, image_files, read_image
 
 COMMAND = "scripts/adaptive_figure.py --data FOLDER --every 4"

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from tables import FIGURES, write_table
 
 from semcom.channel.symbols import symbol_channel
-from semcom.codec import zoo
-from semcom.codec.digital import DigitalMode, over
-from semcom.codec.evaluate import evaluate, summarise
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.kinds.pictures import list_pictures, read_picture
 from semcom.modulation import ORDERS, constellation
-from semcom.pictures import list_pictures, read_picture
+from semcom.payload.quantised import DigitalMode, over
+from semcom.system import zoo
 from semcom_training.data import data_root, load_cifar10
 
 COMMAND = "scripts/digital_figure.py --data FOLDER"

@@ -14,8 +14,8 @@ import typer
 from matplotlib.figure import Figure
 
 from semcom.adaptation import closed_loop as loop
-from semcom.codec import zoo
-from semcom.pictures import samples
+from semcom.kinds.pictures import samples
+from semcom.system import zoo
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 COMMAND = "scripts/feedback_figure.py"

@@ -243,11 +243,11 @@ def modem_cost(
     limit: int = 24,
 ) -> None:
     """Mean PSNR through the GNU Radio flowgraph over AWGN, and of the codec alone over the same SNR."""
-    from semcom import pictures, quality
     from semcom.blocks import loopback
     from semcom.channel.symbols import symbol_channel
-    from semcom.codec import zoo
+    from semcom.kinds import pictures, quality
     from semcom.link import LinkConfig
+    from semcom.system import zoo
 
     chosen = [pictures.read_picture(path) for path in pictures.list_pictures(data)[:limit]]
     codec, rows = zoo.load(model), []
@@ -291,7 +291,7 @@ def modem_cost(
 @app.command()
 def models() -> None:
     """The table of models in the README, from the model cards."""
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     lines = [
         "| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in CARD_SNR_DB) + " |",
@@ -310,7 +310,7 @@ def models() -> None:
 @app.command()
 def users() -> None:
     """The table of user decoders and their anchor in docs/users.md, from the model cards."""
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     lines = [
         "| decoder | steps | file | " + " | ".join(f"{snr} dB" for snr in CARD_SNR_DB) + " |",
@@ -365,8 +365,8 @@ def speed() -> None:
 def memory(pictures_to_send: int = 2000) -> None:
     """Resident memory while many small pictures cross the flowgraph, and how many are lost."""
     from semcom.blocks.loopback import LoopbackFlowgraph
+    from semcom.kinds.pictures import Picture
     from semcom.link import LinkConfig
-    from semcom.pictures import Picture
 
     random = np.random.RandomState(0)
     seen: list[float] = []

@@ -19,8 +19,8 @@ from tables import FIGURES
 
 from semcom.air.chain import transmit
 from semcom.air.script import Receiver, Route, Tap, Transmitter
-from semcom.codec import zoo
-from semcom.pictures import Picture, write_png
+from semcom.kinds.pictures import Picture, write_png
+from semcom.system import zoo
 from semcom_training.data import data_root, image_files, read_image
 from semcom_training.finetune import Capture, Options, finetune_user, read_capture, split
 from semcom_training.finetune.simulated import air, record

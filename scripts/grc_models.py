@@ -10,7 +10,7 @@ models that encode, decoders users' too, and the modulation adapter those whose 
 import re
 from pathlib import Path
 
-from semcom.codec import zoo
+from semcom.system import zoo
 
 GRC = Path(__file__).resolve().parents[1] / "gr-semcom" / "grc"
 ENCODING = "deepjscc_encoder latent_mapper separation_encoder separation_decoder".split()

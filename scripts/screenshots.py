@@ -30,13 +30,13 @@ from semcom import keys
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.named import CHANNELS
-from semcom.codec import zoo
 from semcom.dashboard.digest import MAX_RATE_HZ, Burst, Digest
+from semcom.kinds.pictures import Picture, samples
 from semcom.link import GAP_SAMPLES, decode_assembled, papr_db
 from semcom.modem import ImageAssembler, Modem, StreamDetector, estimate_snr
-from semcom.pictures import Picture, samples
 from semcom.radio import LinkProfile
-from semcom.telemetry import Publisher
+from semcom.system import zoo
+from semcom.wire.telemetry import Publisher
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "images" / "dashboard.png"
@@ -166,7 +166,7 @@ def stations(addresses: dict[str, str]) -> Iterator[None]:
     to_air, from_air, feedback = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
     program = [sys.executable, "-c", "from semcom.cli.main import app; app()"]
     link = ["--link", str(ROOT / "hardware" / "links" / "photo.yaml"), "--feedback", feedback]
-    pictures = str(ROOT / "gr-semcom" / "python" / "semcom" / "pictures_data")
+    pictures = str(ROOT / "gr-semcom" / "python" / "semcom" / "kinds" / "pictures_data")
     air = ["--snr-db", "16", "--multipath", "12", "--doppler-hz", "0.15", "--cfo-hz", "5000", "--seed", "5"]
     commands = (
         ["air", "--tx", to_air, "--rx", from_air, *air, "--status-every", "0"],
@@ -233,7 +233,7 @@ def main() -> None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
     from semcom.dashboard.app import run
-    from semcom.telemetry import Subscriber
+    from semcom.wire.telemetry import Subscriber
 
     addresses = {
         name: f"tcp://127.0.0.1:{port}" for name, port in zip(("rx", "tx"), free_ports(2), strict=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the separation link's code does: the thresholds it adapts by, and its waterfalls.
 
-.venv/bin/python scripts/separation_figures.py thresholds   writes semcom/separation/mcs_thresholds.csv
+.venv/bin/python scripts/separation_figures.py thresholds   writes semcom/payload/coded/mcs_thresholds.csv
 .venv/bin/python scripts/separation_figures.py waterfall    docs/figures/ldpc.{csv,png,md}
 
 Both can be stopped and started again: points that are in the file of points (--state) are not measured twice.
@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from tables import FIGURES, write_table
 
 from semcom.modulation import map_bits, soft_demap
-from semcom.separation import mcs as schemes
-from semcom.separation.transport import Layout
+from semcom.payload.coded import mcs as schemes
+from semcom.payload.coded.transport import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
-THRESHOLDS = ROOT / "gr-semcom" / "python" / "semcom" / "separation" / "mcs_thresholds.csv"
+THRESHOLDS = ROOT / "gr-semcom" / "python" / "semcom" / "payload" / "coded" / "mcs_thresholds.csv"
 LENGTHS = (
     256,
     2048,

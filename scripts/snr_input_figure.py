@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from tables import FIGURES, write_table
 
 from semcom.adaptation import closed_loop as loop
-from semcom.codec import zoo
-from semcom.codec.evaluate import evaluate, summarise
-from semcom.codec.linres import SNR_INPUTS
+from semcom.codec.image.linres import SNR_INPUTS
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import data_root
 from semcom_training.export import evaluation_images

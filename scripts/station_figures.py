@@ -18,8 +18,8 @@ import numpy as np
 import typer
 from tables import FIGURES, write_table
 
-from semcom import quality
-from semcom.pictures import read_picture, samples
+from semcom.kinds import quality
+from semcom.kinds.pictures import read_picture, samples
 
 SEMCOM = Path(sys.executable).with_name("semcom")
 app = typer.Typer(help=__doc__, no_args_is_help=True)

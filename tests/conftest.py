@@ -30,8 +30,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """Path of the card of a small untrained codec: enough for everything but the picture's quality."""
-    from semcom.codec import build, zoo
-    from semcom.codec.card import ModelCard
+    from semcom.codec import build
+    from semcom.system import zoo
+    from semcom.system.card import ModelCard
 
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
@@ -66,7 +67,8 @@ def tiny_users(tiny_model, tmp_path_factory):
     They lie in a folder with a copy of their anchor, whose card is there under the key ``anchor``."""
     import shutil
 
-    from semcom.codec import DECODERS, build_decoder, zoo
+    from semcom.codec import DECODERS, build_decoder
+    from semcom.system import zoo
 
     folder = tmp_path_factory.mktemp("users")
     for suffix in ("json", "safetensors"):
@@ -97,7 +99,7 @@ def keyed_sender(tmp_path):
     """keyed_sender(messages): address of a PUSH socket that gives them to whoever has its keys, and the keys' folder."""
     import zmq
 
-    from semcom.sockets import bound_address, make_keys, open_socket
+    from semcom.wire.sockets import bound_address, make_keys, open_socket
 
     folder, stop, threads = str(make_keys(tmp_path / "keys")), threading.Event(), []
 

@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 import zmq
 
-from semcom.listening import MAX_PEERS, SHUT, Door
-from semcom.sockets import open_socket
+from semcom.wire.listening import MAX_PEERS, SHUT, Door
+from semcom.wire.sockets import open_socket
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -83,7 +83,7 @@ _STATION = """
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
     from semcom import files
     from semcom.errors import OutputError
-    from semcom.telemetry import Publisher
+    from semcom.wire.telemetry import Publisher
     publisher = Publisher("tcp://127.0.0.1:*")
     print(publisher.address, flush=True)
     sys.stdin.readline()  # they have come

@@ -2,7 +2,7 @@
 """Numbers on messages: consecutive within a run of a sender, of another session in the next."""
 
 from semcom import keys
-from semcom.numbering import Numbering
+from semcom.wire.numbering import Numbering
 
 
 def test_numbers_are_consecutive_and_sessions_differ():

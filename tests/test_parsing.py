@@ -13,11 +13,11 @@ from semcom import settings
 from semcom.air.script import load_script
 from semcom.capture.journal import read_journal
 from semcom.capture.sent_log import SentLog
-from semcom.codec.card import read_card
 from semcom.errors import ConfigError, ModelError, SemcomError
 from semcom.parsing import MAX_DEPTH, MAX_YAML_VALUES, ParseError, parse_json, parse_yaml, read_text, shown
 from semcom.radio import load_link
 from semcom.radio.device import load_device
+from semcom.system.card import read_card
 from semcom_training.multiuser.experiment import load_experiment
 from semcom_training.recipe import load_recipe
 

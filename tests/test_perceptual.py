@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from semcom import perceptual, quality
+from semcom import perceptual
 from semcom.errors import ConfigError, ImageError, MissingError, ModelError
+from semcom.kinds import quality
 from semcom.perceptual import loading
 from semcom_training.perceptual import convert, storage_error
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from semcom.errors import ImageError, OutputError
-from semcom.pictures import MAX_PIXELS, MAX_SIDE, list_pictures, read_picture, samples, write_png
+from semcom.kinds.pictures import MAX_PIXELS, MAX_SIDE, list_pictures, read_picture, samples, write_png
 
 
 def save(path, array, mode=None, **options):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semcom.errors import ImageError
-from semcom.quality import ms_ssim, psnr
+from semcom.kinds.quality import ms_ssim, psnr
 
 
 def test_psnr_by_hand():

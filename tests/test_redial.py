@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 import zmq
 
-from semcom.redial import CUT_OFF, LOST, SILENT, Redial
-from semcom.sockets import bound_address, open_socket
+from semcom.wire.redial import CUT_OFF, LOST, SILENT, Redial
+from semcom.wire.sockets import bound_address, open_socket
 
 pytestmark = pytest.mark.timeout(60)
 

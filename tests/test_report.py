@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from semcom.pictures import Picture
+from semcom.kinds.pictures import Picture
 from semcom.report import draw_curve, draw_png
 
 

@@ -89,7 +89,7 @@ for package in (semcom, semcom_training):
 def test_the_library_is_importable_without_gnuradio():
     done = subprocess.run([sys.executable, "-c", _BLOCKER], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert {"semcom.link", "semcom.modem", "semcom.codec.zoo", "semcom_training.train"} <= set(
+    assert {"semcom.link", "semcom.modem", "semcom.system.zoo", "semcom_training.train"} <= set(
         done.stdout.split()
     )
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from semcom.samples import LARGEST_PART, usable
+from semcom.wire.samples import LARGEST_PART, usable
 
 
 @pytest.mark.parametrize("good", [[1 + 1j, -3, 0], [LARGEST_PART * (1 - 1j)], []])

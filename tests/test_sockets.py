@@ -11,9 +11,9 @@ import pytest
 import zmq
 from typer.testing import CliRunner
 
-from semcom import sockets
 from semcom.errors import ConfigError
-from semcom.sockets import bound_address, is_within_machine, make_keys, open_socket
+from semcom.wire import sockets
+from semcom.wire.sockets import bound_address, is_within_machine, make_keys, open_socket
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -241,7 +241,7 @@ def test_the_command_makes_keys_that_work(sock, tmp_path):
 
 def test_the_program_ends_with_sockets_open(folder_of_keys):
     script = (
-        "import sys, zmq; from semcom.sockets import open_socket\n"
+        "import sys, zmq; from semcom.wire.sockets import open_socket\n"
         f"s = open_socket(zmq.PUSH, {ANY_PORT!r}, bind=True, max_bytes=10, keys=sys.argv[1])\n"
         "c = open_socket(zmq.PUSH, 'tcp://127.0.0.1:9', bind=False, max_bytes=10); c.send(b'waits')\n"
     )

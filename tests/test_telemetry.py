@@ -10,12 +10,12 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semcom import telemetry
 from semcom.dashboard.digest import Digest
 from semcom.errors import ConfigError, PduError
-from semcom.numbering import Numbering
-from semcom.redial import CUT_OFF, LOST
-from semcom.telemetry import PICTURE, STATE, Message, Publisher, Subscriber, pack, unpack
+from semcom.wire import telemetry
+from semcom.wire.numbering import Numbering
+from semcom.wire.redial import CUT_OFF, LOST
+from semcom.wire.telemetry import PICTURE, STATE, Message, Publisher, Subscriber, pack, unpack
 
 EXAMPLE = Message(
     STATE,

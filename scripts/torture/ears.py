@@ -14,15 +14,16 @@ import time
 
 import torch
 
-from semcom import link, quality
+from semcom import link
 from semcom.bench import one_core
 from semcom.channel.awgn import awgn
-from semcom.codec import zoo
+from semcom.kinds import quality
+from semcom.kinds.pictures import samples as photographs
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.sync import MIRRORED_BURSTS
 from semcom.modem.trials import fly, strange_inputs, tone
-from semcom.pictures import samples as photographs
 from semcom.radio.profile import DEFAULT_MODEL
+from semcom.system import zoo
 
 SNR_DB = 10.0
 TONES = {  # what is added, and the bursts' carrier offset in cycles per sample

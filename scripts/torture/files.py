@@ -144,7 +144,7 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
 def _picture_case(folder: Path):
     from PIL import Image, ImageCms
 
-    from semcom.pictures import read_picture
+    from semcom.kinds.pictures import read_picture
 
     random = np.random.default_rng(0)
     rgb = Image.fromarray(random.integers(0, 256, (16, 24, 3), np.uint8))
@@ -277,7 +277,7 @@ def _recording_case(folder: Path):
 def _name_case(folder: Path):
     from semcom.errors import ImageError
     from semcom.files import append_json_line
-    from semcom.pictures import png_bytes, read_picture
+    from semcom.kinds.pictures import png_bytes, read_picture
 
     pixels = np.zeros((2, 2, 3), np.uint8)
     data, log = png_bytes(pixels), folder / "log"
@@ -310,9 +310,9 @@ def _types(seed: int) -> dict:
     import torch
 
     from semcom.capture import replay
-    from semcom.codec import zoo
+    from semcom.kinds.pictures import samples as photographs
     from semcom.modem import Modem
-    from semcom.pictures import samples as photographs
+    from semcom.system import zoo
 
     model, modem = zoo.load("cifar-1-12"), Modem()
     pictures = [np.ascontiguousarray(picture.pixels[60:92, 40:88]) for picture in photographs()]
@@ -407,7 +407,7 @@ def _disks(scale: float) -> list[dict]:
 
 
 def _write_pictures(folder: Path, count: int) -> None:
-    from semcom.pictures import write_png
+    from semcom.kinds.pictures import write_png
 
     for number in range(count):
         write_png(
@@ -450,7 +450,7 @@ class _SmallDisk:
 
 def _is_whole(file: Path) -> bool:
     from semcom.errors import ImageError
-    from semcom.pictures import read_picture
+    from semcom.kinds.pictures import read_picture
 
     try:
         return read_picture(file).pixels.shape == (32, 32, 3)

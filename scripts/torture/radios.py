@@ -67,7 +67,7 @@ def gone_and_back(scale: float, seed: int) -> dict:
     from semcom.blocks.media import device_graph
     from semcom.blocks.media.fake import fake_usrp
     from semcom.blocks.stations import StationConfig, TransmitStation
-    from semcom.pictures import samples
+    from semcom.kinds.pictures import samples
     from semcom.radio import watchdog
     from semcom.radio.fake import FakeRadio
     from semcom.radio.timing import Time
@@ -122,8 +122,8 @@ def gone_and_back(scale: float, seed: int) -> dict:
 def several_runs(scale: float, seed: int) -> dict:
     """One top block, started and stopped again and again, half of the times in the middle of a picture."""
     from semcom.blocks.loopback import LoopbackFlowgraph
+    from semcom.kinds.pictures import samples
     from semcom.link import LinkConfig
-    from semcom.pictures import samples
 
     draw = random.Random(seed)
     runs = max(2, round(30 * scale))

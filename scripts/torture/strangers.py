@@ -30,24 +30,25 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from semcom import parsing, settings, telemetry
+from semcom import parsing, settings
 from semcom.adaptation.feedback import SnrTracker
 from semcom.adaptation.wire import read_dictionary
 from semcom.air.script import make_script
 from semcom.capture.journal import read_journal
 from semcom.capture.reader import open_recording
 from semcom.capture.sent_log import SentLog
-from semcom.codec import zoo
-from semcom.codec.card import read_card
 from semcom.dashboard.state import DashboardState
-from semcom.listening import MAX_PEERS
+from semcom.kinds.pictures import read_picture
 from semcom.modem import BurstHeader, ImageAssembler, ModemProfile, PictureLimits
 from semcom.modem import header as header_code
-from semcom.pictures import read_picture
 from semcom.radio import LinkProfile
 from semcom.radio.device import RadioProfile
-from semcom.samples import usable
-from semcom.sockets import bound_address, open_socket
+from semcom.system import zoo
+from semcom.system.card import read_card
+from semcom.wire import telemetry
+from semcom.wire.listening import MAX_PEERS
+from semcom.wire.samples import usable
+from semcom.wire.sockets import bound_address, open_socket
 from semcom_training.multiuser.experiment import Experiment
 from semcom_training.recipe import make_recipe
 from torture import Trial, mutated, row
@@ -488,7 +489,7 @@ _STATION = """
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
     from semcom import files
     from semcom.errors import OutputError
-    from semcom.telemetry import Publisher
+    from semcom.wire.telemetry import Publisher
     publisher, failed, tried = Publisher("tcp://127.0.0.1:*"), 0, 0
     print(publisher.address, flush=True)
     end = time.monotonic() + float(sys.argv[2])

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import torch
 
-from semcom import pictures, quality
 from semcom.channel import frontend
 from semcom.channel.awgn import awgn, complex_normal
-from semcom.codec import zoo
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.kinds import pictures, quality
 from semcom.link import decode_assembled
 from semcom.modem import ImageAssembler, Modem, StreamDetector, estimate_snr, ofdm
 from semcom.modem.header import BurstHeader
+from semcom.system import zoo
 
 MODEL = "photo-1-12"
 SIZE = (240, 288)  # pixels: two bursts of 40 payload symbols at rho 1/12

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from semcom.adaptation import closed_loop as loop
-from semcom.codec import zoo
-from semcom.pictures import samples
+from semcom.kinds.pictures import samples
+from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(120)
 

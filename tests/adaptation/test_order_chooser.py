@@ -12,9 +12,9 @@ import yaml
 from semcom import keys
 from semcom.adaptation.modulation import OrderChooser
 from semcom.adaptation.tolerance import tolerance_of
-from semcom.codec import zoo
 from semcom.errors import ConfigError
 from semcom.modulation import ber
+from semcom.system import zoo
 
 MAX_BER = {2: 0.05, 4: 0.04, 16: 0.03, 64: 0.02}
 FLOWGRAPH = Path(__file__).parents[2] / "flowgraphs" / "modulation_adaptation.grc"

@@ -9,10 +9,10 @@ import pytest
 
 from semcom.adaptation import tolerance as room
 from semcom.adaptation.closed_loop import crops
-from semcom.codec import zoo
 from semcom.errors import ConfigError, ModelError
+from semcom.kinds.pictures import samples
 from semcom.modulation import ORDERS, snr_for_ber
-from semcom.pictures import samples
+from semcom.system import zoo
 
 TABLE = room.Tolerance(
     bits_per_latent=4,

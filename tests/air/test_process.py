@@ -12,7 +12,7 @@ from semcom.air import make_script
 from semcom.air.ports import MAX_MESSAGE_BYTES
 from semcom.air.process import FLUSH_SAMPLES, VirtualAir
 from semcom.errors import ConfigError
-from semcom.redial import CUT_OFF
+from semcom.wire.redial import CUT_OFF
 
 PATIENCE_S = 10.0
 

@@ -41,7 +41,7 @@ def model(tiny_model) -> str:
 @pytest.fixture(scope="session")
 def other_model(tiny_model, tmp_path_factory) -> str:
     """The same architecture with other weights."""
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     loaded, folder = zoo.load(tiny_model), tmp_path_factory.mktemp("other")
     with torch.no_grad():
@@ -57,7 +57,7 @@ def other_model(tiny_model, tmp_path_factory) -> str:
 @pytest.fixture
 def make_pictures():
     """Smooth random pictures: make_pictures(count, height, width)."""
-    from semcom.pictures import Picture
+    from semcom.kinds.pictures import Picture
 
     def make(count: int, height: int = 32, width: int = 32, seed: int = 0):
         random = np.random.default_rng(seed)

@@ -15,11 +15,11 @@ from radio_bench import Bench, make_recorder, wait_until  # noqa: E402
 from semcom import blocks, capture, keys  # noqa: E402
 from semcom.blocks.pdu import Pdu  # noqa: E402
 from semcom.capture import writer as writer_module  # noqa: E402
-from semcom.codec import zoo  # noqa: E402
 from semcom.errors import ConfigError, OutputError  # noqa: E402
+from semcom.kinds.pictures import samples  # noqa: E402
 from semcom.modem import Modem  # noqa: E402
-from semcom.pictures import samples  # noqa: E402
 from semcom.radio import load_link  # noqa: E402
+from semcom.system import zoo  # noqa: E402
 
 MODEL = "cifar-1-12"
 

@@ -17,7 +17,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.dashboard import digest
 from semcom.errors import ConfigError
 from semcom.modem import Modem, StreamDetector
-from semcom.telemetry import PICTURE, Subscriber
+from semcom.wire.telemetry import PICTURE, Subscriber
 
 
 def burst_pdu(snr_db: float = 10.0) -> Pdu:
@@ -216,7 +216,7 @@ from gnuradio import gr
 from semcom import blocks
 from semcom.dashboard.app import application
 from semcom.dashboard import digest
-from semcom.pictures import Picture
+from semcom.kinds.pictures import Picture
 import numpy as np
 
 app = application()

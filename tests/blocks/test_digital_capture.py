@@ -9,11 +9,11 @@ from semcom import keys
 from semcom.blocks.capture_recorder import _read
 from semcom.blocks.pdu import Pdu
 from semcom.capture.replaying import _model_of, _Pictures
-from semcom.codec import zoo
-from semcom.codec.digital import DigitalMode
 from semcom.link import decode_assembled
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.header import DIGITAL_MODES
+from semcom.payload.quantised import DigitalMode
+from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(60)
 

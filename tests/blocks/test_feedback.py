@@ -16,8 +16,8 @@ from semcom import blocks, keys
 from semcom.adaptation import read_dictionary
 from semcom.blocks import pdu as bridge
 from semcom.errors import ConfigError
-from semcom.redial import CUT_OFF, LOST
-from semcom.sockets import bound_address, make_keys, open_socket
+from semcom.wire.redial import CUT_OFF, LOST
+from semcom.wire.sockets import bound_address, make_keys, open_socket
 
 pytestmark = pytest.mark.timeout(90)
 

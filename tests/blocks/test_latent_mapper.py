@@ -8,10 +8,10 @@ from semcom import blocks, keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.loopback import run
 from semcom.blocks.pdu import Pdu
-from semcom.codec import zoo
 from semcom.errors import ConfigError, ModelError, PduError
 from semcom.link import LinkConfig, simulate
 from semcom.modem import BurstHeader, Modem
+from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(90)
 

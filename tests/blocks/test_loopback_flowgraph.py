@@ -14,8 +14,8 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.loopback import LoopbackFlowgraph, delay_taps, make_channel, run
 from semcom.errors import ModelError, SemcomError
+from semcom.kinds.pictures import Picture
 from semcom.link import LinkConfig, simulate
-from semcom.pictures import Picture
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,8 +14,8 @@ from radio_bench import Bench, wait_until
 from semcom import blocks, keys
 from semcom.adaptation.modulation import OrderChooser
 from semcom.blocks import pdu as bridge
-from semcom.codec import zoo
 from semcom.errors import ConfigError, ModelError
+from semcom.system import zoo
 
 MAX_BER = {2: 0.02, 4: 0.015, 16: 0.01, 64: 0.005}
 TABLE = {

@@ -25,7 +25,7 @@ from semcom.radio.device import Calibration, RadioProfile, Side, save_device
 from semcom.radio.fake import FakeRadio
 from semcom.radio.reports import ACKNOWLEDGED, NO_ANSWER, ON_AIR, OVERFLOW, SAMPLES_LOST, UNANSWERED
 from semcom.radio.timing import Time
-from semcom.redial import CUT_OFF, LOST
+from semcom.wire.redial import CUT_OFF, LOST
 
 pytestmark = pytest.mark.timeout(90)
 RATE = 1e6

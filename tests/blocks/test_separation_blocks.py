@@ -5,7 +5,7 @@ import pytest
 from semcom import blocks
 from semcom.blocks.loopback import run
 from semcom.errors import ConfigError, SemcomError
-from semcom.pictures import Picture, samples
+from semcom.kinds.pictures import Picture, samples
 from semcom.separation.link import SeparationConfig, simulate
 
 

@@ -16,8 +16,8 @@ from semcom.air.process import FLUSH_SAMPLES
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, ImageError, ModelError
+from semcom.kinds.pictures import write_png
 from semcom.modem import BurstHeader, DetectedBurst, Modem, StreamDetector
-from semcom.pictures import write_png
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -503,7 +503,7 @@ def test_estimator_counts_what_it_cannot_use(bench):
 
 def burst_pdus(model, picture, image_id=0, snr_db=20.0):
     """A picture's bursts as the estimator would hand them on, free of noise."""
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     loaded, modem = zoo.load(model), Modem()
     latents = loaded.encode_image(picture.pixels, snr_db)
@@ -527,7 +527,7 @@ def burst_pdus(model, picture, image_id=0, snr_db=20.0):
 
 
 def test_decoder_brings_pictures_back(bench, model, make_pictures):
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     pictures = [*make_pictures(3), *make_pictures(1, 120, 410)]
     with bench(blocks.deepjscc_decoder(model), "out") as b:
@@ -588,7 +588,7 @@ def test_decoder_counts_strangers_and_goes_on(bench, model, other_model, make_pi
 
 
 def test_sink_writes_keeps_calls_and_acknowledges(bench, make_pictures, tmp_path):
-    from semcom.pictures import read_picture
+    from semcom.kinds.pictures import read_picture
 
     seen = []
     block = blocks.image_sink(str(tmp_path / "out"), keep=2, callback=lambda meta, pixels: seen.append(meta))

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from semcom import keys, quality
+from semcom import keys
 from semcom.blocks import stations
 from semcom.blocks.media import device_graph
 from semcom.blocks.media.fake import fake_usrp
 from semcom.blocks.stations import ReceiveStation, StationConfig, TransmitStation, receive, transmit
 from semcom.cli.main import app
 from semcom.errors import ConfigError
-from semcom.pictures import pixels_sha256, read_picture, samples
+from semcom.kinds import quality
+from semcom.kinds.pictures import pixels_sha256, read_picture, samples
 from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
 from semcom.radio.fake import FakeRadio

@@ -9,8 +9,8 @@ from semcom.blocks.stations import StationConfig
 from semcom.blocks.two_way import run
 from semcom.cli.main import app
 from semcom.errors import ConfigError
+from semcom.kinds.pictures import write_png
 from semcom.link import LinkConfig
-from semcom.pictures import write_png
 from semcom.radio.fake import FakeRadio
 from semcom.radio.timing import Time
 

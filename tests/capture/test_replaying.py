@@ -13,9 +13,9 @@ from semcom.capture import BurstNote, CaptureError, CaptureWriter, RecordingInfo
 from semcom.capture.inspection import draw, rows, spectrogram_db, summary
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import Replay, dataset, engine, latents_sha256, replay
-from semcom.codec import zoo
+from semcom.kinds.pictures import Picture, pixels_sha256, samples, write_png
 from semcom.modem import DetectedBurst, Modem, estimate_snr
-from semcom.pictures import Picture, pixels_sha256, samples, write_png
+from semcom.system import zoo
 
 MODEL = "cifar-1-12"
 SNR_DB = 12.0

@@ -6,7 +6,7 @@ import json
 from capture_bench import note_of, samples_of
 
 from semcom.capture import SentLog, read_recordings
-from semcom.codec import zoo
+from semcom.system import zoo
 
 MODEL = "cifar-1-12"
 HASH = zoo.card(MODEL).model_hash

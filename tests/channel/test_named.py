@@ -11,12 +11,12 @@ from semcom.channel import fading
 from semcom.channel.named import CHANNELS, named_channel
 from semcom.channel.symbols import CARRIERS, FFT_SIZE, symbol_channel
 from semcom.cli import options
-from semcom.codec import zoo
-from semcom.codec.evaluate import evaluate
 from semcom.errors import ConfigError
+from semcom.experiments.evaluate import evaluate
+from semcom.kinds.pictures import Picture
 from semcom.link import GAP_SAMPLES, Air, LinkConfig, simulate
 from semcom.modulation import error_rate
-from semcom.pictures import Picture
+from semcom.system import zoo
 from semcom_training import channels as training
 
 SEED = 5

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from semcom import capture, quality
+from semcom import capture
 from semcom.capture.replaying import engine, latents_sha256
 from semcom.cli.main import app
-from semcom.codec import zoo
+from semcom.kinds import quality
+from semcom.kinds.pictures import pixels_sha256, read_picture, samples, write_png
 from semcom.modem import DetectedBurst, Modem, estimate_snr
-from semcom.pictures import pixels_sha256, read_picture, samples, write_png
+from semcom.system import zoo
 
 MODEL = "cifar-1-12"
 

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from semcom.cli.main import app
-from semcom.pictures import samples, write_png
+from semcom.kinds.pictures import samples, write_png
 
 run = CliRunner().invoke
 

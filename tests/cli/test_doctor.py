@@ -137,7 +137,7 @@ class TestOthers:
         assert examination.gpu() == [Finding("GPU", FINE, "Some GPU")]
 
     def test_altered_weights(self, monkeypatch, tiny_model, tmp_path):
-        from semcom.codec import zoo
+        from semcom.system import zoo
 
         for file in tiny_model.parent.iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())

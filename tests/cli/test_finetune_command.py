@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from semcom.cli.main import app
-from semcom.codec import zoo
+from semcom.system import zoo
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 from finetune_bench import MODEL, make_capture  # noqa: E402

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from semcom.cli.main import app
 from semcom.cli.output import KEYS
-from semcom.pictures import samples, write_png
+from semcom.kinds.pictures import samples, write_png
 
 
 def run(*arguments):

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from semcom.cli.console import mean_of, results_table, users_table
 from semcom.cli.main import app
+from semcom.kinds.pictures import Picture, write_png
 from semcom.link import LinkResult
-from semcom.pictures import Picture, write_png
 from semcom.report import draw_curve, render_html
 from semcom.separation.compare import Score
 from semcom.separation.report import _page

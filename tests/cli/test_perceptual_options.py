@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from semcom import quality
 from semcom.cli.main import app
-from semcom.codec import zoo
-from semcom.codec.card import check_card
 from semcom.errors import ModelError
-from semcom.pictures import Picture, read_picture, samples, write_png
+from semcom.kinds import quality
+from semcom.kinds.pictures import Picture, read_picture, samples, write_png
 from semcom.separation import plot, report
 from semcom.separation.compare import ANALOG, Arm, Outcome, compare
+from semcom.system import zoo
+from semcom.system.card import check_card
 from semcom_training.export import measure_table
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("gnuradio", reason="needs GNU Radio")
-from semcom import quality
-from semcom.pictures import read_picture, samples
+from semcom.kinds import quality
+from semcom.kinds.pictures import read_picture, samples
 
 SEMCOM = Path(sys.executable).with_name("semcom")
 

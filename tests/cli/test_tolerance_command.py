@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from semcom.adaptation.tolerance import tolerance_of
 from semcom.cli.main import app
-from semcom.codec import zoo
-from semcom.codec.card import read_card
-from semcom.pictures import samples, write_png
+from semcom.kinds.pictures import samples, write_png
+from semcom.system import zoo
+from semcom.system.card import read_card
 
 run = CliRunner().invoke
 

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from semcom.cli.main import app
-from semcom.codec import zoo
+from semcom.system import zoo
 
 RECIPE = {
     "name": "mine",

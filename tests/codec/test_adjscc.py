@@ -4,9 +4,9 @@
 import torch
 
 from semcom.codec import build
-from semcom.codec.attention import AttentionFeature
-from semcom.codec.gdn import GDN
-from semcom.codec.linres import block_dct
+from semcom.codec.image.linres import block_dct
+from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.gdn import GDN
 
 
 def parameters(module):

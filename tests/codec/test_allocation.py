@@ -10,8 +10,8 @@ import scipy.fft
 import scipy.optimize
 import torch
 
-from semcom.codec import allocation as closed
-from semcom.codec.allocation import BlockMap
+from semcom.codec.image import allocation as closed
+from semcom.codec.image.allocation import BlockMap
 
 SIZES = [(64, 64), (8, 8), (128, 72), (40, 200)]
 

@@ -6,15 +6,16 @@ import dataclasses
 import pytest
 import torch
 
-from semcom import quality
 from semcom.channel.symbols import awgn_channel
-from semcom.codec import allocation as closed
-from semcom.codec import build, sideinfo
+from semcom.codec import build
 from semcom.codec.base import Latents
-from semcom.codec.zoo import to_uint8
+from semcom.codec.image import allocation as closed
+from semcom.codec.image import sideinfo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
-from semcom.pictures import samples
+from semcom.kinds import quality
+from semcom.kinds.pictures import samples
+from semcom.system.zoo import to_uint8
 from semcom_training import classes
 
 ARGUMENTS = {

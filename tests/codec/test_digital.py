@@ -9,14 +9,15 @@ import torch
 
 from semcom.channel.awgn import awgn
 from semcom.channel.symbols import symbol_channel
-from semcom.codec import digital, zoo
-from semcom.codec.digital import DigitalMode, latents_of, over, uniform
-from semcom.codec.evaluate import evaluate, summarise
 from semcom.errors import ConfigError, ModelError, PduError
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig, simulate
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.modulation import ORDERS, constellation
-from semcom.pictures import Picture, samples
+from semcom.payload import quantised as digital
+from semcom.payload.quantised import DigitalMode, latents_of, over, uniform
+from semcom.system import zoo
 
 K = 768
 

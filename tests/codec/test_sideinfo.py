@@ -7,8 +7,8 @@ import torch
 from test_allocation import random_map, random_tables
 
 from semcom.channel.awgn import awgn
-from semcom.codec import allocation as closed
-from semcom.codec import sideinfo
+from semcom.codec.image import allocation as closed
+from semcom.codec.image import sideinfo
 
 CODE = 36  # 10 dB
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from semcom.codec import DECODERS, build_decoder, zoo
-from semcom.codec.card import read_card
-from semcom.codec.evaluate import evaluate
-from semcom.codec.paired import Paired
+from semcom.codec import DECODERS, build_decoder
+from semcom.codec.image.paired import Paired
 from semcom.errors import ModelError
+from semcom.experiments.evaluate import evaluate
+from semcom.system import zoo
+from semcom.system.card import read_card
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (37, 50, 3), dtype=np.uint8)
 

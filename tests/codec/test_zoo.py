@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from semcom.channel.symbols import awgn_channel
-from semcom.codec import build, build_decoder, zoo
+from semcom.codec import build, build_decoder
 from semcom.codec.bounds import MOST_TENSOR_VALUES
-from semcom.codec.card import ModelCard, check_card, read_card
-from semcom.codec.evaluate import evaluate, summarise
 from semcom.errors import ImageError, ModelError
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.system import zoo
+from semcom.system.card import ModelCard, check_card, read_card
 
 ARGUMENTS = {"channels": 8, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]}
 

@@ -13,7 +13,7 @@ from semcom.dashboard.digest import Burst, CarrierView, Digest, Thinner
 from semcom.errors import PduError
 from semcom.modem import Modem, ModemProfile, StreamDetector
 from semcom.radio import LinkProfile
-from semcom.telemetry import pack, unpack
+from semcom.wire.telemetry import pack, unpack
 
 SNR_DB = 20.0
 

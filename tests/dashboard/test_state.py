@@ -4,10 +4,11 @@
 import numpy as np
 import pytest
 
-from semcom import keys, quality
+from semcom import keys
 from semcom.dashboard import digest
 from semcom.dashboard.state import DashboardState, Ring, ccdf, last_heard
-from semcom.telemetry import PICTURE, STATE, Message
+from semcom.kinds import quality
+from semcom.wire.telemetry import PICTURE, STATE, Message
 
 
 def pixels_of(shade: int, height: int = 6, width: int = 8) -> np.ndarray:

@@ -18,7 +18,7 @@ from semcom import keys
 from semcom.dashboard import digest
 from semcom.dashboard.app import application
 from semcom.dashboard.window import BACKGROUND, DashboardWidget
-from semcom.telemetry import PICTURE, STATE, Message
+from semcom.wire.telemetry import PICTURE, STATE, Message
 
 app = application()
 waiting, now = [], [1000.0]

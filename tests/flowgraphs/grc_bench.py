@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from semcom import pictures, quality
+from semcom.kinds import pictures, quality
 
 ROOT = Path(__file__).resolve().parents[2]
 GRC = ROOT / "gr-semcom" / "grc"

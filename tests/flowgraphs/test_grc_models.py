@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from semcom.codec import zoo
+from semcom.system import zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 _SPEC = importlib.util.spec_from_file_location("grc_models", ROOT / "scripts" / "grc_models.py")

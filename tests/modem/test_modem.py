@@ -216,3 +216,16 @@ def test_a_profile_is_refused_or_works(changes):
     detector = StreamDetector(modem)
     read = modem.demodulate(detector.push(line) + detector.flush())
     assert [out.header.image_id for out in read if out.header is not None] == [7]
+
+
+def test_a_modem_used_in_inference_mode_first_still_passes_gradients():
+    modem = Modem()
+    latents = torch.randn(1, 300, dtype=torch.complex64)
+    what = {"image_id": [1], "size": (32, 32), "model_hash": 7}
+    with torch.inference_mode():
+        sent = modem.modulate(latents, **what)[0]
+        modem.demodulate(StreamDetector(modem).push(torch.nn.functional.pad(sent.flatten(), (600, 6000))))
+    headers = [BurstHeader(1, 0, 1, 32, 32, 300, 7)]
+    again = modem.modulate(latents.requires_grad_(), **what)[0]
+    modem.receive_aligned(again, headers).payload.abs().sum().backward()
+    assert torch.isfinite(torch.view_as_real(latents.grad)).all() and latents.grad.abs().sum() > 0

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from semcom.errors import ConfigError
+from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig
-from semcom.pictures import Picture, samples
+from semcom.payload.coded.transport import choose
 from semcom.separation import plot, report
 from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, FILE, Outcome, Score, arms, compare, lost_at
 from semcom.separation.link import scheme_for
-from semcom.separation.transport import choose
 
 
 def score(scheme, accounting, snr_db, psnr_db):

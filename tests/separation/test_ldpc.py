@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from semcom.errors import ConfigError
-from semcom.separation.base_graph import LIFTINGS, choose_graph, lifted_graph
-from semcom.separation.ldpc import LdpcCode, ldpc_code
+from semcom.payload.coded.base_graph import LIFTINGS, choose_graph, lifted_graph
+from semcom.payload.coded.ldpc import LdpcCode, ldpc_code
 
 REFERENCE = {  # (info, coded, bits a symbol): code words of Sionna 2.2's encoder, two blocks, packed, sha256
     (171, 512, 2): "9356dfcb1d685a3a",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
+from semcom.codec.image.source import FORMATS
 from semcom.errors import ConfigError
-from semcom.separation import mcs as schemes
-from semcom.separation.source import FORMATS
-from semcom.separation.transport import Layout, choose
+from semcom.payload.coded import mcs as schemes
+from semcom.payload.coded.transport import Layout, choose
 
 
 def test_header_field_names_codec_and_scheme():

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from semcom.errors import ConfigError
-from semcom.pictures import Picture, samples
-from semcom.separation import mcs as schemes
+from semcom.kinds.pictures import Picture, samples
+from semcom.payload.coded import mcs as schemes
 from semcom.separation.bound import at_capacity, capacity_bytes
 from semcom.separation.link import SeparationConfig, simulate
 

@@ -4,10 +4,10 @@ import importlib.util
 import numpy as np
 import pytest
 
-from semcom import quality
+from semcom.codec.image import source
 from semcom.errors import ConfigError
-from semcom.pictures import samples
-from semcom.separation import source
+from semcom.kinds import quality
+from semcom.kinds.pictures import samples
 
 needs_av = pytest.mark.skipif(
     importlib.util.find_spec("av") is None, reason="PyAV is not installed (extra `rival`): no HEVC"

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from semcom.errors import ConfigError
-from semcom.separation import mcs as schemes
-from semcom.separation.transport import Layout, receive, send
+from semcom.payload.coded import mcs as schemes
+from semcom.payload.coded.transport import Layout, receive, send
 
 
 def noisy(symbols, snr_db, seed=0):

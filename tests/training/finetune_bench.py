@@ -4,8 +4,8 @@
 import numpy as np
 
 from semcom.air.script import Receiver, Route, Tap, Transmitter
-from semcom.codec import zoo
-from semcom.pictures import Picture, write_png
+from semcom.kinds.pictures import Picture, write_png
+from semcom.system import zoo
 from semcom_training.finetune.simulated import air, record
 
 MODEL = "cifar-1-12"

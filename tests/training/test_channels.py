@@ -4,9 +4,9 @@
 import pytest
 import torch
 
-from semcom.codec import zoo
 from semcom.errors import ConfigError
-from semcom.quality import psnr
+from semcom.kinds.quality import psnr
+from semcom.system import zoo
 from semcom_training.channels import CHANNELS, channel
 
 MODEM = {"delay_samples": 8, "fading": True, "carrier_offset": 2e-4, "clock_ppm": 5.0, "backoff_db": 4.0}

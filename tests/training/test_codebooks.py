@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from semcom.channel.symbols import symbol_channel
-from semcom.codec import digital, zoo
-from semcom.codec.digital import DigitalMode, over
 from semcom.errors import ConfigError
+from semcom.payload import quantised as digital
+from semcom.payload.quantised import DigitalMode, over
+from semcom.system import zoo
 from semcom_training import codebooks
 from semcom_training.codebooks import LearnedCodebook, Options, start_from
 from semcom_training.data import Pictures

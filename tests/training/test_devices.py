@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from semcom.codec.adapted import Adapted
+from semcom.codec.image.adapted import Adapted
 from semcom.codec.registry import build_decoder
 from semcom.errors import ConfigError
 from semcom.modem.profile import ModemProfile

@@ -15,13 +15,13 @@ from finetune_bench import MODEL, POOR, SNR_DB, make_capture
 
 from semcom.air.script import Transmitter
 from semcom.capture import CaptureError
-from semcom.codec import zoo
-from semcom.codec.adapted import Adapted
-from semcom.codec.distortion import PayloadGrid
+from semcom.codec.image.adapted import Adapted
+from semcom.codec.image.distortion import PayloadGrid
 from semcom.errors import ConfigError, ModelError, OutputError
+from semcom.kinds.pictures import write_png
 from semcom.modem import Modem, ofdm
-from semcom.pictures import write_png
 from semcom.radio import LinkProfile
+from semcom.system import zoo
 from semcom_training.finetune import (
     Options,
     finetune_pair,

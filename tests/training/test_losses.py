@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from semcom import quality
 from semcom.errors import ConfigError, MissingError
+from semcom.kinds import quality
 from semcom.perceptual import loading
 from semcom_training.losses import loss
 

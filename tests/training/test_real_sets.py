@@ -3,8 +3,8 @@
 
 import pytest
 
-from semcom.codec import zoo
-from semcom.codec.evaluate import evaluate, summarise
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.system import zoo
 from semcom_training.export import evaluation_images
 from semcom_training.recipe import make_recipe
 

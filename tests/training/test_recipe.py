@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from semcom.codec import card
 from semcom.errors import ConfigError
+from semcom.system import card
 from semcom_training.models import build_codec
 from semcom_training.recipe import NAME, RECIPES, load_recipe, make_recipe
 

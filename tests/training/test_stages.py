@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from semcom.codec import zoo
-from semcom.codec.paired import Paired
+from semcom.codec.image.paired import Paired
 from semcom.errors import ConfigError, MissingError
+from semcom.system import zoo
 from semcom_training import machine, train
 from semcom_training.budget import budget
 from semcom_training.errors import TrainingError

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from semcom import files
-from semcom.codec import build, zoo
+from semcom.codec import build
 from semcom.errors import OutputError
+from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from semcom.codec import allocation as closed
-from semcom.codec import sideinfo
-from semcom.codec.content import ContentAdaptive
+from semcom.codec.image import allocation as closed
+from semcom.codec.image import sideinfo
+from semcom.codec.image.content import ContentAdaptive
 from semcom.errors import ConfigError, SemcomError
 from semcom.files import writable_folder
 from semcom_training.data import Pictures, data_root

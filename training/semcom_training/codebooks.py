@@ -18,15 +18,16 @@ from pathlib import Path
 
 import torch
 
-from semcom import quality
 from semcom.channel.awgn import awgn
-from semcom.codec import digital, zoo
-from semcom.codec.digital.codebook import Codebook, alphabet, codebook_of, gaussian_codebook, nearest
-from semcom.codec.digital.quantiser import join, posterior, split, symbol_likelihood
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, SemcomError
 from semcom.files import writable_folder
+from semcom.kinds import quality
 from semcom.modem.labels import BITS_PER_LATENT
+from semcom.payload import quantised as digital
+from semcom.payload.quantised.codebook import Codebook, alphabet, codebook_of, gaussian_codebook, nearest
+from semcom.payload.quantised.quantiser import join, posterior, split, symbol_likelihood
+from semcom.system import zoo
 from semcom_training.data import Pictures, data_root
 from semcom_training.losses import loss
 from semcom_training.train import centre_crop

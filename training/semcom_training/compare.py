@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from semcom.codec import build, zoo
-from semcom.codec.evaluate import evaluate, summarise
+from semcom.codec import build
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.system import zoo
 from semcom_training import train
 from semcom_training.export import evaluation_images, export_checkpoint
 from semcom_training.recipe import load_recipe

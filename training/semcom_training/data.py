@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from semcom.errors import ConfigError
-from semcom.pictures import SUFFIXES, read_picture
+from semcom.kinds.pictures import SUFFIXES, read_picture
 from semcom_training.download import DOWNLOADS
 
 

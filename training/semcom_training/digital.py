@@ -5,10 +5,10 @@ from functools import partial
 
 import torch
 
-from semcom.codec import digital
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
 from semcom.modem.header import mode_of
+from semcom.payload import quantised as digital
 from semcom_training.channels import Channel, Received
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from semcom import files
-from semcom.codec import zoo
-from semcom.codec.card import ModelCard
-from semcom.codec.evaluate import evaluate, summarise
-from semcom.codec.paired import Paired
+from semcom.codec.image.paired import Paired
 from semcom.errors import ConfigError
+from semcom.experiments.evaluate import evaluate, summarise
+from semcom.system import zoo
+from semcom.system.card import ModelCard
 from semcom_training import checkpoint as checkpoints
 from semcom_training.data import data_root, image_files, load_cifar10, read_image
 from semcom_training.errors import TrainingError

@@ -72,7 +72,7 @@ def ms_ssim_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """1 - MS-SSIM with as many of its five scales as the pictures have room for (all from 176 pixels a side on).
 
     The similarity s of each scale, -1..1, enters as (1 + s)/2: a negative one to a fractional power, or the slope at 0,
-    would end the training. So the figure is not 1 - :func:`semcom.quality.ms_ssim`, but is least where that is.
+    would end the training. So the figure is not 1 - :func:`semcom.kinds.quality.ms_ssim`, but is least where that is.
 
     Raises:
         ConfigError: pictures below 11 pixels a side.
@@ -97,7 +97,7 @@ def ms_ssim_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 def lpips_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """LPIPS with AlexNet, as :func:`semcom.quality.lpips` measures it, of the decoded picture clipped to 0..1.
+    """LPIPS with AlexNet, as :func:`semcom.kinds.quality.lpips` measures it, of the decoded picture clipped to 0..1.
 
     Raises:
         ConfigError: pictures below 64 pixels a side.

@@ -3,10 +3,11 @@
 
 from torch import nn
 
-from semcom.codec import build, build_decoder, zoo
+from semcom.codec import build, build_decoder
 from semcom.codec.base import Codec, Decoder
-from semcom.codec.paired import Paired
+from semcom.codec.image.paired import Paired
 from semcom.errors import ConfigError
+from semcom.system import zoo
 from semcom_training.recipe import Recipe
 
 

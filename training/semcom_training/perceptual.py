@@ -25,9 +25,9 @@ from safetensors.torch import save
 
 from semcom import files
 from semcom.errors import ConfigError
+from semcom.kinds.pictures import samples
 from semcom.perceptual.loading import NAMES, SHA256, digest
 from semcom.perceptual.networks import AlexNet, Lpips, Vgg16
-from semcom.pictures import samples
 
 # in the source archive, and what its networks are called there
 _MEMBERS = {

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from semcom.channel.symbols import awgn_channel
-from semcom.codec import zoo
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
 from semcom.files import writable_folder
+from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError

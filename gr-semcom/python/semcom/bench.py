@@ -15,9 +15,10 @@ from contextlib import contextmanager
 import torch
 
 from semcom.channel.awgn import awgn
-from semcom.codec import build, zoo
+from semcom.codec import build
 from semcom.modem import Modem, StreamDetector
 from semcom.modulation import ORDERS, constellation, soft_demap
+from semcom.system import zoo
 
 PICTURE_SIZES = ((32, 32), (256, 256), (512, 768))
 ADJSCC = {"filters": 256, "channels": 8}

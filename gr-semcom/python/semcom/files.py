@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semcom.errors import OutputError
-from semcom.listening import reserve
 from semcom.parsing import is_folder
+from semcom.wire.listening import reserve
 
 _TRIAL_BYTES = 4096
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from semcom import quality
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.named import named_channel
-from semcom.codec import zoo
-from semcom.codec.digital import BEST, DigitalMode, mode_from
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
+from semcom.kinds import quality
+from semcom.kinds.pictures import Picture
 from semcom.modem import AssembledImage, FramePlan, ImageAssembler, Modem, StreamDetector, estimate_snr
 from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS
 from semcom.modem.labels import symbol_count
-from semcom.pictures import Picture
+from semcom.payload.quantised import BEST, DigitalMode, mode_from
+from semcom.system import zoo
 
 GAP_SAMPLES = 600  # silence between bursts
 

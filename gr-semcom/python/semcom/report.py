@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcom import files
-from semcom.pictures import Picture, png_bytes
+from semcom.kinds.pictures import Picture, png_bytes
 
 COLOURS = ("#3b6fb6", "#c8553d", "#4c956c", "#8a6fb0", "#b8860b", "#5f7a8a")
 INK, FAINT = "#1f2933", "#8794a1"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from semcom.codec import zoo
 from semcom.errors import ConfigError, ModelError
+from semcom.kinds.pictures import Picture
 from semcom.link import Air, LinkConfig, LinkResult, receive, result_of_reception, transmit
 from semcom.modem import Modem
-from semcom.pictures import Picture
+from semcom.system import zoo
 
 ANCHOR = "anchor"  # as a user: the decoder that the model itself has
 

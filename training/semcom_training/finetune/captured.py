@@ -13,12 +13,12 @@ from semcom import settings
 from semcom.capture import CaptureError, Recording, namespace
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import CapturedPicture, Replay
-from semcom.codec import zoo
 from semcom.errors import SemcomError
+from semcom.kinds.pictures import pixels_sha256
 from semcom.modem.header import MODE_LATENTS
 from semcom.modem.profile import ModemProfile
-from semcom.pictures import pixels_sha256
 from semcom.radio import LinkProfile
+from semcom.system import zoo
 
 LEAST_PICTURES = 8  # different ones: fewer cannot be split
 _NO_LINK_TOLD = "pictures whose link profile is not known (their bursts name none; taken to be the one given)"

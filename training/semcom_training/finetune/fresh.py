@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from semcom.errors import ConfigError
-from semcom.pictures import pixels_sha256
+from semcom.kinds.pictures import pixels_sha256
 from semcom_training.data import Pictures
 from semcom_training.finetune.captured import Capture, Example
 

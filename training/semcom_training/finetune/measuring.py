@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 
 from semcom.channel.awgn import noise_power
-from semcom.codec.adapted import PASSES, Canceller
 from semcom.codec.base import Codec
-from semcom.codec.distortion import Distortion, PayloadGrid, distortion_terms
+from semcom.codec.image.adapted import PASSES, Canceller
+from semcom.codec.image.distortion import Distortion, PayloadGrid, distortion_terms
 from semcom.modem import ofdm
 from semcom_training.finetune.captured import Example
 

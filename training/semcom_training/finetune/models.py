@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from semcom import files
-from semcom.codec import zoo
-from semcom.codec.adapted import Adapted
 from semcom.codec.base import Codec
-from semcom.codec.card import ModelCard
+from semcom.codec.image.adapted import Adapted
+from semcom.system import zoo
+from semcom.system.card import ModelCard
 from semcom_training.finetune.captured import Capture
 from semcom_training.finetune.loop import Tuned
 from semcom_training.finetune.options import Options

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 
 from semcom.codec.base import Codec
-from semcom.codec.paired import Paired
-from semcom.codec.zoo import LoadedModel
+from semcom.codec.image.paired import Paired
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ModelError
+from semcom.system.zoo import LoadedModel
 from semcom_training.finetune import loop
 from semcom_training.finetune.captured import Capture, Example, split
 from semcom_training.finetune.loop import Tuned

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from semcom.codec.distortion import Distortion, PayloadGrid
+from semcom.codec.image.distortion import Distortion, PayloadGrid
 from semcom.modem.profile import ModemProfile
 from semcom_training.finetune.captured import Example
 from semcom_training.finetune.measuring import fit_distortion

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semcom import files
-from semcom.codec import zoo
+from semcom.system import zoo
 from semcom_training.finetune import models
 from semcom_training.finetune.captured import Capture, Example, split
 from semcom_training.finetune.options import Options

@@ -12,9 +12,9 @@ from semcom.air.engine import Engine
 from semcom.air.script import FREE, AirScript, Link, Receiver, Route, Transmitter
 from semcom.capture import BurstNote, CaptureWriter, RecordingInfo
 from semcom.capture.replaying import engine, latents_sha256
-from semcom.codec.zoo import LoadedModel
+from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.modem import Modem, StreamDetector, estimate_snr
-from semcom.pictures import Picture, pixels_sha256
+from semcom.system.zoo import LoadedModel
 
 _RATE_HZ = 1e6
 _GAP = 800

@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import torch
 
-from semcom.codec.adapted import Adapted, without_encoder
 from semcom.codec.base import Decoder
-from semcom.codec.paired import Paired
-from semcom.codec.zoo import LoadedModel
+from semcom.codec.image.adapted import Adapted, without_encoder
+from semcom.codec.image.paired import Paired
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.system.zoo import LoadedModel
 from semcom_training.finetune import loop
 from semcom_training.finetune.captured import Capture, Example, split
 from semcom_training.finetune.loop import Tuned

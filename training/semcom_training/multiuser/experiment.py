@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).parent
 
 @dataclass(frozen=True)
 class User:
-    """A receiver's decoder: its family and capacity (``semcom.codec.decoders``)."""
+    """A receiver's decoder: its family and capacity (``semcom.codec.image.decoders``)."""
 
     family: str
     width: int

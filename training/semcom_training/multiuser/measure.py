@@ -5,9 +5,9 @@ from itertools import combinations
 
 import torch
 
-from semcom import quality
-from semcom.codec.zoo import to_uint8
 from semcom.errors import ConfigError
+from semcom.kinds import quality
+from semcom.system.zoo import to_uint8
 from semcom_training.data import image_files, read_image
 from semcom_training.multiuser.experiment import EvaluationSet
 from semcom_training.multiuser.system import Batch, System, losses

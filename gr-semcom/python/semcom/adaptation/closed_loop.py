@@ -11,14 +11,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from semcom import keys, quality
+from semcom import keys
 from semcom.adaptation.feedback import SnrTracker
 from semcom.air.fading import GRID, FadingTaps
 from semcom.air.script import Tap
 from semcom.channel.awgn import awgn, noise_power
-from semcom.codec.zoo import LoadedModel, to_uint8
 from semcom.equivalent_snr import equivalent_snr_db
-from semcom.numbering import Numbering
+from semcom.kinds import quality
+from semcom.system.zoo import LoadedModel, to_uint8
+from semcom.wire.numbering import Numbering
 
 _BATCH_PIXELS = 2**18
 

@@ -2,7 +2,7 @@
 """What a transmitter may believe of the SNR reports that come back to it.
 
 A report is a dictionary: ``snr_db``, ``snr_stderr_db`` and, from our own sender, ``session`` (drawn when the receiving
-station starts) and ``sequence`` (``semcom.numbering``). Reports get lost, repeated, reordered, old and
+station starts) and ``sequence`` (``semcom.wire.numbering``). Reports get lost, repeated, reordered, old and
 absurd; ``SnrTracker`` counts each in words and keeps the rest. Ages are counted from arrival on the transmitter's clock,
 as the clocks of two machines need not agree.
 

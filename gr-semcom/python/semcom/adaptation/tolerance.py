@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from semcom import quality
 from semcom.channel.awgn import awgn, noise_power
-from semcom.codec.card import ModelCard
-from semcom.codec.digital import UNIFORM, Codebook, DigitalMode, payload
-from semcom.codec.zoo import LoadedModel, to_uint8
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ModelError
+from semcom.kinds import quality
 from semcom.modulation import ORDERS, ber, snr_for_ber
+from semcom.payload.quantised import UNIFORM, Codebook, DigitalMode, payload
+from semcom.system.card import ModelCard
+from semcom.system.zoo import LoadedModel, to_uint8
 
 _STEP_DB = 0.25  # the SNR is searched on this grid,
 _RATES = (0.3, 1e-6)  # between these bit error rates

@@ -8,10 +8,10 @@ import numpy as np
 import zmq
 
 from semcom.air.queue import SampleQueue
-from semcom.listening import Door
-from semcom.redial import LOST, Redial
-from semcom.samples import usable
-from semcom.sockets import open_socket
+from semcom.wire.listening import Door
+from semcom.wire.redial import LOST, Redial
+from semcom.wire.samples import usable
+from semcom.wire.sockets import open_socket
 
 MAX_MESSAGE_BYTES = 2**22  # half a million samples; a message larger than that is refused
 _MAX_BYTES_ON_WIRE = 2 * MAX_MESSAGE_BYTES  # beyond it the sender is disconnected before it fills our memory

@@ -13,7 +13,7 @@ import zmq
 from semcom.air.engine import Engine
 from semcom.air.ports import ReceiverPort, TransmitterPort
 from semcom.air.script import REAL_TIME, AirScript
-from semcom.samples import SEARCH_SAMPLES
+from semcom.wire.samples import SEARCH_SAMPLES
 
 # of silence: a detector holds back a burst, its look-ahead, and what it gathers for a search
 FLUSH_SAMPLES = 60_000 + SEARCH_SAMPLES

@@ -17,7 +17,7 @@ from semcom.modem.sync import MIRRORED_BURSTS
 from semcom.radio import load_link
 from semcom.radio.reports import RxClock
 from semcom.radio.timing import Time
-from semcom.samples import SEARCH_SAMPLES
+from semcom.wire.samples import SEARCH_SAMPLES
 
 _BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05

@@ -20,7 +20,7 @@ from semcom.link import papr_db
 from semcom.modem import Modem
 from semcom.modem.header import MAX_SIDE, MODE_LATENTS, MODES
 from semcom.radio import load_link
-from semcom.samples import SEARCH_SAMPLES
+from semcom.wire.samples import SEARCH_SAMPLES
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
 _PATIENCE_S = 0.002

@@ -11,7 +11,7 @@ from semcom.blocks.pdu import Pmt
 from semcom.blocks.telemetry import Watcher, hand_burst, hand_picture, hand_snr
 from semcom.dashboard.digest import MAX_RATE_HZ, Digest
 from semcom.radio import load_link
-from semcom.telemetry import Message
+from semcom.wire.telemetry import Message
 
 _MAX_WAITING = 64  # messages for a window that Qt does not get round to drawing
 

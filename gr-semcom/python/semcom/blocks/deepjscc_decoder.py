@@ -10,11 +10,11 @@ import torch
 from semcom import keys
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, runs_of_pictures
 from semcom.blocks.pdu import Pdu
-from semcom.codec import zoo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, order_of
 from semcom.radio import load_link
+from semcom.system import zoo
 
 _HEADER_KEYS = (
     keys.IMAGE_ID,

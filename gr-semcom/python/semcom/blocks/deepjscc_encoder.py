@@ -8,7 +8,7 @@ import numpy as np
 import pmt
 import torch
 
-from semcom import keys, pictures
+from semcom import keys
 from semcom.adaptation import SNR_RANGE_DB, report_of
 from semcom.blocks.base import (
     PduBlock,
@@ -21,8 +21,9 @@ from semcom.blocks.base import (
     runs_of_pictures,
 )
 from semcom.blocks.pdu import Pdu, Pmt
-from semcom.codec import zoo
 from semcom.errors import PduError, SemcomError
+from semcom.kinds import pictures
+from semcom.system import zoo
 
 
 class deepjscc_encoder(PduBlock):

@@ -7,7 +7,6 @@ import pmt
 import zmq
 from gnuradio import gr
 
-from semcom import sockets
 from semcom.adaptation import Belief, SnrTracker, read_dictionary
 from semcom.adaptation.wire import HEARTBEAT
 from semcom.blocks import pdu as bridge
@@ -15,7 +14,8 @@ from semcom.blocks.base import check, is_number
 from semcom.blocks.socket_thread import SocketThread
 from semcom.errors import PduError
 from semcom.keys import PORT_SNR, SNR_DB, SNR_STDERR_DB, TIMESTAMP_S
-from semcom.redial import Redial
+from semcom.wire import sockets
+from semcom.wire.redial import Redial
 
 _MAX_BYTES = 65536  # who sends more is cut off; what is shorter and still too long is counted
 _HIGH_WATER = 64  # reports that wait to be heard

@@ -9,7 +9,6 @@ import pmt
 import zmq
 from gnuradio import gr
 
-from semcom import sockets
 from semcom.adaptation import report_of
 from semcom.adaptation.wire import HEARTBEAT
 from semcom.blocks import pdu as bridge
@@ -17,8 +16,9 @@ from semcom.blocks.base import check, is_number, reason_of
 from semcom.blocks.pdu import Pmt
 from semcom.blocks.socket_thread import SocketThread
 from semcom.keys import PORT_SNR, TIMESTAMP_S
-from semcom.numbering import Numbering
-from semcom.redial import BEAT_S
+from semcom.wire import sockets
+from semcom.wire.numbering import Numbering
+from semcom.wire.redial import BEAT_S
 
 _MAX_BYTES = 4096  # a subscription, the only thing that comes in, is far shorter
 _HIGH_WATER = 16  # reports that wait for a slow transmitter: old ones are worth nothing

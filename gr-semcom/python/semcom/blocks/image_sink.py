@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from semcom import keys, pictures
+from semcom import keys
 from semcom.blocks.base import PduBlock, check, is_count
 from semcom.blocks.pdu import Pdu
 from semcom.errors import OutputError, PduError
+from semcom.kinds import pictures
 
 WRITTEN, NOT_WRITTEN = "pictures written", "pictures that "  # counters; the latter goes on with the reason
 

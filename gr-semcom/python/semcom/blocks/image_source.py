@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pmt
 
-from semcom import keys, pictures
+from semcom import keys
 from semcom.blocks.base import PduBlock, check, is_count, is_number, meta_of, reason_of
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import ImageError, SemcomError
+from semcom.kinds import pictures
 
 IDS = 65536  # picture numbers wrap here
 LEFT_OUT = "pictures left out"  # counter
@@ -34,7 +35,7 @@ class image_source(PduBlock):
         first_id: number of the first picture; a station that may be restarted draws it, so that the receiver
             does not take new pictures for repeated ones.
         timeout_s: when nothing is acknowledged for so long, the oldest picture is presumed lost and counted.
-        pictures_in: an iterable of ``semcom.pictures.Picture`` to use instead of ``path``.
+        pictures_in: an iterable of ``semcom.kinds.pictures.Picture`` to use instead of ``path``.
         on_sent: called with (image_id, Picture) before each is sent.
     """
 

@@ -8,10 +8,10 @@ import torch
 from semcom import keys
 from semcom.blocks.base import PduBlock, check, check_device, is_count, meta_of, reason_of, runs
 from semcom.blocks.pdu import Pdu, Pmt
-from semcom.codec import zoo
-from semcom.codec.digital import BEST, DigitalMode
 from semcom.errors import PduError, SemcomError
 from semcom.modem.header import mode_of
+from semcom.payload.quantised import BEST, DigitalMode
+from semcom.system import zoo
 
 
 class latent_mapper(PduBlock):

@@ -23,9 +23,9 @@ from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.channel import fading
 from semcom.channel.named import named_channel
-from semcom.codec.digital import DigitalMode
+from semcom.kinds.pictures import Picture
 from semcom.link import LinkConfig, LinkResult, result_of
-from semcom.pictures import Picture
+from semcom.payload.quantised import DigitalMode
 from semcom.separation.link import SeparationConfig, SeparationResult, mean_colour, scheme_for
 
 STALL_S = 60.0

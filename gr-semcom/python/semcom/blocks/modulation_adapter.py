@@ -24,11 +24,11 @@ from semcom.blocks.base import (
     reason_of,
 )
 from semcom.blocks.pdu import Pmt
-from semcom.codec import zoo
 from semcom.errors import SemcomError
 from semcom.modem.header import MAX_BITS_PER_LATENT
 from semcom.modulation import constellation
 from semcom.modulation.error_rate import CHANNELS
+from semcom.system import zoo
 
 _LOOK_S = 0.05  # how often the age of the latest report is looked at
 _HISTORY = 200

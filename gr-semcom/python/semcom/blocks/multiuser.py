@@ -17,8 +17,8 @@ import torch
 from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.loopback import STALL_S, make_channel
+from semcom.kinds.pictures import Picture
 from semcom.link import LinkConfig, result_of
-from semcom.pictures import Picture
 from semcom.users import User, UserResult, user_result
 
 _MAX_IN_FLIGHT = 8

@@ -17,7 +17,7 @@ class radio_sink(RadioEnd):
         radio: usrp[:ARGS], soapy:ARGS, zmq[:ENDPOINT] or file:PATH.
         sample_rate_hz, centre_frequency_hz, gain_db: of a radio; in its own decibels.
         device: radio profile: a name in hardware/profiles or the path of a YAML file; empty: no limits, no calibration.
-        keys, insecure: of a socket, as in ``semcom.sockets.open_socket``.
+        keys, insecure: of a socket, as in ``semcom.wire.sockets.open_socket``.
         overwrite: whether a file that exists may be replaced.
         on_answer: called once a burst with its number in the stream, from 0, and what a USRP says became of it:
             "on the air", "late" or "unanswered" (``radio.reports``). From threads of the radio's.

@@ -14,7 +14,7 @@ class radio_source(RadioEnd):
         radio: usrp[:ARGS], soapy:ARGS, zmq[:ENDPOINT] or file:PATH.
         sample_rate_hz, centre_frequency_hz, gain_db: of a radio; in its own decibels.
         device: radio profile: a name in hardware/profiles or the path of a YAML file; empty: no limits, no calibration.
-        keys, insecure: of a socket, as in ``semcom.sockets.open_socket``.
+        keys, insecure: of a socket, as in ``semcom.wire.sockets.open_socket``.
         sample_type: of a raw file (ci16, cu8, cf32_be, ...); "": its ending says, or complex float32.
         channel: of a file of several, counted from 0; -1: the only one.
 

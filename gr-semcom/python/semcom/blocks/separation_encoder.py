@@ -5,9 +5,9 @@ from semcom import keys
 from semcom.blocks.base import check, is_count
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 from semcom.blocks.pdu import Pdu
+from semcom.codec.image.source import default_source
 from semcom.modem.header import MODE_CODED
 from semcom.separation.link import SeparationConfig, encode
-from semcom.separation.source import default_source
 
 
 class separation_encoder(deepjscc_encoder):

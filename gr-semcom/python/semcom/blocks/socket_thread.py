@@ -7,7 +7,7 @@ from collections.abc import Callable
 import zmq
 
 from semcom.blocks.base import Guarded, begin_anew, reason_of
-from semcom.listening import Door
+from semcom.wire.listening import Door
 
 
 class SocketThread(Guarded):

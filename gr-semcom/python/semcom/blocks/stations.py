@@ -30,9 +30,9 @@ from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
 from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.loopback import mapper_of
 from semcom.blocks.radio_end import RadioEnd
-from semcom.codec.digital import DigitalMode
+from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
-from semcom.pictures import Picture, pixels_sha256
+from semcom.payload.quantised import DigitalMode
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
 from semcom.radio.hearing import findings

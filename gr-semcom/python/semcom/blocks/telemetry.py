@@ -27,7 +27,7 @@ from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.dashboard.digest import Burst, Digest
 from semcom.radio import load_link
-from semcom.telemetry import Publisher
+from semcom.wire.telemetry import Publisher
 
 _PORT_SYSTEM = "system"  # GNU Radio's own, on every block
 _LINGER_S = 1.0  # after an upstream block is done, for the others to have their say

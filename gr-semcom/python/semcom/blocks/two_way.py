@@ -19,8 +19,8 @@ from semcom import blocks, keys
 from semcom.blocks.loopback import Ledger, mapper_of
 from semcom.blocks.stations import Station, StationConfig, Summary, left_out, stopped_by_signals
 from semcom.errors import ConfigError
+from semcom.kinds.pictures import Picture
 from semcom.link import LinkConfig, LinkResult
-from semcom.pictures import Picture
 from semcom.radio.medium import parse_medium
 
 _IN_FLIGHT = 4  # pictures

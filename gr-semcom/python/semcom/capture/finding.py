@@ -11,7 +11,7 @@ from semcom.capture.namespace import BurstNote
 from semcom.capture.recording import ForeignRecording, FoundBurst
 from semcom.modem import DetectedBurst, Modem, StreamDetector, estimate_snr
 from semcom.radio import LinkProfile
-from semcom.samples import SEARCH_SAMPLES
+from semcom.wire.samples import SEARCH_SAMPLES
 
 BATCH = 16
 

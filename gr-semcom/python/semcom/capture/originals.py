@@ -8,7 +8,7 @@ import numpy as np
 from semcom.capture.namespace import BurstNote
 from semcom.capture.sent_log import SentLog
 from semcom.errors import ImageError, printable
-from semcom.pictures import list_pictures, pixels_sha256, read_picture
+from semcom.kinds.pictures import list_pictures, pixels_sha256, read_picture
 
 _MAX_HELD = 16
 

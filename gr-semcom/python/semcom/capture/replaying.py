@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semcom import quality, settings
+from semcom import settings
 from semcom.capture import namespace
 from semcom.capture.errors import CaptureError
 from semcom.capture.finding import BATCH, find_bursts
 from semcom.capture.originals import Originals
 from semcom.capture.reader import read_recordings
 from semcom.capture.recording import ForeignRecording, FoundBurst, RecordedBurst, Recording
-from semcom.codec import zoo
 from semcom.errors import ModelError, SemcomError
+from semcom.kinds import quality
 from semcom.link import decode_assembled
 from semcom.modem import (
     AssembledImage,
@@ -39,6 +39,7 @@ from semcom.modem import (
 )
 from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES
 from semcom.radio import LinkProfile, load_link
+from semcom.system import zoo
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
 

@@ -24,7 +24,7 @@ from semcom.air.filters import HALF_TAPS, interpolation_kernel
 from semcom.capture import metadata
 from semcom.capture.errors import CaptureError
 from semcom.capture.sample_types import RAW, SampleType, looks_like_floats, sample_type, type_of_name
-from semcom.samples import BAD, usable
+from semcom.wire.samples import BAD, usable
 
 META, DATA, COLLECTION, ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf-collection", ".sigmf"
 ARCHIVES = (ARCHIVE, ".sigmf.gz", ".sigmf.xz", ".sigmf.bz2", ".sigmf.zip")

@@ -107,8 +107,8 @@ def _text(value: Any) -> str | None:
 
 @lru_cache(maxsize=256)
 def _model_hash(name: Any) -> int | None:
-    from semcom.codec import zoo
     from semcom.errors import ModelError
+    from semcom.system import zoo
 
     try:
         return zoo.card(name).model_hash

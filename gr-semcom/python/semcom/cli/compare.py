@@ -64,12 +64,12 @@ def compare(
         raise ConfigError(f"--orders takes numbers with commas between, not '{orders}'.") from error
 
     from semcom import perceptual
-    from semcom.codec import zoo
+    from semcom.codec.image.source import default_source
+    from semcom.kinds.pictures import Picture
     from semcom.link import LinkConfig
-    from semcom.pictures import Picture
     from semcom.separation import compare as comparison
     from semcom.separation import report
-    from semcom.separation.source import default_source
+    from semcom.system import zoo
 
     if lpips:
         perceptual.load("lpips-alex")

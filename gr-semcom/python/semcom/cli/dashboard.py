@@ -41,7 +41,7 @@ def dashboard(
         if seconds is None:
             raise ConfigError("--screenshot is taken at the end: say when with --seconds.")
 
-    from semcom.telemetry import Subscriber
+    from semcom.wire.telemetry import Subscriber
 
     with ExitStack() as stack:
         subscribers = [Subscriber(address, str(keys or ""), insecure) for address in (rx, tx) if address]

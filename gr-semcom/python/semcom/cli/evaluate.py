@@ -41,8 +41,8 @@ def evaluate(
     check_json(json)
     from rich.table import Table
 
-    from semcom.codec import zoo
-    from semcom.codec.evaluate import evaluate as measure
+    from semcom.experiments.evaluate import evaluate as measure
+    from semcom.system import zoo
 
     loaded = zoo.load(model or default_model())
     snrs = list(dict.fromkeys(snr_db))
@@ -106,7 +106,7 @@ def read_set(folder: Path, limit: int | None) -> list:
             (f"test_{number:05d}", pixels)
             for number, pixels in enumerate(load_cifar10(folder, "test")[:limit])
         ]
-    from semcom.pictures import list_pictures, read_picture
+    from semcom.kinds.pictures import list_pictures, read_picture
 
     pictures = [read_picture(path) for path in list_pictures(folder)[:limit]]
     return [(picture.name, picture.pixels) for picture in pictures]

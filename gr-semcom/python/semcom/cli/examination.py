@@ -276,7 +276,7 @@ def gpu() -> list[Finding]:
 def models() -> list[Finding]:
     """Every trained model that ships: card, weights, checksum, and that they fit one another."""
     try:
-        from semcom.codec import zoo
+        from semcom.system import zoo
     except Exception as error:  # torch or numpy is broken, which has its own finding
         return [Finding("models", WRONG, f"cannot be looked at: {error}", "cure what is above first")]
     names = zoo.names()

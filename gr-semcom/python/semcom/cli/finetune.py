@@ -128,8 +128,9 @@ def finetune(
 
 def _users(text: str, model: str) -> list[str]:
     """Families of the model's users, ``anchor``, names and card paths to what ``zoo.load`` takes."""
-    from semcom.codec import DECODERS, zoo
+    from semcom.codec import DECODERS
     from semcom.errors import ModelError
+    from semcom.system import zoo
     from semcom.users import ANCHOR
 
     wanted = [name.strip() for name in text.split(",") if name.strip()]

@@ -12,7 +12,7 @@ def keys(
 ) -> None:
     """Make the keys (CurveZMQ) that feedback, telemetry and samples need beyond one machine."""
     from semcom.cli.console import out
-    from semcom.sockets import make_keys
+    from semcom.wire.sockets import make_keys
 
     place = make_keys(folder)
     out().print(

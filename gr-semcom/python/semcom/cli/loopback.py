@@ -111,8 +111,8 @@ def loopback(
         return
 
     from semcom import perceptual
-    from semcom.codec import zoo
     from semcom.link import LinkConfig
+    from semcom.system import zoo
 
     if lpips:
         perceptual.load("lpips-alex")
@@ -214,9 +214,9 @@ def _separation(configs: list, mcs: str, source, header_bytes: int, users: str |
     Raises:
         ConfigError: an unknown scheme, several users, or quantised latents.
     """
+    from semcom.codec.image.source import default_source
     from semcom.errors import ConfigError
     from semcom.separation.link import SeparationConfig
-    from semcom.separation.source import default_source
 
     if users is not None or configs[0].order:
         raise ConfigError("--scheme separation goes without --users and --order: those are for latents.")
@@ -264,7 +264,7 @@ def _write_pictures(folder: Path, pictures, results) -> None:
     """One PNG a result, ``<name>_<snr>dB.png`` or, with users, ``<name>_<user>_<snr>dB.png``.
 
     Pictures of the same name are numbered apart."""
-    from semcom.pictures import write_png
+    from semcom.kinds.pictures import write_png
 
     stems: list[str] = []
     for picture in pictures:

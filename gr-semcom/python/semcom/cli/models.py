@@ -9,7 +9,7 @@ def models() -> None:
     from rich import box
     from rich.table import Table
 
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     cards = _in_order({name: zoo.card(name) for name in zoo.names()})
     if not cards:

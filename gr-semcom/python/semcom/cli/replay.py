@@ -138,7 +138,7 @@ def _why_no_psnr(rows: list[dict]) -> Iterator[str]:
 
 def _write(folder: Path, picture, written: set[str]) -> str:
     """Writes <image_id>.png; a number that comes again gets -2, -3 ..."""
-    from semcom.pictures import write_png
+    from semcom.kinds.pictures import write_png
 
     stem, turn = f"{picture.header.image_id:05d}", 1
     while stem in written:

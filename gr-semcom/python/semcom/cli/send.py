@@ -14,7 +14,7 @@ def read_inputs(paths: list[Path], skip_bad: bool = False):
     Raises:
         ImageError: naming every bad file, unless ``skip_bad`` and at least one is good.
     """
-    from semcom.pictures import list_pictures, read_picture
+    from semcom.kinds.pictures import list_pictures, read_picture
 
     pictures, complaints = [], []
     for path in paths:
@@ -97,7 +97,7 @@ def send(pictures, configs, run) -> list:
 
 def default_model() -> str:
     """The model that is used when none is named: the first for photographs."""
-    from semcom.codec import zoo
+    from semcom.system import zoo
 
     names = zoo.names()
     if not names:

@@ -61,9 +61,9 @@ def tolerance(
     from semcom.adaptation.tolerance import DigitalTrial, broken_tables, measure, store
     from semcom.cli.console import out as console
     from semcom.cli.console import progress_bar
-    from semcom.codec import zoo
     from semcom.files import check_copies, copy_into, writable_file
     from semcom.modulation import ORDERS, constellation, snr_for_ber
+    from semcom.system import zoo
 
     torch.set_num_threads(1)
     loaded, beside = zoo.load(model), zoo.companions(model)
@@ -103,7 +103,7 @@ def _read(folder: Path, count: int, side: int, exclude: list[str], seed: int):
     """uint8 ``[N, H, W, 3]``: the last CIFAR-10 training images, or one random square of each photograph."""
     from semcom.adaptation.closed_loop import crops
     from semcom.errors import ConfigError
-    from semcom.pictures import read_picture
+    from semcom.kinds.pictures import read_picture
     from semcom_training.data import image_files, load_cifar10
 
     if any((folder / name).exists() for name in ("train_00.webp", "data_batch_1", "cifar-10-batches-py")):

@@ -46,7 +46,7 @@ def tx(
     from semcom.cli.output import check_json
     from semcom.cli.send import read_inputs, require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
-    from semcom.pictures import samples
+    from semcom.kinds.pictures import samples
 
     pictures = read_inputs(images, skip_bad) if images else samples()
     check_json(json)
@@ -59,7 +59,7 @@ def tx(
     )
 
     from semcom.blocks.stations import transmit
-    from semcom.codec.digital import mode_from
+    from semcom.payload.quantised import mode_from
 
     digital = mode_from(order, bits_per_latent, codebook.value)
     with status_line("sent") as tick:

@@ -3,14 +3,14 @@
 
 import difflib
 
-from semcom.codec.adapted import Adapted, without_encoder
-from semcom.codec.adjscc import ADJSCC, BDJSCC
-from semcom.codec.anchor import Anchor
 from semcom.codec.base import BaseCodec, Codec, Decoder
 from semcom.codec.bounds import check_arguments, limited_size
-from semcom.codec.content import ContentAdaptive
-from semcom.codec.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
-from semcom.codec.linres import LinRes
+from semcom.codec.image.adapted import Adapted, without_encoder
+from semcom.codec.image.adjscc import ADJSCC, BDJSCC
+from semcom.codec.image.anchor import Anchor
+from semcom.codec.image.content import ContentAdaptive
+from semcom.codec.image.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
+from semcom.codec.image.linres import LinRes
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
 from semcom.parsing import shortened, shown

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semcom.dashboard.window import DashboardWidget, QtCore, QtWidgets
 from semcom.errors import MissingError, OutputError
-from semcom.telemetry import Message, Subscriber
+from semcom.wire.telemetry import Message, Subscriber
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from semcom import keys
 from semcom.errors import ConfigError, PduError
 from semcom.modem import ModemProfile, sequences
 from semcom.modem.frame import BurstLayout
-from semcom.numbering import Numbering
 from semcom.radio import LinkProfile
-from semcom.telemetry import PICTURE, STATE, STATIONS, Counters, Message
+from semcom.wire.numbering import Numbering
+from semcom.wire.telemetry import PICTURE, STATE, STATIONS, Counters, Message
 
 MAX_RATE_HZ = 25.0  # of messages: a little more than the 20 frames a second that a watcher should see
 MAX_LATENTS, MAX_PILOTS = 1024, 512  # points of a constellation

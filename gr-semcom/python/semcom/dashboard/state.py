@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from semcom import keys, quality
+from semcom import keys
 from semcom.dashboard import digest
 from semcom.errors import PduError
-from semcom.telemetry import PICTURE, STATE, Counters, Message, Values
+from semcom.kinds import quality
+from semcom.wire.telemetry import PICTURE, STATE, Counters, Message, Values
 
 HISTORY_S = 60.0  # of the time plots
 SILENT_S = 2.0  # without a word: a station tells something four times a second

@@ -14,7 +14,7 @@ from semcom import keys
 from semcom.dashboard import digest
 from semcom.dashboard.state import HISTORY_S, DashboardState, Shown, Station, ccdf, last_heard
 from semcom.errors import MissingError
-from semcom.telemetry import Message
+from semcom.wire.telemetry import Message
 
 os.environ["PYQTGRAPH_QT_LIB"] = "PyQt5"  # the one that GNU Radio uses; pyqtgraph may prefer another
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from semcom.cached import cached_tensors
 from semcom.errors import ConfigError, HeaderError
 from semcom.modem import sequences
 from semcom.modulation import ORDERS
@@ -219,7 +220,7 @@ def encode(bits: np.ndarray, symbols: int) -> np.ndarray:
     return (air[:, 0::2] + 1j * air[:, 1::2]) / np.sqrt(2)
 
 
-@lru_cache(maxsize=8)
+@cached_tensors(8)
 def _decoder(chips_on_air: int, device, dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     order, sign = _rate_match(chips_on_air)
     return (

@@ -2,11 +2,11 @@
 """The modem: latents to bursts of samples, and back. One implementation for flight, training and replay."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
 
+from semcom.cached import cached_tensors
 from semcom.errors import HeaderError
 from semcom.modem import frame, ofdm, sequences
 from semcom.modem import header as header_code
@@ -69,8 +69,8 @@ class Modem:
             [sts.repeat(p.sts_repeats), symbol[p.fft_size - p.lts_cp_samples :], symbol.repeat(p.lts_repeats)]
         )
         self.detector = Detector(p, self.preamble)
-        self._equalizer = lru_cache(maxsize=64)(self._make_equalizer)
-        self._tracker = lru_cache(maxsize=8)(lambda rows: Tracker(self._equalizer(rows)))
+        self._equalizer = cached_tensors(64)(self._make_equalizer)
+        self._tracker = cached_tensors(8)(lambda rows: Tracker(self._equalizer(rows)))
 
     def _make_equalizer(self, payload_symbols: int) -> Equalizer:
         return Equalizer(BurstLayout(self.profile, payload_symbols, self.device, self.dtype), self._lts)

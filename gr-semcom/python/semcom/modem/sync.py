@@ -24,7 +24,7 @@ from semcom.modem.impulses import blank_impulses
 from semcom.modem.profile import ModemProfile
 from semcom.modem.tensors import mean_power, power_of, wrapped_phasor
 from semcom.modem.tones import ToneRemover
-from semcom.samples import SEARCH_SAMPLES
+from semcom.wire.samples import SEARCH_SAMPLES
 
 SCORE_THRESHOLD = 20.0  # noise exceeds it with probability exp(-20) = 2e-9
 QUALITY_THRESHOLD = 0.18

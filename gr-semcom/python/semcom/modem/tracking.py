@@ -16,11 +16,11 @@ many times as much. In turn:
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 
+from semcom.cached import cached_tensors
 from semcom.modem import ofdm
 from semcom.modem.equalize import (
     Equalized,
@@ -118,7 +118,7 @@ class Tracker:
             [p.active_carriers] * (p.lts_repeats + p.header_symbols)
             + [p.pilots_per_symbol] * layout.payload_symbols
         ).to(layout.row_times)
-        self._moving = lru_cache(maxsize=None)(self._make_moving)
+        self._moving = cached_tensors()(self._make_moving)
 
     # -- the way through ------------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ read most significant first. In a square constellation the first half of them ch
 Gray labelled amplitude.
 """
 
-import functools
 from dataclasses import dataclass
 
 import torch
 
+from semcom.cached import cached_tensors
 from semcom.errors import ConfigError
 
 ORDERS = (2, 4, 8, 16, 64, 256)
@@ -37,7 +37,7 @@ class Constellation:
     levels: torch.Tensor | None
 
 
-@functools.cache
+@cached_tensors()
 def constellation(order: int) -> Constellation:
     """The constellation of ``order`` points; made once, so treat its tensors as read-only.
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from semcom.separation import source
+from semcom.codec.image import source
 from semcom.separation.link import coded_picture, mean_colour
 
 

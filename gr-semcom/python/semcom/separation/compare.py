@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semcom import link, quality
-from semcom.codec import zoo
+from semcom import link
+from semcom.codec.image.source import FILE_HEADER_BYTES
 from semcom.errors import ConfigError
+from semcom.kinds import quality
+from semcom.kinds.pictures import Picture
 from semcom.link import LinkConfig
-from semcom.pictures import Picture
-from semcom.separation import mcs as schemes
+from semcom.payload.coded import mcs as schemes
 from semcom.separation.bound import at_capacity
 from semcom.separation.link import SeparationConfig, mean_colour, scheme_for, simulate
-from semcom.separation.source import FILE_HEADER_BYTES
+from semcom.system import zoo
 
 ANALOG = "DeepJSCC"
 DIGITAL = "DeepJSCC, digital, best order"

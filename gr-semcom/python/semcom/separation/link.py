@@ -14,14 +14,15 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from semcom.codec import zoo
+from semcom.codec.image import source
 from semcom.errors import ConfigError
+from semcom.kinds.pictures import Picture
 from semcom.link import Air, LinkConfig, LinkResult, papr_db, result_of
 from semcom.modem import AssembledImage, ImageAssembler, Modem, StreamDetector, estimate_snr
 from semcom.modem.header import MODE_CODED
-from semcom.pictures import Picture
-from semcom.separation import mcs as schemes
-from semcom.separation import source, transport
+from semcom.payload.coded import mcs as schemes
+from semcom.payload.coded import transport
+from semcom.system import zoo
 
 _PICTURES_KEPT = 1024  # with all their encodings, small pictures mostly
 

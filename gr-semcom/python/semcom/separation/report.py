@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from semcom.codec import zoo
 from semcom.separation import compare, plot
 from semcom.separation.compare import Score
+from semcom.system import zoo
 
 _COLUMNS = "scheme accounting snr_db pictures psnr_db psnr_stderr_db ms_ssim lpips decoded detail".split()
 

@@ -12,7 +12,7 @@ from semcom.blocks.base import Guarded, reason_of
 from semcom.blocks.media import End, Wish
 from semcom.errors import ConfigError, OutputError, SemcomError
 from semcom.files import writable_file
-from semcom.samples import BAD
+from semcom.wire.samples import BAD
 
 
 def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:

@@ -16,10 +16,10 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks.base import Guarded
 from semcom.blocks.media import IDLE_MS, End, Wish
-from semcom.listening import Door
-from semcom.redial import Redial
-from semcom.samples import BAD, usable
-from semcom.sockets import open_socket
+from semcom.wire.listening import Door
+from semcom.wire.redial import Redial
+from semcom.wire.samples import BAD, usable
+from semcom.wire.sockets import open_socket
 
 _BYTES = np.dtype(np.complex64).itemsize
 _MAX_SAMPLES = 2**22  # of a message that comes in

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A decoder adapted to one transmitter: what its amplifier and modulator did is taken out before decoding."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from semcom.codec.base import Decoder
+from semcom.codec.image.distortion import TERMS, PayloadGrid, distortion_terms
+from semcom.equivalent_snr import equivalent_snr_db
+from semcom.modem.profile import ModemProfile
+
+PASSES = 2
+_LEAST_POWER = 0.01  # believed of a latent whose neighbours show none
+_LEAST_SHARE = 0.05  # of the noise told that is believed to be left, at the least
+
+
+class Canceller(nn.Module):
+    """Takes distortion out of received latents, in a few passes of measured coefficients.
+
+    Each pass guesses what was sent (the latents cleaned so far, weighted as their neighbours tell), works out the
+    polynomial terms of the guessed samples (``semcom.codec.image.distortion``), less what of them is proportional to the
+    guess, and takes their weighted sum from the latents as received. So it removes no signal, and noise only by chance.
+
+    Args:
+        modem: of the bursts.
+    """
+
+    def __init__(self, modem: ModemProfile):
+        super().__init__()
+        self.modem = modem
+        self.register_buffer("coefficients", torch.zeros(PASSES, TERMS, 2))
+        #: power of a sample beyond which terms do not grow, and noise variance that is gone after each pass
+        self.register_buffer("limit", torch.tensor(16.0))
+        self.register_buffer("removed", torch.zeros(PASSES))
+
+    def forward(
+        self, latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int], passes: int = PASSES
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Received latents and noise variances (inf: lost), ``[B, k]`` both, to the same with less distortion.
+
+        Args:
+            grid: rows and columns of the latent grid. passes: the first so many only.
+        """
+        cleaned, left = latents, noise_var
+        for turn in range(passes):
+            weights = torch.view_as_complex(self.coefficients[turn].float())
+            cleaned = latents - torch.einsum("t,tbk->bk", weights, self.terms(cleaned, left, grid))
+            left = torch.maximum(noise_var - self.removed[turn], _LEAST_SHARE * noise_var)
+        return cleaned.masked_fill(torch.isinf(noise_var), 0), left
+
+    def terms(self, cleaned: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """What each term puts on the latents ``[B, k]``, without what is proportional to them: ``[terms, B, k]``."""
+        guess = local_wiener(cleaned, noise_var, grid)
+        air = PayloadGrid(self.modem, guess.shape[1], guess.device)
+        terms = torch.stack([air.take(t) for t in distortion_terms(air.put(guess), self.modem, self.limit)])
+        power = guess.abs().square().sum(-1).clamp_min(1e-9)
+        shares = (terms * guess.conj()).sum(-1) / power
+        return terms - shares[..., None] * guess
+
+
+def local_wiener(latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """What was sent, as far as its surroundings tell: latents ``[B, k]`` times P / (P + noise variance).
+
+    P is the power that neighbours of the same plane (3 x 3) have beyond their noise: flat parts of a picture have
+    small latents, and what comes there is mostly noise.
+    """
+    lost = torch.isinf(noise_var)
+    power = latents.real.square() + latents.imag.square() - noise_var
+    maps = torch.stack([power.masked_fill(lost, 0), (~lost).to(power.dtype)], dim=1).unflatten(2, (-1, *grid))
+    sums = F.avg_pool2d(maps.flatten(1, 2), 3, stride=1, padding=1, divisor_override=1).unflatten(1, (2, -1))
+    around = (sums[:, 0] / sums[:, 1].clamp_min(1)).flatten(1).clamp_min(_LEAST_POWER)
+    weights = torch.where(lost, torch.zeros_like(around), around / (around + noise_var))
+    return latents.masked_fill(lost, 0) * weights
+
+
+class Adapted(Decoder):
+    """A decoder behind a :class:`Canceller`: what fine-tuning on a capture makes of a user's decoder.
+
+    It has the SNR range of the decoder inside.
+
+    Args:
+        decoder: what decodes the cleaned latents. modem: sizes of the air interface; the defaults where none.
+    """
+
+    name = "adapted"
+
+    def __init__(self, decoder: Decoder, modem: dict | None = None):
+        super().__init__(decoder.channels, decoder.stride, decoder.snr_range_db)
+        self.decoder = decoder
+        self.canceller = Canceller(ModemProfile(**(modem or {})))
+
+    def decode(self, latents, snr_db, size, noise_var=None):
+        if noise_var is None:
+            snr = self._per_image(snr_db, latents)
+            noise_var = (10 ** (-snr / 10))[:, None].expand(latents.shape)
+        cleaned, left = self.canceller(latents, noise_var.to(latents.real.dtype), self.grid(*size))
+        return self.decoder.decode(cleaned, equivalent_snr_db(left), size, left)
+
+    def decode_planes(self, planes, weights, snr_db):
+        return self.decoder.decode_planes(planes, weights, snr_db)
+
+
+def without_encoder(codec: Decoder) -> Decoder:
+    """A codec stripped of its encoder's parts (those named so), in place: what a receiver alone needs."""
+    for part in [name for name, _ in codec.named_children() if "encoder" in name]:
+        delattr(codec, part)
+    return codec

@@ -1,0 +1,604 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The content-adaptive codec: symbols go where the picture needs them, networks correct what a linear code cannot.
+
+A picture is cut into blocks of 64 to 8 pixels by a quadtree, each block has one of a table's classes, and the map of
+both is side information. From map, header and card alone both ends know the variance of every coefficient, so they
+agree on which are sent (the largest), in which order and at what power (``semcom.codec.image.allocation``). A network
+at the sender changes the picture before that, a network at the receiver corrects the linear estimate after it.
+"""
+
+import functools
+import zlib
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from semcom.codec.base import BaseCodec, Latents
+from semcom.codec.image import allocation as closed
+from semcom.codec.image import sideinfo
+from semcom.codec.image.allocation import BlockMap
+from semcom.codec.image.linres import ResidualBlock
+from semcom.equivalent_snr import RANGE_DB
+from semcom.errors import ConfigError, ImageError
+
+_PRICE_TRIES = 5
+_LOG_POWER_STEP, _LOG_POWER_ZERO = 1 / 4, 16
+_SMALLEST = 1e-7  # variance a pixel below which the networks are not told more
+_EMBEDDING = 16
+#: brings planes to about 1
+_PICTURE_SCALE = 5.0
+#: deviation of the error where the map is unknown
+_UNKNOWN = 0.05
+NO_BOOST = 4
+
+
+def in_single_precision(method):
+    """Runs a codec's method in float32 whatever autocast says: powers span six decades. Networks go back to it."""
+
+    @functools.wraps(method)
+    def run(self, *args, **kwargs):
+        device = next(self.parameters()).device.type
+        self._autocast = torch.is_autocast_enabled(device)
+        with torch.autocast(device, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+class Trunk(nn.Module):
+    """A residual network on grids of 1/4 and 1/8 of the resolution, told what is known of each 8x8 cell.
+
+    What it adds is in units of the error that the closed form expects there, which spans two decades from 0 to 20 dB.
+    Its last convolution starts at zero, so an untrained codec is the closed form alone.
+
+    Args:
+        widths: feature channels at 1/4 and 1/8. blocks: residual blocks there. cells: channels known of a cell.
+    """
+
+    def __init__(self, widths, blocks, cells: int):
+        super().__init__()
+        outer, inner = widths
+        self.picture_in = nn.Conv2d(48, outer, 3, padding=1)
+        self.down = nn.Conv2d(4 * outer, inner, 1)
+        self.cells_in = nn.Conv2d(cells, inner, 1)
+        self.inner_blocks = nn.ModuleList(ResidualBlock(inner) for _ in range(blocks[1]))
+        self.up = nn.Conv2d(inner, 4 * outer, 1)
+        self.outer_blocks = nn.ModuleList(ResidualBlock(outer) for _ in range(blocks[0]))
+        self.picture_out = nn.Conv2d(outer, 48, 3, padding=1)
+        nn.init.zeros_(self.picture_out.weight)
+        nn.init.zeros_(self.picture_out.bias)
+
+    def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
+        """Planes ``[B, 3, H, W]`` to a correction of the same shape.
+
+        Args:
+            cells: what is known of each, ``[B, C, H/8, W/8]``. deviation: of the error expected there, ``[B, 3, ...]``.
+            snr_db: ``[B]``.
+        """
+        fine = self.picture_in(_PICTURE_SCALE * F.pixel_unshuffle(picture, 4))
+        x = self.down(F.pixel_unshuffle(F.leaky_relu(fine, 0.1), 2)) + self.cells_in(cells)
+        for block in self.inner_blocks:
+            x = block(x, snr_db)
+        x = fine + F.pixel_shuffle(self.up(F.leaky_relu(x, 0.1)), 2)
+        for block in self.outer_blocks:
+            x = block(x, snr_db)
+        out = F.pixel_shuffle(self.picture_out(F.leaky_relu(x, 0.1)), 4)
+        return out * deviation.repeat_interleave(closed.CELL, 2).repeat_interleave(closed.CELL, 3)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What both ends know of a batch's allocation.
+
+    Attributes:
+        blocks: the map.
+        code, boost: ``[B]`` of the allocation SNR and of the base layer's power.
+        counts: ``[B]`` real dimensions (two a symbol) in all.
+        levels: ``[B, 3, H, W]`` int16.
+        choice, powers, mu: of the coefficients sent beside the base layer; ``[B]``, ``[B, LEVELS]``, ``[B]``.
+        base: the layout of the base layer, ``base_powers`` ``[B, n]`` and ``base_variances`` ``[n]`` of it.
+    """
+
+    blocks: BlockMap
+    code: torch.Tensor
+    boost: torch.Tensor
+    counts: torch.Tensor
+    levels: torch.Tensor
+    choice: closed.Choice
+    powers: torch.Tensor
+    mu: torch.Tensor
+    base: closed.BaseLayout
+    base_powers: torch.Tensor
+    base_variances: torch.Tensor
+
+
+class ContentAdaptive(BaseCodec):
+    """Classified block transform with reverse water-filling, side information, and residual networks at both ends.
+
+    Args:
+        rho: complex symbols a colour value, side information counted, unless :meth:`send` is given another.
+        classes: classes of blocks of 64, 32, 16 and 8 pixels.
+        widths: feature channels of both networks at 1/4 and 1/8 of the resolution.
+        sender_blocks, receiver_blocks: residual blocks there.
+        side_backoff_db: how far below the allocation SNR the map is still read.
+        side_loss: share of the map's symbols that may be lost.
+
+    The class tables are zeros until they are measured (``semcom_training.classes``) or loaded.
+
+    Raises:
+        ConfigError: a rate beyond 1/4, or a number of classes that cannot be.
+    """
+
+    name = "content-adaptive"
+
+    def __init__(
+        self,
+        rho: float = 1 / 12,
+        classes=(32, 128, 128, 64),
+        widths=(64, 160),
+        sender_blocks=(0, 1),
+        receiver_blocks=(1, 4),
+        side_backoff_db: float = 6.0,
+        side_loss: float = 0.1,
+        *,
+        snr_range_db=RANGE_DB,
+    ):
+        super().__init__(snr_range_db)
+        if not 0 < rho <= 1 / 4:
+            raise ConfigError(f"content-adaptive: rho must be above 0 and at most 1/4, not {rho}.")
+        if len(classes) != len(closed.SIZES) or not all(1 <= n <= 1024 for n in classes):
+            raise ConfigError(
+                f"content-adaptive: classes are four numbers of 1 to 1024, of blocks of 64, 32, 16 and 8 pixels, "
+                f"not {classes}."
+            )
+        self._rho, self.classes = rho, tuple(classes)
+        self.side_backoff_db, self.side_loss = side_backoff_db, side_loss
+        for size, count in zip(closed.SIZES, self.classes):
+            self.register_buffer(f"classes_{size}", torch.zeros(count, 3 * size**2, dtype=torch.int16))
+            # how often each class, and last a split, was chosen in training pictures
+            self.register_buffer(f"usage_{size}", torch.ones(sideinfo.BANDS, count + 1, dtype=torch.int32))
+            self.register_buffer(
+                f"contexts_{size}", torch.zeros(sideinfo.CONTEXTS, count + 1, dtype=torch.int32)
+            )
+        side = closed.BASE_SIDE
+        self.register_buffer("base_levels", torch.zeros(3, side, side, dtype=torch.int16))
+        # mean log2 of the price of power and mean threshold, in levels, at each allocation SNR
+        self.register_buffer("water_levels", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
+        self.register_buffer("thresholds", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
+        self._coder, self._autocast = None, False
+        known = 2 * closed.ZONES
+        # class 0 of each: nothing is known of the block
+        self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
+        self.receiver_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
+        self.sender = Trunk(widths, sender_blocks, _EMBEDDING + 2 * known + 1)
+        self.receiver = Trunk(widths, receiver_blocks, _EMBEDDING + 2 * known + 2)
+
+    # --- sizes ------------------------------------------------------------------------------------------------
+
+    @property
+    def rho(self) -> float:
+        return self._rho
+
+    def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
+        """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
+        rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
+        return max(int((rho or self._rho) * 3 * rows * columns * closed.CELL**2), 1)
+
+    def tables(self) -> list[torch.Tensor]:
+        """Levels of the classes of each size, ``[classes, 3 * size^2]`` int16."""
+        return [getattr(self, f"classes_{size}") for size in closed.SIZES]
+
+    def class_bits(self, code: torch.Tensor) -> list[torch.Tensor]:
+        """Price in bits of each class and of a split at the allocation SNRs ``[B]``, ``[B, classes + 1]`` a size."""
+        out = []
+        for size in closed.SIZES:
+            usage = getattr(self, f"usage_{size}")[code // sideinfo.CODES_PER_BAND].double() + 0.5
+            if size == closed.CELL:
+                usage[:, -1] = 0
+            out.append(-(usage / usage.sum(dim=1, keepdim=True)).log2().float())
+        return out
+
+    # --- the plan ---------------------------------------------------------------------------------------------
+
+    def plan(self, blocks: BlockMap, code: torch.Tensor, boost: torch.Tensor, symbols: torch.Tensor) -> Plan:
+        """What is sent where.
+
+        Args:
+            code, boost: ``[B]`` of the allocation SNR and of the base layer's power, as the header has them.
+            symbols: ``[B]`` for latents.
+        """
+        rows, columns = blocks.size.shape[1:]
+        layout = closed.base_layout(rows * closed.CELL, columns * closed.CELL)
+        layout = _on_device(layout, code.device)
+        dimensions = 2 * symbols
+        noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
+        base_variances, base_powers = self._base(layout, code, boost, noise, dimensions)
+        levels = closed.map_levels(blocks, self.tables())
+        histogram = closed.level_histogram(levels)
+        choice = closed.largest(histogram, dimensions - layout.count)
+        powers, mu = closed.water_filling(histogram, choice, dimensions - base_powers.sum(dim=1), noise)
+        return Plan(
+            blocks, code, boost, dimensions, levels, choice, powers, mu, layout, base_powers, base_variances
+        )
+
+    def _base(self, layout, code, boost, noise, dimensions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Variances ``[n]`` and powers ``[B, n]`` of the base layer, which size and header alone decide."""
+        levels = self.base_levels.flatten().long()[layout.table] + layout.shift
+        levels = levels.clamp(closed.LEVEL_MIN, closed.LEVEL_MAX) - closed.LEVEL_MIN
+        variance = closed.level_variances().to(levels.device)[levels]
+        mu = torch.exp2(self.water_levels[code].double() / closed.LEVELS_PER_OCTAVE)
+        powers = (variance * noise[:, None] / mu[:, None]).sqrt() - noise[:, None]
+        powers = powers.clamp_min(closed.BASE_POWER_FLOOR) * boost_factor(boost)[:, None]
+        most = closed.BASE_POWER_SHARE * dimensions.double()
+        return variance, powers * (most / powers.sum(dim=1)).clamp_max(1)[:, None]
+
+    def choose_map(
+        self, base, planes, code: torch.Tensor, total: torch.Tensor, passes: int = 2, bit_price: float = 1.0
+    ):
+        """The map of least cost for ``total`` ``[B]`` symbols, and the boost of the base layer that goes with it.
+
+        Args:
+            base: coefficients ``[B, n]``. planes: ``[B, 3, H, W]`` without them.
+            bit_price: what the map's bits cost beside what their symbols would be worth.
+        """
+        noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
+        bits_per_symbol = self.bits_per_symbol(code)
+        mu = torch.exp2(self.water_levels[code].double() / closed.LEVELS_PER_OCTAVE)
+        threshold = self.thresholds[code].long() - closed.LEVEL_MIN
+        class_bits = self.class_bits(code)
+        boost = torch.full_like(code, NO_BOOST)
+        energies = closed.block_energies(planes)
+        for _ in range(passes):
+            priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
+            blocks = closed.choose_map(energies, planes.shape[-2:], self.tables(), class_bits, priced)
+            symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
+            plan = self.plan(blocks, code, boost, symbols)
+            mu, threshold = plan.mu, plan.choice.threshold
+            boost = self._best_boost(base, plan)
+        return blocks, boost
+
+    @staticmethod
+    def _best_boost(base: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """The boost ``[B]`` at which the base layer's error and power, at the price of the rest, cost least."""
+        noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)[None, :, None]
+        energy, variance = base.double().square(), plan.base_variances
+        codes = torch.arange(closed.BASE_BOOSTS, device=base.device)
+        now = boost_factor(plan.boost)[None, :, None]
+        power = plan.base_powers * boost_factor(codes)[:, None, None] / now
+        weight = power / (power + noise)
+        error = (1 - weight) ** 2 * energy + weight**2 * noise * variance / power
+        cost = (error + plan.mu[None, :, None] * power * energy / variance).sum(dim=2)
+        return cost.argmin(dim=0)
+
+    def bits_per_symbol(self, code: torch.Tensor) -> torch.Tensor:
+        """Information bits that a symbol of the map carries, ``[B]`` float64."""
+        table = sideinfo.efficiencies(self.side_backoff_db, self.side_loss)
+        return table.to(code.device)[code]
+
+    def map_bits(self, blocks: BlockMap, code: torch.Tensor) -> torch.Tensor:
+        """Bits of each map ``[B]`` by the shares of its classes, without context."""
+        total = torch.zeros(len(code), dtype=torch.float64, device=code.device)
+        depth = blocks.size
+        for number, (size, bits) in enumerate(zip(closed.SIZES, self.class_bits(code))):
+            step = size // closed.CELL
+            own, kinds = depth[:, ::step, ::step], blocks.kind[:, ::step, ::step].long()
+            here, finer = own == number, own > number
+            price = bits[:, :-1].gather(1, kinds.flatten(1).clamp_max(bits.shape[1] - 2)).view(kinds.shape)
+            total += (price * here).sum(dim=(1, 2))
+            if size > closed.CELL:
+                total += finer.sum(dim=(1, 2)) * bits[:, -1]
+        return total
+
+    # --- ends -------------------------------------------------------------------------------------------------
+
+    @in_single_precision
+    def send(
+        self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False
+    ) -> Latents:
+        """Images ``[B, 3, H, W]`` (0..1) to symbols ``[B, k]`` of mean power 1 a picture, and their side information.
+
+        Args:
+            snr_db: the allocation SNR in dB, a number or ``[B]``: what the transmitter expects.
+            rho: another rate. in_memory: the map does not become symbols, but the number that it would take is left
+                out of the count.
+
+        Raises:
+            ImageError: the images are not ``[B, 3, H, W]`` or are empty, or too small for the rate.
+        """
+        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
+            raise ImageError(
+                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
+            )
+        height, width = images.shape[-2:]
+        total = self.latent_count(height, width, rho)
+        images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
+        code = closed.snr_code(self._told(self._per_image(snr_db, images)))
+        with torch.no_grad():
+            planes = closed.to_colours(images)
+            layout = _on_device(closed.base_layout(*planes.shape[-2:]), planes.device)
+            if 2 * total < 2 * layout.count:
+                raise ImageError(
+                    f"a picture of {height}x{width} pixels at rho = {rho or self._rho:.4f} has {total} symbols, fewer "
+                    f"than its base layer takes ({layout.count}): send a larger picture or at a higher rate."
+                )
+            base = closed.base_analysis(planes, layout)
+            rest = planes - closed.base_synthesis(base, layout, planes.shape[-2:])
+            totals = torch.full((len(images),), total, device=code.device)
+            if in_memory:
+                blocks, boost = self.choose_map(base, rest, code, totals, passes=1)
+                side = (self.map_bits(blocks, code) / self.bits_per_symbol(code)).ceil().long()
+                side = side.clamp_max(int(sideinfo.SIDE_SHARE * total))
+                coded, units = None, 0
+            else:
+                blocks, boost, coded, units = self._coded_map(base, rest, code, total)
+                side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
+            plan = self.plan(blocks, code, boost, totals - side)
+        planes = closed.to_colours(images)
+        planes = planes + self._network(
+            self.sender, planes, *self._sender_cells(plan), closed.code_snr_db(code).float()
+        )
+        reals, power_code = self._allocate(planes, plan)
+        values = torch.view_as_complex(reals.view(len(reals), -1, 2)) * 0.5**0.5
+        if coded is not None:
+            values = torch.stack([torch.cat([m, v[: total - len(m)]]) for m, v in zip(coded, values)])
+        side_fields = power_code << 15 | boost << 12 | code << 6 | units
+        return Latents(values, count=totals - side, side=side_fields, shared=plan if in_memory else None)
+
+    def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
+        """The same with the maps of the pictures ``lost`` ``[B]`` unknown: their base layer is all that is left."""
+        plan = latents.shared
+        levels = plan.levels.masked_fill(lost[:, None, None, None], closed.NO_LEVEL)
+        return replace(latents, shared=replace(plan, blocks=plan.blocks.without(lost), levels=levels))
+
+    def _coded_map(self, base, rest, code, total: int):
+        """The map of each picture as symbols, within their share; where none fits, the default map and no symbols.
+
+        Returns the maps, boosts ``[B]``, the symbols of each picture's map and how many units they are ``[B]``.
+        """
+        coder, key = self._map_coder()
+        maps, boosts, symbols, units = [], [], [], []
+        for row in range(len(code)):
+            own = slice(row, row + 1)
+            snr, room = int(code[row]), torch.tensor([total], device=code.device)
+            blocks, price = None, 1.0
+            for _ in range(_PRICE_TRIES):
+                chosen, boost = self.choose_map(base[own], rest[own], code[own], room, bit_price=price)
+                bits = coder.encode(_to(chosen, "cpu"), snr)
+                needed = sideinfo.units_for(len(bits), total, snr, self.side_backoff_db, self.side_loss)
+                if needed is not None:
+                    blocks = chosen
+                    break
+                price *= 2
+            if blocks is None:
+                blocks, needed, coded = self._default(rest[own]), 0, rest.new_zeros(0, dtype=torch.complex64)
+                boost = self._best_boost(
+                    base[own], self.plan(blocks, code[own], torch.full_like(boost, NO_BOOST), room)
+                )
+            else:
+                layout = sideinfo.side_layout(needed, total, snr, self.side_backoff_db, self.side_loss)
+                coded = sideinfo.send_bits(bits, layout, key).to(rest.device)
+            maps.append(blocks), boosts.append(boost), symbols.append(coded), units.append(needed)
+        return _stacked(maps), torch.cat(boosts), symbols, torch.tensor(units, device=code.device)
+
+    @staticmethod
+    def _default(planes: torch.Tensor) -> BlockMap:
+        height, width = planes.shape[-2:]
+        return _to(sideinfo.default_map(height // closed.CELL, width // closed.CELL), planes.device)
+
+    def _map_coder(self) -> tuple[sideinfo.MapCoder, int]:
+        """The coder of maps, and the CRC-32 of all tables, which both ends must share; made anew when they change."""
+        tables = [
+            [getattr(self, f"{name}_{size}").cpu() for size in closed.SIZES]
+            for name in ("classes", "usage", "contexts")
+        ]
+        flat = [table.numpy().tobytes() for kind in tables for table in kind]
+        key = functools.reduce(lambda crc, table: zlib.crc32(table, crc), flat, 0)
+        if self._coder is None or self._coder[1] != key:
+            self._coder = sideinfo.MapCoder(*tables), key
+        return self._coder
+
+    def _allocate(self, planes: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        """Planes to real dimensions of mean power 1 ``[B, 2 k]`` in sending order, and the code of their power."""
+        base = closed.base_analysis(planes, plan.base)
+        rest = planes - closed.base_synthesis(base, plan.base, planes.shape[-2:])
+        coefficients = closed.adaptive_dct(rest, plan.blocks).flatten(1)
+        base = base * (plan.base_powers / plan.base_variances).sqrt().float()
+        room = int(plan.counts.max())
+        rows, variances = [], closed.level_variances().to(planes.device)
+        gains = (plan.powers / variances).sqrt().float()
+        for row in range(len(planes)):
+            places, index = self._order(plan, row)
+            own = coefficients[row, places] * gains[row, index]
+            own = torch.cat([base[row], own])
+            own = F.pad(own, (0, int(plan.counts[row]) - len(own)))
+            rows.append(F.pad(closed.spread(own), (0, room - len(own))))
+        reals = torch.stack(rows)
+        # the power of the dimensions in use; sent in the header, so the receiver undoes it exactly
+        power = reals.square().sum(dim=1) / plan.counts
+        exact = torch.log2(power.detach().clamp_min(1e-8)) / _LOG_POWER_STEP + _LOG_POWER_ZERO
+        code = exact.round().clamp(0, 31).long()
+        rounding = torch.exp2((code - exact) * _LOG_POWER_STEP)
+        return reals / (power * rounding).clamp_min(1e-12).sqrt()[:, None], code
+
+    @staticmethod
+    def _order(plan: Plan, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places of the coefficients of a picture in sending order, and their levels from LEVEL_MIN on."""
+        places = closed.chosen_places(plan.levels, plan.choice, row)
+        return places, plan.levels[row].reshape(-1)[places].long() - closed.LEVEL_MIN
+
+    @in_single_precision
+    def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
+        """Received symbols to images ``[B, 3, H, W]``, 0..1.
+
+        Args:
+            latents: as :meth:`send` made them, with ``noise_var`` ``[B, k]`` (inf: lost).
+            snr_db: equivalent SNR in dB, a number or ``[B]``. size: (H, W).
+
+        Raises:
+            ImageError: the number of symbols does not fit the size.
+        """
+        plan, values, noise_var = self._read_plan(latents, size)
+        power = torch.exp2(((latents.side >> 15) - _LOG_POWER_ZERO) * _LOG_POWER_STEP)
+        noise = noise_var.repeat_interleave(2, dim=1)
+        reals = torch.view_as_real(values).flatten(1) * 2**0.5
+        base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
+        linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
+        known = self._receiver_cells(plan, error, unsent, base_error, power)
+        snr = self._told(self._per_image(snr_db, linear))
+        images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
+        images = images[..., : size[0], : size[1]].float()
+        return images if self.training else images.clamp(0, 1)
+
+    def _estimate(self, reals, noise, power, plan: Plan):
+        """MMSE estimates: base ``[B, n]`` and its mean error a pixel ``[B]``, planes, error and what was not sent."""
+        layout, variances = plan.base, closed.level_variances().to(reals.device)
+        scale, pixels = power.float(), plan.levels[0].numel()
+        # a coefficient of no power was not sent, and must not make infinite gradients
+        root = torch.where(plan.powers > 0, variances / plan.powers.clamp_min(1e-12), 0.0).sqrt().float()
+        bases, base_errors, estimates, errors, unsent = [], [], [], [], []
+        for row in range(len(reals)):
+            places, index = self._order(plan, row)
+            count, first, last = int(plan.counts[row]), layout.count, layout.count + len(places)
+            levels = plan.levels[row].reshape(-1)
+            sent_p = plan.powers[row, index]
+            if not len(places):
+                # without the map nobody knows; the mean is 1
+                sent_p, last = plan.powers.new_ones(count - first), count
+            p = F.pad(torch.cat([plan.base_powers[row], sent_p]), (0, count - last)).float()
+            values, known = closed.despread(reals[row, :count], noise[row, :count], p)
+            base_variance = plan.base_variances.float() * scale[row]
+            bases.append(values[:first] * (base_variance / p[:first]).sqrt())
+            base_errors.append((base_variance * (1 - known[:first])).sum() / pixels)
+            variance = variances.float()[(levels.long() - closed.LEVEL_MIN).clamp_min(0)] * scale[row]
+            variance = torch.where(levels == closed.NO_LEVEL, 0.0, variance)
+            own = slice(first, first + len(places))
+            estimates.append(
+                torch.zeros_like(variance).index_copy(
+                    0, places, values[own] * root[row, index] * scale[row].sqrt()
+                )
+            )
+            errors.append(
+                torch.zeros_like(variance).index_copy(0, places, variance[places] * (1 - known[own]))
+            )
+            unsent.append(variance.index_fill(0, places, 0.0))
+        shape = plan.levels.shape
+        coefficients, errors, unsent = (torch.stack(rows).view(shape) for rows in (estimates, errors, unsent))
+        planes = closed.adaptive_idct(coefficients, plan.blocks)
+        return torch.stack(bases), torch.stack(base_errors), planes, errors, unsent
+
+    def _read_plan(self, latents: Latents, size):
+        """The plan, and values and noise variances of its latents alone."""
+        values, noise_var = latents.values, latents.noise_var
+        if noise_var is None:
+            raise ImageError("received symbols come with noise_var, the noise variance of each.")
+        if latents.shared is not None:
+            return latents.shared, values, noise_var
+        rows, columns = (-(-length // closed.CELL) for length in size)
+        total, (coder, key) = values.shape[1], self._map_coder()
+        if total < self._least_symbols(rows, columns):
+            raise ImageError(
+                f"{total} symbols do not fit an image of {size[0]}x{size[1]} pixels: its base layer alone takes "
+                f"{self._least_symbols(rows, columns)}."
+            )
+        maps, known, sides = [], [], []
+        for row in range(len(values)):
+            code, units = int(latents.side[row] >> 6 & 63), int(latents.side[row] & 63)
+            layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, self.side_loss)
+            bits, side = None, layout.symbols
+            if units and layout.capacity > 0:
+                own = values[row, :side].cpu(), noise_var[row, :side].cpu()
+                bits = sideinfo.receive_bits(*own, layout, key)
+            blocks = (
+                sideinfo.default_map(rows, columns)
+                if bits is None
+                else coder.decode(bits, rows, columns, code)
+            )
+            maps.append(blocks), known.append(not units or bits is not None), sides.append(side)
+        sides, lost = (torch.tensor(x, device=values.device) for x in (sides, [not k for k in known]))
+        plan = self.plan(
+            _to(_stacked(maps), values.device), latents.side >> 6 & 63, latents.side >> 12 & 7, total - sides
+        )
+        # a row's latents follow its map
+        place = (torch.arange(total, device=values.device) + sides[:, None]).clamp_max(total - 1)
+        got = replace(
+            latents, values=values.gather(1, place), noise_var=noise_var.gather(1, place), shared=plan
+        )
+        got = self.forget(got, lost)
+        return got.shared, got.values, got.noise_var
+
+    @staticmethod
+    def _least_symbols(rows: int, columns: int) -> int:
+        return closed.base_layout(rows * closed.CELL, columns * closed.CELL).count
+
+    def _network(self, trunk: Trunk, *given) -> torch.Tensor:
+        with torch.autocast(given[0].device.type, enabled=self._autocast):
+            return trunk(*given).float()
+
+    # --- what the networks are told -----------------------------------------------------------------------------
+
+    def _class_index(self, blocks: BlockMap) -> torch.Tensor:
+        first = torch.tensor([0, *self.classes[:-1]], device=blocks.size.device).cumsum(0) + 1
+        index = first[blocks.size.long().clamp_min(0)] + blocks.kind.long()
+        return torch.where(blocks.size < 0, 0, index)
+
+    def _sender_cells(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the sender's network is told of each cell, and the deviation of the error that it expects there."""
+        variances = closed.level_variances().to(plan.levels.device)
+        noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)
+        # the error of each level, sent or not, as if all of the threshold's own level were sent
+        place = torch.arange(closed.LEVELS, device=noise.device)
+        sent = (place >= plan.choice.threshold[:, None]) & (plan.choice.count > 0)[:, None]
+        error = torch.where(sent, variances * noise[:, None] / (plan.powers + noise[:, None]), 0.0)
+        tables = [torch.where(sent, error, 0.0), torch.where(sent, 0.0, variances.expand_as(error))]
+        levels = plan.levels.flatten(1).long() - closed.LEVEL_MIN
+        here = levels >= 0
+        zones = []
+        for table in tables:
+            values = torch.where(here, table.float().gather(1, levels.clamp_min(0)), 0.0)
+            zones.append(closed.zone_energy(values.view(plan.levels.shape), plan.blocks))
+        mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
+        known = self.sender_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
+        return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(sum(zones), plan.blocks)
+
+    def _receiver_cells(
+        self, plan: Plan, error, unsent, base_error, power
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of the receiver's, from the noise that it met."""
+        zones = [closed.zone_energy(values, plan.blocks) for values in (error, unsent)]
+        whole = torch.stack([_as_feature(base_error), 0.25 * power.float().log2()], dim=1)
+        whole = whole[:, :, None, None].expand(-1, -1, *zones[0].shape[2:])
+        known = self.receiver_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
+        cells = torch.cat([known, *map(_as_feature, zones), whole], dim=1)
+        return cells, _deviation(sum(zones) + base_error[:, None, None, None] / closed.ZONES, plan.blocks)
+
+
+def _deviation(zones: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
+    """Deviation of the error of a pixel ``[B, 3, rows, columns]`` from its variance in the zones of a cell."""
+    luma, chroma = zones.split(closed.ZONES, dim=1)
+    chroma = chroma.sum(dim=1, keepdim=True) / 2
+    variance = torch.cat([luma.sum(dim=1, keepdim=True), chroma, chroma], dim=1)
+    return torch.where(blocks.size[:, None] < 0, _UNKNOWN, (variance + _SMALLEST).sqrt())
+
+
+def _stacked(maps: list[BlockMap]) -> BlockMap:
+    return BlockMap(torch.cat([m.size for m in maps]), torch.cat([m.kind for m in maps]))
+
+
+def _to(blocks: BlockMap, device) -> BlockMap:
+    return BlockMap(blocks.size.to(device), blocks.kind.to(device))
+
+
+def boost_factor(code: torch.Tensor) -> torch.Tensor:
+    """What the base layer's power is multiplied by, for the three bits of the header, float64."""
+    return torch.exp2((code.double() - NO_BOOST) / 2)
+
+
+def _as_feature(variance: torch.Tensor) -> torch.Tensor:
+    """Variances a pixel as numbers of about -1..1: decades about 1e-4, halved."""
+    return 0.5 * torch.log10(variance + _SMALLEST) + 2
+
+
+def _on_device(layout: closed.BaseLayout, device: torch.device) -> closed.BaseLayout:
+    return layout if device.type == "cpu" else layout.to(device)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stage that ADJSCC, the anchor and its users are made of, and the convolutions in it."""
+
+import torch
+from torch import nn
+
+from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.gdn import GDN
+
+
+class Stage(nn.Module):
+    """Convolution, (I)GDN, then, but for the last stage of a chain, PReLU per channel and AF.
+
+    Args:
+        convolution: from :func:`down` or :func:`up`.
+        inverse: IGDN, as decoders have it.
+        last: neither PReLU nor AF follows.
+        attention: with AF; without, the stage is blind to the SNR.
+    """
+
+    def __init__(self, convolution: nn.Module, inverse: bool, last: bool, attention: bool):
+        super().__init__()
+        channels = convolution.out_channels
+        self.convolution = convolution
+        self.gdn = GDN(channels, inverse)
+        self.prelu = None if last else nn.PReLU(channels)
+        self.attention = AttentionFeature(channels) if attention and not last else None
+
+    def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """``[B, c, h, w]`` and SNR ``[B]`` in dB to ``[B, c', h', w']``."""
+        x = self.gdn(self.convolution(x))
+        if self.prelu is not None:
+            x = self.prelu(x)
+        return x if self.attention is None else self.attention(x, snr_db)
+
+
+def down(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv2d:
+    """Convolution that divides height and width by ``stride``."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+
+
+def up(inputs: int, outputs: int, kernel: int, stride: int) -> nn.ConvTranspose2d:
+    """Transposed convolution that multiplies height and width by ``stride``."""
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A codec over a differentiable channel, measured: what `semcom evaluate` and the model cards report."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from semcom.channel.symbols import symbol_channel
+from semcom.equivalent_snr import equivalent_snr_db
+from semcom.kinds import quality
+from semcom.perceptual import load as load_perceptual
+from semcom.system.zoo import LoadedModel, to_uint8
+
+BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this many pixels
+PERCEPTUAL = {"lpips": "lpips-alex", "lpips_vgg": "lpips-vgg", "dists": "dists"}  # key of a result to name
+
+
+@torch.inference_mode()
+def evaluate(
+    model: LoadedModel,
+    images,
+    snr_db,
+    channel="awgn",
+    seed: int = 0,
+    with_ms_ssim: bool = True,
+    rho=None,
+    perceptual: Sequence[str] = (),
+) -> list[dict]:
+    """Encodes, passes the channel and decodes every image at every SNR.
+
+    Args:
+        model: from ``zoo.load``.
+        images: (name, uint8 ``[H, W, 3]``) pairs.
+        snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of
+            the latents as received (perfect channel knowledge).
+        channel: name in ``semcom.channel.named`` or a function
+            ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
+        seed: of noise and multipath; the same seed gives the same numbers on the same machine, and the multipath
+            of a link with that seed.
+        with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
+        rho: another bandwidth ratio than the model's own, where its codec has a choice.
+        perceptual: names of ``PERCEPTUAL`` to measure too (slow; ``None`` below 64 pixels a side).
+
+    Returns:
+        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation),
+        psnr_db (of the picture clipped and rounded to uint8), ms_ssim, lpips, and lpips_vgg and dists if asked for,
+        rho (complex symbols per source value,
+        padding and side information counted), latents (those symbols), height, width.
+    """
+    for name in perceptual:
+        # complains before anything is sent
+        load_perceptual(PERCEPTUAL[name], model.device)
+    send = symbol_channel(channel, seed) if isinstance(channel, str) else channel
+    generator = torch.Generator(model.device).manual_seed(seed)
+    rows = []
+    for snr in np.atleast_1d(np.asarray(snr_db, dtype=float)).tolist():
+        for names, pixels in _batches(images):
+            pixels = pixels.to(model.device)
+            size = tuple(pixels.shape[-2:])
+            latents = model.codec.send(pixels.float() / 255, snr, rho=rho)
+            values, noise_var = send(latents.values, snr, generator)
+            estimated = equivalent_snr_db(noise_var)
+            received = replace(latents, values=values, noise_var=noise_var)
+            decoded = to_uint8(model.codec.receive(received, estimated, size))
+            psnr = quality.psnr(decoded, pixels)
+            for n, name in enumerate(names):
+                pair = decoded[n].permute(1, 2, 0), pixels[n].permute(1, 2, 0)
+                looks = {key: quality.lpips(*pair, PERCEPTUAL[key]) for key in perceptual}
+                rows.append(
+                    {
+                        "image": name,
+                        "snr_db": snr,
+                        "snr_est_db": float(estimated[n]),
+                        "psnr_db": float(psnr[n]),
+                        "ms_ssim": quality.ms_ssim(*pair) if with_ms_ssim else None,
+                        "lpips": None,
+                        **looks,
+                        "rho": values.shape[1] / (3 * size[0] * size[1]),
+                        "latents": values.shape[1],
+                        "height": size[0],
+                        "width": size[1],
+                    }
+                )
+    return rows
+
+
+def summarise(rows: list[dict]) -> list[dict]:
+    """Means over the images at each SNR: snr_db, psnr_db (mean of per-image PSNR), ms_ssim, images, and each of
+    ``PERCEPTUAL`` that was measured."""
+    table = []
+    for snr in sorted({row["snr_db"] for row in rows}):
+        some = [row for row in rows if row["snr_db"] == snr]
+        means = {}
+        for key in ("ms_ssim", *PERCEPTUAL):
+            there = [row[key] for row in some if row.get(key) is not None]
+            if there or key == "ms_ssim":
+                means[key] = float(np.mean(there)) if there else None
+        table.append(
+            {
+                "snr_db": snr,
+                "psnr_db": float(np.mean([row["psnr_db"] for row in some])),
+                **means,
+                "images": len(some),
+            }
+        )
+    return table
+
+
+def _batches(images):
+    """Neighbours of one size, together: (names, uint8 ``[B, 3, H, W]``)."""
+    names, stack = [], []
+    for name, pixels in images:
+        pixels = np.asarray(pixels)
+        if stack and (pixels.shape != stack[0].shape or len(stack) * pixels.size // 3 >= BATCH_PIXELS):
+            yield names, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)
+            names, stack = [], []
+        names.append(name)
+        stack.append(pixels)
+    if stack:
+        yield names, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)

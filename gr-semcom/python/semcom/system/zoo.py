@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Trained codecs by name: safetensors beside a model card, checked on the way in. Pickle is never read.
+
+A user decoder is a model too: its card names an anchor, whose encoder it decodes. Loaded, the two are one codec.
+"""
+
+import difflib
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from semcom import files
+from semcom.codec.base import Codec, Decoder
+from semcom.codec.image.paired import Paired
+from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder, latents_alone
+from semcom.errors import ImageError, ModelError
+from semcom.parsing import is_file, is_folder, shown
+from semcom.payload import quantised as digital
+from semcom.system.card import ModelCard, digital_hash, read_card
+
+WEIGHTS = Path(__file__).parent.parent / "codec" / "weights"
+
+
+@dataclass
+class LoadedModel:
+    """A codec ready to run (``eval`` mode, float32, no gradients), and where it comes from.
+
+    Of a user decoder, ``codec`` is a :class:`~semcom.codec.image.paired.Paired`: the anchor's encoder, its decoder.
+    """
+
+    codec: Codec
+    card: ModelCard
+    sha256: str  # of the weights file; a user's own
+    #: codebooks of the model that encodes, by name: "uniform", and "learned" where its card names a file
+    codebooks: dict[str, digital.CodebookSet] = field(default_factory=dict)
+
+    @property
+    def model_hash(self) -> int:
+        """22 bits of the sha256 of the weights that encode, as burst headers carry it; a user's are its anchor's."""
+        return self.card.model_hash
+
+    @property
+    def digital_hashes(self) -> dict[int, digital.CodebookSet]:
+        """Codebooks by the 22 bits that headers of digital bursts carry."""
+        encoder = self.card.encoder_sha256
+        return {digital_hash(encoder, books.sha256): books for books in self.codebooks.values()}
+
+    def codebook_set(self, name: str) -> tuple[int, digital.CodebookSet]:
+        """The codebooks of that name (or "best": the learned ones, if any) and the hash that names them on the air.
+
+        Raises:
+            ModelError: the model has none of that name.
+        """
+        books = self.codebooks[digital.resolved(name, self.codebooks, self.card.name)]
+        return digital_hash(self.card.encoder_sha256, books.sha256), books
+
+    def latents_of(self, symbols, noise_var, *, mode: int, model_hash: int, size: tuple[int, int]):
+        """What came of pictures ``[B, S]`` as latents and noise variances ``[B, k]``: analog as it is, digital demapped.
+
+        Args:
+            mode, model_hash: of their headers. size: (H, W) of the pictures.
+
+        Raises:
+            PduError: codebooks that this model does not have, or a number of symbols that does not fit.
+        """
+        return digital.latents_of(
+            symbols,
+            noise_var,
+            mode=mode,
+            model_hash=model_hash,
+            latent_count=self.codec.latent_count(*size),
+            books=self.digital_hashes,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.codec.parameters()).device
+
+    @torch.inference_mode()
+    def encode_image(self, image: np.ndarray, snr_db: float) -> torch.Tensor:
+        """One picture, uint8 ``[H, W, 3]``, to complex latents ``[k]`` of mean power 1.
+
+        Raises:
+            ImageError: not a uint8 array of that shape.
+        """
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ImageError(f"a picture must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}.")
+        pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy()).to(self.device).float() / 255
+        return self.codec.encode(pixels, float(snr_db))[0]
+
+    @torch.inference_mode()
+    def decode_image(self, latents, snr_db: float, size: tuple[int, int], noise_var=None) -> np.ndarray:
+        """Received latents ``[k]`` to uint8 ``[H, W, 3]``; ``noise_var`` ``[k]`` is ``inf`` where lost."""
+        latents = torch.as_tensor(latents, dtype=torch.complex64, device=self.device)[None]
+        if noise_var is not None:
+            noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=self.device)[None]
+        image = self.codec.decode(latents, float(snr_db), size, noise_var)[0]
+        return to_uint8(image).permute(1, 2, 0).cpu().numpy()
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Floats around 0..1 to uint8: clipped, then rounded. Any shape."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def names() -> list[str]:
+    """The models that ship, sorted."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.json"))
+
+
+def card(name) -> ModelCard:
+    """The card of a shipped model, or of one of the user's own (path of its card, or a folder that holds it).
+
+    Raises:
+        ModelError: no such model (the nearest name is suggested), or the card does not fit its schema.
+    """
+    return read_card(card_path(name))
+
+
+def codebook_name(model, name: str) -> str:
+    """What :meth:`LoadedModel.codebook_set` would take for ``name``, from cards alone.
+
+    Args:
+        model: name in the zoo, or card path. name: "best", "uniform" or "learned".
+
+    Raises:
+        ModelError: no such model; the model has no codebooks of that name.
+    """
+    encoder = read_card(_encoder_path(card_path(model)))
+    there = [digital.UNIFORM] + [digital.LEARNED] * ("codebooks_file" in (encoder.digital or {}))
+    return digital.resolved(name, there, card(model).name)
+
+
+def companions(model) -> list[Path]:
+    """The files that must lie beside a copy of a model's card: weights, codebooks, and an anchor that does not ship.
+
+    Raises:
+        ModelError: no such model, or no such anchor.
+    """
+    path = card_path(model)
+    encoder_path = _encoder_path(path)
+    found = _named_files(path)
+    if encoder_path.parent != WEIGHTS and encoder_path != path:
+        found += [*_named_files(encoder_path), encoder_path]  # a card comes after what it names
+    return found
+
+
+def _named_files(path: Path) -> list[Path]:
+    model_card = read_card(path)
+    names = [model_card.weights_file, (model_card.digital or {}).get("codebooks_file")]
+    return [path.with_name(name) for name in names if name]
+
+
+def _encoder_path(path: Path) -> Path:
+    """The card of what encodes: of a user decoder its anchor's."""
+    model_card = read_card(path)
+    return path if model_card.anchor is None else _anchor_path(model_card, path.parent)
+
+
+def load(name, device="cpu") -> LoadedModel:
+    """Loads a model by name, card path or folder. With a user decoder comes its anchor: from the folder of the
+    user's card, else from those that ship.
+
+    Raises:
+        ModelError: no such model; a card that does not fit its schema; weights that are absent, altered
+            (sha256), unreadable, or do not fit the architecture that the card names; an anchor that is absent,
+            is not the one that the user was trained for, or sends another number of planes or another stride.
+    """
+    path = card_path(name)
+    model_card = read_card(path)
+    _check_kind(model_card)
+    if model_card.anchor is None:
+        codec, books = _filled(build, path, model_card), _codebooks(path, model_card)
+    else:
+        anchor_path = _anchor_path(model_card, path.parent)
+        anchor_card = read_card(anchor_path)
+        anchor, books = _filled(build, anchor_path, anchor_card), _codebooks(anchor_path, anchor_card)
+        codec = Paired(anchor, _filled(build_decoder, path, model_card))
+    codec = codec.requires_grad_(False).eval().to(device)
+    return LoadedModel(codec, model_card, model_card.weights_sha256, books)
+
+
+def anchors() -> list[str]:
+    """The models that ship and encode, sorted."""
+    return [name for name in names() if card(name).anchor is None]
+
+
+def flying(users: bool = False) -> list[str]:
+    """The models that ship and can go on the air yet, sorted: not those that send side information beside latents.
+
+    Args:
+        users: with user decoders, which decode what such a model sends.
+    """
+    found = []
+    for name in names():
+        encoder = read_card(_encoder_path(card_path(name)))
+        if (users or card(name).anchor is None) and latents_alone(encoder.architecture, encoder.arguments):
+            found.append(name)
+    return found
+
+
+def users(anchor) -> dict[str, str]:
+    """The user decoders that lie beside an anchor: decoder family to what :func:`load` takes.
+
+    Args:
+        anchor: name or card path of a model that encodes.
+
+    Raises:
+        ModelError: no such model, or it is itself a user decoder.
+    """
+    path = card_path(anchor)
+    anchor_card = read_card(path)
+    if anchor_card.anchor is not None:
+        raise ModelError(
+            f"'{anchor_card.name}' is a user decoder of '{anchor_card.anchor['name']}': name that model instead."
+        )
+    found: dict[str, str] = {}
+    for place in sorted(path.parent.glob("*.json")):
+        try:
+            user = read_card(place)
+        except ModelError:  # another kind of file
+            continue
+        if user.anchor == anchor_card.reference:
+            found.setdefault(user.architecture, user.name if path.parent == WEIGHTS else str(place))
+    return {family: found[family] for family in DECODERS if family in found}
+
+
+def install(staged: Path, folder: Path) -> Path:
+    """Moves a model's weights, then its card, into ``folder``: a card that is there names weights that are.
+
+    Args:
+        staged: path of the card, the weights beside it, on the same disk.
+
+    Returns:
+        The card's new path.
+    """
+    weights = read_card(staged).weights_file
+    os.replace(staged.with_name(weights), folder / weights)
+    os.replace(staged, folder / staged.name)
+    return folder / staged.name
+
+
+def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> str:
+    """Writes a codec's or user decoder's tensors as safetensors, whole or not at all, and returns the file's sha256.
+
+    Floating tensors are stored as ``dtype``, counters as they are. Of a :class:`~semcom.codec.image.paired.Paired`
+    only the user's decoder is written: the anchor has a file of its own.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    part = codec.user if isinstance(codec, Paired) else codec
+    tensors = {
+        key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for key, tensor in part.state_dict().items()
+    }
+    blob = save_safetensors(tensors)
+    files.write_bytes(path, blob)
+    return hashlib.sha256(blob).hexdigest()
+
+
+def _check_kind(model_card: ModelCard) -> None:
+    name, architecture = model_card.name, model_card.architecture
+    if model_card.anchor is None and architecture in DECODERS:
+        raise ModelError(
+            f"model '{name}' is a user decoder ('{architecture}'), but its card names no anchor: add the name and "
+            f"weights_sha256 of the model whose encoder it decodes."
+        )
+    if model_card.anchor is not None and architecture in ARCHITECTURES:
+        raise ModelError(
+            f"model '{name}' has an anchor, but '{architecture}' is a whole codec: a user decoder is one of "
+            f"{', '.join(DECODERS)}."
+        )
+
+
+def _anchor_path(user: ModelCard, folder: Path) -> Path:
+    """The card of a user's anchor: the one in the user's folder, else the one that ships."""
+    name, wanted = user.anchor["name"], user.anchor["weights_sha256"]
+    path = next((p for p in (folder / f"{name}.json", WEIGHTS / f"{name}.json") if p.is_file()), None)
+    if path is None:
+        raise ModelError(
+            f"model '{user.name}' decodes what '{name}' encodes, but that model is neither in {folder} nor among "
+            f"those that ship: put {name}.json and its weights beside the user's card."
+        )
+    anchor = read_card(path)
+    if anchor.anchor is not None:
+        raise ModelError(
+            f"model '{user.name}': its anchor '{name}' is itself a user decoder and encodes nothing: its card must "
+            f"name the model that encodes, '{anchor.anchor['name']}'."
+        )
+    if anchor.weights_sha256 != wanted:
+        raise ModelError(
+            f"model '{user.name}' was trained for another '{name}': weights {wanted[:12]}..., but those in "
+            f"{path.parent} are {anchor.weights_sha256[:12]}.... A changed encoder needs its users trained again."
+        )
+    return path
+
+
+def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
+    """What the card describes, made with its SNR range and filled with its weights."""
+    tensors = _tensors(path.with_name(model_card.weights_file), model_card)
+    module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
+    _check_fit(module, tensors, model_card)
+    module.load_state_dict(tensors, assign=True)
+    return module
+
+
+def _codebooks(path: Path, model_card: ModelCard) -> dict[str, digital.CodebookSet]:
+    """Uniform codebooks, and the learned ones that the card names."""
+    books, named = {digital.UNIFORM: digital.uniform()}, model_card.digital or {}
+    if "codebooks_file" in named:
+        file = path.with_name(named["codebooks_file"])
+        books[digital.LEARNED] = digital.load(file, named["codebooks_sha256"], model_card.name)
+    return books
+
+
+def _tensors(file: Path, model_card: ModelCard) -> dict[str, torch.Tensor]:
+    """The weights as the codec computes with them: float32, counters as stored."""
+    if not file.is_file():
+        raise ModelError(f"model '{model_card.name}': its weights {file} are missing.")
+    blob = file.read_bytes()
+    sha256 = hashlib.sha256(blob).hexdigest()
+    if sha256 != model_card.weights_sha256:
+        raise ModelError(
+            f"model '{model_card.name}': {file.name} is not the file that its card describes (sha256 "
+            f"{sha256[:12]}..., the card says {model_card.weights_sha256[:12]}...). It was altered or cut "
+            f"short: fetch it again."
+        )
+    try:
+        stored = load_safetensors(blob)
+    except SafetensorError as error:
+        raise ModelError(
+            f"model '{model_card.name}': {file.name} is not a safetensors file: {error}."
+        ) from error
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
+
+
+def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
+    wanted = {key: list(tensor.shape) for key, tensor in codec.state_dict().items()}
+    found = {key: list(tensor.shape) for key, tensor in tensors.items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise ModelError(
+                f"model '{model_card.name}': its weights do not fit {model_card.architecture}"
+                f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
+                f"is {found.get(key, 'absent')}."
+            )
+    if not abs(codec.rho - model_card.rho) <= 1e-6:
+        raise ModelError(
+            f"model '{model_card.name}': the card says rho = {model_card.rho}, the codec has {codec.rho}."
+        )
+
+
+def card_path(name) -> Path:
+    """The file of a model's card, from a name that ships, the path of a card, or a folder that holds one.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if str(name) in names():
+        return WEIGHTS / f"{name}.json"
+    path = Path(name)
+    if is_file(path):
+        if path.suffix != ".json":
+            raise ModelError(f"{path} is no model card: give the .json file that lies beside the weights.")
+        return path
+    if is_folder(path):
+        cards = sorted(path.glob("*.json"))
+        if len(cards) == 1:
+            return cards[0]
+        raise ModelError(f"folder {path} holds {len(cards)} .json files: name the model card itself.")
+    shipped = names()
+    near = difflib.get_close_matches(str(name)[:80], shipped, n=1, cutoff=0.0)
+    hint = (
+        f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
+    )
+    raise ModelError(f"there is no model {shown(str(name))}:{hint} A path of your own model card works too.")
