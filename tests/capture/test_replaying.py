@@ -80,6 +80,7 @@ def note(burst, result, batch):
         found,
         cfo_refined=result.cfo,
         **vars(result.header),
+        burst_count=Modem().plan(result.header.latent_count).burst_count,
         snr_db=float(snr.snr_db),
         snr_stderr_db=float(snr.stderr_db),
         latents_sha256=latents_sha256(result.latents),
@@ -110,6 +111,7 @@ def test_latents_are_those_of_the_live_run_to_the_last_bit(folder, live):
     run = Replay(folder)
     pictures = list(run)
     assert run.same_engine and run.problems == []
+    assert {recording.global_info["semcom:frame_version"] for recording in run.recordings} == {3}
     assert run.bursts == len(live[0]) and run.latents_equal == run.latents_known == len(live[0]) - 1
     assert any("not read" in reason for reason in run.counters)
     assert sum(p.latents_equal for p in pictures) == run.latents_equal

@@ -23,6 +23,7 @@ PREFIX = f"{NAME}:"
 SESSION = "semcom:session"  # drawn when the recorder starts: recordings of one run share it
 LINK = "semcom:link"  # the receiver's link profile, whole
 LINK_HASH = "semcom:link_hash"  # and its hash, as burst headers carry it
+FRAME_VERSION = "semcom:frame_version"  # of the bursts that the receiver read; absent: 2
 ENGINE = "semcom:engine"  # what computed the latents: equal engines, equal bits
 
 # --- keys of a capture segment, beside core's ---------------------------------------------------------
@@ -50,6 +51,11 @@ class BurstNote:
     latent_count: int | None = None
     model_hash: int | None = None
     link_hash: int | None = None
+    kind: int | None = None
+    sender: int | None = None
+    side: int | None = None
+    waveform: int | None = None
+    cipher: int | None = None
     snr_db: float | None = None
     snr_stderr_db: float | None = None
     latents_sha256: str | None = None
