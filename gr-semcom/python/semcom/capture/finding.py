@@ -7,7 +7,7 @@ from itertools import islice
 
 import torch
 
-from semcom.capture.namespace import BurstNote
+from semcom.capture.namespace import BurstNote, header_fields
 from semcom.capture.recording import ForeignRecording, FoundBurst
 from semcom.modem import DetectedBurst, Modem, StreamDetector, estimate_snr
 from semcom.radio import LinkProfile
@@ -66,6 +66,5 @@ def _note(note: BurstNote, result, modem: Modem) -> BurstNote:
         cfo_refined=result.cfo,
         snr_db=float(estimate.snr_db),
         snr_stderr_db=float(estimate.stderr_db),
-        **dataclasses.asdict(result.header)
-        | {"burst_count": modem.plan(result.header.latent_count).burst_count},
+        **header_fields(result.header, modem.profile),
     )

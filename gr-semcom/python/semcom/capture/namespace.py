@@ -12,6 +12,8 @@ import jsonschema
 
 from semcom.capture.errors import CaptureError
 from semcom.files import finite
+from semcom.modem.header import BurstHeader
+from semcom.modem.profile import ModemProfile
 
 NAME = "semcom"
 EXTENSION = {"name": NAME, "version": "1.0.0", "optional": True}
@@ -77,6 +79,11 @@ class BurstNote:
         out = {PREFIX + f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         out = finite({key: list(v) if isinstance(v, tuple) else v for key, v in out.items()})
         return {key: value for key, value in out.items() if value is not None}
+
+
+def header_fields(header: BurstHeader, profile: ModemProfile) -> dict[str, int]:
+    """What a note says of a burst's header, under the receiver's profile."""
+    return dataclasses.asdict(header) | {"burst_count": profile.plan(header.latent_count).burst_count}
 
 
 def note_of(annotation: dict[str, Any]) -> BurstNote:

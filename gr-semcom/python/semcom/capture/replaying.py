@@ -38,7 +38,7 @@ from semcom.modem import (
     estimate_snr,
     v2,
 )
-from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES, VERSION
+from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, MODES, VERSION
 from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
 from semcom.system import zoo
@@ -148,6 +148,9 @@ class Replay:
                 self.counters[f"bursts not read: {result.error}"] += 1
                 continue
             known, equal = self._compare(burst, result)
+            if result.header.kind != KIND_IMAGE:
+                self.counters[f"bursts of items of kind {result.header.kind}, which are no pictures"] += 1
+                continue
             code = result.header.model_hash
             if self._chosen is not None and code not in _hashes(self._chosen):
                 self.counters["bursts of another model"] += 1
