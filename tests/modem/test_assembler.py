@@ -12,9 +12,11 @@ from semcom.modem.assembler import (
     KEPT_S,
     KEPT_SYMBOLS,
     MISPLACED,
+    MOST_PARTS,
     NO_BUDGET,
     TOO_FEW,
     TOO_LARGE,
+    TOO_MANY_PARTS,
 )
 
 K, HASH = 20_000, 5
@@ -351,6 +353,15 @@ def test_a_part_beyond_its_item_is_counted_before_anything_is_allocated(modem, i
     assembler = ImageAssembler(modem.profile, HASH, first_place=lambda header: header.side)
     assert send_part(assembler, modem, item[:300], 0, side=2**20 - 1) == []
     assert assembler.counters == {MISPLACED: 1} and assembler.flush() == []
+
+
+def test_an_item_has_so_many_parts_at_most(modem, item):
+    assembler = ImageAssembler(modem.profile, HASH, **BEGIN)
+    for number in range(MOST_PARTS + 3):
+        images = send_part(assembler, modem, item[:10], 10 * number)
+        assert len(images) == (number < MOST_PARTS)
+    assert assembler.counters[TOO_MANY_PARTS] == 3
+    assert len(send_part(assembler, modem, item[:10], 0, image_id=2)) == 1
 
 
 def test_without_parts_another_side_is_another_picture(modem, item):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts of frame version 2 at a receiver of version 3: recognised, said, not read; read where a recording says so."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semcom.channel.awgn import awgn
+from semcom.codec import build
+from semcom.codec.image.adapted import Adapted, over
+from semcom.codec.image.distortion import PayloadGrid
 from semcom.errors import ConfigError, HeaderError
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, header, v2
 from semcom.modem.modem import OF_VERSION_2
@@ -195,3 +198,20 @@ def test_the_longest_burst_of_a_sender_is_read_off_the_crc(ours, theirs):
     bits = header.code_of(theirs).pack([sent])
     assert header.code_of(ours).unpack(bits) == [sent if ours == theirs else None]
     assert header.code_of(ours).unpack_others(bits) == [(sent, theirs)]
+
+
+def test_a_model_tuned_under_version_2_meets_the_air_of_today(latents):
+    """Its card names the modem's sizes of then; over a recording of version 2 it can be told so."""
+    told = {"max_payload_symbols": 20, "header_symbols": 6}
+    decoder = build("linres", {"channels": 8, "widths": [8], "encoder_blocks": [1], "decoder_blocks": [1]})
+    adapted = Adapted(decoder, told)
+    today = ModemProfile(max_payload_symbols=20)
+    assert adapted.canceller.modem == today and Adapted(decoder, asdict(today)).canceller.modem == today
+    before = ModemProfile(**v2.as_recorded(asdict(today)))
+    assert before.header_symbols == 6 and over(adapted, before).canceller.modem == before
+    for profile in (today, before):
+        grid = PayloadGrid(profile, 500)
+        assert torch.allclose(grid.take(grid.put(latents)), latents, atol=1e-6)
+        sent = Modem(profile).pack_latents(latents[:1])[0]
+        carried = grid._layout.take_data(grid.put(latents[:1]), profile.header_symbols).flatten()
+        assert torch.allclose(carried[:500], sent, atol=1e-6)

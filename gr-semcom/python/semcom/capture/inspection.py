@@ -224,11 +224,7 @@ def _pictures(read) -> int:
         item = (note.sender, note.image_id, note.model_hash, note.side)
         key = (*item, note.burst_index)
         seen[key] += 1
-        begun += all(
-            seen[(*item, i)] < seen[key]
-            for i in range(note.burst_count)
-            if i != note.burst_index
-        )
+        begun += all(seen[(*item, i)] < seen[key] for i in range(note.burst_count) if i != note.burst_index)
     return begun
 
 

@@ -23,10 +23,12 @@ _MOST_OPEN_SYMBOLS = 2**22
 KEPT_S = 30.0
 KEPT_ITEMS = 2**12
 KEPT_SYMBOLS = 2**21
+MOST_PARTS = 64  # of an item
 TOO_LARGE = "bursts of pictures larger than the link profile's limits"
 TOO_FEW = "pictures given up: too few of their bursts came"
 NO_BUDGET = "pictures given up: more to decode than what came is worth"
 MISPLACED = "bursts of parts that lie outside of their item"
+TOO_MANY_PARTS = f"bursts of items in more than {MOST_PARTS} parts"
 JOINED = "parts joined to what came before"
 
 
@@ -191,6 +193,9 @@ class ImageAssembler:
             past = self._closed.get(_number(header))
             if past is not None and key[2] in past.headers:
                 self.counters["bursts repeated or too late"] += 1
+                return done
+            if past is not None and len(past.headers) >= MOST_PARTS:
+                self.counters[TOO_MANY_PARTS] += 1
                 return done
             done += self._make_room(header)
             entry = self._begin(key, header, first)

@@ -280,7 +280,7 @@ class HeaderCode:
         """Bits ``[B, bits]`` to headers; None where the CRC fails."""
         body, crc = bits[:, :-CRC_BITS], bits[:, -CRC_BITS:]
         good = (self._crc(body) == crc).all(axis=1)
-        return [self._fields(row) if fits else None for row, fits in zip(body, good, strict=True)]
+        return self._headers(body, good)
 
     def unpack_others(self, bits: np.ndarray) -> list[tuple[BurstHeader, int] | None]:
         """Headers whose CRC is that of a profile with other longest bursts, with the payload symbols of those."""
@@ -289,14 +289,19 @@ class HeaderCode:
         body, crc = bits[:, :-CRC_BITS], bits[:, -CRC_BITS:]
         left = (crc16(_with_longest(body, 0)) ^ crc) @ _CRC_WEIGHTS
         longest = [_longest_by_crc(body.shape[1]).get(int(code)) for code in left]
-        return [None if n is None else (self._fields(row), n) for row, n in zip(body, longest, strict=True)]
+        headers = self._headers(body, [n is not None for n in longest])
+        return [None if n is None else (header, n) for header, n in zip(headers, longest, strict=True)]
 
-    def _fields(self, body: np.ndarray) -> BurstHeader:
-        values, at = {}, 0
+    def _headers(self, body: np.ndarray, wanted) -> list[BurstHeader | None]:
+        """Headers of the rows ``[B, bits]`` that are wanted ``[B]``; None for the others."""
+        columns, at = {}, 0
         for name, width in self._header.FIELDS:
-            values[name] = int(body[at : at + width] @ (1 << np.arange(width - 1, -1, -1)))
+            columns[name] = (body[:, at : at + width] @ (1 << np.arange(width - 1, -1, -1))).tolist()
             at += width
-        return self._header(**values)
+        return [
+            self._header(**{name: column[row] for name, column in columns.items()}) if wanted[row] else None
+            for row in range(len(body))
+        ]
 
     def encode(self, bits: np.ndarray, symbols: int) -> np.ndarray:
         """Header bits ``[B, bits]`` to unit-power QPSK symbols ``[B, symbols]`` complex128."""
