@@ -161,12 +161,10 @@ class ImageAssembler:
         self._profile, self._hash, self._count_of = profile, model_hash, latent_count_of
         self._max_open, self._modes, self._digital_hashes = max_open, frozenset(modes), digital_hashes
         self._first_place, self._clock = first_place, clock
-        self._open: OrderedDict[tuple[int, int, int], _Open] = (
-            OrderedDict()
-        )  # by sender, number, side of parts
-        self._closed: OrderedDict[tuple[int, int], _Closed] = (
-            OrderedDict()
-        )  # by sender and number, oldest first
+        # by sender, number and side of parts
+        self._open: OrderedDict[tuple[int, int, int], _Open] = OrderedDict()
+        # by sender and number, the oldest first
+        self._closed: OrderedDict[tuple[int, int], _Closed] = OrderedDict()
         self._kept_symbols = 0
         self._limits = limits
         self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
