@@ -111,7 +111,7 @@ class burst_demodulator(PduBlock):
             meta = {
                 keys.IMAGE_ID: header.image_id,
                 keys.BURST_INDEX: header.burst_index,
-                keys.BURST_COUNT: header.burst_count,
+                keys.BURST_COUNT: self._modem.plan(header.latent_count).burst_count,
                 keys.HEIGHT: header.height,
                 keys.WIDTH: header.width,
                 keys.LATENT_COUNT: header.latent_count,
@@ -119,6 +119,9 @@ class burst_demodulator(PduBlock):
                 keys.LINK_HASH: header.link_hash,
                 keys.MODE: header.mode,
                 keys.ORDER: header.order,
+                keys.KIND: header.kind,
+                keys.SENDER: header.sender,
+                keys.SIDE: header.side,
                 keys.CFO: float(burst.cfo),
                 keys.BATCH_START: first,
                 keys.BATCH: together,

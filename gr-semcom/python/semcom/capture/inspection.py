@@ -76,6 +76,8 @@ def rows(recording: Recording) -> list[dict]:
                 "received_s": burst.received_s,
                 "sample_offset": note.sample_offset,
                 "samples": burst.count,
+                "sender": note.sender,
+                "kind": note.kind,
                 "image_id": note.image_id,
                 "image": note.image,
                 "burst_index": note.burst_index,
@@ -219,13 +221,10 @@ def _pictures(read) -> int:
     """Pictures begun: a repeated burst of the same number begins another, since numbers wrap."""
     seen, begun = Counter(), 0
     for note in read:
-        key = (note.image_id, note.model_hash, note.burst_index)
+        item = (note.sender, note.image_id, note.model_hash, note.side)
+        key = (*item, note.burst_index)
         seen[key] += 1
-        begun += all(
-            seen[(note.image_id, note.model_hash, i)] < seen[key]
-            for i in range(note.burst_count)
-            if i != note.burst_index
-        )
+        begun += all(seen[(*item, i)] < seen[key] for i in range(note.burst_count) if i != note.burst_index)
     return begun
 
 
