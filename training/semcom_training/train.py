@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from semcom import plugins
 from semcom.channel.symbols import awgn_channel
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
@@ -334,8 +335,10 @@ if __name__ == "__main__":
         devices: int = 1,
         nodes: int = 1,
         tensorboard: bool = False,
+        plugin: list[str] = [],  # noqa: B006
     ):
         try:
+            plugins.use(plugin)
             run(
                 recipe,
                 data,

@@ -19,7 +19,8 @@ from safetensors.torch import save as save_safetensors
 from semcom import files
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.image.paired import Paired
-from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder, latents_alone
+from semcom.codec.names import ARCHITECTURES, DECODERS
+from semcom.codec.registry import build, build_decoder, latents_alone
 from semcom.errors import ImageError, ModelError
 from semcom.parsing import is_file, is_folder, shown
 from semcom.payload import quantised as digital

@@ -20,6 +20,7 @@ from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 
@@ -114,6 +115,7 @@ class Plan:
     base_variances: torch.Tensor
 
 
+@register_architecture("content-adaptive")
 class ContentAdaptive(BaseCodec):
     """Classified block transform with reverse water-filling, side information, and residual networks at both ends.
 
@@ -131,7 +133,6 @@ class ContentAdaptive(BaseCodec):
         ConfigError: a rate beyond 1/4, or a number of classes that cannot be.
     """
 
-    name = "content-adaptive"
 
     def __init__(
         self,
