@@ -122,10 +122,16 @@ def check_loss(what) -> None:
 def _parts(what: str | Mapping) -> dict:
     """Name to weight and options, copied."""
     named = {what: 1.0} if isinstance(what, str) else what
-    return {
-        name: dict(value) if isinstance(value, Mapping) else {"weight": value}
-        for name, value in named.items()
-    }
+    given = {name: dict(v) if isinstance(v, Mapping) else {"weight": v} for name, v in named.items()}
+    return {name: {key: _number(v) for key, v in options.items()} for name, options in given.items()}
+
+
+def _number(value):
+    """YAML 1.1 reads 1e-4 as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 @register_loss("log-mse")

@@ -25,7 +25,7 @@ class Objective(nn.Module):
         self.encoder_learns = recipe.stage == "anchor"
         self.send = recipe.make_channel()
         self.side_lost_fraction = recipe.side_lost_fraction
-        self.compare = loss(recipe.loss, recipe.loss_floor)
+        self.compare = loss(recipe.loss)
 
     def train(self, mode: bool = True):
         super().train(mode)

@@ -26,7 +26,7 @@ from semcom_training.machine import make_fabric
 from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
-from semcom_training.recipe import Recipe, load_recipe
+from semcom_training.recipe import Recipe, load_recipe, stages_of
 
 
 def run(
@@ -48,7 +48,8 @@ def run(
     Args:
         recipe: path of a YAML recipe, the name of a shipped one, or a :class:`Recipe`.
         data: folder that holds the recipe's data folders; else the environment variable SEMCOM_DATA.
-        out: folder for the checkpoint, the log and the exported model, ``<out>/<name>/``.
+        out: folder for the checkpoint, the log and the exported model, ``<out>/<name>/``; of a recipe with stages one
+            folder a stage.
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: torch threads of each process; ``None`` leaves them as they are.
         resume: go on from ``checkpoint.pt`` if there is one; else start anew.
@@ -71,6 +72,11 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if threads:
         torch.set_num_threads(threads)
+    if recipe.stages:
+        how = {"devices": devices, "nodes": nodes, "tensorboard": tensorboard}
+        for stage in stages_of(recipe, out):
+            folder = run(stage, data, out, device, None, resume, progress, **how)
+        return folder
     root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
     fabric = make_fabric(device, devices, nodes, folder if tensorboard else None)
     training = prepare(recipe, root, fabric)
