@@ -3,6 +3,7 @@
 
 import dataclasses
 import importlib.util
+import sys
 import threading
 
 import hypothesis
@@ -92,6 +93,25 @@ def tiny_users(tiny_model, tmp_path_factory):
         cards[family] = folder / f"tiny-{family}.json"
         card.write(cards[family])
     return cards
+
+
+@pytest.fixture
+def fresh_plugins(monkeypatch):
+    """No plugin is known, and none of this test's stays known."""
+    from semcom import plugins
+    from semcom.channel.named import CHANNELS
+    from semcom.codec import ARCHITECTURES, DECODERS
+    from semcom_training.losses import LOSSES
+
+    for registry in (ARCHITECTURES, DECODERS, CHANNELS, LOSSES):
+        monkeypatch.setattr(registry, "_things", dict(registry._things))
+        monkeypatch.setattr(registry, "_places", dict(registry._places))
+    monkeypatch.setattr(plugins, "_files", {})
+    monkeypatch.setattr(plugins, "_seen_variable", None)
+    monkeypatch.setattr(plugins, "_entry_points", False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("SEMCOM_PLUGINS", "")
+    return monkeypatch
 
 
 @pytest.fixture

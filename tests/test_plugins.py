@@ -40,21 +40,7 @@ def semcom(*arguments, named="", **environment):
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
-@pytest.fixture
-def fresh(monkeypatch):
-    """No plugin is known, and none of this test's stays known."""
-    for registry in (ARCHITECTURES, DECODERS, CHANNELS):
-        monkeypatch.setattr(registry, "_things", dict(registry._things))
-        monkeypatch.setattr(registry, "_places", dict(registry._places))
-    monkeypatch.setattr(plugins, "_files", {})
-    monkeypatch.setattr(plugins, "_seen_variable", None)
-    monkeypatch.setattr(plugins, "_entry_points", False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("SEMCOM_PLUGINS", "")
-    return monkeypatch
-
-
-def test_a_file_is_read_once_whatever_names_it(fresh, tmp_path):
+def test_a_file_is_read_once_whatever_names_it(fresh_plugins, tmp_path):
     file, count = tmp_path / "mine.py", tmp_path / "count"
     (tmp_path / "beside.py").write_text("NAME = 'of-mine'\n")
     file.write_text(
@@ -70,14 +56,14 @@ def test_a_file_is_read_once_whatever_names_it(fresh, tmp_path):
     assert list(ARCHITECTURES)[-1] == "mine" and "mine" not in DECODERS
 
 
-def test_the_variable_names_several_and_lookup_reads_them(fresh, tmp_path):
+def test_the_variable_names_several_and_lookup_reads_them(fresh_plugins, tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(CODEC.format(name=name))
-    fresh.setenv("SEMCOM_PLUGINS", os.pathsep.join(str(tmp_path / f"{name}.py") for name in ("one", "two")))
+    fresh_plugins.setenv("SEMCOM_PLUGINS", os.pathsep.join(str(tmp_path / f"{name}.py") for name in ("one", "two")))
     assert {"one", "two"} <= set(ARCHITECTURES) and build("two", {}).stride == 4
 
 
-def test_an_entry_point_is_read_and_its_fault_is_named(fresh, tmp_path):
+def test_an_entry_point_is_read_and_its_fault_is_named(fresh_plugins, tmp_path):
     def points(*, group):
         assert group == "semcom.plugins"
         return [
@@ -86,11 +72,11 @@ def test_an_entry_point_is_read_and_its_fault_is_named(fresh, tmp_path):
             )
         ]
 
-    fresh.setattr(importlib.metadata, "entry_points", points)
+    fresh_plugins.setattr(importlib.metadata, "entry_points", points)
     assert "lab" in ARCHITECTURES
-    fresh.setattr(plugins, "_entry_points", False)
+    fresh_plugins.setattr(plugins, "_entry_points", False)
     broken = SimpleNamespace(name="lab", value="lab.codecs", load=lambda: {}["x"])
-    fresh.setattr(importlib.metadata, "entry_points", lambda group: [broken])
+    fresh_plugins.setattr(importlib.metadata, "entry_points", lambda group: [broken])
     for _ in range(2):
         with pytest.raises(
             PluginError, match=r"plugin 'lab' \(lab.codecs\).*KeyError: 'x' \(line \d+ of .*test_plugins"
@@ -122,7 +108,7 @@ def test_an_entry_point_is_read_and_its_fault_is_named(fresh, tmp_path):
         ),
     ],
 )
-def test_a_plugin_that_does_not_import_is_one_sentence(fresh, tmp_path, text, words):
+def test_a_plugin_that_does_not_import_is_one_sentence(fresh_plugins, tmp_path, text, words):
     file = tmp_path / "bad.py"
     file.write_text(text)
     for _ in range(2):  # the second time no less
@@ -163,7 +149,7 @@ def test_a_name_twice_names_both_places():
         registry.add(None, 3, ("y.py", 4))
 
 
-def test_what_only_decodes_is_a_family(fresh):
+def test_what_only_decodes_is_a_family(fresh_plugins):
     @register_architecture("mine")
     class Mine(Decoder):
         pass
