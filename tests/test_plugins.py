@@ -59,7 +59,9 @@ def test_a_file_is_read_once_whatever_names_it(fresh_plugins, tmp_path):
 def test_the_variable_names_several_and_lookup_reads_them(fresh_plugins, tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(CODEC.format(name=name))
-    fresh_plugins.setenv("SEMCOM_PLUGINS", os.pathsep.join(str(tmp_path / f"{name}.py") for name in ("one", "two")))
+    fresh_plugins.setenv(
+        "SEMCOM_PLUGINS", os.pathsep.join(str(tmp_path / f"{name}.py") for name in ("one", "two"))
+    )
     assert {"one", "two"} <= set(ARCHITECTURES) and build("two", {}).stride == 4
 
 

@@ -14,7 +14,7 @@ from grc_bench import GRC, GRCC, ROOT, RUNNER, environment
 from semcom import plugins
 from semcom.codec import build
 from semcom.system import zoo
-from semcom.system.card import read_card
+from semcom.system.card import own_parts, read_card
 
 
 @pytest.mark.slow
@@ -30,14 +30,9 @@ def test_a_plugin_flies_from_a_flowgraph(tiny_model, tmp_path, grc_home, fresh_p
     torch.manual_seed(0)
     codec = build("mine", {})
     sha256 = zoo.save_weights(codec, tmp_path / "mine.safetensors")
-    own = {
-        "name": "mine",
-        "architecture": "mine",
-        "arguments": {},
-        "rho": codec.rho,
-        "weights_sha256": sha256,
-    }
-    own |= {"weights_file": "mine.safetensors", "parameters": sum(p.numel() for p in codec.parameters())}
+    own = {"name": "mine", "architecture": "mine", "arguments": {}, "rho": codec.rho}
+    own |= {"parts": own_parts("mine.safetensors", sha256)}
+    own |= {"parameters": sum(p.numel() for p in codec.parameters())}
     dataclasses.replace(read_card(tiny_model), **own).write(card)
 
     graph = (ROOT / "flowgraphs/loopback.grc").read_text()

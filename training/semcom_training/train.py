@@ -153,7 +153,7 @@ class Training:
     @property
     def averaged(self) -> Codec:
         """The codec with the averaged weights: what is validated and exported."""
-        return with_trained(self.codec, self.average)
+        return with_trained(self.recipe, self.codec, self.average)
 
     @property
     def parts(self) -> tuple:
