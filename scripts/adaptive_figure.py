@@ -23,9 +23,9 @@ from semcom.codec.base import BaseCodec, Latents
 from semcom.codec.image import sideinfo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.modem import Modem
 from semcom.system import zoo
-from semcom.system.zoo import to_uint8
 from semcom_training.data import data_root, image_files, read_image
 
 COMMAND = "scripts/adaptive_figure.py --data FOLDER --every 4"
