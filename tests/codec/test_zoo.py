@@ -152,6 +152,7 @@ OWN = {"file": "mine.safetensors", "sha256": "a" * 64}
         ({"snr_range_db": [0, 20]}, "'the card'.*snr_range_db"),
         ({"payloads": []}, "'payloads'"),
         ({"senders": 0}, "'senders'"),
+        ({"result": "label"}, "the card says result = label, but that of linres is image"),
         ({"power": "loud"}, "'power'"),
         ({"measured": [TABLE | {"images": 3}]}, "'measured.0'.*images"),
         ({"measured": [TABLE | {"values": [20]}]}, "'measured.0': 2 SNRs have 1 values"),

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from semcom import files
-from semcom.codec.base import Codec
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate, summarise
 from semcom.system import zoo
@@ -103,7 +102,9 @@ def _stage(
         architecture=recipe.architecture,
         arguments=user_arguments(recipe, codec) if recipe.stage == "user" else recipe.arguments,
         rho=codec.rho,
-        payloads=["analog", "quantised"] if isinstance(codec, Codec) and not codec.true_scale else ["guided"],
+        source=codec.source.name,
+        result=codec.result.name,
+        payloads=["analog"] + ["quantised"] * (codec.quantisable and not getattr(codec, "true_scale", False)),
         trained_for={"snr_range_db": list(recipe.snr_range_db), "channel": recipe.channel},
         parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),
         weights_dtype="float16",

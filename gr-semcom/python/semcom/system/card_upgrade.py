@@ -12,8 +12,8 @@ from semcom.errors import ModelError
 _TABLE = {"evaluation_set", "images", "channel", "snr_db"}
 _METRICS = ("psnr_db", "ms_ssim", "lpips")
 _REMARKS = ("float16_loss_db", "command")
-#: architectures of version 1 that send coded side information before their latents
-_GUIDED = ("content-adaptive",)
+#: architectures of version 1 whose latents cannot be sent as labels
+_ANALOG_ALONE = ("content-adaptive",)
 
 
 def upgraded(values: dict, source: str) -> dict:
@@ -32,7 +32,7 @@ def upgraded(values: dict, source: str) -> dict:
             "file": digital.pop("codebooks_file"),
             "sha256": digital.pop("codebooks_sha256"),
         }
-    guided = values["architecture"] in _GUIDED
+    alone = values["architecture"] in _ANALOG_ALONE or values["arguments"].get("true_scale", False)
     new: dict[str, Any] = {
         "schema_version": 2,
         "name": values["name"],
@@ -41,7 +41,7 @@ def upgraded(values: dict, source: str) -> dict:
         "arguments": values["arguments"],
         "source": "image",
         "result": "image",
-        "payloads": ["guided"] if guided else ["analog", "quantised"],
+        "payloads": ["analog"] if alone else ["analog", "quantised"],
         "rho": values["rho"],
         "senders": 1,
         "streams": 1,

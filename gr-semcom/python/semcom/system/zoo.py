@@ -352,6 +352,13 @@ def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
                 f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
+    for what in ("source", "result"):
+        told, own = getattr(model_card, what), getattr(codec, what).name
+        if told != own:
+            raise ModelError(
+                f"model '{model_card.name}': the card says {what} = {told}, but that of "
+                f"{model_card.architecture} is {own}."
+            )
     low, high = model_card.rho if isinstance(model_card.rho, list) else (model_card.rho, model_card.rho)
     if not low - 1e-6 <= codec.rho <= high + 1e-6:
         raise ModelError(
