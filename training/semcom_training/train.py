@@ -7,7 +7,7 @@ torchrun --nproc-per-node 4 -m semcom_training.train RECIPE --data FOLDER --out 
 
 import copy
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +16,9 @@ from semcom import plugins
 from semcom.channel.symbols import awgn_channel
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
+from semcom.experiments.evaluate import across
 from semcom.files import writable_folder
+from semcom.kinds import quality
 from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
@@ -303,22 +305,17 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
     return recipe.learning_rate * warm * fall
 
 
-@torch.no_grad()
 def validate(codec: Codec, images, crop: int) -> dict:
     """Mean per-image PSNR of the held-out images at 1, 10 and 20 dB (centre crops for photos), same noise
     always."""
     side = crop or min(images[0].shape[1:])
     device = next(codec.parameters()).device
-    x = torch.stack([centre_crop(image, side) for image in images]).to(device).float() / 255
+    pixels = torch.stack([centre_crop(image, side) for image in images]).to(device)
     row = {}
     for snr in (1, 10, 20):
         generator = torch.Generator(device).manual_seed(snr)
-        sent = codec.send(x, float(snr), in_memory=True)
-        values, noise_var = awgn_channel(sent.values, float(snr), generator)
-        decoded = codec.receive(replace(sent, values=values, noise_var=noise_var), float(snr), x.shape[-2:])
-        decoded = (decoded.clamp(0, 1) * 255).round() / 255
-        mse = (decoded - x).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
-        row[f"psnr_{snr}_db"] = -10 * mse.log10().mean().item()
+        decoded, _, _ = across(codec, pixels, float(snr), awgn_channel, generator, in_memory=True)
+        row[f"psnr_{snr}_db"] = quality.psnr(decoded, pixels).clamp(max=100).mean().item()
     return row
 
 

@@ -34,10 +34,12 @@ def register_architecture(name: str) -> Callable[[C], C]:
                 f"architecture '{name}' must be a class that is derived from semcom.codec.Codec, or from "
                 f"semcom.codec.Decoder where it only decodes, and {getattr(cls, '__name__', cls)!r} is not."
             )
-        decodes_only = issubclass(cls, Decoder) and not issubclass(cls, Codec)
-        own, other = (DECODERS, ARCHITECTURES) if decodes_only else (ARCHITECTURES, DECODERS)
-        other.refuse_another(name, place)
-        own.add(name, cls, place)
+        if issubclass(cls, Decoder) and not issubclass(cls, Codec):
+            ARCHITECTURES.refuse_another(name, place)
+            DECODERS.add(name, cls, place)
+        else:
+            DECODERS.refuse_another(name, place)
+            ARCHITECTURES.add(name, cls, place)
         cls.name = name
         return cls
 
