@@ -129,6 +129,8 @@ def test_what_version_2_cannot_say_is_named(values, words):
         ({"loss": {"log-mse": {"weight": 1, "floor": 0}}}, "'floor' must be above 0"),
         ({"channel": "ether"}, "'channel': channel 'ether' is unknown"),
         ({"data": {"crop": 4}}, "'data.folders' is missing"),
+        ({"stages": [{}, {"model": 3}]}, r"stages\[1\]: 'model' must be a list of 'key: value' lines, not 3"),
+        ({"stages": [{"schedul": {}}]}, r"stages\[0\]: unknown key 'schedul': did you mean 'schedule'"),
         ({"stages": [{"name": "x"}]}, r"stages\[0\]: 'name' is the recipe's"),
         ({"stages": [{}, {"schedule": {"steps": 0}}]}, r"stages\[1\]: 'schedule.steps' must be 1 or more"),
     ],
@@ -146,7 +148,9 @@ def test_stages_follow_each_other(generated, tmp_path):
     recipe = make_recipe(NESTED | {"stages": changes})
     folder = train.run(recipe, data=generated, out=tmp_path, progress=False, device="cpu")
     assert folder == tmp_path / "tiny"
-    first, second, last = (zoo.card(tmp_path / name / f"{name}.json") for name in ("tiny-stage1", "tiny-stage2", "tiny"))
+    first, second, last = (
+        zoo.card(tmp_path / name / f"{name}.json") for name in ("tiny-stage1", "tiny-stage2", "tiny")
+    )
     assert first.recipe["loss"] == {"log-mse": 1} and second.recipe["loss"] == {"mse": 1}
     assert second.budget["started_from"].endswith("tiny-stage1.json") and second.budget["steps"] == 1
     assert zoo.load(tmp_path / "tiny/tiny.json").model_hash == second.model_hash != first.model_hash
