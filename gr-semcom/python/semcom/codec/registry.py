@@ -5,7 +5,7 @@ import difflib
 import importlib
 import pkgutil
 
-from semcom.codec import image
+from semcom.codec import image, task
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.bounds import check_arguments, limited_size
 from semcom.codec.image.adapted import Adapted, without_encoder
@@ -16,7 +16,7 @@ from semcom.parsing import shortened, shown
 from semcom.registering import PLUGIN_CURE
 
 # every file of these folders registers its own
-for _room in (image,):
+for _room in (image, task):
     for _file in pkgutil.iter_modules(_room.__path__, f"{_room.__name__}."):
         importlib.import_module(_file.name)
 
