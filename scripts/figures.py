@@ -299,9 +299,9 @@ def models() -> None:
     ]
     for name in zoo.anchors():
         card = zoo.card(name)
-        for table in card.measured:
+        for table in card.tables("psnr_db"):
             lines.append(
-                f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images "
+                f"| `{name}` | {card.rho:.4f} | {table['set']}, {table['items']} images "
                 f"| {_card_cells(table)} |"
             )
     _put_between(FIGURES.parent.parent / "README.md", "models", lines)
@@ -322,13 +322,13 @@ def users() -> None:
             size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
             shown = f"`{name}` (the anchor)" if name == anchor else f"`{name}`"
             lines.append(
-                f"| {shown} | {card.budget['steps']} | {size:.1f} MB | {_card_cells(card.measured[0])} |"
+                f"| {shown} | {card.budget['steps']} | {size:.1f} MB | {_card_cells(card.tables('psnr_db')[0])} |"
             )
     _put_between(FIGURES.parent / "users.md", "users", lines)
 
 
 def _card_cells(table: dict) -> str:
-    psnr = dict(zip(table["snr_db"], table["psnr_db"], strict=True))
+    psnr = dict(zip(table["snr_db"], table["values"], strict=True))
     return " | ".join(f"{psnr[snr]:.2f}" for snr in CARD_SNR_DB)
 
 

@@ -41,14 +41,13 @@ def model(tiny_model) -> str:
 def other_model(tiny_model, tmp_path_factory) -> str:
     """The same architecture with other weights."""
     from semcom.system import zoo
+    from semcom.system.card import own_parts
 
     loaded, folder = zoo.load(tiny_model), tmp_path_factory.mktemp("other")
     with torch.no_grad():
         loaded.codec.linear_decoder.bias.add_(0.01)
     sha256 = zoo.save_weights(loaded.codec, folder / "other.safetensors")
-    card = dataclasses.replace(
-        loaded.card, name="other", weights_file="other.safetensors", weights_sha256=sha256
-    )
+    card = dataclasses.replace(loaded.card, name="other", parts=own_parts("other.safetensors", sha256))
     card.write(folder / "other.json")
     return str(folder / "other.json")
 

@@ -153,8 +153,8 @@ def with_codebooks(folder, books):
     card = zoo.card("cifar-1-12")
     shutil.copy(zoo.WEIGHTS / card.weights_file, folder)
     sha256 = digital.save(books, folder / "own.codebooks.safetensors")
-    section = {"codebooks_file": "own.codebooks.safetensors", "codebooks_sha256": sha256}
-    dataclasses.replace(card, digital=section).write(folder / "own.json")
+    parts = card.parts | {"codebooks": {"file": "own.codebooks.safetensors", "sha256": sha256}}
+    dataclasses.replace(card, parts=parts).write(folder / "own.json")
     return folder / "own.json"
 
 
@@ -189,11 +189,11 @@ def test_codebooks_that_are_missing_altered_or_broken_are_refused(tmp_path):
     short = dataclasses.replace(uniform().of(6), values=uniform().of(6).values[:3])
     sha256 = digital.save({6: short}, file)
     card = json.loads(path.read_text())
-    card["digital"]["codebooks_sha256"] = sha256
+    card["parts"]["codebooks"]["sha256"] = sha256
     path.write_text(json.dumps(card))
     with pytest.raises(ModelError, match="'6.values' should be a table"):
         zoo.load(path)
-    card["digital"].pop("codebooks_sha256")
+    card["parts"]["codebooks"].pop("sha256")
     path.write_text(json.dumps(card))
     with pytest.raises(ModelError, match="does not fit its schema"):
         zoo.load(path)

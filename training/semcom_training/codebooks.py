@@ -209,18 +209,15 @@ def run(name, data=None, out="runs", options: Options | None = None, bits=BITS_P
     file = f"{model.card.name}.codebooks.safetensors"
     sha256 = digital.save(books, folder / file)
     training = dataclasses.asdict(options) | {"minutes": round((time.monotonic() - began) / 60, 1)}
-    section = dict(model.card.digital or {}) | {
-        "codebooks_file": file,
-        "codebooks_sha256": sha256,
-        "training": training,
-    }
+    section = dict(model.card.digital or {}) | {"training": training}
+    parts = model.card.parts | {"codebooks": {"file": file, "sha256": sha256}}
     if "tolerance" in section:  # what was measured with other learned codebooks does not hold for these
         section["tolerance"] = [t for t in section["tolerance"] if t.get("codebook") != digital.LEARNED]
     path = folder / f"{model.card.name}.json"
     source = zoo.card_path(name)
     if source.resolve() != path.resolve():
         shutil.copy(source.with_name(model.card.weights_file), folder / model.card.weights_file)
-    dataclasses.replace(model.card, digital=section).write(path)
+    dataclasses.replace(model.card, digital=section, parts=parts).write(path)
     return path
 
 

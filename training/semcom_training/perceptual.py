@@ -160,7 +160,7 @@ def _dists(blob: bytes) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     import typer
 
-    from semcom.cli.console import complain
+    from semcom.command_group import complain
     from semcom.errors import SemcomError
 
     def main(name: str, source: str, out: str = ".", check: bool = False):

@@ -59,3 +59,7 @@ class OutputError(SemcomError):
 
 class MissingError(SemcomError):
     """A program or package that the command needs and this machine lacks."""
+
+
+class PluginError(SemcomError):
+    """A researcher's own file that is absent or does not import; the command line ends with status 1, not 2."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.cli.main import Commands
+from semcom.command_group import Commands
 from semcom.errors import ConfigError
 
 if TYPE_CHECKING:  # they import torch, for which no help text should wait

@@ -41,7 +41,7 @@ def compare(
             help="Model of the digital mode, of the same ratio; else --model.",
         ),
     ] = None,
-    channel: options.ChannelName = options.Channel.awgn,
+    channel: options.ChannelName = "awgn",
     seed: options.Seed = 0,
     limit: Annotated[int, typer.Option(min=1, help="Only the first so many pictures.")] = 100,
     strip_picture: Annotated[
@@ -80,7 +80,7 @@ def compare(
         mention(
             "PyAV is not installed, so JPEG compresses: a much weaker rival. `pip install 'gr-semcom[rival]'`"
         )
-    config = LinkConfig(model=model, snr_db=0.0, channel=channel.value, seed=seed)
+    config = LinkConfig(model=model, snr_db=0.0, channel=channel, seed=seed)
     arms = comparison.arms(config, chosen, fixed, sizes, digital_model=digital_model)
     pictures = [Picture(title, pixels) for title, pixels in read_set(data, limit)]
     if strip_picture >= len(pictures):

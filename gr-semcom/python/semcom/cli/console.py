@@ -18,11 +18,6 @@ def err() -> Console:
     return Console(stderr=True)
 
 
-def complain(error: Exception | str) -> None:
-    """Prints an error's sentences in red, without a traceback."""
-    err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-
-
 def mention(text: str) -> None:
     """Prints a sentence that the user should know but that stops nothing."""
     err().print(f"[yellow]Note:[/] {escape(text)}", highlight=False, soft_wrap=True)

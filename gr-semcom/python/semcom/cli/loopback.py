@@ -17,7 +17,7 @@ def loopback(
     ],
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
-    channel: options.ChannelName = options.Channel.awgn,
+    channel: options.ChannelName = "awgn",
     cfo_hz: options.CfoHz = 0.0,
     sro_ppm: options.SroPpm = 0.0,
     drop: options.Drop = 0.0,
@@ -80,7 +80,7 @@ def loopback(
 
     given = {
         "--model": model,
-        "--channel": channel is not options.Channel.awgn,
+        "--channel": channel != "awgn",
         "--cfo-hz": cfo_hz,
         "--sro-ppm": sro_ppm,
         "--drop": drop,
@@ -125,7 +125,7 @@ def loopback(
         LinkConfig(
             model=model,
             snr_db=snr,
-            channel=channel.value,
+            channel=channel,
             cfo_hz=cfo_hz,
             sro_ppm=sro_ppm,
             drop=drop,

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from semcom.channel.named import CHANNELS
+from semcom.registering import PLUGIN_CURE
 from semcom.shipped import shipped_link
-
-Channel = enum.Enum("Channel", {name: name for name in CHANNELS}, type=str)  # what the air does
 
 
 class Where(str, enum.Enum):
@@ -21,6 +20,13 @@ class Where(str, enum.Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+def known_channel(value: str | None) -> str | None:
+    """A channel's name, looked up when it is given, for plugins may add to the table."""
+    if value is not None and value not in CHANNELS:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, CHANNELS))}. {PLUGIN_CURE}")
+    return value
 
 
 def _finite(value):
@@ -61,7 +67,15 @@ SnrDb = Annotated[
     typer.Option("--snr-db", min=-20, max=60, callback=_finite, help="Es/N0 in dB; give it several times."),
 ]
 Device = Annotated[Where, typer.Option("--device", help="Where to compute.")]
-ChannelName = Annotated[Channel, typer.Option("--channel", help="What the air does.")]
+ChannelName = Annotated[
+    str,
+    typer.Option(
+        "--channel",
+        metavar="NAME",
+        callback=known_channel,
+        help=f"What the air does: {', '.join(CHANNELS.built_in)}, or a plugin's.",
+    ),
+]
 CfoHz = Annotated[float, typer.Option("--cfo-hz", callback=_finite, help="Carrier frequency offset in Hz.")]
 SroPpm = Annotated[
     float,

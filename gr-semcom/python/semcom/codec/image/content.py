@@ -20,6 +20,7 @@ from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 
@@ -115,6 +116,7 @@ class Plan:
     base_variances: torch.Tensor
 
 
+@register_architecture("content-adaptive")
 class ContentAdaptive(BaseCodec):
     """Classified block transform with reverse water-filling, side information, and residual networks at both ends.
 
@@ -132,7 +134,6 @@ class ContentAdaptive(BaseCodec):
         ConfigError: a rate beyond 1/4, or a number of classes that cannot be.
     """
 
-    name = "content-adaptive"
     quantisable = False
 
     def __init__(

@@ -10,17 +10,17 @@ import torch
 
 from semcom.codec.base import Latents, power_code, power_of_code
 from semcom.codec.image.linres import LinRes
+from semcom.codec.names import register_architecture
 from semcom.errors import ConfigError
 
 
+@register_architecture("nested-linres")
 class NestedLinRes(LinRes):
     """A ``linres`` whose latents may be cut off after any complex plane.
 
     Planes are made as of the whole code at mean power 1; a prefix goes on the air at mean power 1 too, and the power
     that it had before goes beside it in eight bits, so that the receiver has planes at one scale whatever came.
     """
-
-    name = "nested-linres"
 
     def _planes(self, rho: float | None) -> int:
         """Complex planes that a bandwidth ratio buys.

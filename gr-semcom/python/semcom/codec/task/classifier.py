@@ -12,11 +12,13 @@ from torch import nn
 
 from semcom.codec.base import BaseCodec, Latents, latent_weights
 from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 from semcom.kinds import LABEL
 
 
+@register_architecture("classifier")
 class Classifier(BaseCodec):
     """A picture to the logits of ``classes``, over ``symbols`` complex symbols.
 
@@ -32,7 +34,6 @@ class Classifier(BaseCodec):
         ConfigError: fewer than two classes, or no symbols.
     """
 
-    name = "classifier"
     mean_square: torch.Tensor
     result = LABEL
     quantisable = False
