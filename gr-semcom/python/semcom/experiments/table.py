@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results as tables: CSV for programs, Markdown for people."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from semcom import files
+
+
+def rounded(digits: int) -> Callable[[float], object]:
+    """Numbers with at most so many digits after the point."""
+    return lambda value: round(value, digits)
+
+
+def fixed(digits: int) -> Callable[[float], object]:
+    """Numbers with so many digits after the point."""
+    return lambda value: f"{value:.{digits}f}"
+
+
+def write_csv(
+    path: str | Path, rows: Sequence[Mapping], number: Callable[[float], object] = repr, columns=()
+) -> Path:
+    """Rows of the same keys as CSV; None is an empty cell.
+
+    Args:
+        number: how a float is written (``rounded``, ``fixed``); as exactly as it is by default.
+        columns: which keys, in which order; all of the first row by default.
+
+    Raises:
+        OutputError: if the file cannot be written; an old one is kept.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        cells = {key: row[key] for key in writer.fieldnames}
+        writer.writerow({k: number(v) if isinstance(v, float) else v for k, v in cells.items()})
+    return files.write_text(path, text.getvalue())
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """Rows of cells as a Markdown table; floats with two digits after the point."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def page(title: str, *paragraphs: str, made_by: str = "") -> str:
+    """A page of Markdown that names the command that makes it; empty paragraphs are left out."""
+    source = f"Made by `{made_by}`." if made_by else ""
+    return "\n\n".join(part for part in (f"# {title}", source, *paragraphs) if part) + "\n"
