@@ -24,9 +24,9 @@ from tables import FIGURES, write_table
 
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
+from semcom.experiments.trials import fly, together, tone, true_snr_db
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.snr import cramer_rao_db, estimate_snr, fit_flat
-from semcom.modem.trials import fly, together, tone, true_snr_db
 
 CARD_SNR_DB = (0, 1, 4, 7, 10, 13, 16, 20)  # shown of a card's table
 
@@ -344,7 +344,7 @@ def _put_between(page: Path, command: str, lines: list[str]) -> None:
 @app.command()
 def speed() -> None:
     """The benchmarks."""
-    from semcom import bench
+    from semcom.experiments import bench
 
     rows = [
         [row["name"], "-" if row["value"] is None else row["value"], row["unit"], row["note"]]

@@ -14,7 +14,7 @@ import pytest
 import toy
 
 from semcom.errors import ConfigError
-from semcom.experiments.runner import Cell, Experiment, get, grid, results, run
+from semcom.experiments.runner import Cell, CellsFailed, Experiment, get, grid, results, run
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_who_fails_is_named_and_the_others_go_on(marks, kept):
     one = experiment(marks, grid(["a", "refused", "broken", "b"], [7]))
     found = run(one, kept)
     assert values(found) == [7, None, None, 7]
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(CellsFailed) as error:
         results(found)
     said = str(error.value)
     assert "2 of 4 cells failed" in said and "(refused, 7, seed 0): no such channel" in said

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from semcom.errors import ConfigError
+from semcom.experiments.rival.bound import at_capacity, capacity_bytes
 from semcom.kinds.pictures import Picture, samples
 from semcom.payload.coded import mcs as schemes
-from semcom.separation.bound import at_capacity, capacity_bytes
 from semcom.separation.link import SeparationConfig, simulate
 
 SIDE = 96  # what fits JPEG at rho 1/12

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.cli.main import Commands
 from semcom.errors import ConfigError
+from semcom.terminal import Commands
 
 if TYPE_CHECKING:  # they import torch, for which no help text should wait
     from semcom_training.multiuser.cells import Cells

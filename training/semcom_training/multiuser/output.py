@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from semcom import files
-from semcom.report import COLOURS, FAINT, INK
+from semcom.experiments.report import COLOURS, FAINT, INK
 
 SCHEME_NAMES = {"two_stage": "two-stage", "iterative": "iterative", "simultaneous": "simultaneous"}
 SCHEME_COLOURS = dict(zip(SCHEME_NAMES, COLOURS))

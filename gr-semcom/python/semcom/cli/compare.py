@@ -65,10 +65,10 @@ def compare(
 
     from semcom import perceptual
     from semcom.codec.image.source import default_source
+    from semcom.experiments.rival import compare as comparison
+    from semcom.experiments.rival import report
     from semcom.kinds.pictures import Picture
     from semcom.link import LinkConfig
-    from semcom.separation import compare as comparison
-    from semcom.separation import report
     from semcom.system import zoo
 
     if lpips:

@@ -7,20 +7,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from semcom.terminal import err
+
 
 def out() -> Console:
     """The console for results."""
     return Console()
-
-
-def err() -> Console:
-    """The console for progress and complaints."""
-    return Console(stderr=True)
-
-
-def complain(error: Exception | str) -> None:
-    """Prints an error's sentences in red, without a traceback."""
-    err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def mention(text: str) -> None:

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ``semcom`` command."""
 
-import errno
 import io
 import sys
 
 import typer
-from typer.core import TyperGroup
 
 import semcom
 from semcom.cli.air import air
@@ -14,7 +12,6 @@ from semcom.cli.bench import bench
 from semcom.cli.calibrate import calibrate
 from semcom.cli.capture import capture
 from semcom.cli.compare import compare
-from semcom.cli.console import complain
 from semcom.cli.dashboard import dashboard
 from semcom.cli.data import data
 from semcom.cli.demo import demo
@@ -31,25 +28,7 @@ from semcom.cli.rx import rx
 from semcom.cli.tolerance import tolerance
 from semcom.cli.train import train
 from semcom.cli.tx import tx
-from semcom.errors import ConfigError, SemcomError
-from semcom.parsing import shown
-
-
-class Commands(TyperGroup):
-    """Prints what a user can cure in words, with exit status 2; anything else keeps its traceback."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except SemcomError as error:
-            complain(error)
-            raise typer.Exit(2) from error
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
-                raise
-            complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
-            raise typer.Exit(2) from error
-
+from semcom.terminal import Commands
 
 app = typer.Typer(
     cls=Commands,

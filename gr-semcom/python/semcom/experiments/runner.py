@@ -181,11 +181,15 @@ def run(
     return [found[cell] for cell in experiment.cells]
 
 
+class CellsFailed(SemcomError):
+    """Some cells could not be measured; the others are kept."""
+
+
 def results(reports: Sequence[Report]) -> list[tuple[Cell, Any]]:
     """Cells with their results, where none failed.
 
     Raises:
-        ConfigError: some did; it names them, and what they said.
+        CellsFailed: some did; it names them, and what they said.
     """
     failed = [report for report in reports if report.problem]
     if failed:
@@ -193,7 +197,7 @@ def results(reports: Sequence[Report]) -> list[tuple[Cell, Any]]:
         for report in failed:
             said.setdefault(str(report.problem), []).append(str(report.cell))
         words = "; ".join(f"({'), ('.join(cells)}): {problem}" for problem, cells in said.items())
-        raise ConfigError(
+        raise CellsFailed(
             f"{len(failed)} of {len(reports)} cells failed: {words}. The others are kept: the same command goes on."
         )
     return [(report.cell, report.result) for report in reports]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from semcom import files
+from semcom.errors import ConfigError
+from semcom.parsing import shown
 
 
 def rounded(digits: int) -> Callable[[float], object]:
@@ -40,11 +42,35 @@ def write_csv(
     return files.write_text(path, text.getvalue())
 
 
+def read_csv(path: str | Path) -> list[dict]:
+    """Rows of a CSV, numbers as such and empty cells as None.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"the table {shown(str(path))} cannot be read: {error}") from error
+
+
+def _value(cell: str):
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            pass
+    return cell or None
+
+
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     """Rows of cells as a Markdown table; floats with two digits after the point."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = ([f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line] for line in lines)
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+    cells = (
+        [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line] for line in (head, *rows)
+    )
+    first, *others = ("| " + " | ".join(line) + " |" for line in cells)
+    return "\n".join([first, "|" + "---|" * len(head), *others])
 
 
 def page(title: str, *paragraphs: str, made_by: str = "") -> str:

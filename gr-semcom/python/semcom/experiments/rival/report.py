@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semcom.separation import compare, plot
-from semcom.separation.compare import Score
+from semcom.experiments.rival import compare, plot
+from semcom.experiments.rival.compare import Score
 from semcom.system import zoo
 
 _COLUMNS = "scheme accounting snr_db pictures psnr_db psnr_stderr_db ms_ssim lpips decoded detail".split()

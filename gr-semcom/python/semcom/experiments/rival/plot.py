@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, BOUND, DIGITAL, Score
+from semcom.experiments.rival.compare import ADAPTIVE, ANALOG, BARE, BOUND, DIGITAL, Score
 
 _COLOURS = {
     ANALOG: "#c8553d",

@@ -10,11 +10,11 @@ import numpy as np
 from semcom import link
 from semcom.codec.image.source import FILE_HEADER_BYTES
 from semcom.errors import ConfigError
+from semcom.experiments.rival.bound import at_capacity
 from semcom.kinds import quality
 from semcom.kinds.pictures import Picture
 from semcom.link import LinkConfig
 from semcom.payload.coded import mcs as schemes
-from semcom.separation.bound import at_capacity
 from semcom.separation.link import SeparationConfig, mean_colour, scheme_for, simulate
 from semcom.system import zoo
 
