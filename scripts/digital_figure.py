@@ -4,7 +4,7 @@
 from tables import FIGURES
 
 from semcom.experiments import style, table
-from semcom.experiments.command import Figure, command_of
+from semcom.experiments.command import Figure, main
 from semcom.modulation import ORDERS, constellation
 from semcom_training.figures import digital
 
@@ -35,4 +35,4 @@ COMMAND = ".venv/bin/python scripts/digital_figure.py --data FOLDER"
 FIGURE = Figure("digital", COMMAND, digital.plan, digital.rows, digital.text, draw, table.rounded(3))
 
 if __name__ == "__main__":
-    command_of(FIGURE, FIGURES)()
+    main(FIGURE, FIGURES)

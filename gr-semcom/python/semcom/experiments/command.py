@@ -11,9 +11,9 @@ import typer
 
 from semcom import files
 from semcom.errors import ConfigError, SemcomError
+from semcom.experiments import table
 from semcom.experiments.runner import Cell, CellsFailed, Experiment, Report, results, run
 from semcom.experiments.style import write_figure
-from semcom.experiments.table import read_csv, write_csv
 from semcom.terminal import complain
 
 Out = Annotated[
@@ -47,7 +47,7 @@ class Figure:
     rows: Callable[[Sequence[tuple[Cell, Any]]], Rows]
     page: Callable[[Rows, Experiment, str], str]
     draw: Callable[[Rows], Any] | None = None
-    number: Callable[[float], object] = repr
+    number: table.Number = repr
 
     def write(self, found: Sequence[tuple[Cell, Any]], experiment: Experiment, folder: Path) -> list[Path]:
         """``NAME.csv``, ``NAME.md`` and ``NAME.png``. Raises OutputError where one cannot be written."""
@@ -55,7 +55,7 @@ class Figure:
         text = self.page(rows, experiment, self.made_by)
         drawn = [] if self.draw is None else [write_figure(folder / f"{self.name}.png", self.draw(rows))]
         return [
-            write_csv(folder / f"{self.name}.csv", rows, self.number),
+            table.write_csv(folder / f"{self.name}.csv", rows, self.number),
             *drawn,
             files.write_text(folder / f"{self.name}.md", text),
         ]
@@ -68,7 +68,9 @@ class Figure:
         """
         if self.draw is None:
             raise ConfigError(f"'{self.name}' is a table without a picture: there is nothing to draw.")
-        return write_figure(folder / f"{self.name}.png", self.draw(read_csv(folder / f"{self.name}.csv")))
+        return write_figure(
+            folder / f"{self.name}.png", self.draw(table.read_csv(folder / f"{self.name}.csv"))
+        )
 
 
 def measure(
@@ -112,8 +114,8 @@ def options_of(words: Sequence[str]) -> Mapping[str, Any]:
     return found
 
 
-def command_of(figure: Figure, folder: Path) -> typer.Typer:
-    """The command line of a figure: its options are those of ``figure.plan`` and the runner's.
+def command_of(figure: Figure, folder: Path) -> Callable[..., None]:
+    """A figure's command, for ``typer.Typer.command``: its options are those of ``figure.plan`` and the runner's.
 
     Args:
         folder: where the figure goes unless told otherwise.
@@ -150,6 +152,11 @@ def command_of(figure: Figure, folder: Path) -> typer.Typer:
     made.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     made.__annotations__ = {p.name: p.annotation for p in parameters}
     made.__doc__ = figure.plan.__doc__
+    return made
+
+
+def main(figure: Figure, folder: Path) -> None:
+    """Runs the command line of a figure, as ``command_of``."""
     app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
-    app.command()(made)
-    return app
+    app.command()(command_of(figure, folder))
+    app()

@@ -10,6 +10,8 @@ from semcom import files
 from semcom.errors import ConfigError
 from semcom.parsing import shown
 
+Number = Callable[[float], object] | Mapping[str, Callable[[float], object]]
+
 
 def rounded(digits: int) -> Callable[[float], object]:
     """Numbers with at most so many digits after the point."""
@@ -22,24 +24,32 @@ def fixed(digits: int) -> Callable[[float], object]:
 
 
 def write_csv(
-    path: str | Path, rows: Sequence[Mapping], number: Callable[[float], object] = repr, columns=()
+    path: str | Path, rows: Sequence[Mapping], number: Number = repr, columns: Sequence[str] = ()
 ) -> Path:
+    """Rows as a file, as ``csv_text``. Raises OutputError if it cannot be written; an old one is kept."""
+    return files.write_text(path, csv_text(rows, number, columns))
+
+
+def csv_text(rows: Sequence[Mapping], number: Number = repr, columns: Sequence[str] = ()) -> str:
     """Rows of the same keys as CSV; None is an empty cell.
 
     Args:
-        number: how a float is written (``rounded``, ``fixed``); as exactly as it is by default.
+        number: how floats are written (``rounded``, ``fixed``), of all columns or by column; exactly by default.
         columns: which keys, in which order; all of the first row by default.
-
-    Raises:
-        OutputError: if the file cannot be written; an old one is kept.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        cells = {key: row[key] for key in writer.fieldnames}
-        writer.writerow({k: number(v) if isinstance(v, float) else v for k, v in cells.items()})
-    return files.write_text(path, text.getvalue())
+        writer.writerow({key: _written(row[key], number, key) for key in writer.fieldnames})
+    return text.getvalue()
+
+
+def _written(value, number: Number, column: str):
+    if not isinstance(value, float):
+        return value
+    how = number if callable(number) else number.get(column, repr)
+    return how(value)
 
 
 def read_csv(path: str | Path) -> list[dict]:
