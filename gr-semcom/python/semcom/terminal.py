@@ -23,14 +23,14 @@ def complain(error: Exception | str) -> None:
 
 
 class Commands(TyperGroup):
-    """Prints what a user can cure in words, with exit status 2; anything else keeps its traceback."""
+    """Prints what a user can cure in words, with the error's exit status; anything else keeps its traceback."""
 
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
         except SemcomError as error:
             complain(error)
-            raise typer.Exit(2) from error
+            raise typer.Exit(error.exit_status) from error
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
                 raise

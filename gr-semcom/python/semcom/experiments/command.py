@@ -12,7 +12,7 @@ import typer
 from semcom import files
 from semcom.errors import ConfigError, SemcomError
 from semcom.experiments import table
-from semcom.experiments.runner import Cell, CellsFailed, Experiment, Report, results, run
+from semcom.experiments.runner import Cell, Experiment, Report, results, run
 from semcom.experiments.style import write_figure
 from semcom.terminal import complain
 
@@ -79,7 +79,8 @@ def measure(
     """Cells with their results, each told on the screen as it comes.
 
     Raises:
-        typer.Exit: with status 1 where a cell failed, after all others were measured; with 130 on Ctrl-C.
+        CellsFailed: a cell failed; all others were measured.
+        typer.Exit: with status 130 on Ctrl-C.
         ConfigError, OutputError: as ``runner.run``.
     """
     total = len(experiment.cells)
@@ -91,9 +92,6 @@ def measure(
     try:
         options = options_of(cluster_option)
         return results(run(experiment, out, workers, progress=tell, cluster=cluster, cluster_options=options))
-    except CellsFailed as error:
-        complain(error)
-        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         complain(f"stopped. What was measured is kept in {out}: the same command goes on.")
         raise typer.Exit(130) from None
@@ -146,7 +144,7 @@ def command_of(figure: Figure, folder: Path) -> Callable[..., None]:
                 typer.echo(path)
         except SemcomError as error:
             complain(error)
-            raise typer.Exit(2) from error
+            raise typer.Exit(error.exit_status) from error
 
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*own.values(), *common.values()]]
     made.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

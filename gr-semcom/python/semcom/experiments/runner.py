@@ -184,6 +184,8 @@ def run(
 class CellsFailed(SemcomError):
     """Some cells could not be measured; the others are kept."""
 
+    exit_status = 1
+
 
 def results(reports: Sequence[Report]) -> list[tuple[Cell, Any]]:
     """Cells with their results, where none failed.
