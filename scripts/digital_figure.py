@@ -9,7 +9,7 @@ from semcom.modulation import ORDERS, constellation
 from semcom_training.figures import digital
 
 
-def draw(rows: list[dict]):
+def draw(rows: list[dict], experiment=None):
     """A panel a codec: solid the learned codebooks, dashed the uniform ones."""
     figure, (axes,) = style.panels(1, 2, width=5.5, height=4.6, sharey=True)
     for panel, trained_for in zip(axes, (digital.FROZEN, digital.ALL_ORDERS), strict=True):

@@ -7,7 +7,7 @@ from semcom.experiments import feedback, style, table
 from semcom.experiments.command import Figure, main
 
 
-def draw(rows: list[dict]):
+def draw(rows: list[dict], experiment=None):
     """Above what the encoder is told, below what it costs not to know."""
     figure, (above, below) = style.panels(2, len(feedback.CHANNELS), 5.5, 3.6, height_ratios=[1, 1.5])
     arms = [arm for arm in feedback.ARMS if arm != feedback.GENIE]

@@ -28,7 +28,7 @@ def plan():
     return waterfall.points(REFERENCE)
 
 
-def draw(rows: list[dict]):
+def draw(rows: list[dict], experiment=None):
     figure, ((axes,),) = style.panels(width=8, height=4.8)
     for number, key in enumerate(dict.fromkeys((row["mcs"], row["symbols"]) for row in rows)):
         some = [row for row in rows if (row["mcs"], row["symbols"]) == key]

@@ -37,7 +37,7 @@ class Figure:
     Args:
         name: of its files. made_by: the command, to stand in the page.
         plan: the experiment, from the options of this figure alone. rows: of the CSV, from cells and results.
-        page: Markdown, from rows, experiment and ``made_by``. draw: a matplotlib figure, from the rows; None: there is
+        page: Markdown, from rows, experiment and ``made_by``. draw: a matplotlib figure, from rows and experiment; None: there is
             none. number: how floats are written to the CSV.
     """
 
@@ -46,21 +46,25 @@ class Figure:
     plan: Callable[..., Experiment]
     rows: Callable[[Sequence[tuple[Cell, Any]]], Rows]
     page: Callable[[Rows, Experiment, str], str]
-    draw: Callable[[Rows], Any] | None = None
+    draw: Callable[[Rows, Experiment], Any] | None = None
     number: table.Number = repr
 
     def write(self, found: Sequence[tuple[Cell, Any]], experiment: Experiment, folder: Path) -> list[Path]:
         """``NAME.csv``, ``NAME.md`` and ``NAME.png``. Raises OutputError where one cannot be written."""
         rows = self.rows(found)
         text = self.page(rows, experiment, self.made_by)
-        drawn = [] if self.draw is None else [write_figure(folder / f"{self.name}.png", self.draw(rows))]
+        drawn = (
+            []
+            if self.draw is None
+            else [write_figure(folder / f"{self.name}.png", self.draw(rows, experiment))]
+        )
         return [
             table.write_csv(folder / f"{self.name}.csv", rows, self.number),
             *drawn,
             files.write_text(folder / f"{self.name}.md", text),
         ]
 
-    def redraw(self, folder: Path) -> Path:
+    def redraw(self, experiment: Experiment, folder: Path) -> Path:
         """The picture, from the table that is there.
 
         Raises:
@@ -68,9 +72,8 @@ class Figure:
         """
         if self.draw is None:
             raise ConfigError(f"'{self.name}' is a table without a picture: there is nothing to draw.")
-        return write_figure(
-            folder / f"{self.name}.png", self.draw(table.read_csv(folder / f"{self.name}.csv"))
-        )
+        rows = table.read_csv(folder / f"{self.name}.csv")
+        return write_figure(folder / f"{self.name}.png", self.draw(rows, experiment))
 
 
 def measure(
@@ -136,10 +139,10 @@ def command_of(figure: Figure, folder: Path) -> Callable[..., None]:
         redraw = values.pop("redraw")
         try:
             files.writable_folder(folder)
-            if redraw:
-                typer.echo(figure.redraw(folder))
-                return
             experiment = figure.plan(**mine)
+            if redraw:
+                typer.echo(figure.redraw(experiment, folder))
+                return
             for path in figure.write(measure(experiment, out, **values), experiment, folder):
                 typer.echo(path)
         except SemcomError as error:
