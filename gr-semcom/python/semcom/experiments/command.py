@@ -37,8 +37,8 @@ class Figure:
     Args:
         name: of its files. made_by: the command, to stand in the page.
         plan: the experiment, from the options of this figure alone. rows: of the CSV, from cells and results.
-        page: Markdown, from rows, experiment and ``made_by``. draw: a matplotlib figure, from rows and experiment; None: there is
-            none. number: how floats are written to the CSV.
+        page: Markdown, from rows, experiment and ``made_by``. draw: a matplotlib figure, from rows and experiment; None:
+            there is none. number: how floats are written to the CSV.
     """
 
     name: str
