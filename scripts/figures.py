@@ -377,14 +377,16 @@ def memory(pictures_to_send: int = 2000) -> None:
             low = random.randint(0, 256, (4, 4, 3), dtype=np.uint8)
             yield Picture(f"{number}", np.ascontiguousarray(low.repeat(8, 0).repeat(8, 1)))
 
-    def count(meta, pixels):  # nothing is kept: what is measured is the flowgraph, not a list of results
+    def count(
+        user, meta, pixels
+    ):  # nothing is kept: what is measured is the flowgraph, not a list of results
         nonlocal arrived
         arrived += 1
         if arrived % 100 == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             seen.append(pages * 4096 / 2**20)
 
-    flowgraph = LoopbackFlowgraph(feed(), LinkConfig("cifar-1-12", 10.0, "awgn"), on_picture=count)
+    flowgraph = LoopbackFlowgraph(feed(), LinkConfig("cifar-1-12", 10.0, "awgn"), on_result=count)
     seconds = flowgraph.run_to_end()
     warm = seen[len(seen) // 10 :]
     rows = [

@@ -14,7 +14,8 @@ from semcom.cli import options
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate
 from semcom.kinds.pictures import Picture
-from semcom.link import GAP_SAMPLES, Air, LinkConfig, simulate
+from semcom.link import LinkConfig, simulate
+from semcom.link.simulate import GAP_SAMPLES, Air
 from semcom.modulation import error_rate
 from semcom.system import zoo
 from semcom_training import channels as training

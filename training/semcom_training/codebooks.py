@@ -23,6 +23,7 @@ from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, SemcomError
 from semcom.files import writable_folder
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.payload import quantised as digital
 from semcom.payload.quantised.codebook import Codebook, alphabet, codebook_of, gaussian_codebook, nearest
@@ -172,7 +173,7 @@ def held_out_psnr_db(model, book: Codebook, pictures: Pictures) -> float:
             received = awgn(sent, snr_db, generator)
             latents, spread = digital.receive(received, noise_var, sent.shape[1], 2**book.bits, book)
             decoded = model.codec.decode(latents, equivalent_snr_db(spread), (side, side), spread)
-            out.append(quality.psnr(zoo.to_uint8(decoded), some))
+            out.append(quality.psnr(to_uint8(decoded), some))
     return float(torch.cat(out).mean())
 
 

@@ -20,9 +20,9 @@ from semcom.equivalent_snr import equivalent_snr_db
 from semcom.experiments.runner import Cell, Experiment
 from semcom.experiments.table import markdown_table, page
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.modem import Modem
 from semcom.system import zoo
-from semcom.system.zoo import to_uint8
 from semcom_training.data import data_root, image_files, read_image
 
 RIVAL = "photo-1-12"

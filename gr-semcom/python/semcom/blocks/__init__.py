@@ -34,6 +34,7 @@ __all__ = [
     "image_sink",
     "image_source",
     "image_view",
+    "label_sink",
     "latent_mapper",
     "modulation_adapter",
     "pilot_snr_estimator",

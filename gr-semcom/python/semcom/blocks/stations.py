@@ -28,16 +28,17 @@ from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
 from semcom.blocks.image_source import IDS, LEFT_OUT
-from semcom.blocks.loopback import mapper_of
+from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.radio_end import RadioEnd
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
-from semcom.payload.quantised import DigitalMode
+from semcom.payload.base import ANALOG
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
 from semcom.radio.hearing import findings
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import ON_AIR, UNANSWERED
+from semcom.system.make import Payload
 
 _TICK_S = 0.1
 _GIVE_UP_S = 120.0  # a radio that starts anew, from its own disk, is back by then
@@ -218,8 +219,7 @@ class TransmitStation(Station):
 
     Args:
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
-        snr_db: Es/N0 to encode for while there is no fresh feedback. digital: how latents are quantised and sent;
-            None: as they are.
+        snr_db: Es/N0 to encode for while there is no fresh feedback. payload: how what the model makes becomes symbols.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ class TransmitStation(Station):
         repeat: bool = False,
         rate: float = 0.0,
         snr_db: float = 10.0,
-        digital: DigitalMode | None = None,
+        payload: Payload = ANALOG,
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
@@ -244,9 +244,14 @@ class TransmitStation(Station):
             on_sent=self._note,
         )
         self.encoder = blocks.deepjscc_encoder(
-            link.model, snr_db=snr_db, device=config.device, threads=config.threads, batch=1
+            link.model,
+            snr_db=snr_db,
+            device=config.device,
+            threads=config.threads,
+            batch=1,
+            payload=payload_of_codec(payload),
         )
-        mapping = mapper_of(link.model, digital, device=config.device, threads=config.threads, batch=1)
+        mapping = mapper_of(link.model, payload, device=config.device, threads=config.threads, batch=1)
         self.modulator = self.modulator_for(medium, max_waiting=_BURSTS_AHEAD, on_sent=self._sent)
         answers = {"on_answer": self._ledger.answer} if self._ledger else {}
         self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)

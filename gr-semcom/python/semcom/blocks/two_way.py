@@ -16,11 +16,14 @@ from collections.abc import Callable
 import torch
 
 from semcom import blocks, keys
-from semcom.blocks.loopback import Ledger, mapper_of
+from semcom.blocks.latent_mapper import mapper_of
+from semcom.blocks.loopback import Ledger
 from semcom.blocks.stations import Station, StationConfig, Summary, left_out, stopped_by_signals
 from semcom.errors import ConfigError
 from semcom.kinds.pictures import Picture
-from semcom.link import LinkConfig, LinkResult
+from semcom.link.config import LinkConfig
+from semcom.link.rows import Row
+from semcom.link.users import THE_ONE
 from semcom.radio.medium import parse_medium
 
 _IN_FLIGHT = 4  # pictures
@@ -60,7 +63,7 @@ class TwoWayStation(Station):
             pictures_in=pictures, max_in_flight=_IN_FLIGHT, timeout_s=_TIMEOUT_S, on_sent=on_sent
         )
         self.encoder = blocks.deepjscc_encoder(link.model, snr_db=link_config.snr_db, batch=1, **options)
-        mapping = mapper_of(link.model, link_config.digital, batch=1, **options)
+        mapping = mapper_of(link.model, link_config.payload, batch=1, **options)
         self.modulator = self.modulator_for(medium, on_sent=on_modulated)
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)
         self.sink_radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
@@ -114,7 +117,7 @@ def run(
     station: StationConfig,
     rx_gain_db: float | None = None,
     progress: Callable[[], None] = lambda: None,
-) -> tuple[list[LinkResult], Summary]:
+) -> tuple[list[Row], Summary]:
     """Sends pictures over a radio to itself; a result for each, and what the blocks counted.
 
     SIGINT and SIGTERM end it; pictures that were not sent by then have no result.
@@ -122,7 +125,7 @@ def run(
     Raises:
         SemcomError: as ``TwoWayStation``.
     """
-    ledger = Ledger(pictures, link_config)
+    ledger = Ledger(link_config, [THE_ONE])
     graph = TwoWayStation(
         station,
         pictures,
@@ -130,13 +133,13 @@ def run(
         rx_gain_db,
         on_sent=ledger.sent,
         on_modulated=ledger.modulated,
-        on_picture=ledger.received,
+        on_picture=lambda meta, pixels: ledger.received(THE_ONE, meta, pixels),
     )
     reported = 0
 
     def tick(summary: Summary) -> None:
         nonlocal reported
-        while reported < ledger.arrived:
+        while reported < ledger.complete:
             reported += 1
             progress()
 
@@ -144,7 +147,7 @@ def run(
     with stopped_by_signals() as stop:
         summary = graph.run_until(stop, None, tick)
     tick(summary)
-    return ledger.results(time.monotonic() - began), summary
+    return ledger.results(time.monotonic() - began, [graph.decoder.model]), summary
 
 
 def _two_way(radio: str):

@@ -26,7 +26,6 @@ from semcom.capture.reader import read_recordings
 from semcom.capture.recording import ForeignRecording, FoundBurst, RecordedBurst, Recording
 from semcom.errors import ModelError, SemcomError
 from semcom.kinds import quality
-from semcom.link import decode_assembled
 from semcom.modem import (
     AssembledImage,
     BurstHeader,
@@ -37,9 +36,10 @@ from semcom.modem import (
     PictureLimits,
     estimate_snr,
 )
-from semcom.modem.header import MODE_CODED, MODE_LATENTS, MODES
+from semcom.modem.header import MODE_CODED, MODE_LATENTS
 from semcom.radio import LinkProfile, load_link
 from semcom.system import zoo
+from semcom.system.latents import LatentSystem
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
 
@@ -227,7 +227,7 @@ class Replay:
             self.counters["pictures of coded bits, which no model decodes"] += 1
             model = None
         with _one_thread(), torch.inference_mode():
-            pixels = decode_assembled(model, image) if model else None
+            pixels = LatentSystem(model).receive([image])[0].value if model else None
         return CapturedPicture(
             header,
             image.latents.numpy(),
@@ -279,16 +279,14 @@ class _Pictures:
     """``ImageAssembler`` for one model, with the recorded bursts of each picture beside it."""
 
     def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
-        count_of = model.codec.latent_count if model else None
-        self._assembler = ImageAssembler(
-            modem.profile,
-            code,
-            count_of,
-            max_open=_MAX_OPEN,
-            modes=MODES,
-            digital_hashes={code},
-            limits=PictureLimits(),
-        )
+        system = LatentSystem(model) if model else None
+
+        def admits(header: BurstHeader) -> str | None:
+            if header.model_hash != code:
+                return "bursts of another model"
+            return system.admits(header) if system and header.mode in system.modes else None
+
+        self._assembler = ImageAssembler(modem.profile, admits, max_open=_MAX_OPEN, limits=PictureLimits())
         self._open: dict[tuple, list] = {}
 
     @property

@@ -59,9 +59,9 @@ def tx(
     )
 
     from semcom.blocks.stations import transmit
-    from semcom.payload.quantised import mode_from
+    from semcom.payload.base import payload_from
 
-    digital = mode_from(order, bits_per_latent, codebook.value)
+    payload = payload_from(order, bits_per_latent, codebook.value)
     with status_line("sent") as tick:
         summary = transmit(
             config,
@@ -69,7 +69,7 @@ def tx(
             repeat=repeat,
             rate=rate,
             snr_db=snr_db,
-            digital=digital,
+            payload=payload,
             seconds=seconds,
             on_tick=tick,
         )

@@ -10,6 +10,7 @@ from torch import nn
 
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError, ModelError
+from semcom.kinds import IMAGE, Kind
 
 
 def latent_weights(noise_var: torch.Tensor) -> torch.Tensor:
@@ -90,7 +91,11 @@ def checked_range(snr_range_db) -> tuple[float, float]:
 
 
 class BaseCodec(nn.Module):
-    """What trainings and measurements ask of a codec of pictures: :meth:`send`, :meth:`receive`, and its sizes.
+    """What systems, trainings and measurements ask of a codec: :meth:`send`, :meth:`receive`, and its sizes.
+
+    Attributes:
+        source, result: the kinds that it takes and gives (``semcom.kinds``); pictures both, unless said otherwise.
+        quantisable: its latents alone say everything, so that they may be sent as labels.
 
     Args:
         snr_range_db: the lowest and the highest SNR in dB that the networks are told; an SNR beyond is told as the
@@ -101,6 +106,9 @@ class BaseCodec(nn.Module):
     """
 
     name = "codec"
+    source: Kind = IMAGE
+    result: Kind = IMAGE
+    quantisable = True
 
     def __init__(self, snr_range_db: tuple[float, float] = RANGE_DB):
         super().__init__()
@@ -115,6 +123,14 @@ class BaseCodec(nn.Module):
     def latent_count(self, height: int, width: int) -> int:
         """Complex symbols k of an image of this size."""
         raise NotImplementedError
+
+    def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The two numbers in the headers of what is sent of a source of that size; of pictures the size itself."""
+        return size
+
+    def admits(self, count: int, size: tuple[int, int]) -> bool:
+        """Whether ``count`` symbols can be of an item whose headers say ``size``; asked before memory is taken."""
+        return count == self.latent_count(*size)
 
     def send(
         self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False

@@ -10,8 +10,9 @@ import torch
 from semcom.channel.symbols import symbol_channel
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.perceptual import load as load_perceptual
-from semcom.system.zoo import LoadedModel, to_uint8
+from semcom.system.zoo import LoadedModel
 
 BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this many pixels
 PERCEPTUAL = {"lpips": "lpips-alex", "lpips_vgg": "lpips-vgg", "dists": "dists"}  # key of a result to name

@@ -44,12 +44,14 @@ class Picture:
     name: the file's name, in characters that every log, screen and message takes (``errors.printable``).
     pixels: uint8 ``[H, W, 3]``, RGB, 1..MAX_SIDE a side.
     note: what was left out in reading it, in words ("" if nothing). path: of its file ("" if it has none).
+    label: number of the class that it shows, where that is known.
     """
 
     name: str
     pixels: np.ndarray
     note: str = ""
     path: str = ""
+    label: int | None = None
 
     def __post_init__(self):
         for field in ("name", "note"):
@@ -140,6 +142,11 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 def pixels_sha256(pixels: np.ndarray) -> str:
     """What identifies a picture across logs and recordings: SHA-256 of its RGB bytes, uint8 ``[H, W, 3]``, in hex."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def mean_colour(pixels: np.ndarray) -> np.ndarray:
+    """A picture ``[H, W, 3]`` of the mean colour of another, uint8."""
+    return np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape).copy()
 
 
 def samples() -> list[Picture]:

@@ -2,7 +2,7 @@
 """Bursts back into pictures' worth of payload symbols; what never came is an erasure, and is counted."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -10,8 +10,7 @@ import torch
 from semcom import settings
 from semcom.equivalent_snr import rescale
 from semcom.modem import frame
-from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, BurstHeader, describe
-from semcom.modem.labels import bits_per_latent
+from semcom.modem.header import MODE_LATENTS, BurstHeader
 from semcom.modem.profile import ModemProfile
 
 _MOST_OPEN = 16  # pictures, and payload symbols of all of them: whatever headers claim, the memory is bounded
@@ -91,26 +90,20 @@ class ImageAssembler:
 
     Args:
         profile: the modem's.
-        model_hash: only bursts of this codec are taken; None takes all.
-        latent_count_of: (height, width) -> k of the codec, checked before anything is allocated; None: unchecked.
+        admits: why bursts with a header are not taken, in the words of a counter, or None; asked before anything is
+            allocated (``System.admits``). None takes all.
         max_open: pictures that may begin between two bursts of another.
-        modes: payload modes taken.
-        digital_hashes: what bursts of ``DIGITAL_MODES`` are named (codec and codebooks); None takes all.
         limits: what is taken and handed out; None: all that the memory's bound allows.
     """
 
     def __init__(
         self,
         profile: ModemProfile,
-        model_hash: int | None = None,
-        latent_count_of=None,
+        admits: Callable[[BurstHeader], str | None] | None = None,
         max_open: int = 4,
-        modes: Collection[int] = (MODE_LATENTS,),
-        digital_hashes: Collection[int] | None = None,
         limits: PictureLimits | None = None,
     ):
-        self._profile, self._hash, self._count_of = profile, model_hash, latent_count_of
-        self._max_open, self._modes, self._digital_hashes = max_open, frozenset(modes), digital_hashes
+        self._profile, self._admits, self._max_open = profile, admits, max_open
         self._open: OrderedDict[int, _Open] = OrderedDict()
         self._closed: OrderedDict[int, BurstHeader] = OrderedDict()
         self._limits = limits
@@ -157,25 +150,16 @@ class ImageAssembler:
         return [image for image_id in list(self._open) for image in self._close(image_id)]
 
     def _refuse(self, header: BurstHeader, latents, noise_var) -> str | None:
-        if header.mode not in self._modes:
-            return f"bursts of {describe(header.mode)}, not read here"
-        if not self._named_right(header):
-            return "bursts of another model"
-        if self._count_of is not None and not _fits(header, self._count_of(header.height, header.width)):
-            return "bursts whose size does not fit the model"
         if self._limits and header.height * header.width > self._limits.largest_picture_pixels:
             return TOO_LARGE
+        if self._admits is not None and (reason := self._admits(header)):
+            return reason
         plan = self._profile.plan(header.latent_count)
         if not len(latents) == len(noise_var) == plan.latents_per_burst:
             return "bursts with a payload of the wrong length"
         if not bool(torch.isfinite(torch.view_as_real(latents)).all() and (noise_var > 0).all()):
             return "bursts with latents that are not numbers"
         return None
-
-    def _named_right(self, header: BurstHeader) -> bool:
-        if header.mode in DIGITAL_MODES:
-            return self._digital_hashes is None or header.model_hash in self._digital_hashes
-        return self._hash is None or header.model_hash == self._hash
 
     def _make_room(self, header: BurstHeader) -> list[AssembledImage]:
         """Hands out what must go before a picture with this header is begun."""
@@ -257,10 +241,3 @@ def _same_picture(a: BurstHeader, b: BurstHeader) -> bool:
         b.latent_count,
         b.model_hash,
     )
-
-
-def _fits(header: BurstHeader, k: int) -> bool:
-    """Whether ``k`` latents make the header's count of payload symbols."""
-    if header.mode in DIGITAL_MODES:
-        return bits_per_latent(header.latent_count, k, header.order) is not None
-    return header.latent_count == k

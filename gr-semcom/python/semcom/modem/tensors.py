@@ -22,3 +22,9 @@ def wrapped_phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
     angle = (2 * torch.pi * torch.frac(turns)).to(dtype.to_real())
     return torch.complex(angle.cos(), angle.sin())
+
+
+def papr_db(samples: torch.Tensor) -> float:
+    """Peak over mean power of samples ``[...]``, in dB."""
+    power = samples.abs().square()
+    return float(10 * torch.log10(power.max() / power.mean()))

@@ -20,7 +20,8 @@ from semcom import files
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.image.paired import Paired
 from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder, latents_alone
-from semcom.errors import ImageError, ModelError
+from semcom.errors import ModelError
+from semcom.kinds import IMAGE
 from semcom.parsing import is_file, is_folder, shown
 from semcom.payload import quantised as digital
 from semcom.system.card import ModelCard, digital_hash, read_card
@@ -91,10 +92,8 @@ class LoadedModel:
             ImageError: not a uint8 array of that shape.
         """
         image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ImageError(f"a picture must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}.")
-        pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy()).to(self.device).float() / 255
-        return self.codec.encode(pixels, float(snr_db))[0]
+        IMAGE.check(image)
+        return self.codec.encode(IMAGE.batch([image], self.device), float(snr_db))[0]
 
     @torch.inference_mode()
     def decode_image(self, latents, snr_db: float, size: tuple[int, int], noise_var=None) -> np.ndarray:
@@ -102,13 +101,7 @@ class LoadedModel:
         latents = torch.as_tensor(latents, dtype=torch.complex64, device=self.device)[None]
         if noise_var is not None:
             noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=self.device)[None]
-        image = self.codec.decode(latents, float(snr_db), size, noise_var)[0]
-        return to_uint8(image).permute(1, 2, 0).cpu().numpy()
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Floats around 0..1 to uint8: clipped, then rounded. Any shape."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+        return IMAGE.values(self.codec.decode(latents, float(snr_db), size, noise_var))[0]
 
 
 def names() -> list[str]:

@@ -23,6 +23,7 @@ from semcom.codec.image.linres import ResidualBlock
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 
+MOST_RHO = 1 / 4
 _PRICE_TRIES = 5
 _LOG_POWER_STEP, _LOG_POWER_ZERO = 1 / 4, 16
 _SMALLEST = 1e-7  # variance a pixel below which the networks are not told more
@@ -132,6 +133,7 @@ class ContentAdaptive(BaseCodec):
     """
 
     name = "content-adaptive"
+    quantisable = False
 
     def __init__(
         self,
@@ -146,7 +148,7 @@ class ContentAdaptive(BaseCodec):
         snr_range_db=RANGE_DB,
     ):
         super().__init__(snr_range_db)
-        if not 0 < rho <= 1 / 4:
+        if not 0 < rho <= MOST_RHO:
             raise ConfigError(f"content-adaptive: rho must be above 0 and at most 1/4, not {rho}.")
         if len(classes) != len(closed.SIZES) or not all(1 <= n <= 1024 for n in classes):
             raise ConfigError(
@@ -185,6 +187,11 @@ class ContentAdaptive(BaseCodec):
         """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
         rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
         return max(int((rho or self._rho) * 3 * rows * columns * closed.CELL**2), 1)
+
+    def admits(self, count: int, size: tuple[int, int]) -> bool:
+        """Any rate up to 1/4 at which the base layer fits: the header says how many symbols came."""
+        rows, columns = -(-size[0] // closed.CELL), -(-size[1] // closed.CELL)
+        return self._least_symbols(rows, columns) <= count <= self.latent_count(*size, rho=MOST_RHO)
 
     def tables(self) -> list[torch.Tensor]:
         """Levels of the classes of each size, ``[classes, 3 * size^2]`` int16."""
