@@ -7,6 +7,7 @@ measured again, and one measured with other settings, weights or code is never t
 
 import functools
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import signal
@@ -112,6 +113,19 @@ class Report:
 def grid(arms: Sequence, points: Sequence = (None,), seeds: Sequence[int] = (0,)) -> list[Cell]:
     """Every arm at every point with every seed; arms outermost."""
     return [Cell(arm, point, seed) for arm in arms for point in points for seed in seeds]
+
+
+def sources(*packages: str) -> str:
+    """SHA-256 of the source text of packages or modules: a weight of cells whose result is made by that code."""
+    digest = hashlib.sha256()
+    for name in packages:
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:
+            raise ConfigError(f"there is no package '{name}' whose source could be read.")
+        path = Path(found.origin)
+        for file in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def get(experiment: Experiment, cell: Cell, folder: str | Path) -> Report:

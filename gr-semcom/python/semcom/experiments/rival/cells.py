@@ -12,11 +12,13 @@ import numpy as np
 from PIL import Image
 
 from semcom.experiments.rival.compare import Arm, Score, arms, compare
-from semcom.experiments.runner import Cell, Experiment
+from semcom.experiments.runner import Cell, Experiment, sources
 from semcom.kinds.pictures import Picture, png_bytes
 from semcom.link import LinkConfig
 from semcom.system import zoo
 
+#: what sends and receives: no result is kept beyond a change of it
+CODE = "semcom.modem", "semcom.channel", "semcom.link", "semcom.payload", "semcom.codec.image.source"
 Read = Callable[[], Iterable[tuple[str, np.ndarray]]]
 
 
@@ -50,6 +52,7 @@ def plan(read: Read, wanted: Schemes, snr_db: Sequence[float], shown: int, lpips
     """
     models = [zoo.load(name) for name in dict.fromkeys([wanted.model, wanted.digital_model or wanted.model])]
     weights = [model.sha256 for model in models]
+    weights.append(sources(*CODE))
     weights += [books.sha256 for model in models for books in model.codebooks.values()]
     seen = hashlib.sha256()
     for _, pixels in read():
