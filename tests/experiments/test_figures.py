@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from semcom.errors import ConfigError
-from semcom.experiments import feedback, orders, table, waterfall
+from semcom.experiments import feedback, orders, receiver, table, waterfall
 from semcom.experiments.command import Figure, command_of, options_of
 from semcom.experiments.runner import Cell, Experiment, grid, results, run
 from semcom.experiments.style import panels
@@ -93,6 +93,18 @@ def test_a_threshold_is_searched_from_below_and_above(tmp_path, monkeypatch):
     for start_db in (1.0, 4.0, 7.5):
         assert waterfall._search(arm, 1e-2, 600, start_db, str(tmp_path)) == 4.0
     assert waterfall._search(arm, 0.1, 600, 1.0, str(tmp_path)) == 3.0
+
+
+@pytest.mark.slow
+def test_demands_on_the_receiver(tmp_path):
+    plan = receiver.demands(10**6)
+    assert len({plan.path(cell, tmp_path) for cell in plan.cells}) == len(plan.cells) > 40
+    few = [c for c in plan.cells if c.arm[1] in ("SNR 20 dB, longest burst", "random over 60 dB, SNR 5 dB")]
+    found = results(run(Experiment(plan.name, plan.measure, [*few, plan.cells[-1]]), tmp_path))
+    (longest, level, alone) = (row for _, row in found)
+    assert longest[0] == "100/100" and longest[1] == pytest.approx(19.9, abs=0.1)
+    assert level[0] == "200/200" and float(level[2]) < 0.2
+    assert alone == ["0", "-", "-"]
 
 
 def test_feedback_beside_a_genie(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import toy
 
 from semcom.errors import ConfigError
-from semcom.experiments.runner import Cell, CellsFailed, Experiment, get, grid, results, run
+from semcom.experiments.runner import Cell, CellsFailed, Experiment, get, grid, results, run, sources
 
 
 @pytest.fixture
@@ -131,6 +131,22 @@ def test_a_damaged_cell_is_said(marks, kept):
         get(one, one.cells[0], kept)
     path.unlink()
     assert values(run(one, kept)) == [0]
+
+
+def test_the_digest_of_sources_follows_every_file(tmp_path, monkeypatch):
+    package = tmp_path / "package_of_a_test"
+    (package / "inner").mkdir(parents=True)
+    files = [package / "__init__.py", package / "inner" / "__init__.py", package / "inner" / "one.py"]
+    for file in files:
+        file.write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = {sources("package_of_a_test")}
+    for file in files:
+        file.write_text("# changed")
+        seen.add(sources("package_of_a_test"))
+    assert len(seen) == 4 and sources("semcom.modem.snr") != sources("semcom.modem")
+    with pytest.raises(ConfigError, match="no package 'semcom.moden'"):
+        sources("semcom.moden")
 
 
 def test_no_workers_and_no_such_cluster(marks, kept):

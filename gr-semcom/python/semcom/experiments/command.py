@@ -17,7 +17,7 @@ from semcom.experiments.style import write_figure
 from semcom.terminal import complain
 
 Out = Annotated[
-    Path, typer.Option(help="Folder of the measured cells. [default: runs/NAME]", show_default=False)
+    Path | None, typer.Option(help="Folder of the measured cells. [default: runs/NAME]", show_default=False)
 ]
 Folder = Annotated[Path, typer.Option(help="Where table, page and picture go.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that measure at a time, of one thread each.")]
@@ -127,7 +127,7 @@ def command_of(figure: Figure, folder: Path) -> Callable[..., None]:
         folder: Folder = folder,
         workers: Workers = 1,
         cluster: Cluster = "",
-        cluster_option: ClusterOption = (),
+        cluster_option: ClusterOption = [],  # noqa: B006
         redraw: Redraw = False,
     ) -> None: ...
 

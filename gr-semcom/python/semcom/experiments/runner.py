@@ -290,7 +290,8 @@ def _on_cluster(task, cells, workers, folder, name, cluster, options) -> Iterato
         raise ConfigError(
             f"submitit refuses the cluster '{cluster}' with {dict(options)}: {error}"
         ) from error
-    waiting, running = deque(cells), {}
+    waiting: deque[Cell] = deque(cells)
+    running: dict[Any, Cell] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
