@@ -138,3 +138,19 @@ def picture_file(tmp_path):
 # a busy machine is no failure
 hypothesis.settings.register_profile("semcom", deadline=None)
 hypothesis.settings.load_profile("semcom")
+
+
+@pytest.fixture
+def make_pictures():
+    """Smooth random pictures: make_pictures(count, height, width)."""
+    from semcom.kinds.pictures import Picture
+
+    def make(count: int, height: int = 32, width: int = 32, seed: int = 0):
+        random = np.random.default_rng(seed)
+        rows, columns = np.mgrid[0:height, 0:width]
+        for number in range(count):
+            phase = random.uniform(0, 6.28, 3)
+            waves = np.sin(rows[..., None] / 9 + phase) + np.cos(columns[..., None] / 7 - phase)
+            yield Picture(f"wave{number}", np.uint8(127 + 60 * waves))
+
+    return make

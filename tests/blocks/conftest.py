@@ -5,7 +5,6 @@ import dataclasses
 import weakref
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -52,22 +51,6 @@ def other_model(tiny_model, tmp_path_factory) -> str:
     )
     card.write(folder / "other.json")
     return str(folder / "other.json")
-
-
-@pytest.fixture
-def make_pictures():
-    """Smooth random pictures: make_pictures(count, height, width)."""
-    from semcom.kinds.pictures import Picture
-
-    def make(count: int, height: int = 32, width: int = 32, seed: int = 0):
-        random = np.random.default_rng(seed)
-        rows, columns = np.mgrid[0:height, 0:width]
-        for number in range(count):
-            phase = random.uniform(0, 6.28, 3)
-            waves = np.sin(rows[..., None] / 9 + phase) + np.cos(columns[..., None] / 7 - phase)
-            yield Picture(f"wave{number}", np.uint8(127 + 60 * waves))
-
-    return make
 
 
 @pytest.fixture

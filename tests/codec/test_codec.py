@@ -19,6 +19,8 @@ SMALL = {
     "bdjscc": {"channels": 8, "filters": 16},
     "anchor": {"channels": 8, "stride": 4, "width": 16, "depth": 1},
 }
+# side information, or another result: these have contracts and tests of their own
+OTHERS = ("content-adaptive", "nested-linres", "classifier")
 DEEP = {"channels": 32, "widths": [16, 24], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]}
 
 
@@ -29,13 +31,16 @@ def codec(request):
 
 
 def test_every_architecture_is_tried():
-    # the content-adaptive codec has side information, and a contract of its own: test_content.py
-    assert {*SMALL, "content-adaptive"} == set(ARCHITECTURES)
+    assert {*SMALL, *OTHERS} == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("name", [*SMALL, "content-adaptive", *DECODERS])
+@pytest.mark.parametrize("name", [*SMALL, *OTHERS, *DECODERS])
 def test_the_snr_range_is_an_argument_of_every_architecture(name):
-    make, arguments = (build_decoder, SMALL["anchor"]) if name in DECODERS else (build, SMALL.get(name, {}))
+    make, arguments = (
+        (build_decoder, SMALL["anchor"])
+        if name in DECODERS
+        else (build, SMALL.get(name, SMALL["linres"] if name == "nested-linres" else {}))
+    )
     if name == "resnet":
         arguments = arguments | {"depth": 2}
     codec = make(name, arguments, (-12.0, -4.0))

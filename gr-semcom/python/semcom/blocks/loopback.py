@@ -24,9 +24,9 @@ from gnuradio.filter import firdes
 from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
+from semcom.blocks.result_sink import sink_of
 from semcom.channel import fading
 from semcom.channel.named import named_channel
-from semcom.kinds import IMAGE
 from semcom.kinds.pictures import Picture, mean_colour
 from semcom.link.config import LinkConfig
 from semcom.link.rows import Row, row_of
@@ -73,7 +73,9 @@ class Reception:
             payload=payload_of_codec(link.payload),
             colour_of=colour_of,
         )
-        self.sink = sink_of(self.decoder.system, keep, lambda meta, value: on_result(user, meta, value))
+        self.sink = sink_of(
+            self.decoder.system, keep=keep, callback=lambda meta, value: on_result(user, meta, value)
+        )
         self.chain = [self.detector, self.demodulator, self.estimator, self.decoder, self.sink]
 
 
@@ -171,12 +173,6 @@ class LoopbackFlowgraph(Flowgraph):
             f"the flowgraph has not moved for {stall_s:g} s; '{silent.name()}' is the first block that waits "
             f"for input in vain{f' (users that wait: {names})' if names else ''}. Counters: {lines}"
         )
-
-
-def sink_of(system: System, keep: int, callback: Callable):
-    """The block that ends a chain of that system's results."""
-    sink = blocks.image_sink if system.result is IMAGE else blocks.label_sink
-    return sink(keep=keep, callback=callback)
 
 
 def make_channel(config: LinkConfig) -> list:

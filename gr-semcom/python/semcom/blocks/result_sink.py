@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from semcom import keys
+from semcom import blocks, keys
 from semcom.blocks.base import PduBlock, check, is_count, reason_of
 from semcom.blocks.pdu import Pdu
+from semcom.kinds import IMAGE
+from semcom.system.base import System
 
 
 class ResultSink(PduBlock):
@@ -72,3 +74,8 @@ class ResultSink(PduBlock):
 
     def on_end(self, end: Pdu) -> None:
         self.ended.set()
+
+
+def sink_of(system: System, **options):
+    """The block that ends a chain of that system's results: ``image_sink`` or ``label_sink``."""
+    return (blocks.image_sink if system.result is IMAGE else blocks.label_sink)(**options)

@@ -30,6 +30,7 @@ from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
 from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.radio_end import RadioEnd
+from semcom.blocks.result_sink import sink_of
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
 from semcom.payload.base import ANALOG
@@ -366,7 +367,7 @@ class ReceiveStation(Station):
         self.decoder = blocks.deepjscc_decoder(
             link.model, profile=config.profile, device=config.device, threads=config.threads
         )
-        self.sink = blocks.image_sink(folder=out, keep=1, callback=self._received)
+        self.sink = sink_of(self.decoder.system, folder=out, keep=1, callback=self._received)
         self._out = out
         self.chain = [
             self.radio,
@@ -403,13 +404,13 @@ class ReceiveStation(Station):
             self.msg_connect((self.estimator, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
             _watch(self.telemetry, self.chain)
 
-    def _received(self, meta: dict, pixels: np.ndarray) -> None:
+    def _received(self, meta: dict, value: np.ndarray) -> None:
         self.summary.pictures += 1
         self.summary.bursts += meta[keys.BURSTS_RECEIVED]
         if self._on_picture:
-            self._on_picture(meta, pixels)
+            self._on_picture(meta, value)
         if self.log:
-            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)})
+            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(value)})
 
     def finished(self) -> bool:
         return self.sink.ended.is_set() or (

@@ -25,6 +25,7 @@ def loopback(
     order: options.Order = 0,
     bits_per_latent: options.BitsPerLatent = 0,
     codebook: options.CodebookName = options.Codebook.best,
+    settings: options.Set = [],  # noqa: B006
     scheme: options.SchemeName = options.Scheme.deepjscc,
     mcs: options.McsName = None,
     source: options.SourceName = None,
@@ -106,7 +107,7 @@ def loopback(
 
     if radio:
         station = (link, radio, hardware, gain_db, frequency_hz)
-        payload = _payload(scheme, order, bits_per_latent, codebook, mcs, source, header_bytes)
+        payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
         _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json)
         return
 
@@ -117,7 +118,7 @@ def loopback(
     if lpips:
         perceptual.load("lpips-alex")
     model = model or default_model()
-    payload = _payload(scheme, order, bits_per_latent, codebook, mcs, source, header_bytes)
+    payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
     make(model, payload)  # refuses what this model cannot do before anything is sent
     listeners = _listeners(model, users, user_snr_db, seed, len(set(snr_db)))
     configs = [
@@ -199,22 +200,28 @@ def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
         )
 
 
-def _payload(scheme, order: int, bits_per_latent: int, codebook, mcs: str | None, source, header_bytes: int):
+def _payload(
+    scheme, settings: list[str], order: int, bits_per_latent: int, codebook, mcs, source, header_bytes
+):
     """What the options make of the model's output.
 
     Raises:
         ConfigError: values that cannot be, or quantised latents over the separation link.
     """
     from semcom.errors import ConfigError
-    from semcom.payload.base import payload_from
 
-    if scheme is not options.Scheme.separation:
-        return payload_from(order, bits_per_latent, codebook.value)
-    if order:
+    separation = scheme is options.Scheme.separation
+    if separation and order:
         raise ConfigError("--scheme separation goes without --order, which is for latents.")
-    from semcom.system.coded import Coded
-
-    return Coded(mcs or "adaptive", source.value if source else "", header_bytes)
+    named = {
+        "order": order,
+        "bits_per_latent": bits_per_latent,
+        "codebook": "" if codebook is options.Codebook.best else codebook.value,
+        "mcs": mcs,
+        "source": source.value if source else None,
+        "header_bytes": header_bytes,
+    }
+    return options.chosen_payload(settings, named, separation)
 
 
 def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, runs: int) -> list:

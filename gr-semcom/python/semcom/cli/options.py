@@ -90,6 +90,16 @@ BitsPerLatent = Annotated[
 ]
 
 
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="How it is sent, several times: rate=0.5 (share of the latents), order=16, mcs=16-3/4, source=jpeg, ...",
+    ),
+]
+
+
 class Codebook(str, enum.Enum):
     """What latents are quantised to."""
 
@@ -234,3 +244,30 @@ Lpips = Annotated[
     bool,
     typer.Option("--lpips/--no-lpips", help="Measure LPIPS (AlexNet) of pictures from 64 pixels a side on."),
 ]
+
+
+def chosen_payload(given: list[str], named: dict[str, object], separation: bool = False):
+    """The payload of ``--set`` and of the options with a name of their own.
+
+    Args:
+        given: ``NAME=VALUE`` texts. named: values by name; those that are None, 0 or "" were not given.
+        separation: the digital rival is asked for.
+
+    Raises:
+        ConfigError: a setting without a value, given twice or unknown, or those of different payloads.
+    """
+    from semcom.errors import ConfigError
+    from semcom.system.make import Coded, payload_with
+
+    settings = {name: str(value) for name, value in named.items() if value}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise ConfigError(f"--set takes NAME=VALUE, such as rate=0.5, not '{text}'.")
+        if name in settings:
+            raise ConfigError(f"--set {name}: it is given twice.")
+        settings[name] = value
+    payload = payload_with(settings) if settings or not separation else Coded()
+    if separation and not isinstance(payload, Coded):
+        raise ConfigError(f"--scheme separation goes without {', '.join(settings)}: those are for latents.")
+    return payload

@@ -120,9 +120,16 @@ class BaseCodec(nn.Module):
         """Bandwidth ratio: complex symbols per source value (3 H W)."""
         raise NotImplementedError
 
-    def latent_count(self, height: int, width: int) -> int:
-        """Complex symbols k of an image of this size."""
+    def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
+        """Complex symbols k of an image of this size; at another bandwidth ratio than the codec's own if one is given.
+
+        Raises:
+            ConfigError: another ratio, of a codec that has one only.
+        """
         raise NotImplementedError
+
+    def _no_other_ratio(self, rho: float) -> str:
+        return f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
 
     def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The two numbers in the headers of what is sent of a source of that size; of pictures the size itself."""
@@ -214,8 +221,10 @@ class Decoder(BaseCodec):
         """Rows and columns of the latent grid of an image, after padding."""
         return -(-height // self.stride), -(-width // self.stride)
 
-    def latent_count(self, height: int, width: int) -> int:
+    def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
         """Complex latents k that an image of this size becomes."""
+        if rho is not None and abs(rho - self.rho) > 1e-6:
+            raise ConfigError(self._no_other_ratio(rho))
         rows, columns = self.grid(height, width)
         return self.channels // 2 * rows * columns
 
@@ -316,9 +325,7 @@ class Codec(Decoder):
             ConfigError: another ``rho`` than the codec's own.
         """
         if rho is not None and abs(rho - self.rho) > 1e-6:
-            raise ConfigError(
-                f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
-            )
+            raise ConfigError(self._no_other_ratio(rho))
         if not self.true_scale:
             return Latents(self.encode(images, snr_db))
         latents = self._encode(images, snr_db)

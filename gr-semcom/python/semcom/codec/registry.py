@@ -11,12 +11,14 @@ from semcom.codec.image.anchor import Anchor
 from semcom.codec.image.content import ContentAdaptive
 from semcom.codec.image.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
 from semcom.codec.image.linres import LinRes
+from semcom.codec.image.nested import NestedLinRes
+from semcom.codec.task.classifier import Classifier
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
 from semcom.parsing import shortened, shown
 
 ARCHITECTURES: dict[str, type[BaseCodec]] = {
-    cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)
+    cls.name: cls for cls in (LinRes, NestedLinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive, Classifier)
 }
 #: families of user decoder, which decode what another model's encoder sends
 DECODERS: dict[str, type[UserDecoder]] = {

@@ -3,17 +3,31 @@
 
 from dataclasses import dataclass
 
+from semcom.errors import ConfigError
 from semcom.payload.quantised import BEST, DigitalMode, mode_from
 
 
 @dataclass(frozen=True)
 class Analog:
-    """Latents themselves, one a symbol."""
+    """Latents themselves, one a symbol.
+
+    rate: share of a model's latents that is sent, above 0 to 1; the header's symbol count says how many came. Which
+    shares a model has is its codec's to say (``BaseCodec.send``).
+
+    Raises:
+        ConfigError: a share that is none.
+    """
+
+    rate: float = 1.0
+
+    def __post_init__(self):
+        if not 0 < self.rate <= 1:
+            raise ConfigError(f"a rate is a share of the latents, above 0 and at most 1, not {self.rate}")
 
     @property
     def label(self) -> str:
         """In words, for tables and rows."""
-        return "analog"
+        return "analog" if self.rate == 1 else f"analog, rate {self.rate:g}"
 
 
 ANALOG = Analog()

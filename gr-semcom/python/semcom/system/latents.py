@@ -8,6 +8,7 @@ import torch
 
 from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.errors import ModelError
 from semcom.modem import AssembledImage, BurstHeader
 from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, describe
 from semcom.modem.labels import bits_per_latent, symbol_count
@@ -27,6 +28,7 @@ class LatentSystem(System):
 
     Raises:
         ModelError: the model has no such codebooks, or sends side information that labels cannot carry.
+        ConfigError: the codec cannot send at that rate.
     """
 
     modes = (MODE_LATENTS, *DIGITAL_MODES)
@@ -34,11 +36,22 @@ class LatentSystem(System):
     def __init__(self, model: LoadedModel, payload: Analog | DigitalMode = ANALOG):
         self.model, self.codec, self.payload = model, model.codec, payload
         self.source, self.result = model.codec.source, model.codec.result
+        self._rho = (
+            self.codec.rho * payload.rate if isinstance(payload, Analog) and payload.rate < 1 else None
+        )
+        self.codec.latent_count(
+            *self.source.warm_up(), self._rho
+        )  # refuses a rate that the codec does not have
         self.name = model.card.name if isinstance(payload, Analog) else f"{model.card.name}, {payload.label}"
+        if isinstance(payload, DigitalMode) and not self.codec.quantisable:
+            raise ModelError(
+                f"model '{model.card.name}' sends side information beside its latents, which cannot be sent as labels: "
+                f"leave --order out, or take another model."
+            )
         self._books = model.codebook_set(payload.codebook) if isinstance(payload, DigitalMode) else None
 
     def symbol_count(self, size: tuple[int, int]) -> int:
-        count = self.codec.latent_count(*size)
+        count = self.codec.latent_count(*size, self._rho)
         if isinstance(self.payload, DigitalMode):
             return symbol_count(count, self.payload.bits_per_latent, self.payload.order)
         return count
@@ -49,7 +62,7 @@ class LatentSystem(System):
             self.source.check(value)
         device = self.model.device
         told = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
-        latents = self.codec.send(self.source.batch(values, device), told)
+        latents = self.codec.send(self.source.batch(values, device), told, rho=self._rho)
         symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
         if self._books:
             code, books = self._books
