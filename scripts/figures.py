@@ -21,8 +21,10 @@ import torch
 import typer
 from tables import FIGURES, write_table
 
+from semcom import files
 from semcom.experiments import receiver
 from semcom.experiments.command import Out, Workers, measure
+from semcom.experiments.table import markdown_table
 from semcom.kinds.pictures import list_pictures
 from semcom.terminal import Commands
 
@@ -94,20 +96,17 @@ def damage(scale: float = 0.2) -> None:
 
     page, head = FIGURES / "air.md", "# Bursts damaged half way\n"
     rows = tracking.run(scale, seed=1)
-    lines = [
-        f"#{head}",
+    table = [[row["case"], row["result"], row["target"]] for row in rows]
+    about = (
         f"Made by `.venv/bin/python scripts/figures.py damage`: `{tracking.MODEL}` on a packaged picture in two bursts "
         f"of 40 payload symbols, each damaged at a place of its own, {rows[0]['inputs'] // 2} pictures a row. The cost "
         "is beside the same noise without damage (10 dB), in fading beside an equaliser that knows the channel (20 dB); "
-        "the time is that of one core for the demodulation of a burst of 15,000 samples.",
-        "",
-        "| damage | cost | aimed at |",
-        "|---|---|---|",
-        *(f"| {row['case']} | {row['result']} | {row['target']} |" for row in rows),
-    ]
-    text = page.read_text().split(f"\n#{head}")[0].rstrip("\n")
-    page.write_text(text + "\n\n" + "\n".join(lines) + "\n")
-    print("\n".join(lines))
+        "the time is that of one core for the demodulation of a burst of 15,000 samples."
+    )
+    part = f"#{head}\n{about}\n\n{markdown_table(['damage', 'cost', 'aimed at'], table)}\n"
+    before = page.read_text().split(f"\n#{head}")[0].rstrip("\n")
+    files.write_text(page, f"{before}\n\n{part}")
+    print(part)
 
 
 @app.command("modem-cost")
@@ -143,18 +142,18 @@ def models() -> None:
     """The table of models in the README, from the model cards."""
     from semcom.system import zoo
 
-    lines = [
-        "| model | rho | measured on | " + " | ".join(f"{snr} dB" for snr in CARD_SNR_DB) + " |",
-        "|---" * (3 + len(CARD_SNR_DB)) + "|",
+    rows = [
+        [
+            f"`{name}`",
+            f"{card.rho:.4f}",
+            f"{table['evaluation_set']}, {table['images']} images",
+            *_card_cells(table),
+        ]
+        for name, card in ((name, zoo.card(name)) for name in zoo.anchors())
+        for table in card.measured
     ]
-    for name in zoo.anchors():
-        card = zoo.card(name)
-        for table in card.measured:
-            lines.append(
-                f"| `{name}` | {card.rho:.4f} | {table['evaluation_set']}, {table['images']} images "
-                f"| {_card_cells(table)} |"
-            )
-    _put_between(FIGURES.parent.parent / "README.md", "models", lines)
+    head = ["model", "rho", "measured on", *(f"{snr} dB" for snr in CARD_SNR_DB)]
+    _put_between(FIGURES.parent.parent / "README.md", "models", markdown_table(head, rows))
 
 
 @app.command()
@@ -162,32 +161,27 @@ def users() -> None:
     """The table of user decoders and their anchor in docs/users.md, from the model cards."""
     from semcom.system import zoo
 
-    lines = [
-        "| decoder | steps | file | " + " | ".join(f"{snr} dB" for snr in CARD_SNR_DB) + " |",
-        "|---" * (3 + len(CARD_SNR_DB)) + "|",
-    ]
+    rows = []
     for anchor in (name for name in zoo.anchors() if zoo.users(name)):
         for name in [anchor, *zoo.users(anchor).values()]:
             card = zoo.card(name)
-            size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
+            size = f"{(zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6:.1f} MB"
             shown = f"`{name}` (the anchor)" if name == anchor else f"`{name}`"
-            lines.append(
-                f"| {shown} | {card.budget['steps']} | {size:.1f} MB | {_card_cells(card.measured[0])} |"
-            )
-    _put_between(FIGURES.parent / "users.md", "users", lines)
+            rows.append([shown, card.budget["steps"], size, *_card_cells(card.measured[0])])
+    head = ["decoder", "steps", "file", *(f"{snr} dB" for snr in CARD_SNR_DB)]
+    _put_between(FIGURES.parent / "users.md", "users", markdown_table(head, rows))
 
 
-def _card_cells(table: dict) -> str:
+def _card_cells(table: dict) -> list[float]:
     psnr = dict(zip(table["snr_db"], table["psnr_db"], strict=True))
-    return " | ".join(f"{psnr[snr]:.2f}" for snr in CARD_SNR_DB)
+    return [float(psnr[snr]) for snr in CARD_SNR_DB]
 
 
-def _put_between(page: Path, command: str, lines: list[str]) -> None:
+def _put_between(page: Path, command: str, text: str) -> None:
     """Replaces what stands between the marks of a command in a page."""
     begin, end = f"<!-- {command}: scripts/figures.py {command} -->\n", f"\n<!-- end of {command} -->"
     head, rest = page.read_text().split(begin)
-    text = "\n".join(lines)
-    page.write_text(head + begin + text + end + rest.split(end)[1])
+    files.write_text(page, head + begin + text + end + rest.split(end)[1])
     print(text)
 
 
