@@ -59,7 +59,8 @@ class AssembledImage:
 
     latents ``[k]`` complex (0 where erased): latents, or the symbols of another payload mode; noise_var ``[k]`` (inf
     where erased); snr_db: mean over the bursts that came, of the estimates given with them; size: (height, width) in
-    pixels; mode, model_hash: as its headers have them.
+    pixels; mode, model_hash: as its headers have them. notes: what ``add`` was given with the bursts that were used, in
+    the order in which they came.
     """
 
     image_id: int
@@ -71,6 +72,7 @@ class AssembledImage:
     snr_db: float
     mode: int = MODE_LATENTS
     model_hash: int = 0
+    notes: tuple = ()
 
 
 @dataclass
@@ -80,6 +82,7 @@ class _Open:
     noise_var: torch.Tensor
     snr_db: dict[int, float] = field(default_factory=dict)
     begun_since: int = 0  # pictures, since its last burst
+    notes: list = field(default_factory=list)
 
 
 class ImageAssembler:
@@ -117,11 +120,19 @@ class ImageAssembler:
         self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
         self.counters: Counter[str] = Counter()
 
-    def add(self, header: BurstHeader, latents: torch.Tensor, noise_var: torch.Tensor, snr_db: float):
+    def add(
+        self,
+        header: BurstHeader,
+        latents: torch.Tensor,
+        noise_var: torch.Tensor,
+        snr_db: float,
+        note: object = None,
+    ):
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
-        is kept.
+        is kept. ``note``: anything that is to come back with the picture, if the burst is used: so that nobody keeps
+        another account of which bursts make which picture.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
@@ -144,6 +155,7 @@ class ImageAssembler:
         entry.latents[at : at + len(latents)] = latents.cpu()
         entry.noise_var[at : at + len(latents)] = rescale(noise_var.cpu(), snr_db)
         entry.snr_db[header.burst_index] = snr_db
+        entry.notes.append(note)
         entry.begun_since = 0
         self._open.move_to_end(header.image_id)  # the first is the one not heard of for longest
         self._earn(header)
@@ -245,6 +257,7 @@ class ImageAssembler:
             sum(entry.snr_db.values()) / received,
             header.mode,
             header.model_hash,
+            tuple(entry.notes),
         )
         return [image]
 
