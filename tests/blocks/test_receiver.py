@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The receiver block against the three single blocks: the same stream, the same messages and counters."""
 
+import sys
+
 import numpy as np
 import pmt
 import pytest
@@ -182,6 +184,22 @@ def test_bursts_are_those_of_the_library(chunk):
     assert [p.meta[keys.IMAGE_ID] for p in got["out"][:-1]] == list(range(8))
     assert max(len(p.vector(np.int32, keys.BATCH)) for p in got["out"][:-1]) <= 3
     assert all(p.meta[keys.SNR_DB] == pytest.approx(20, abs=1) for p in got["out"][:-1])
+
+
+def test_of_a_fast_stream_many_bursts_are_demodulated_together_and_none_is_kept(monkeypatch):
+    """The end of a stream need not be told: after the silence that every transmitter sends, all is out."""
+    for name in ("burst_detector", "receiver"):
+        # the package shows the classes of these names
+        monkeypatch.setattr(sys.modules[f"semcom.blocks.{name}"], "_PATIENCE_S", 1e9)
+    samples, _, _ = on_air(60)
+    block, out = blocks.receiver(chunk_samples=20_000), []
+    monkeypatch.setattr(block, "publish", lambda port, pdu: out.append((port, pdu)))
+    stream = np.concatenate([samples, np.zeros(40_000, np.complex64)])
+    with torch.inference_mode():
+        for start in range(0, len(stream), 4096):
+            block._receive(block._search.take(stream[start : start + 4096], start, []))
+    sizes = [pmt.length(pdu.meta[keys.BATCH]) for port, pdu in out if port == "out"]
+    assert len(sizes) == 60 and 16 <= max(sizes) <= 32 and np.mean(sizes) > 10
 
 
 def test_a_stream_that_just_stops_ends_here_and_starts_anew():

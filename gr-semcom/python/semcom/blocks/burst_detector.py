@@ -55,6 +55,11 @@ class BurstSearch:
         """The loudest samples that came ``[n]``, as they came: what to look at where nothing was found."""
         return self._detector.loudest
 
+    @property
+    def is_amid_bursts(self) -> bool:
+        """As of ``StreamDetector``."""
+        return self._detector.is_amid_bursts
+
     def take(self, samples: np.ndarray, start: int, tags: Iterable) -> Iterator[Pdu]:
         """The next samples ``[n]`` of the stream, which are kept; the PDUs that are ready by then.
 

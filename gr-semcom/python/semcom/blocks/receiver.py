@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stream of samples to bursts with their latents and SNR, in one thread."""
 
+import time
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,8 @@ from semcom.blocks.pdu import Pdu
 from semcom.blocks.pilot_snr_estimator import Estimation
 from semcom.wire.samples import SEARCH_SAMPLES
 
+# bursts demodulated together cost less than one by one: of a fast stream so many are awaited, but not for long
+_ENOUGH, _PATIENCE_S = 16, 0.05
 _OUTPUTS = (
     keys.PORT_OUT,
     keys.PORT_BURSTS,
@@ -80,6 +83,7 @@ class receiver(Stage, Batches, gr.sync_block):
 
     def _begin(self) -> None:
         self._search = BurstSearch(self, self.modem, self._chunk, self.invert_spectrum, self.cfo_search)
+        self._waiting: list[Pdu] = []  # bursts to be demodulated
         # torch knows in the scheduler's thread how many threads it may have
         self._ready = False
 
@@ -94,6 +98,8 @@ class receiver(Stage, Batches, gr.sync_block):
     def stop(self) -> bool:
         """What is held back goes on its way, and so does the word that nothing follows."""
         self.guarded_work(lambda: self._receive(self._search.end()), fallback=0)
+        # where that failed, what had been found before
+        self.guarded_work(self._demodulate, fallback=0)
         self.end_stage()
         return True
 
@@ -116,25 +122,32 @@ class receiver(Stage, Batches, gr.sync_block):
 
     def _receive(self, found: Iterable[Pdu]) -> int:
         """Publishes what is found and what is made of it, in the order of the stream."""
-        waiting: list[Pdu] = []
         try:
             for pdu in found:
                 self.publish(keys.PORT_BURSTS, pdu)
-                if not pdu.is_end:
-                    waiting.append(pdu)
-                if pdu.is_end or len(waiting) == self.batch:
-                    self._demodulate(waiting)
-                    waiting = []
                 if pdu.is_end:
+                    self._demodulate()
                     self.publish(keys.PORT_OUT, pdu)
+                else:
+                    self._waiting.append(pdu)
+                if len(self._waiting) == self.batch:
+                    self._demodulate()
         finally:
             # also where the search failed: what it had found is not lost with it
-            self._demodulate(waiting)
+            if self._waiting and not self._may_wait():
+                self._demodulate()
         return 0
 
-    def _demodulate(self, pdus: list[Pdu]) -> None:
+    def _may_wait(self) -> bool:
+        """Whether more bursts to be demodulated with those that wait will be there in a moment."""
+        since_s = time.monotonic() - self._waiting[0].meta[keys.DETECTED_S]
+        return len(self._waiting) < _ENOUGH and self._search.is_amid_bursts and since_s < _PATIENCE_S
+
+    def _demodulate(self) -> int:
+        pdus, self._waiting = self._waiting, []
         if pdus:
             self.process_guarded([as_burst(pdu, pdu.raw) for pdu in pdus])
+        return 0
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         made = self._demodulation.process(items)
