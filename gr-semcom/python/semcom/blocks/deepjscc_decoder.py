@@ -100,9 +100,7 @@ class deepjscc_decoder(PduBlock):
         fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
         fields |= {key: pdu.integer(key, 0) for key in (keys.KIND, keys.SENDER, keys.SIDE)}
         header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
-        header.check(
-            self._profile.max_latents_per_burst, self.system.modes, kinds=(self.system.result.code,)
-        )
+        header.check(self._profile.max_latents_per_burst, self.system.modes, kinds=(self.system.result.code,))
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
             header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db

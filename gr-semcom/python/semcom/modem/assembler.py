@@ -71,7 +71,8 @@ class AssembledImage:
     where erased); snr_db: mean over the bursts that came, of the estimates given with them; size: (height, width) in
     pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the part that came last.
     parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
-    what lies between them is erased. bursts_received, burst_count: of all parts together.
+    what lies between them is erased. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
+    with the bursts that were used, in the order in which they came.
     """
 
     image_id: int
@@ -87,6 +88,7 @@ class AssembledImage:
     sender: int = 0
     side: int = 0
     parts: tuple[tuple[int, int], ...] = ()
+    notes: tuple = ()
 
 
 @dataclass
@@ -98,6 +100,7 @@ class _Open:
     noise_var: torch.Tensor
     snr_db: dict[int, float] = field(default_factory=dict)
     begun_since: int = 0  # pictures, since its last burst
+    notes: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class _Part:
     bursts_received: int
     burst_count: int
     snr_db: float  # sum over its bursts
+    notes: tuple = ()
 
 
 @dataclass
@@ -163,11 +167,19 @@ class ImageAssembler:
         self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
         self.counters: Counter[str] = Counter()
 
-    def add(self, header: BurstHeader, latents: torch.Tensor, noise_var: torch.Tensor, snr_db: float):
+    def add(
+        self,
+        header: BurstHeader,
+        latents: torch.Tensor,
+        noise_var: torch.Tensor,
+        snr_db: float,
+        note: object = None,
+    ):
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
-        is kept.
+        is kept. ``note``: anything that is to come back with the picture, if the burst is used: so that nobody keeps
+        another account of which bursts make which picture.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
@@ -197,6 +209,7 @@ class ImageAssembler:
         entry.latents[at : at + len(latents)] = latents.cpu()
         entry.noise_var[at : at + len(latents)] = rescale(noise_var.cpu(), snr_db)
         entry.snr_db[header.burst_index] = snr_db
+        entry.notes.append(note)
         entry.begun_since = 0
         self._open.move_to_end(key)  # the first is the one not heard of for longest
         self._earn(entry)
@@ -346,6 +359,7 @@ class ImageAssembler:
             len(entry.snr_db),
             entry.burst_count,
             sum(entry.snr_db.values()),
+            tuple(entry.notes),
         )
 
 
@@ -388,4 +402,5 @@ def _joined(header: BurstHeader, parts: list[_Part]) -> AssembledImage:
         header.sender,
         header.side,
         tuple((part.first, len(part.latents)) for part in parts),
+        tuple(note for part in parts for note in part.notes),
     )
