@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training pictures: CIFAR-10 in its two forms, or folders of photos, as uint8 in memory."""
 
+import functools
 import os
 import pickle
 from pathlib import Path
@@ -75,10 +76,10 @@ class _ArrayUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
 
 
-def _read_batch(path: Path) -> np.ndarray:
+def _read_batch(path: Path, key: bytes = b"data"):
     try:
         with open(path, "rb") as file:
-            return _ArrayUnpickler(file, encoding="bytes").load()[b"data"]
+            return _ArrayUnpickler(file, encoding="bytes").load()[key]
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not one of CIFAR-10's python batches: {error}.") from error
 
@@ -88,6 +89,25 @@ def image_files(folder, exclude=()) -> list[Path]:
     prefix."""
     files = (p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
     return sorted((p for p in files if not p.name.startswith(tuple(exclude))), key=lambda p: (p.name, str(p)))
+
+
+def load_cifar10_labels(folder, split: str = "train") -> np.ndarray:
+    """The classes ``[N]`` int64, 0..9, of :func:`load_cifar10`'s images, from the python batches or
+    ``train_labels.npy``.
+
+    Raises:
+        ConfigError: the folder holds neither.
+    """
+    folder = Path(folder)
+    table = folder / f"{split}_labels.npy"
+    batches = sorted(folder.rglob("data_batch_[1-5]" if split == "train" else "test_batch"))
+    if table.is_file():
+        return np.load(table, allow_pickle=False).astype(np.int64)
+    if batches:
+        return np.concatenate([np.asarray(_read_batch(path, b"labels"), np.int64) for path in batches])
+    raise ConfigError(
+        f"no CIFAR-10 {split} labels in {folder}: put {table.name} or the python batches there."
+    )
 
 
 class Pictures:
@@ -116,6 +136,8 @@ class Pictures:
         order = torch.randperm(len(named), generator=torch.Generator().manual_seed(seed)).tolist()
         self.held_out = [named[n][1] for n in sorted(order[:held_out])]
         self.names, self.images = zip(*(named[n] for n in sorted(order[held_out:])))
+        self._root, self._folders = Path(root), folders
+        self._held_out_names = [named[n][0] for n in sorted(order[:held_out])]
 
     def batch(self, size: int, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> torch.Tensor:
         """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time.
@@ -133,6 +155,35 @@ class Pictures:
                 image = image[:, top : top + self.crop, left : left + self.crop]
             out.append(image.flip(2) if flip < 0.5 else image)
         return torch.stack(out)
+
+    def batch_labels(
+        self, size: int, generator: torch.Generator, rank: int = 0, ranks: int = 1
+    ) -> torch.Tensor:
+        """The classes ``[size]`` of the pictures that :meth:`batch` draws from a generator of the same seed."""
+        picks = torch.randint(len(self.images), (size,), generator=generator)
+        return self.labels[picks][rank::ranks]
+
+    @functools.cached_property
+    def labels(self) -> torch.Tensor:
+        """The class of each picture ``[N]``. Raises ConfigError: those of a folder are not known."""
+        return torch.tensor([self._class_of[name] for name in self.names])
+
+    @functools.cached_property
+    def held_out_labels(self) -> torch.Tensor:
+        """The class of each picture held out."""
+        return torch.tensor([self._class_of[name] for name in self._held_out_names])
+
+    @functools.cached_property
+    def _class_of(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in self._folders:
+            if Path(name).name != "cifar10":
+                raise ConfigError(
+                    f"the classes of the pictures in '{name}' are not known; a recipe with labels takes 'cifar10'."
+                )
+            labels = load_cifar10_labels(self._root / name).tolist()
+            found |= {f"{name}/train-{n}": label for n, label in enumerate(labels)}
+        return found
 
     def batch_names(self, size: int, generator: torch.Generator) -> list[str]:
         """The names of the pictures that :meth:`batch` draws from a generator of the same seed."""

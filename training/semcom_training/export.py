@@ -11,12 +11,15 @@ from pathlib import Path
 import torch
 
 from semcom import files
+from semcom.codec import ARCHITECTURES
+from semcom.codec.base import BaseCodec
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate, summarise
+from semcom.kinds import IMAGE, LABEL
 from semcom.system import zoo
 from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training import checkpoint as checkpoints
-from semcom_training.data import data_root, image_files, load_cifar10, read_image
+from semcom_training.data import data_root, image_files, load_cifar10, load_cifar10_labels, read_image
 from semcom_training.errors import TrainingError
 from semcom_training.machine import hardware
 from semcom_training.models import build_codec, load_anchor, trained_part, user_arguments
@@ -26,14 +29,17 @@ CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 
 
 def evaluation_images(recipe: Recipe, root, count: int = 0):
-    """The set a model is measured on, never trained on: CIFAR-10's test split, or Kodak. (name, images), or
-    ``None`` if it is not below ``root``."""
+    """The set a model is measured on, never trained on: CIFAR-10's test split (with classes for a classifier), or Kodak.
+    (name, images), or ``None`` if it is not below ``root``."""
     name = "cifar10" if "cifar10" in recipe.data else "kodak"
     folder = Path(root) / name
     if not folder.is_dir():
         return None
     if name == "cifar10":
         images = [(f"test-{n}", pixels) for n, pixels in enumerate(load_cifar10(folder, "test"))]
+        if ARCHITECTURES.get(recipe.architecture, BaseCodec).result is LABEL:
+            labels = load_cifar10_labels(folder, "test").tolist()
+            images = [(*image, label) for image, label in zip(images, labels, strict=True)]
         title = "CIFAR-10 test"
     else:
         images = [(path.name, read_image(path).permute(1, 2, 0).numpy()) for path in image_files(folder)]
@@ -133,15 +139,16 @@ def bring_anchor(anchor: str, folder: Path) -> None:
 def measure_tables(model, title: str, images, full_precision=None) -> list[dict]:
     """The card's tables over ideal AWGN, one a metric; with the float32 codec the first says also what float16 storage
     costs at 10 dB."""
-    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=["lpips"]))
+    looks = ["lpips"] if model.codec.result is IMAGE else []
+    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=looks))
     tables = []
-    for metric, digits in (("psnr_db", 3), ("ms_ssim", 4), ("lpips", 4)):
+    for metric, digits in (("psnr_db", 3), ("ms_ssim", 4), ("lpips", 4), ("correct", 4)):
         values = [row.get(metric) for row in rows]
         if any(value is not None for value in values):
             entry = {"set": title, "items": len(images), "channel": "awgn", "metric": metric}
             entry |= {"snr_db": [row["snr_db"] for row in rows]}
             tables.append(entry | {"values": [None if v is None else round(v, digits) for v in values]})
-    if full_precision is not None:
+    if full_precision is not None and model.codec.result is IMAGE:
         some = images[:500]
         exact = dataclasses.replace(model, codec=full_precision)
         psnr = [summarise(evaluate(m, some, 10, "awgn", 0, False))[0]["psnr_db"] for m in (exact, model)]

@@ -7,8 +7,18 @@ from pathlib import Path
 
 from semcom import files
 
-FIELDS = ["step", "minutes", "images_per_s", "learning_rate", "train_loss", "train_psnr_db"]
-FIELDS += ["psnr_1_db", "psnr_10_db", "psnr_20_db"]  # held-out images
+HELD_OUT_SNR_DB = (1, 10, 20)
+
+
+def held_out_column(figure: str, snr_db: int) -> str:
+    """Where the figure of the held-out images at an SNR stands: ``psnr_10_db``, ``correct_10_db``."""
+    return f"{figure.removesuffix('_db')}_{snr_db}_db"
+
+
+def fields_of(figure: str) -> list[str]:
+    """The columns of the log of a training that counts ``figure``."""
+    fields = ["step", "minutes", "images_per_s", "learning_rate", "train_loss", f"train_{figure}"]
+    return fields + [held_out_column(figure, snr) for snr in HELD_OUT_SNR_DB]
 
 
 class Log:
@@ -18,17 +28,21 @@ class Log:
         OutputError: the file cannot be written; the one that was there is as it was.
     """
 
-    def __init__(self, path: Path, step: int):
-        self.path = path
+    def __init__(self, path: Path, step: int, figure: str = "psnr_db"):
+        self.path, self._fields = path, fields_of(figure)
         self._waiting: list[dict] = []  # rows that the disk had no room for
         rows = []
         if step and path.exists():
             with open(path, newline="") as file:
-                rows = [row for row in csv.DictReader(file) if _is_whole(row) and int(row["step"]) <= step]
-        files.write_text(path, ",".join(FIELDS) + "\r\n" + _lines(rows))
+                rows = [
+                    row
+                    for row in csv.DictReader(file)
+                    if _is_whole(row, self._fields) and int(row["step"]) <= step
+                ]
+        files.write_text(path, ",".join(self._fields) + "\r\n" + _lines(rows, self._fields))
 
     def write(self, row: dict) -> None:
-        """Adds a line; keys are ``FIELDS``.
+        """Adds a line; keys are those of :func:`fields_of`.
 
         Raises:
             OutputError: the disk is full or cannot be written. The file is as it was; the row comes with the next.
@@ -43,18 +57,18 @@ class Log:
                 for key, value in row.items()
             }
         )
-        files.append_bytes(self.path, _lines(self._waiting).encode())
+        files.append_bytes(self.path, _lines(self._waiting, self._fields).encode())
         self._waiting.clear()
 
 
-def _lines(rows: list[dict]) -> str:
+def _lines(rows: list[dict], fields: list[str]) -> str:
     text = io.StringIO()
-    csv.DictWriter(text, FIELDS, extrasaction="ignore").writerows(rows)
+    csv.DictWriter(text, fields, extrasaction="ignore").writerows(rows)
     return text.getvalue()
 
 
-def _is_whole(row: dict) -> bool:
-    return all(row.get(key) for key in FIELDS) and row["step"].isdecimal()
+def _is_whole(row: dict, fields: list[str]) -> bool:
+    return all(row.get(key) for key in fields) and row["step"].isdecimal()
 
 
 class Bar:
@@ -83,8 +97,14 @@ class Bar:
 
     def row(self, done: float, seconds: float, row: dict) -> None:
         """At each row of the log: how good."""
-        held_out = " / ".join(f"{row[f'psnr_{snr}_db']:.2f}" for snr in (1, 10, 20))
-        self.found = f"train {row['train_psnr_db']:.2f} dB  held out {held_out} dB at 1 / 10 / 20 dB"
+        figure = next(
+            key.removeprefix("train_") for key in row if key.startswith("train_") and key != "train_loss"
+        )
+        decibels, digits = (" dB", 2) if figure.endswith("_db") else (" " + figure, 4)
+        values = (row[held_out_column(figure, snr)] for snr in HELD_OUT_SNR_DB)
+        held_out = " / ".join(f"{value:.{digits}f}" for value in values)
+        train = f"train {row['train_' + figure]:.{digits}f}{decibels}"
+        self.found = f"{train}  held out {held_out}{decibels} at 1 / 10 / 20 dB"
         self.step(row["step"], done, row["images_per_s"], seconds)
         if self.plain:
             print(self.progress.tasks[0].fields["text"], flush=True)

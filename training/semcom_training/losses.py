@@ -140,6 +140,12 @@ def log_mse_loss(decoded: torch.Tensor, images: torch.Tensor, floor: float = LOG
     return ((decoded - images).square().mean(dim=(1, 2, 3)) + floor).log().mean()
 
 
+@register_loss("cross-entropy")
+def cross_entropy_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Of logits ``[B, classes]`` and classes ``[B]``, in nats; ``smoothing``: of the wanted distribution, 0 to 1."""
+    return torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
 @register_loss("mse")
 def mse_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Mean squared error."""

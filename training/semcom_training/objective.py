@@ -33,12 +33,15 @@ class Objective(nn.Module):
             self.codec.anchor.eval()
         return self
 
-    def forward(self, images, snr_db, believed_db, generator, rho=None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images ``[B, 3, H, W]`` in 0..1 to the loss and the mean PSNR in dB (of pictures not clipped).
+    def forward(
+        self, images, snr_db, believed_db, generator, rho=None, wanted=None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images ``[B, 3, H, W]`` in 0..1 to the loss and the mean figure of the result (PSNR in dB, share correct).
 
         Args:
             snr_db: ``[B]`` of the channel. believed_db: ``[B]`` what the encoder is told.
             generator: of the channel's noise. rho: the bandwidth ratio, where the codec has a choice.
+            wanted: what should come out; None: the images.
         """
         with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
             sent = self.codec.send(images, believed_db, rho=rho, in_memory=True)
@@ -47,9 +50,11 @@ class Objective(nn.Module):
             sent = self.codec.forget(sent, lost.to(images.device))
         got = self.send(sent.values, snr_db, generator)
         received = replace(sent, values=got.latents, noise_var=got.noise_var)
-        decoded = self.codec.receive(received, got.snr_db, images.shape[-2:])
-        mse = (decoded.detach() - images).square().mean(dim=(1, 2, 3))
-        return self.compare(decoded, images, sent), -10 * mse.clamp_min(1e-9).log10().mean()
+        size = self.codec.result_size((images.shape[-2], images.shape[-1]))
+        decoded = self.codec.receive(received, got.snr_db, size)
+        wanted = images if wanted is None else wanted
+        figure = self.codec.result.figures(decoded.detach(), wanted).mean()
+        return self.compare(decoded, wanted, sent), figure
 
 
 def draw_snr(recipe: Recipe, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

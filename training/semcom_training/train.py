@@ -18,12 +18,12 @@ from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
 from semcom.experiments.evaluate import across
 from semcom.files import writable_folder
-from semcom.kinds import quality
+from semcom.kinds import LABEL
 from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
-from semcom_training.log import Bar, Log
+from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column
 from semcom_training.machine import make_fabric
 from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
@@ -86,7 +86,7 @@ def run(
     if resume and (folder / "checkpoint.pt").exists():
         state = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor)
 
-    log = Log(folder / "log.csv", state.step) if fabric.is_global_zero else None
+    log = Log(folder / "log.csv", state.step, training.figure) if fabric.is_global_zero else None
     bar = Bar(recipe.name, progress and fabric.is_global_zero)
     started = last_checkpoint = last_log = time.monotonic()
     seconds_before, seen, last_step = state.seconds, [], state.step
@@ -101,11 +101,11 @@ def run(
         speed = (state.step - last_step) * recipe.batch / (now - last_log)
         bar.step(state.step, done, speed, state.seconds)
         if state.step % recipe.log_every == 0 or done >= 1:
-            loss, psnr = fabric.all_reduce(torch.stack(seen).mean(dim=0), reduce_op="mean").tolist()
+            loss, figure = fabric.all_reduce(torch.stack(seen).mean(dim=0), reduce_op="mean").tolist()
             row = {"step": state.step, "minutes": state.seconds / 60, "images_per_s": speed}
-            row |= {"learning_rate": rate, "train_loss": loss, "train_psnr_db": psnr}
+            row |= {"learning_rate": rate, "train_loss": loss, f"train_{training.figure}": figure}
             if fabric.is_global_zero:
-                row |= validate(training.averaged, training.pictures.held_out, recipe.crop)
+                row |= validate(training.averaged, training.pictures, recipe.crop)
                 try:
                     log.write(row)
                 except OutputError as error:
@@ -151,6 +151,11 @@ class Training:
     optimisers: list
     objective: torch.nn.Module  # Objective, as Fabric wraps it
     anchor: str  # SHA-256 of the weights of a user's anchor
+
+    @property
+    def figure(self) -> str:
+        """What the log counts: the one figure of the kind that the codec gives."""
+        return self.codec.result.figure
 
     @property
     def averaged(self) -> Codec:
@@ -220,14 +225,14 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
             group["lr"] = rate * group["rate_scale"]
         optimiser.zero_grad(set_to_none=True)
 
-    images, snr, believed, noise, rho = draw(training, step)
-    loss, psnr = training.objective(images, snr, believed, noise, rho)
+    images, snr, believed, noise, rho, wanted = draw(training, step)
+    loss, figure = training.objective(images, snr, believed, noise, rho, wanted)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
         raise TrainingError(not_a_number(training, step, loss.item(), folder))
     update(training, step)
-    return torch.stack([loss.detach(), psnr])
+    return torch.stack([loss.detach(), figure])
 
 
 def update(training: Training, step: int) -> None:
@@ -259,7 +264,11 @@ def draw(training: Training, step: int):
     rho = None
     if recipe.rates:
         rho = recipe.rates[int(torch.randint(len(recipe.rates), (1,), generator=generator))]
-    return images, snr, believed, noise, rho
+    wanted = None
+    if training.codec.result is LABEL:
+        wanted = training.pictures.batch_labels(recipe.batch, step_generator(recipe, step), rank, ranks)
+        wanted = wanted.to(fabric.device)
+    return images, snr, believed, noise, rho, wanted
 
 
 def step_generator(recipe: Recipe, step: int) -> torch.Generator:
@@ -305,17 +314,19 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
     return recipe.learning_rate * warm * fall
 
 
-def validate(codec: Codec, images, crop: int) -> dict:
-    """Mean per-image PSNR of the held-out images at 1, 10 and 20 dB (centre crops for photos), same noise
-    always."""
+def validate(codec: Codec, pictures: Pictures, crop: int) -> dict:
+    """Mean figure (per-image PSNR, share correct) of the held-out images at 1, 10 and 20 dB (centre crops for photos),
+    same noise always."""
+    images = pictures.held_out
     side = crop or min(images[0].shape[1:])
     device = next(codec.parameters()).device
     pixels = torch.stack([centre_crop(image, side) for image in images]).to(device)
     row = {}
-    for snr in (1, 10, 20):
+    for snr in HELD_OUT_SNR_DB:
         generator = torch.Generator(device).manual_seed(snr)
         decoded, _, _ = across(codec, pixels, float(snr), awgn_channel, generator, in_memory=True)
-        row[f"psnr_{snr}_db"] = quality.psnr(decoded, pixels).clamp(max=100).mean().item()
+        wanted = pictures.held_out_labels.to(device) if codec.result is LABEL else pixels
+        row[held_out_column(codec.result.figure, snr)] = codec.result.figures(decoded, wanted).mean().item()
     return row
 
 

@@ -11,12 +11,14 @@ from semcom.channel.symbols import symbol_channel
 from semcom.codec.base import BaseCodec
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.kinds import quality
-from semcom.kinds.image import to_uint8
+from semcom.kinds.label import LABEL
 from semcom.perceptual import load as load_perceptual
 from semcom.system.zoo import LoadedModel
 
 BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this many pixels
 PERCEPTUAL = {"lpips": "lpips-alex", "lpips_vgg": "lpips-vgg", "dists": "dists"}  # key of a result to name
+
+SCORES = ("psnr_db", "ms_ssim", *PERCEPTUAL, "correct", "confidence")
 
 
 @torch.inference_mode()
@@ -34,7 +36,7 @@ def evaluate(
 
     Args:
         model: from ``zoo.load``.
-        images: (name, uint8 ``[H, W, 3]``) pairs.
+        images: (name, uint8 ``[H, W, 3]``), and for classifiers (name, pixels, number of the true class).
         snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of
             the latents as received (perfect channel knowledge).
         channel: name in ``semcom.channel.named`` or a function
@@ -46,9 +48,9 @@ def evaluate(
         perceptual: names of ``PERCEPTUAL`` to measure too (slow; ``None`` below 64 pixels a side).
 
     Returns:
-        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation),
-        psnr_db (of the picture clipped and rounded to uint8), ms_ssim, lpips, and lpips_vgg and dists if asked for,
-        rho (complex symbols per source value,
+        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation), the scores of the
+        result's kind (psnr_db of the picture clipped and rounded to uint8, ms_ssim, lpips, and lpips_vgg and dists if
+        asked for; of a label correct and confidence), rho (complex symbols per source value,
         padding and side information counted), latents (those symbols), height, width.
     """
     for name in perceptual:
@@ -58,23 +60,21 @@ def evaluate(
     generator = torch.Generator(model.device).manual_seed(seed)
     rows = []
     for snr in np.atleast_1d(np.asarray(snr_db, dtype=float)).tolist():
-        for names, pixels in _batches(images):
+        for items, pixels in _batches(images):
             pixels = pixels.to(model.device)
             size = tuple(pixels.shape[-2:])
             decoded, count, estimated = across(model.codec, pixels, snr, send, generator, rho=rho)
-            psnr = quality.psnr(decoded, pixels)
-            for n, name in enumerate(names):
-                pair = decoded[n].permute(1, 2, 0), pixels[n].permute(1, 2, 0)
-                looks = {key: quality.lpips(*pair, PERCEPTUAL[key]) for key in perceptual}
+            for n, (name, _, *truth) in enumerate(items):
+                if model.codec.result is LABEL:
+                    scores = LABEL.score(truth[0] if truth else None, decoded[n].cpu().numpy())
+                else:
+                    scores = _looks(decoded[n], pixels[n], with_ms_ssim, perceptual)
                 rows.append(
                     {
                         "image": name,
                         "snr_db": snr,
                         "snr_est_db": float(estimated[n]),
-                        "psnr_db": float(psnr[n]),
-                        "ms_ssim": quality.ms_ssim(*pair) if with_ms_ssim else None,
-                        "lpips": None,
-                        **looks,
+                        **scores,
                         "rho": count / (3 * size[0] * size[1]),
                         "latents": count,
                         "height": size[0],
@@ -82,6 +82,17 @@ def evaluate(
                     }
                 )
     return rows
+
+
+def _looks(decoded: torch.Tensor, pixels: torch.Tensor, with_ms_ssim: bool, perceptual) -> dict:
+    """Scores of one picture, uint8 ``[3, H, W]`` both."""
+    pair = decoded.permute(1, 2, 0), pixels.permute(1, 2, 0)
+    return {
+        "psnr_db": float(quality.psnr(*pair)),
+        "ms_ssim": quality.ms_ssim(*pair) if with_ms_ssim else None,
+        "lpips": None,
+        **{key: quality.lpips(*pair, PERCEPTUAL[key]) for key in perceptual},
+    }
 
 
 @torch.no_grad()
@@ -102,31 +113,31 @@ def across(
             :func:`evaluate`. rho, in_memory: as of ``BaseCodec.send``.
 
     Returns:
-        What was decoded, uint8 as ``pixels``; symbols an image; equivalent SNR in dB that the decoder was told, ``[B]``.
+        What was decoded, finished as its kind has it (uint8 as ``pixels``, probabilities); symbols an image; equivalent SNR in dB that the decoder was told, ``[B]``.
     """
     latents = codec.send(pixels.float() / 255, snr_db, rho=rho, in_memory=in_memory)
     values, noise_var = send(latents.values, snr_db, generator)
     estimated = equivalent_snr_db(noise_var)
     received = replace(latents, values=values, noise_var=noise_var)
-    decoded = to_uint8(codec.receive(received, estimated, tuple(pixels.shape[-2:])))
+    size = codec.result_size((pixels.shape[-2], pixels.shape[-1]))
+    decoded = codec.result.finish(codec.receive(received, estimated, size))
     return decoded, values.shape[1], estimated
 
 
 def summarise(rows: list[dict]) -> list[dict]:
-    """Means over the images at each SNR: snr_db, psnr_db (mean of per-image PSNR), ms_ssim, images, and each of
-    ``PERCEPTUAL`` that was measured."""
+    """Means over the images at each SNR: snr_db, images, and every score that was measured: psnr_db (mean of per-image
+    PSNR), ms_ssim, each of ``PERCEPTUAL``; of labels correct (1 minus the error rate) and confidence."""
     table = []
     for snr in sorted({row["snr_db"] for row in rows}):
         some = [row for row in rows if row["snr_db"] == snr]
         means = {}
-        for key in ("ms_ssim", *PERCEPTUAL):
+        for key in SCORES:
             there = [row[key] for row in some if row.get(key) is not None]
-            if there or key == "ms_ssim":
+            if there or key in ("psnr_db", "ms_ssim") and key in some[0]:
                 means[key] = float(np.mean(there)) if there else None
         table.append(
             {
                 "snr_db": snr,
-                "psnr_db": float(np.mean([row["psnr_db"] for row in some])),
                 **means,
                 "images": len(some),
             }
@@ -135,14 +146,14 @@ def summarise(rows: list[dict]) -> list[dict]:
 
 
 def _batches(images):
-    """Neighbours of one size, together: (names, uint8 ``[B, 3, H, W]``)."""
-    names, stack = [], []
-    for name, pixels in images:
-        pixels = np.asarray(pixels)
+    """Neighbours of one size, together: the items, and uint8 ``[B, 3, H, W]``."""
+    items, stack = [], []
+    for item in images:
+        pixels = np.asarray(item[1])
         if stack and (pixels.shape != stack[0].shape or len(stack) * pixels.size // 3 >= BATCH_PIXELS):
-            yield names, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)
-            names, stack = [], []
-        names.append(name)
+            yield items, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)
+            items, stack = [], []
+        items.append(item)
         stack.append(pixels)
     if stack:
-        yield names, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)
+        yield items, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)

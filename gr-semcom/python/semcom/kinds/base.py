@@ -13,10 +13,12 @@ class Kind(Protocol):
 
     Attributes:
         name: as cards and commands write it. code: its number in burst headers, 0..7.
+        figure: the one number that says how good a result is, a key of ``score``.
     """
 
     name: str
     code: int
+    figure: str
 
     def check(self, value: np.ndarray) -> None:
         """Raises SemcomError: the value is none of this kind."""
@@ -26,6 +28,12 @@ class Kind(Protocol):
 
     def batch(self, values: Sequence[np.ndarray], device) -> torch.Tensor:
         """Values of one size as codecs take them, float32, the first dimension counts them."""
+
+    def finish(self, batch: torch.Tensor) -> torch.Tensor:
+        """What a decoder gave, as it leaves the system: rounded pixels, probabilities."""
+
+    def figures(self, decoded: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """The ``figure`` of each row ``[B]`` of what a decoder gave, finished or not."""
 
     def values(self, batch: torch.Tensor) -> list[np.ndarray]:
         """What a decoder gave, one result a row, each as it leaves the system."""

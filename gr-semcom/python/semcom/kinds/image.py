@@ -13,7 +13,7 @@ from semcom.kinds import quality
 class Image:
     """``semcom.kinds.base.Kind`` of pictures. Codecs take and give float32 ``[B, 3, H, W]``, 0..1."""
 
-    name, code = "image", 0
+    name, code, figure = "image", 0, "psnr_db"
 
     def check(self, value: np.ndarray) -> None:
         """Raises ImageError: not uint8 ``[H, W, 3]``."""
@@ -28,6 +28,14 @@ class Image:
         """Pictures of one size to ``[B, 3, H, W]``, 0..1."""
         pixels = torch.stack([torch.as_tensor(np.ascontiguousarray(value)) for value in values])
         return pixels.to(device).permute(0, 3, 1, 2).float() / 255
+
+    def finish(self, batch: torch.Tensor) -> torch.Tensor:
+        """``[B, 3, H, W]`` to uint8: clipped, then rounded."""
+        return to_uint8(batch)
+
+    def figures(self, decoded: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """PSNR in dB of each ``[B]``, at most 100; uint8 both, or 0..1 both."""
+        return torch.as_tensor(quality.psnr(decoded, wanted)).clamp(max=100)
 
     def values(self, batch: torch.Tensor) -> list[np.ndarray]:
         """``[B, 3, H, W]`` to uint8 pictures: clipped, then rounded."""
