@@ -18,7 +18,14 @@ from semcom.link import LinkConfig
 from semcom.system import zoo
 
 #: what sends and receives: no result is kept beyond a change of it
-CODE = "semcom.modem", "semcom.channel", "semcom.link", "semcom.payload", "semcom.codec.image.source"
+CODE = (
+    "semcom.modem",
+    "semcom.channel",
+    "semcom.link",
+    "semcom.payload",
+    "semcom.system",
+    "semcom.codec.image.source",
+)
 Read = Callable[[], Iterable[tuple[str, np.ndarray]]]
 
 
