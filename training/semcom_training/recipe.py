@@ -154,7 +154,9 @@ def stages_of(recipe: Recipe, out="runs", source: str = "recipe") -> list[Recipe
         named = next((key for key in ("version", "name", "stages") if key in changes), None)
         if named:
             raise ConfigError(f"{place}: '{named}' is the recipe's: a stage cannot change it.")
-        recipe_form.flattened({"version": recipe_form.VERSION, **changes}, place)  # refuses what is no section
+        recipe_form.flattened(
+            {"version": recipe_form.VERSION, **changes}, place
+        )  # refuses what is no section
         values = recipe_form.merged(base, changes)
         values["name"] = recipe.name if number == len(recipe.stages) else f"{recipe.name}-stage{number}"
         if made:

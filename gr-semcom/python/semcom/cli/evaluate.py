@@ -51,9 +51,7 @@ def evaluate(
         counted = _Counted(images, lambda: bar.advance(task))
         rows = measure(loaded, counted, snrs, channel, seed, perceptual=measures)
     rows = [dict.fromkeys(KEYS) | row for row in rows]
-    table = Table(
-        header_style="bold", caption=f"{loaded.card.name} over {channel}, means over the images"
-    )
+    table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel}, means over the images")
     for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM", *measures.values()):
         table.add_column(head, justify="right")
     for snr in snrs:

@@ -71,6 +71,20 @@ class Latents:
     shared: object = None
     noise_var: torch.Tensor | None = None
 
+    @property
+    def noise(self) -> torch.Tensor:
+        """``noise_var``, which a receiver must have. Raises ModelError: it was not given."""
+        if self.noise_var is None:
+            raise ModelError("received latents come without their noise variances: give noise_var [B, k].")
+        return self.noise_var
+
+    @property
+    def side_bits(self) -> torch.Tensor:
+        """``side``, which this codec needs. Raises ModelError: it was not given."""
+        if self.side is None:
+            raise ModelError("received latents come without the side bits of their headers: give side [B].")
+        return self.side
+
     def told(self, snr_db: float) -> "Latents":
         """As a receiver would have them that met no noise but is told that of an Es/N0 in dB (to time and to count)."""
         return replace(self, noise_var=torch.full_like(self.values.real, 10 ** (-snr_db / 10)))
@@ -277,7 +291,7 @@ class Decoder(BaseCodec):
         """As :meth:`decode`, with planes at the sender's scale where the side information says it."""
         if not self.true_scale:
             return self._decode(latents.values, snr_db, size, latents.noise_var)
-        power = power_of_code(latents.side).to(latents.values.real.dtype)
+        power = power_of_code(latents.side_bits).to(latents.values.real.dtype)
         return self._decode(latents.values, snr_db, size, latents.noise_var, power.sqrt()[:, None])
 
 

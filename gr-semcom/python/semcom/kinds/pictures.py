@@ -214,8 +214,9 @@ def _without_metadata(path: Path, any_size: bool) -> Picture | None:
 
 def _decode(path: Path, image: Image.Image) -> Picture:
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"{path} holds {image.n_frames} frames; only the first is sent.")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"{path} holds {frames} frames; only the first is sent.")
         image.seek(0)
     mends = _Mends.of(image)
     if mends.shift and "transparency" in image.info:
@@ -242,10 +243,13 @@ class _Mends:
 
     @classmethod
     def of(cls, image: Image.Image) -> "_Mends":
-        raw = image.tile[0][3] if image.tile else ""
+        tiles = getattr(image, "tile", ())
+        raw = tiles[0][3] if tiles else ""
         raw = raw if isinstance(raw, str) else next(iter(raw), "") if isinstance(raw, tuple) else ""
         if image.format == "TIFF":
-            return cls(inverted=image.mode.startswith("I") and image.tag_v2.get(_PHOTOMETRIC) == 0)
+            return cls(
+                inverted=image.mode.startswith("I") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+            )
         if image.format == "PNG":
             return cls(scale={"L;2": 85, "L;4": 17}.get(raw, 1), shift=8 if raw == "RGB;16B" else 0)
         return cls()

@@ -25,8 +25,12 @@ class User:
 
     def config(self, link: LinkConfig) -> LinkConfig:
         """The link as this user has it; the bursts that get lost on the way to it are its own."""
-        own = {"model": self.model, "seed": self.seed, "snr_db": self.snr_db}
-        return replace(link, **{name: value for name, value in own.items() if value is not None})
+        return replace(
+            link,
+            model=self.model or link.model,
+            seed=link.seed if self.seed is None else self.seed,
+            snr_db=link.snr_db if self.snr_db is None else self.snr_db,
+        )
 
 
 #: where one receiver has what the link says

@@ -48,7 +48,8 @@ class LatentSystem(System):
                 f"model '{model.card.name}' sends side information beside its latents, which cannot be sent as labels: "
                 f"leave --order out, or take another model."
             )
-        self._books = model.codebook_set(payload.codebook) if isinstance(payload, DigitalMode) else None
+        if isinstance(payload, DigitalMode):
+            model.codebook_set(payload.codebook)  # refuses codebooks that are not there
 
     def symbol_count(self, size: tuple[int, int]) -> int:
         count = self.codec.latent_count(*size, self._rho)
@@ -64,8 +65,8 @@ class LatentSystem(System):
         told = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
         latents = self.codec.send(self.source.batch(values, device), told, rho=self._rho)
         symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
-        if self._books:
-            code, books = self._books
+        if isinstance(self.payload, DigitalMode):
+            code, books = self.model.codebook_set(self.payload.codebook)
             symbols, mode = self.payload.send(symbols, books), self.payload.header_mode
         side = () if latents.side is None else tuple(latents.side.tolist())
         size = self.codec.result_size(self.source.size(values[0]))

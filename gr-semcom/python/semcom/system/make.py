@@ -3,6 +3,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Callable
 
 from semcom.errors import ConfigError
 from semcom.parsing import parse_yaml, shown
@@ -16,7 +17,11 @@ from semcom.system.latents import LatentSystem
 
 #: a payload's fields are the names that ``--set`` takes
 Payload = Analog | DigitalMode | Coded
-SYSTEMS: dict[type, type[System]] = {Analog: LatentSystem, DigitalMode: LatentSystem, Coded: CodedSystem}
+SYSTEMS: dict[type, Callable[..., System]] = {
+    Analog: LatentSystem,
+    DigitalMode: LatentSystem,
+    Coded: CodedSystem,
+}
 
 
 def make(model, payload: Payload = ANALOG, device: str = "cpu") -> System:

@@ -55,7 +55,6 @@ class Anchor(Codec):
         ConfigError: as there.
     """
 
-
     def __init__(
         self,
         channels: int,

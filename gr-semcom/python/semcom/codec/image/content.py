@@ -448,7 +448,7 @@ class ContentAdaptive(BaseCodec):
             ImageError: the number of symbols does not fit the size.
         """
         plan, values, noise_var = self._read_plan(latents, size)
-        power = torch.exp2(((latents.side >> 15) - _LOG_POWER_ZERO) * _LOG_POWER_STEP)
+        power = torch.exp2(((latents.side_bits >> 15) - _LOG_POWER_ZERO) * _LOG_POWER_STEP)
         noise = noise_var.repeat_interleave(2, dim=1)
         reals = torch.view_as_real(values).flatten(1) * 2**0.5
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)

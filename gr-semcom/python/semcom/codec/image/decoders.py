@@ -127,7 +127,6 @@ class AttentionDecoder(UserDecoder):
     ``depth`` counts the stages on the latent grid; the doubling stages, the last with IGDN alone, come on top.
     """
 
-
     def make_blocks(self, inputs, width, depth):
         widths = widths_upwards(width, self.doublings)
         flat = [inputs] + [width] * depth
@@ -155,7 +154,6 @@ class ConvDecoder(UserDecoder):
 
     ``depth`` counts the blocks on the latent grid.
     """
-
 
     def make_blocks(self, inputs, width, depth):
         flat = [inputs] + [width] * depth
@@ -230,7 +228,6 @@ class VGGDecoder(UserDecoder):
 
     A transposed convolution and a sigmoid end it. ``depth`` counts the blocks on the latent grid.
     """
-
 
     def make_blocks(self, inputs, width, depth):
         flat = [inputs] + [width] * depth

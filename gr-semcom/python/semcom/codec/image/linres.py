@@ -69,7 +69,6 @@ class LinRes(Codec):
             none the decoder still knows which latents were lost.
     """
 
-
     def __init__(
         self,
         channels: int,

@@ -50,7 +50,7 @@ class NestedLinRes(LinRes):
         """Images ``[B, 3, H, W]`` to the planes that ``rho`` buys, ``[B, k]``, and their power in ``side``."""
         whole = self._encode(images, snr_db)
         whole = whole * _power(whole).clamp_min(1e-12).rsqrt()[:, None]
-        sent = whole[:, : self.latent_count(*images.shape[-2:], rho)]
+        sent = whole[:, : self.latent_count(images.shape[-2], images.shape[-1], rho)]
         power = _power(sent)
         code, rounding = power_code(power)
         return Latents(sent * (power * rounding).clamp_min(1e-12).rsqrt()[:, None], side=code)
@@ -59,8 +59,8 @@ class NestedLinRes(LinRes):
         """A prefix of any number of planes to images ``[B, 3, H, W]``."""
         missing = self.latent_count(*size) - latents.values.shape[1]
         values = torch.nn.functional.pad(latents.values, (0, missing))
-        noise_var = torch.nn.functional.pad(latents.noise_var, (0, missing), value=torch.inf)
-        scale = power_of_code(latents.side).to(values.real.dtype).sqrt()[:, None]
+        noise_var = torch.nn.functional.pad(latents.noise, (0, missing), value=torch.inf)
+        scale = power_of_code(latents.side_bits).to(values.real.dtype).sqrt()[:, None]
         return self._decode(values, snr_db, size, noise_var, scale)
 
 

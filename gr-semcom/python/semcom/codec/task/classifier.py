@@ -34,6 +34,7 @@ class Classifier(BaseCodec):
         ConfigError: fewer than two classes, or no symbols.
     """
 
+    mean_square: torch.Tensor
     result = LABEL
     quantisable = False
 
@@ -88,7 +89,7 @@ class Classifier(BaseCodec):
             raise ImageError(
                 f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
             )
-        self.latent_count(*images.shape[-2:], rho)
+        self.latent_count(images.shape[-2], images.shape[-1], rho)
         if images.shape[-2:] != (self.side, self.side):
             images = F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
         x = images - 0.5
@@ -122,7 +123,7 @@ class Classifier(BaseCodec):
                 f"{latents.values.shape[1]} symbols of size {tuple(size)} are no label of {self.classes} classes: this "
                 f"codec sends {self.symbols}."
             )
-        weights = latent_weights(latents.noise_var)
+        weights = latent_weights(latents.noise)
         seen = torch.where(weights > 0, latents.values, 0) * weights
         return self.head(torch.cat([seen.real, seen.imag, weights], dim=1).float())
 
