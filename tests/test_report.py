@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from semcom.experiments.report import draw_curve, draw_png
 from semcom.kinds.pictures import Picture
-from semcom.report import draw_curve, draw_png
 
 
 @pytest.mark.parametrize("name", [r"a$\foo$b_.png", "_x.png", "$.png", "caf\udce9.png", "<b>&amp;.png"])

@@ -14,15 +14,15 @@ import time
 
 import torch
 
-from semcom.bench import one_core
 from semcom.channel.awgn import awgn
+from semcom.experiments.bench import one_core
+from semcom.experiments.trials import fly, strange_inputs, tone
 from semcom.kinds import quality
 from semcom.kinds.pictures import samples as photographs
 from semcom.link.config import LinkConfig
 from semcom.link.simulate import Air, receive, transmit
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.sync import MIRRORED_BURSTS
-from semcom.modem.trials import fly, strange_inputs, tone
 from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.make import make
 

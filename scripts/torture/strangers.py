@@ -109,7 +109,7 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
 
     def take(fields: dict[str, int]) -> None:
         header = BurstHeader(**fields)
-        (read,) = header_code.unpack(header_code.pack([header]))
+        (read,) = profile.header_code.unpack(profile.header_code.pack([header]))
         read.check(profile.max_latents_per_burst)
         size = profile.plan(read.latent_count).latents_per_burst
         assembler.add(read, _ONES[torch.complex64][:size], _ONES[torch.float32][:size], 10.0)
@@ -117,10 +117,11 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
     def drawn() -> Iterator[dict[str, int]]:
         for _ in range(many):
             fields = {
-                name: dice.randrange(-1 if dice.random() < 0.01 else 0, 2**bits) for name, bits in _FIELDS
+                name: dice.randrange(-1 if dice.random() < 0.01 else 0, 2**bits)
+                for name, bits in BurstHeader.FIELDS
             }
             if dice.random() < 0.8:  # one that is taken: as a stranger who knows the format would
-                fields |= {"version": header_code.VERSION, "mode": 0}
+                fields |= {"version": header_code.VERSION, "mode": 0, "kind": 0, "waveform": 0, "cipher": 0}
                 fields |= {
                     side: dice.choice((1, 32, 512, 2047, 2048, 4096, 8191)) for side in ("height", "width")
                 }
@@ -129,7 +130,6 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
                     bursts = profile.plan(k).burst_count
                     fields |= {
                         "latent_count": k,
-                        "burst_count": bursts,
                         "burst_index": dice.randrange(bursts),
                     }
             yield fields
@@ -137,10 +137,6 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
     return _trial(take, drawn())
 
 
-_FIELDS = (
-    *(("version", 3), ("mode", 3), ("image_id", 16), ("burst_index", 9), ("burst_count", 9)),
-    *(("height", 13), ("width", 13), ("latent_count", 22), ("model_hash", 22), ("link_hash", 10)),
-)
 _ONES = {kind: torch.ones(20_000, dtype=kind) for kind in (torch.complex64, torch.float32)}
 
 
@@ -599,7 +595,14 @@ def _huge() -> dict:
     def take(side: int) -> None:
         k = model.codec.latent_count(side, side)
         plan = profile.plan(k)
-        header = BurstHeader(side % 65536, 0, plan.burst_count, side, side, k, model.model_hash)
+        header = BurstHeader(
+            image_id=side % 65536,
+            burst_index=0,
+            height=side,
+            width=side,
+            latent_count=k,
+            model_hash=model.model_hash,
+        )
         assembler = ImageAssembler(profile, LatentSystem(model).admits, limits=PictureLimits())
         one = (_ONES[kind][: plan.latents_per_burst] for kind in (torch.complex64, torch.float32))
         for image in [*assembler.add(header, *one, 10.0), *assembler.flush()]:
@@ -619,7 +622,14 @@ def _interleaved(scale: float, dice: random.Random) -> dict:
     while any(waiting):
         for which in dice.sample(range(3), 3):
             index, number = waiting[which].pop(0)
-            header = BurstHeader(20_000 * which + number, index, 3, 256, 256, 20_000, 1)
+            header = BurstHeader(
+                image_id=20_000 * which + number,
+                burst_index=index,
+                height=256,
+                width=256,
+                latent_count=20_000,
+                model_hash=1,
+            )
             done += [image.bursts_received for image in assembler.add(header, *one, 10.0)]
     whole = sum(received == 3 for received in done)
     result = f"{whole} of {3 * each} pictures whole"

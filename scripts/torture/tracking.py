@@ -129,7 +129,12 @@ class Bench:
 
     def _header(self, index: int) -> BurstHeader:
         return BurstHeader(
-            1, index, self.plan.burst_count, *SIZE, self.plan.latent_count, self.model.model_hash
+            image_id=1,
+            burst_index=index,
+            height=SIZE[0],
+            width=SIZE[1],
+            latent_count=self.plan.latent_count,
+            model_hash=self.model.model_hash,
         )
 
     def _genie(self, samples: torch.Tensor, taps: torch.Tensor, snr_db: float):

@@ -31,10 +31,13 @@ def test_notes_name_the_mode_and_replay_finds_model_and_picture():
     header = result.header
     assert header.mode == 5 and header.order == 64 and header.mode in DIGITAL_MODES
 
-    meta = {
-        name: getattr(header, name) for name in ("image_id", "burst_index", "burst_count", "height", "width")
+    meta = {name: getattr(header, name) for name in ("image_id", "burst_index", "height", "width")}
+    meta |= {
+        keys.BURST_COUNT: 1,
+        keys.LATENT_COUNT: header.latent_count,
+        keys.MODE: header.mode,
+        keys.MODEL_HASH: code,
     }
-    meta |= {keys.LATENT_COUNT: header.latent_count, keys.MODE: header.mode, keys.MODEL_HASH: code}
     meta |= {keys.SAMPLE_OFFSET: 600, keys.CFO: 0.0, keys.SNR_DB: 40.0}
     assert _read(Pdu(meta, result.latents.numpy())).mode == 5
 

@@ -113,11 +113,13 @@ def test_a_decoder_says_which_payloads_it_does_not_read(model, bench):
     decoder = blocks.deepjscc_decoder(model)
     with bench(decoder, "out") as b:
         for mode, code in ((7, 1), (5, loaded.model_hash), (3, next(iter(loaded.digital_hashes)))):
-            names = BurstHeader(1, 0, 1, 32, 32, k, code, mode=mode)
+            names = BurstHeader(
+                image_id=1, burst_index=0, height=32, width=32, latent_count=k, model_hash=code, mode=mode
+            )
             packed = modem.pack_latents(payload)[0]
             b.post(
                 Pdu(
-                    {name: getattr(names, name) for name in ("image_id", "burst_index", "burst_count")}
+                    {name: getattr(names, name) for name in ("image_id", "burst_index")}
                     | {name: getattr(names, name) for name in ("height", "width", "latent_count", "mode")}
                     | {keys.MODEL_HASH: code, keys.SNR_DB: 10.0}
                     | {keys.NOISE_VAR: np.full(len(packed), 0.1, np.float32)},

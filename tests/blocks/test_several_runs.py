@@ -98,11 +98,11 @@ def test_a_receiver_that_is_stopped_writes_what_it_holds(tmp_path, make_pictures
     stop = threading.Event()
 
     def tick(summary):
-        if summary.counters["burst_demodulator"].get("bursts read", 0) >= 10:
+        if summary.counters["receiver"].get("bursts read", 0) >= 10:
             stop.set()
 
     summary = station.run_until(stop, 60, tick)
-    read = summary.counters["burst_demodulator"]["bursts read"]
+    read = summary.counters["receiver"]["bursts read"]
     assert read >= 10 and summary.pictures == read, summary.counters
     assert len(list((tmp_path / "out").glob("*.png"))) == read
 

@@ -17,7 +17,7 @@ from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, ImageError, ModelError
 from semcom.kinds.pictures import write_png
-from semcom.modem import BurstHeader, DetectedBurst, Modem, StreamDetector
+from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, StreamDetector
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -227,6 +227,28 @@ def test_modulator_sends_what_the_modem_makes_with_gaps_and_tags():
     assert not out[100 + count * (size + 100) :].any()  # silence to the end
 
 
+def test_kind_sender_and_side_go_through_both_ends(bench):
+    """In a batch that shares all but sender and side, and one of another kind, whose size is no picture's."""
+    told = [{}, {keys.SENDER: 5, keys.SIDE: 2**20 - 1}, {keys.KIND: 3, keys.HEIGHT: 8000, keys.WIDTH: 8000}]
+    pdus = [latents_pdu(300, image_id=i, seed=i, **meta) for i, meta in enumerate(told)]
+    bad = [latents_pdu(300, **{keys.SIDE: 2**20}), latents_pdu(300, **{keys.SENDER: "me"})]
+    block = blocks.burst_modulator()
+    samples = Stream(block).run([*bad, *pdus, Pdu.end()], lambda s: s.has_tag(keys.TAG_END))
+    assert any("side is 1048576" in reason for reason in block.counters)
+    assert any("'sender' is not" in reason for reason in block.counters)
+    library = StreamDetector(Modem())
+    with bench(blocks.burst_demodulator(), "out") as b:
+        for found in library.push(torch.from_numpy(samples)) + library.flush():
+            b.post(Pdu({keys.CFO: found.cfo}, found.samples.numpy()))
+        out = pdus_of(b.messages("out", 3))
+    names = (keys.IMAGE_ID, keys.KIND, keys.SENDER, keys.SIDE, keys.BURST_COUNT)
+    assert [[pdu.meta[key] for key in names] for pdu in out] == [
+        [0, 0, 0, 0, 1],
+        [1, 0, 5, 2**20 - 1, 1],
+        [2, 3, 0, 0, 1],
+    ]
+
+
 def test_modulator_waits_or_sends_zeros():
     waiting = blocks.burst_modulator(idle="wait")
     out = Stream(waiting).run([], lambda s, t=time.monotonic(): time.monotonic() > t + 0.3)
@@ -431,7 +453,7 @@ def test_demodulator_counts_what_it_cannot_read(bench):
         b.count("CRC")
         b.post(Pdu(good.meta, good.data[:900]))
         b.count("cut short before its header")
-        b.post(Pdu(good.meta, good.data[:3500]))
+        b.post(Pdu(good.meta, good.data[:3800]))
         b.count("cut short before its payload")
         b.post(Pdu(good.meta, bad))
         b.count("NaN")
@@ -458,9 +480,11 @@ def test_demodulator_counts_slips_and_erased_symbols(bench):
     ("fields", "words"),
     [
         ({"version": 1}, "frame version 1"),
+        ({"waveform": 4}, "waveform 4"),
+        ({"cipher": 3}, "cipher 3: it is sealed or signed with a key"),
         ({"height": 0}, "empty picture"),
         ({"burst_index": 3}, "burst 3 of 1"),
-        ({"latent_count": 2**22 - 1}, "burst"),
+        ({"latent_count": 2**22 - 1}, "too many for"),
     ],
 )
 def test_demodulator_counts_headers_of_another_make(fields, words, bench):
@@ -470,7 +494,6 @@ def test_demodulator_counts_headers_of_another_make(fields, words, bench):
     usual = {
         "image_id": 1,
         "burst_index": 0,
-        "burst_count": 1,
         "height": 20,
         "width": 25,
         "latent_count": 500,
@@ -484,6 +507,20 @@ def test_demodulator_counts_headers_of_another_make(fields, words, bench):
         out = pdus_of(b.messages("out", 1))
         b.count(words)
     assert out[0].meta[keys.IMAGE_ID] == 2
+
+
+def test_demodulator_says_that_a_burst_is_of_frame_version_2(bench):
+    before = Modem(ModemProfile(frame_version=2, header_symbols=6))
+    latents = torch.randn(1, 500, dtype=torch.complex64, generator=torch.Generator().manual_seed(5))
+    old = before.modulate(latents, image_id=[1], size=(20, 25), model_hash=77, link_hash=9)[0]
+    _, new = modulated(1)
+    with bench(blocks.burst_demodulator(), "out", "failed") as b:
+        for pdu in [*detected(old), *detected(new)]:
+            b.post(pdu)
+        b.messages("out", 1)
+        b.count("frame version 2, this receiver reads version 3")
+        (failed,) = b.messages("failed", 1)
+    assert "give both stations the same release" in bridge.from_dict(failed)[keys.ERROR]
 
 
 def test_estimator_counts_what_it_cannot_use(bench):
@@ -574,6 +611,8 @@ def test_decoder_counts_strangers_and_goes_on(bench, model, other_model, make_pi
         b.count("size does not fit the model")
         b.post(good.with_meta(**{keys.BURST_INDEX: 7}))
         b.count("burst 7 of 1 cannot be")
+        b.post(good.with_meta(**{keys.KIND: 3}))
+        b.count("kind 3 is unknown to this receiver")
         b.post(good.with_meta(**{keys.LATENT_COUNT: 2**30}))
         b.count("latent_count is 1073741824")
         b.post(good.with_meta(**{keys.SNR_DB: "much"}))
@@ -646,7 +685,6 @@ def test_demodulator_reports_another_link_profile(bench, tmp_path):
 @pytest.mark.parametrize("loaded", [True, False])
 def test_demodulator_suspects_the_profile_before_the_header(bench, tmp_path, loaded):
     """Sizes that cannot be by this station's profile are those of another; only within one profile are they wrong."""
-    from semcom.modem import ModemProfile
     from semcom.radio import load_link
 
     (tmp_path / "ours.yaml").write_text("name: ours\n")
@@ -666,7 +704,7 @@ def test_demodulator_suspects_the_profile_before_the_header(bench, tmp_path, loa
     assert told[0].startswith(
         f"bursts sent with link profile {theirs:#05x}, but loaded here is {here}: give both"
     )
-    assert told[1] == "9000 latents do not make 3 bursts"
+    assert told[1].startswith("burst of a link whose bursts have up to 20 payload symbols; here they have 40")
     assert all(block.counters[reason] == 1 for reason in told)
 
 

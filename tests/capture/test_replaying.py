@@ -11,10 +11,11 @@ import torch
 
 from semcom.capture import BurstNote, CaptureError, CaptureWriter, RecordingInfo, read_recordings
 from semcom.capture.inspection import draw, rows, spectrogram_db, summary
+from semcom.capture.namespace import header_fields
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import Replay, dataset, engine, latents_sha256, replay
 from semcom.kinds.pictures import Picture, pixels_sha256, samples, write_png
-from semcom.modem import DetectedBurst, Modem, estimate_snr
+from semcom.modem import DetectedBurst, Modem, ModemProfile, estimate_snr
 from semcom.system import zoo
 
 MODEL = "cifar-1-12"
@@ -79,7 +80,7 @@ def note(burst, result, batch):
     return replace(
         found,
         cfo_refined=result.cfo,
-        **vars(result.header),
+        **header_fields(result.header, ModemProfile()),
         snr_db=float(snr.snr_db),
         snr_stderr_db=float(snr.stderr_db),
         latents_sha256=latents_sha256(result.latents),
@@ -110,6 +111,7 @@ def test_latents_are_those_of_the_live_run_to_the_last_bit(folder, live):
     run = Replay(folder)
     pictures = list(run)
     assert run.same_engine and run.problems == []
+    assert {recording.global_info["semcom:frame_version"] for recording in run.recordings} == {3}
     assert run.bursts == len(live[0]) and run.latents_equal == run.latents_known == len(live[0]) - 1
     assert any("not read" in reason for reason in run.counters)
     assert sum(p.latents_equal for p in pictures) == run.latents_equal
@@ -129,6 +131,33 @@ def test_bursts_whose_batch_is_gone_in_part_are_still_pictures(live, tmp_path, p
     assert len(list(run)) >= len(pictures) - 2
     assert run.counters["bursts demodulated with others that are not in the recordings"] == 1
     assert run.latents_equal > run.latents_known / 2
+
+
+def test_repeats_that_outnumber_the_pictures_under_way(live, pictures, tmp_path):
+    """A file played twice: the last picture lacks a burst while all before it come again, and stays whole."""
+    shown = [(burst, told) for burst, told in live[0] if told.image_id is None or told.image_id < 10]
+    assert shown[-1][1].image_id == 9 and shown[-1][1].burst_count == 2
+    # the last burst is lost, then the recording ends before its picture
+    first, again = shown[:-1], shown[:-2]
+    later = first[-1][1].sample_offset + 20_000
+    again = [(burst, moved(told, later)) for burst, told in again]
+    record(tmp_path, first + again)
+    run = Replay(tmp_path, decode=False)
+    found = list(run)
+    assert sorted(p.header.image_id for p in found) == list(range(10))
+    assert run.counters["bursts repeated or too late"] == len(again) - 1  # one is never read
+    assert run.latents_known == len(first) + len(again) - 2
+    for picture in found:
+        lacking = picture.header.image_id in (4, 9)
+        assert picture.bursts_received == picture.header.burst_count - lacking
+        assert picture.latents_known == picture.bursts_received
+    recordings, _ = read_recordings(tmp_path)
+    assert sum(summary(recording).pictures for recording in recordings) == len(found)
+
+
+def moved(told, by):
+    start = None if told.batch_start is None else told.batch_start + by
+    return replace(told, sample_offset=told.sample_offset + by, batch_start=start)
 
 
 def test_pictures_and_their_psnr(folder, pictures, tmp_path):
@@ -214,3 +243,26 @@ def test_the_spectrogram_shows_a_tone_where_it_is(folder, tmp_path):
     assert pixels.shape[1] > 1000 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
     with pytest.raises(CaptureError, match="no burst to draw"):
         draw([], tmp_path / "none.png")
+
+
+def test_items_that_are_no_pictures_are_counted_not_decoded(tmp_path, model, live):
+    modem = Modem()
+    burst = modem.modulate(
+        torch.ones(1, 256, dtype=torch.complex64),
+        image_id=[1],
+        size=(10, 1),
+        model_hash=model.model_hash,
+        kind=3,
+        sender=9,
+        side=77,
+    )[0, 0]
+    detected = DetectedBurst(burst, 0, 0.0, 0.9)
+    record(
+        tmp_path, [(burst.numpy(), note(detected, modem.demodulate([detected])[0], [detected])), live[0][0]]
+    )
+    run = Replay(tmp_path, decode=False)
+    assert len(list(run)) == 1 and run.counters["bursts of items of kind 3, which are no pictures"] == 1
+    (recording,) = read_recordings(tmp_path)[0]
+    told = recording.bursts[0].note
+    assert (told.kind, told.sender, told.side, told.version, told.burst_count) == (3, 9, 77, 3, 1)
+    assert [(row["kind"], row["sender"]) for row in rows(recording)] == [(3, 9), (0, 0)]

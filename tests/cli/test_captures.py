@@ -62,7 +62,7 @@ def folder(bursts, tmp_path):
         else:
             note = replace(
                 note,
-                **vars(got.header),
+                **capture.namespace.header_fields(got.header, Modem().profile),
                 snr_db=float(snr.snr_db),
                 snr_stderr_db=float(snr.stderr_db),
                 cfo_refined=got.cfo,

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from semcom.cli.console import mean_of, results_table, users_table
 from semcom.cli.main import app
+from semcom.experiments.report import draw_curve, render_html
+from semcom.experiments.rival.compare import Score
+from semcom.experiments.rival.report import _page
 from semcom.kinds.pictures import Picture, write_png
 from semcom.link import Row
-from semcom.report import draw_curve, render_html
-from semcom.separation.compare import Score
-from semcom.separation.report import _page
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 

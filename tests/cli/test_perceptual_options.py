@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from semcom.cli.main import app
 from semcom.errors import ModelError
+from semcom.experiments.rival import plot, report
+from semcom.experiments.rival.compare import ANALOG, Arm, Outcome, compare
 from semcom.kinds import quality
 from semcom.kinds.pictures import Picture, read_picture, samples, write_png
-from semcom.separation import plot, report
-from semcom.separation.compare import ANALOG, Arm, Outcome, compare
 from semcom.system import zoo
 from semcom.system.card import check_card
 from semcom_training.export import measure_tables

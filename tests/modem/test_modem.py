@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError, HeaderError
+from semcom.experiments.trials import fly
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, StreamDetector
-from semcom.modem.trials import fly
 
 
 def one_burst(modem, k=700, seed=0, **fields):
@@ -18,7 +18,6 @@ def one_burst(modem, k=700, seed=0, **fields):
     names = {
         "image_id": 1,
         "burst_index": 0,
-        "burst_count": 1,
         "height": 32,
         "width": 32,
         "latent_count": k,
@@ -59,7 +58,7 @@ def test_overhead_of_a_256x256_picture_is_at_most_45_percent(modem):
 def test_gradients_flow_from_received_to_sent_latents():
     modem = Modem(dtype=torch.complex128)
     g = torch.Generator().manual_seed(0)
-    header = [BurstHeader(1, 0, 1, 8, 8, 6, 5)]
+    header = [BurstHeader(image_id=1, burst_index=0, height=8, width=8, latent_count=6, model_hash=5)]
     taps = fading.rayleigh_taps(fading.exponential_profile(8), 1, g)
     noise = 0.1 * torch.randn(1, modem.plan(6).burst_samples, dtype=torch.complex128, generator=g)
 
@@ -126,15 +125,15 @@ def test_samples_that_are_not_numbers_are_counted_and_survived(modem):
 
 def test_bursts_that_cannot_be_read_say_why(modem):
     _, burst = one_burst(modem, k=3000)
-    _, absurd = one_burst(modem, k=700, height=8191, width=8191, latent_count=700, burst_count=400)
-    _, future = one_burst(modem, version=3)
+    _, absurd = one_burst(modem, k=700, height=8191, width=8191, latent_count=700, burst_index=400)
+    _, future = one_burst(modem, version=4)
     noise = torch.randn(5000, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     cases = [
         (burst[:2000], "before its header"),
-        (burst[:3500], "before its payload"),
+        (burst[:3800], "before its payload"),
         (noise, "CRC"),
-        (absurd, "do not make 400 bursts"),
-        (future, "version 3"),
+        (absurd, "burst 400 of 1 cannot be"),
+        (future, "version 4"),
         (torch.zeros(5000, dtype=torch.complex64), ""),
     ]
     outs = modem.demodulate([DetectedBurst(samples, 0, 0.0, 1.0) for samples, _ in cases])
@@ -225,7 +224,7 @@ def test_a_modem_used_in_inference_mode_first_still_passes_gradients():
     with torch.inference_mode():
         sent = modem.modulate(latents, **what)[0]
         modem.demodulate(StreamDetector(modem).push(torch.nn.functional.pad(sent.flatten(), (600, 6000))))
-    headers = [BurstHeader(1, 0, 1, 32, 32, 300, 7)]
+    headers = [BurstHeader(image_id=1, burst_index=0, height=32, width=32, latent_count=300, model_hash=7)]
     again = modem.modulate(latents.requires_grad_(), **what)[0]
     modem.receive_aligned(again, headers).payload.abs().sum().backward()
     assert torch.isfinite(torch.view_as_real(latents.grad)).all() and latents.grad.abs().sum() > 0

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from semcom.errors import ConfigError
+from semcom.experiments.rival.bound import at_capacity, capacity_bytes
 from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig, simulate
 from semcom.payload.coded import mcs as schemes
-from semcom.separation.bound import at_capacity, capacity_bytes
 from semcom.system.coded import Coded
 
 SIDE = 96  # what fits JPEG at rho 1/12

@@ -123,7 +123,9 @@ def through_modem(latents, snr_db, generator, options: ModemOptions) -> tuple[to
     modem = _modem(latents.device)
     plan = modem.plan(count)
     headers = [
-        BurstHeader(image % 65536, index, plan.burst_count, 1, 1, count, 0)
+        BurstHeader(
+            image_id=image % 65536, burst_index=index, height=1, width=1, latent_count=count, model_hash=0
+        )
         for image in range(images)
         for index in range(plan.burst_count)
     ]

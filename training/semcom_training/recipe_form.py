@@ -292,8 +292,8 @@ def _nearest(key, names) -> str:
 if __name__ == "__main__":
     import typer
 
-    from semcom.command_group import complain
     from semcom.errors import SemcomError
+    from semcom.terminal import complain
 
     def main(recipes: list[Path]):
         try:

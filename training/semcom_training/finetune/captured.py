@@ -9,11 +9,9 @@ from pathlib import Path
 
 import torch
 
-from semcom import settings
 from semcom.capture import CaptureError, Recording, namespace
 from semcom.capture.originals import Originals
-from semcom.capture.replaying import CapturedPicture, Replay
-from semcom.errors import SemcomError
+from semcom.capture.replaying import CapturedPicture, Replay, link_of
 from semcom.kinds.pictures import pixels_sha256
 from semcom.modem.header import MODE_LATENTS
 from semcom.modem.profile import ModemProfile
@@ -103,7 +101,10 @@ def read_capture(
     for picture in run:
         if picture.header.mode != MODE_LATENTS:
             skipped["pictures whose latents were quantised before they were sent"] += 1
-        elif link is not None and picture.header.link_hash not in (0, link.hash):
+        elif link is not None and picture.header.link_hash not in (
+            0,
+            link.at_frame_version(picture.header.version).hash,
+        ):
             skipped["pictures of another link profile"] += 1
         elif picture.original is None:
             skipped[_without_original(picture, originals, sent_log)] += 1
@@ -149,15 +150,16 @@ def split(examples: list[Example], held_out: float) -> tuple[list[Example], list
 def _of_one_link(recordings, link, skipped) -> tuple[list[Recording], ModemProfile]:
     """The recordings of the link profile wanted, else those whose modem is the first one's."""
     kept: list[Recording] = []
-    modem = link.modem if link is not None else None
+    modem = None
     for recording in recordings:
         told = recording.global_info.get(namespace.LINK)
         if link is not None and told is None:
             skipped["recordings whose link profile is not known (taken to be the one given)"] += 1
-        theirs = LinkProfile() if told is None else _link(recording, told)
-        if link is not None and told is not None and theirs.hash != link.hash:
+        theirs = link_of(recording, LinkProfile())
+        wanted = link.at_frame_version(theirs.modem.frame_version) if link is not None else None
+        if wanted is not None and told is not None and theirs.hash != wanted.hash:
             skipped["recordings of another link profile"] += 1
-        elif modem is not None and theirs.modem != modem:
+        elif theirs.modem != (modem or (wanted or theirs).modem):
             skipped["recordings of another modem profile"] += 1
         else:
             modem = theirs.modem
@@ -168,13 +170,6 @@ def _of_one_link(recordings, link, skipped) -> tuple[list[Recording], ModemProfi
             f"stations had, or leave --link out."
         )
     return kept, modem
-
-
-def _link(recording: Recording, told) -> LinkProfile:
-    try:
-        return settings.make(LinkProfile, told, f"link profile in {recording.name}")
-    except SemcomError as error:
-        raise CaptureError(f"{error} Was it recorded by another release?") from error
 
 
 def _example(picture: CapturedPicture) -> Example:

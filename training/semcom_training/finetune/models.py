@@ -12,6 +12,7 @@ import torch
 from semcom import files
 from semcom.codec.base import Codec
 from semcom.codec.image.adapted import Adapted
+from semcom.modem.v2 import as_flown
 from semcom.system import zoo
 from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training.finetune.captured import Capture
@@ -25,7 +26,8 @@ def user_card(parent: ModelCard, adapted: Adapted, capture: Capture) -> dict:
     inner = (parent.architecture, dict(parent.arguments))
     if parent.architecture == Adapted.name:
         inner = parent.arguments["decoder"], parent.arguments["arguments"]
-    modem = dataclasses.asdict(capture.modem)
+    # of whatever frame version the capture is, it flies in today's
+    modem = as_flown(dataclasses.asdict(capture.modem))
     return {
         "architecture": Adapted.name,
         "arguments": {"decoder": inner[0], "arguments": inner[1], "modem": modem},

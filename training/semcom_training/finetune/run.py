@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semcom import files
+from semcom.codec.image.adapted import over
 from semcom.system import zoo
 from semcom_training.finetune import models
 from semcom_training.finetune.captured import Capture, Example, split
@@ -60,13 +61,13 @@ def finetune_user(
     models.require_room(model, out)
     capture = capture.to(device)
     _, held_out = split(capture.examples, options.held_out)
-    before = received_psnr_db(loaded.codec, held_out)
+    before = received_psnr_db(over(loaded.codec, capture.modem), held_out)
     adapted, tuned = tune_user(loaded, capture, options, progress)
     name = models.free_name(f"{_stem(loaded.card)}-air-{capture.sha256[:6]}", loaded.card, out)
     with models.staging_folder(model, out) as folder:
         changes = models.user_card(loaded.card, adapted, capture)
         staged = models.stage(name, loaded.card, adapted, capture, tuned, options, changes, folder)
-        after = received_psnr_db(zoo.load(staged, device).codec, held_out)
+        after = received_psnr_db(over(zoo.load(staged, device).codec, capture.modem), held_out)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "as received")
 
 
@@ -95,13 +96,14 @@ def finetune_pair(
     codec, tuned = tune_pair(loaded, capture, options, progress, fresh and [one.to(device) for one in fresh])
     _, held_out = split(capture.examples, options.held_out)
     channel = replayed(loaded, capture, held_out, options)
-    before = replayed_psnr_db(loaded.codec, channel, held_out, capture.snr_db)
+    before = replayed_psnr_db(over(loaded.codec, capture.modem), channel, held_out, capture.snr_db)
     name = models.free_name(f"{_stem(loaded.card)}-pair-{capture.sha256[:6]}", loaded.card, out)
     other = f"{len(fresh or ())} crops of pictures that were not captured"
     changes = {"training_data": [f"channel of capture {capture.sha256[:12]}", other]} if fresh else {}
     with models.staging_folder(model, out) as folder:
         staged = models.stage(name, loaded.card, codec, capture, tuned, options, changes, folder)
-        after = replayed_psnr_db(zoo.load(staged, device).codec, channel, held_out, capture.snr_db)
+        tuned_codec = over(zoo.load(staged, device).codec, capture.modem)
+        after = replayed_psnr_db(tuned_codec, channel, held_out, capture.snr_db)
         return _decide(loaded.card, staged, before, after, capture, tuned, options, out, model, "replayed")
 
 

@@ -2,7 +2,6 @@
 """Captures over the virtual air without real time: modem, air, detector and recorder called one after the other."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from semcom.air.engine import Engine
 from semcom.air.script import FREE, AirScript, Link, Receiver, Route, Transmitter
 from semcom.capture import BurstNote, CaptureWriter, RecordingInfo
+from semcom.capture.namespace import header_fields
 from semcom.capture.replaying import engine, latents_sha256
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.modem import Modem, StreamDetector, estimate_snr
@@ -101,7 +101,7 @@ def _note(modem: Modem, burst, sent: list) -> BurstNote:
     name, sha256 = sent[header.image_id]
     return BurstNote(
         **found,
-        **asdict(header),
+        **header_fields(header, modem.profile),
         cfo_refined=result.cfo,
         snr_db=float(snr.snr_db),
         snr_stderr_db=float(snr.stderr_db),

@@ -17,7 +17,7 @@ from semcom.blocks.base import PduWorker, check, check_device, is_count, is_numb
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.modem import Modem
-from semcom.modem.header import MAX_SIDE, MODE_LATENTS, MODES
+from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES
 from semcom.modem.tensors import papr_db
 from semcom.radio import load_link
 from semcom.wire.samples import SEARCH_SAMPLES
@@ -34,8 +34,8 @@ class burst_modulator(PduWorker, gr.sync_block):
     got the last burst and then nothing, so that simulated time stands still; ``idle="zeros"`` (a radio, a
     throttled graph) sends silence for ever.
 
-    Ports: ``in`` PDUs of latents or of other payload symbols (c32vector; image_id, height, width, model_hash, mode:
-    0 where absent); stream out.
+    Ports: ``in`` PDUs of latents or of other payload symbols (c32vector; image_id, height, width, model_hash; mode,
+    kind, sender, side: 0 where absent); stream out.
 
     Args:
         profile: path of the link profile; "": none. It decides the modem's sizes and is named in every header.
@@ -131,10 +131,13 @@ class burst_modulator(PduWorker, gr.sync_block):
             pdu.integer(key)
         if pdu.integer(keys.MODE, MODE_LATENTS) not in MODES:
             raise PduError(f"PDU of payload mode {pdu.integer(keys.MODE)}, which burst headers do not know")
+        for key in (keys.KIND, keys.SENDER, keys.SIDE):
+            pdu.integer(key, 0)
         if pdu.integer(keys.LATENT_COUNT, len(latents)) != len(latents):
             raise PduError("PDU of latents whose vector is not latent_count long")
         sides = (pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH))
-        if max(sides) <= MAX_SIDE and math.prod(sides) > self._limits.largest_picture_pixels:
+        picture = pdu.integer(keys.KIND, KIND_IMAGE) == KIND_IMAGE
+        if picture and max(sides) <= MAX_SIDE and math.prod(sides) > self._limits.largest_picture_pixels:
             raise PduError(
                 f"picture of more than {self._limits.largest_picture_pixels:,} pixels: scale it, or raise "
                 "largest_picture_pixels under limits in the link profile of both stations"
@@ -152,6 +155,9 @@ class burst_modulator(PduWorker, gr.sync_block):
                 model_hash=pdus[0].integer(keys.MODEL_HASH),
                 link_hash=self._link_hash,
                 mode=pdus[0].integer(keys.MODE, MODE_LATENTS),
+                kind=pdus[0].integer(keys.KIND, KIND_IMAGE),
+                sender=[pdu.integer(keys.SENDER, 0) for pdu in pdus],
+                side=[pdu.integer(keys.SIDE, 0) for pdu in pdus],
             )
             made += zip(pdus, bursts.cpu(), strict=True)
         for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice
@@ -246,4 +252,4 @@ def _same_bursts(item: tuple[Pdu, torch.Tensor]) -> tuple:
     """What pictures must share to be modulated in one call."""
     pdu, latents = item
     shared = (pdu.integer(key) for key in (keys.HEIGHT, keys.WIDTH, keys.MODEL_HASH))
-    return len(latents), pdu.integer(keys.MODE, MODE_LATENTS), *shared
+    return len(latents), pdu.integer(keys.MODE, MODE_LATENTS), pdu.integer(keys.KIND, KIND_IMAGE), *shared

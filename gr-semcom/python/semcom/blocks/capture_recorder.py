@@ -222,6 +222,7 @@ def _read(pdu: Pdu) -> BurstNote:
         **{key: pdu.integer(key) for key in _COUNTED},
         model_hash=pdu.integer(keys.MODEL_HASH),
         link_hash=pdu.integer(keys.LINK_HASH, 0),
+        **{key: pdu.integer(key, 0) for key in (keys.KIND, keys.SENDER, keys.SIDE)},
         snr_db=pdu.number(keys.SNR_DB),
         snr_stderr_db=pdu.number(keys.SNR_STDERR_DB, 0.0),
         latents_sha256=latents_sha256(pdu.vector(np.complex64)),

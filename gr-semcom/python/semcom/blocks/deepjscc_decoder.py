@@ -22,7 +22,6 @@ from semcom.system.make import Payload, make
 _HEADER_KEYS = (
     keys.IMAGE_ID,
     keys.BURST_INDEX,
-    keys.BURST_COUNT,
     keys.HEIGHT,
     keys.WIDTH,
     keys.LATENT_COUNT,
@@ -99,8 +98,9 @@ class deepjscc_decoder(PduBlock):
 
     def prepare(self, pdu: Pdu) -> list["_Ready"]:
         fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
+        fields |= {key: pdu.integer(key, 0) for key in (keys.KIND, keys.SENDER, keys.SIDE)}
         header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
-        header.check(self._profile.max_latents_per_burst, self.system.modes)
+        header.check(self._profile.max_latents_per_burst, self.system.modes, kinds=(self.system.result.code,))
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
             header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
@@ -142,7 +142,8 @@ class deepjscc_decoder(PduBlock):
             keys.MODEL: self.model.card.name,
             keys.BURSTS_RECEIVED: image.bursts_received,
             keys.BURST_COUNT: image.burst_count,
-            keys.AIRTIME_SAMPLES: self._profile.plan(len(image.latents)).airtime_samples,
+            keys.AIRTIME_SAMPLES: sum(self._profile.plan(count).airtime_samples for _, count in image.parts),
+            keys.SENDER: image.sender,
             keys.SNR_DB: float(image.snr_db),
             keys.ORDER: order_of(image.mode),
             **ready.times,

@@ -130,7 +130,9 @@ class deepjscc_encoder(PduBlock):
         sent = self.system.send(
             [pixels for _, pixels in group], [pdu.number(keys.SNR_DB) for pdu, _ in group]
         )
+        sides = sent.side or (0,) * len(group)
         meta = {
+            keys.KIND: sent.kind,
             keys.MODEL: self.model.card.name,
             keys.MODEL_HASH: sent.model_hash,
             keys.MODE: sent.mode,
@@ -142,6 +144,6 @@ class deepjscc_encoder(PduBlock):
             for chosen in self.system.choice(sent.symbols.shape[1], pdu.number(keys.SNR_DB)).values():
                 self.count(f"pictures sent as {chosen}")
         return [
-            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, row))
-            for (pdu, _), row in zip(group, sent.symbols, strict=True)
+            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.SIDE: side}).meta, row))
+            for (pdu, _), row, side in zip(group, sent.symbols, sides, strict=True)
         ]

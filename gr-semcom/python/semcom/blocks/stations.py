@@ -3,8 +3,9 @@
 
     image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink
                           ^- feedback_receiver
-    radio_source ~> burst_detector -> burst_demodulator -> pilot_snr_estimator -> deepjscc_decoder -> image_sink
-                          '- capture_recorder -'               '- feedback_sender
+    radio_source ~> receiver -> deepjscc_decoder -> image_sink
+                       |- capture_recorder
+                       '- feedback_sender
 
 ``transmit`` and ``receive`` are what the command line calls. Neither station needs the other to be there.
 """
@@ -354,30 +355,21 @@ class ReceiveStation(Station):
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
         radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
-        self.detector = blocks.burst_detector(
+        self.receiver = blocks.receiver(
             profile=config.profile,
-            threads=config.threads,
             invert_spectrum=config.spectrum_inverted,
             cfo_search=config.cfo_search,
+            constellation_rate=0.0,
+            device=config.device,
+            threads=config.threads,
         )
-        self.demodulator = blocks.burst_demodulator(
-            profile=config.profile, constellation_rate=0.0, device=config.device, threads=config.threads
-        )
-        self.estimator = blocks.pilot_snr_estimator(threads=config.threads)
         self.decoder = blocks.deepjscc_decoder(
             link.model, profile=config.profile, device=config.device, threads=config.threads
         )
         self.sink = sink_of(self.decoder.system, folder=out, keep=1, callback=self._received)
         self._out = out
-        self.chain = [
-            self.radio,
-            self.detector,
-            self.demodulator,
-            self.estimator,
-            self.decoder,
-            self.sink,
-        ]
-        self.connect(self.radio, self.detector)
+        self.chain = [self.radio, self.receiver, self.decoder, self.sink]
+        self.connect(self.radio, self.receiver)
         self.connect_pdus(*self.chain[1:])
         self.recorder = None
         if capture_folder:
@@ -388,20 +380,20 @@ class ReceiveStation(Station):
                 link=config.profile,
                 **(capture_options or {}),
             )
-            self.msg_connect((self.detector, keys.PORT_OUT), (self.recorder, keys.PORT_BURSTS))
-            self.msg_connect((self.estimator, keys.PORT_OUT), (self.recorder, keys.PORT_IN))
-            self.msg_connect((self.demodulator, keys.PORT_FAILED), (self.recorder, keys.PORT_FAILED))
+            self.msg_connect((self.receiver, keys.PORT_BURSTS), (self.recorder, keys.PORT_BURSTS))
+            self.msg_connect((self.receiver, keys.PORT_OUT), (self.recorder, keys.PORT_IN))
+            self.msg_connect((self.receiver, keys.PORT_FAILED), (self.recorder, keys.PORT_FAILED))
             self.chain.append(self.recorder)
         if config.feedback:
             self.feedback = blocks.feedback_sender(config.feedback, **config.socket_options)
-            self.msg_connect((self.estimator, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
+            self.msg_connect((self.receiver, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
             self.chain.append(self.feedback)
         if config.telemetry:
             self.telemetry = blocks.telemetry(
                 config.telemetry, station="rx", profile=config.profile, **config.socket_options
             )
             self.msg_connect((self.decoder, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
-            self.msg_connect((self.estimator, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
+            self.msg_connect((self.receiver, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
             _watch(self.telemetry, self.chain)
 
     def _received(self, meta: dict, value: np.ndarray) -> None:
@@ -439,19 +431,19 @@ class ReceiveStation(Station):
 
     def _advice(self) -> str:
         """What to check where no burst was read; "" where one was."""
-        if self.demodulator.counters[BURSTS_READ] or self._is_gone:
+        counters = self.receiver.counters
+        if counters[BURSTS_READ] or self._is_gone:
             return ""
-        searched, found = (self.detector.counters[what] for what in ("samples searched", "bursts found"))
+        searched, found = (counters[what] for what in ("samples searched", "bursts found"))
         if not searched:
             return f"no samples came from {self.config.radio}: is what sends them running, and is that its address?"
         what = f"{found} bursts were found, none of them readable," if found else "no burst was found"
-        detector = self.detector
         settings, oddities = findings(
-            detector.loudest,
-            detector.modem,
+            self.receiver.loudest,
+            self.receiver.modem,
             self.link.sample_rate_hz,
-            detector.invert_spectrum,
-            detector.cfo_search,
+            self.receiver.invert_spectrum,
+            self.receiver.cfo_search,
         )
         return " ".join(
             [

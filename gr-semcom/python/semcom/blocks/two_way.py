@@ -3,7 +3,7 @@
 
     image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink   )
       ^                 ^- snr ------------.                             > one device
-      '- done - image_sink <- decoder <- estimator <- demodulator <- detector <~ radio_source )
+      '- done - image_sink <- deepjscc_decoder <- receiver <~ radio_source )
 
 A device belongs to one program at a time, so ``semcom tx`` and ``semcom rx`` cannot share one. What is between its two
 sockets is the user's: a cable with an attenuator, or two antennas. ``run`` is what ``semcom loopback --radio`` calls.
@@ -68,22 +68,23 @@ class TwoWayStation(Station):
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)
         self.sink_radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.source_radio = blocks.radio_source(**receiving.radio_options(link, transmit=False))
-        self.detector = blocks.burst_detector(
-            profile=config.profile, threads=config.threads, invert_spectrum=config.spectrum_inverted
+        self.receiver = blocks.receiver(
+            profile=config.profile,
+            invert_spectrum=config.spectrum_inverted,
+            constellation_rate=0.0,
+            **options,
         )
-        self.demodulator = blocks.burst_demodulator(profile=config.profile, constellation_rate=0.0, **options)
-        self.estimator = blocks.pilot_snr_estimator(threads=config.threads)
         self.decoder = blocks.deepjscc_decoder(link.model, profile=config.profile, **options)
         self.sink = blocks.image_sink(keep=0, callback=self._received)
         self._on_picture, self._last_s = on_picture, time.monotonic()
         transmitting = [self.source, self.encoder, *mapping, self.modulator]
-        receiving = [self.detector, self.demodulator, self.estimator, self.decoder, self.sink]
+        receiving = [self.receiver, self.decoder, self.sink]
         self.chain = [*transmitting, self.sink_radio, self.source_radio, *receiving]
         self.connect(self.modulator, self.sink_radio)
-        self.connect(self.source_radio, self.detector)
+        self.connect(self.source_radio, self.receiver)
         self.connect_pdus(*transmitting)
         self.connect_pdus(*receiving)
-        self.msg_connect((self.estimator, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
+        self.msg_connect((self.receiver, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
         self.msg_connect((self.sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
         self._count = len(pictures)
 

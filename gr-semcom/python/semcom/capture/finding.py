@@ -7,7 +7,7 @@ from itertools import islice
 
 import torch
 
-from semcom.capture.namespace import BurstNote
+from semcom.capture.namespace import BurstNote, header_fields
 from semcom.capture.recording import ForeignRecording, FoundBurst
 from semcom.modem import DetectedBurst, Modem, StreamDetector, estimate_snr
 from semcom.radio import LinkProfile
@@ -39,7 +39,7 @@ def read_bursts(recording: ForeignRecording, link: LinkProfile) -> list[FoundBur
         with torch.inference_mode():
             results = modem.demodulate([_detected(burst) for burst in batch])
             for burst, result in zip(batch, results, strict=True):
-                out.append(dataclasses.replace(burst, note=_note(burst.note, result), held=None))
+                out.append(dataclasses.replace(burst, note=_note(burst.note, result, modem), held=None))
     recording.skipped.update({reason: times for reason, times in recording.file.counters.items() if times})
     return out
 
@@ -57,7 +57,7 @@ def _detected(burst: FoundBurst) -> DetectedBurst:
     return DetectedBurst(torch.from_numpy(burst.held), note.sample_offset, note.cfo, note.sync_quality or 0.0)
 
 
-def _note(note: BurstNote, result) -> BurstNote:
+def _note(note: BurstNote, result, modem: Modem) -> BurstNote:
     if result.header is None:
         return dataclasses.replace(note, cfo_refined=result.cfo, error=result.error)
     estimate = estimate_snr(result.pilots_rx[None], result.pilots_ref[None], result.pilot_dof)
@@ -66,5 +66,5 @@ def _note(note: BurstNote, result) -> BurstNote:
         cfo_refined=result.cfo,
         snr_db=float(estimate.snr_db),
         snr_stderr_db=float(estimate.stderr_db),
-        **dataclasses.asdict(result.header),
+        **header_fields(result.header, modem.profile),
     )

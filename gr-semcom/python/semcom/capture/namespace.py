@@ -12,6 +12,8 @@ import jsonschema
 
 from semcom.capture.errors import CaptureError
 from semcom.files import finite
+from semcom.modem.header import BurstHeader
+from semcom.modem.profile import ModemProfile
 
 NAME = "semcom"
 EXTENSION = {"name": NAME, "version": "1.0.0", "optional": True}
@@ -23,6 +25,7 @@ PREFIX = f"{NAME}:"
 SESSION = "semcom:session"  # drawn when the recorder starts: recordings of one run share it
 LINK = "semcom:link"  # the receiver's link profile, whole
 LINK_HASH = "semcom:link_hash"  # and its hash, as burst headers carry it
+FRAME_VERSION = "semcom:frame_version"  # of the bursts that the receiver read; absent: 2
 ENGINE = "semcom:engine"  # what computed the latents: equal engines, equal bits
 
 # --- keys of a capture segment, beside core's ---------------------------------------------------------
@@ -50,6 +53,11 @@ class BurstNote:
     latent_count: int | None = None
     model_hash: int | None = None
     link_hash: int | None = None
+    kind: int | None = None
+    sender: int | None = None
+    side: int | None = None
+    waveform: int | None = None
+    cipher: int | None = None
     snr_db: float | None = None
     snr_stderr_db: float | None = None
     latents_sha256: str | None = None
@@ -71,6 +79,11 @@ class BurstNote:
         out = {PREFIX + f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         out = finite({key: list(v) if isinstance(v, tuple) else v for key, v in out.items()})
         return {key: value for key, value in out.items() if value is not None}
+
+
+def header_fields(header: BurstHeader, profile: ModemProfile) -> dict[str, int]:
+    """What a note says of a burst's header, under the receiver's profile."""
+    return dataclasses.asdict(header) | {"burst_count": profile.plan(header.latent_count).burst_count}
 
 
 def note_of(annotation: dict[str, Any]) -> BurstNote:

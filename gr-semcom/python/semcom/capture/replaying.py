@@ -35,8 +35,10 @@ from semcom.modem import (
     Modem,
     PictureLimits,
     estimate_snr,
+    v2,
 )
-from semcom.modem.header import MODE_CODED, MODE_LATENTS
+from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
+from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
 from semcom.system import zoo
 from semcom.system.latents import LatentSystem
@@ -59,11 +61,11 @@ def latents_sha256(latents) -> str:
 class CapturedPicture:
     """One recorded picture.
 
-    header: of its first burst that came. latents ``[k]`` complex64 (0: erased), noise_var ``[k]`` (inf: erased):
-    in the order of the codec; of a digital mode (``header.order``) the symbols that carry them. snr_db: mean of the live
-    estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as far as is known. pixels: the decoded
-    picture; None: its model is not here, or it was not asked for.
-    latents_equal, latents_known: bursts with the very latents of the live run, of those whose hash is known.
+    header: of its first burst that came. burst_count: how many it has. latents ``[k]`` complex64 (0: erased), noise_var
+    ``[k]`` (inf: erased): in the order of the codec; of a digital mode (``header.order``) the symbols that carry them.
+    snr_db: mean of the live estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as far as is known. pixels:
+    the decoded picture; None: its model is not here, or it was not asked for.
+    latents_equal, latents_known: bursts with the very latents of the live run, of those used whose hash is known.
     """
 
     header: BurstHeader
@@ -71,6 +73,7 @@ class CapturedPicture:
     noise_var: np.ndarray
     snr_db: float
     bursts_received: int
+    burst_count: int
     latents_equal: int
     latents_known: int
     received_s: float | None
@@ -111,7 +114,7 @@ class Replay:
         type_name: str = "",
         channel: int | None = None,
     ):
-        self._link = load_link(link)
+        self._link = load_link(link, recorded=True)
         self.recordings, self.problems = read_recordings(path, type_name, channel)
         self.counters: Counter[str] = Counter()
         self.bursts = self.latents_equal = self.latents_known = 0
@@ -136,27 +139,47 @@ class Replay:
 
     def _session(self, recordings: list[Recording]) -> Iterator[CapturedPicture]:
         """The pictures of one run of a recorder, whose sample offsets count on from file to file."""
-        link = self._link_of(recordings[0])
+        link = link_of(recordings[0], self._link)
         modem = Modem(link.modem)
-        assemblers: dict[int, _Pictures] = {}
+        # as recorded
+        self._now_s = 0.0
+        assemblers: dict[int, ImageAssembler] = {}
         for burst, result in self._demodulated(modem, link, recordings):
             self.bursts += 1
             if result.header is None:
                 self.counters[f"bursts not read: {result.error}"] += 1
                 continue
-            known, equal = self._compare(burst, result)
+            used = _Used(burst, result.header, self._compare(burst, result))
+            if result.header.kind != KIND_IMAGE:
+                self.counters[f"bursts of items of kind {result.header.kind}, which are no pictures"] += 1
+                continue
             code = result.header.model_hash
             if self._chosen is not None and code not in _hashes(self._chosen):
                 self.counters["bursts of another model"] += 1
                 continue
             if code not in assemblers:
-                assemblers[code] = _Pictures(modem, self._model(code), code)
-            for done in assemblers[code].add(burst, result, _snr_db(burst, result), known, equal):
-                yield self._picture(*done)
-        for pictures in assemblers.values():
-            for done in pictures.flush():
-                yield self._picture(*done)
-            self.counters.update({k: n for k, n in pictures.counters.items() if n})
+                assemblers[code] = self._assembler(modem, code)
+            snr_db = _snr_db(burst, result)
+            self._now_s = getattr(burst, "received_s", None) or self._now_s
+            for image in assemblers[code].add(result.header, result.latents, result.noise_var, snr_db, used):
+                yield self._picture(image)
+        for assembler in assemblers.values():
+            for image in assembler.flush():
+                yield self._picture(image)
+            self.counters.update({k: n for k, n in assembler.counters.items() if n})
+
+    def _assembler(self, modem: Modem, code: int) -> ImageAssembler:
+        model = self._model(code)
+        system = LatentSystem(model) if model else None
+
+        def admits(header: BurstHeader) -> str | None:
+            if header.model_hash != code:
+                return "bursts of another model"
+            return system.admits(header) if system and header.mode in system.modes else None
+
+        return ImageAssembler(
+            modem.profile, admits, max_open=_MAX_OPEN, limits=PictureLimits(), clock=lambda: self._now_s
+        )
 
     def _demodulated(
         self, modem: Modem, link: LinkProfile, recordings: list[Recording]
@@ -196,27 +219,22 @@ class Replay:
                     done.add(id(member))
                     yield member, result
 
-    def _compare(self, burst: RecordedBurst, result: DemodulatedBurst) -> tuple[int, int]:
+    def _compare(self, burst: RecordedBurst, result: DemodulatedBurst) -> bool | None:
+        """Whether the latents are those of the live run; None: they are not known."""
         if isinstance(burst, FoundBurst):  # nothing was computed when it was recorded
-            return 0, 0
+            return None
         if burst.note.latents_sha256 is None:
             self.counters["bursts without a hash of their latents"] += 1
-            return 0, 0
+            return None
         equal = latents_sha256(result.latents) == burst.note.latents_sha256
         self.latents_known += 1
         self.latents_equal += equal
-        return 1, int(equal)
+        return equal
 
-    def _link_of(self, recording: Recording) -> LinkProfile:
-        told = recording.global_info.get(namespace.LINK)
-        if told is None:
-            return self._link
-        try:
-            return settings.make(LinkProfile, told, f"link profile in {recording.name}")
-        except SemcomError as error:
-            raise CaptureError(f"{error} Was it recorded by another release?") from error
-
-    def _picture(self, image: AssembledImage, bursts: list[RecordedBurst], header, known, equal):
+    def _picture(self, image: AssembledImage) -> CapturedPicture:
+        used: tuple[_Used, ...] = image.notes
+        bursts, header = [one.burst for one in used], used[0].header
+        known = [one.is_equal for one in used if one.is_equal is not None]
         noted = next((b for b in bursts if b.note.image is not None), bursts[0])
         note = noted.note
         if note.image_id is None:  # not read when it was recorded
@@ -234,8 +252,9 @@ class Replay:
             image.noise_var.numpy(),
             float(image.snr_db),
             image.bursts_received,
-            equal,
-            known,
+            image.burst_count,
+            sum(known),
+            len(known),
             bursts[0].received_s,
             name,
             original,
@@ -250,6 +269,31 @@ class Replay:
             if self._models[code] is None:
                 self.counters[f"models that are not here (hash {code:#08x}; name theirs with --model)"] += 1
         return self._models[code]
+
+
+def link_of(recording: Recording, default: LinkProfile) -> LinkProfile:
+    """The link profile that a recording was made with, of its frame version; ``default`` where it holds none.
+
+    Raises:
+        CaptureError: a profile or frame version of another release.
+    """
+    if isinstance(recording, ForeignRecording):
+        return default
+    version = recording.global_info.get(namespace.FRAME_VERSION, v2.VERSION)
+    if version not in (v2.VERSION, VERSION):
+        raise CaptureError(
+            f"{recording.name}: bursts of frame version {shown(version)}; this release reads {v2.VERSION} and "
+            f"{VERSION}. Replay it with the release that recorded it, or a later one."
+        )
+    told = recording.global_info.get(namespace.LINK)
+    if told is None:
+        return default.at_frame_version(version)
+    if version == v2.VERSION and isinstance(told, dict) and isinstance(told.get("modem", {}), dict):
+        told = told | {"modem": v2.as_recorded({"header_symbols": v2.HEADER_SYMBOLS} | told.get("modem", {}))}
+    try:
+        return settings.make(LinkProfile, told, f"link profile in {recording.name}")
+    except SemcomError as error:
+        raise CaptureError(f"{error} Was it recorded by another release?") from error
 
 
 def replay(path: str | Path, **options) -> list[CapturedPicture]:
@@ -275,53 +319,18 @@ def dataset(
     yield from (picture for picture in replay if picture.header.mode == MODE_LATENTS)
 
 
-class _Pictures:
-    """``ImageAssembler`` for one model, with the recorded bursts of each picture beside it."""
+@dataclass(frozen=True)
+class _Used:
+    """What is kept of a burst until its picture is done. is_equal: None: no hash of its latents is known."""
 
-    def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
-        system = LatentSystem(model) if model else None
-
-        def admits(header: BurstHeader) -> str | None:
-            if header.model_hash != code:
-                return "bursts of another model"
-            return system.admits(header) if system and header.mode in system.modes else None
-
-        self._assembler = ImageAssembler(modem.profile, admits, max_open=_MAX_OPEN, limits=PictureLimits())
-        self._open: dict[tuple, list] = {}
-
-    @property
-    def counters(self) -> Counter:
-        return self._assembler.counters
-
-    def add(
-        self, burst: RecordedBurst, result: DemodulatedBurst, snr_db: float, known: int, equal: int
-    ) -> list:
-        header = result.header
-        entry = self._open.setdefault(_key(header), [[], header, 0, 0])
-        entry[0].append(burst)
-        entry[2] += known
-        entry[3] += equal
-        done = self._assembler.add(header, result.latents, result.noise_var, snr_db)
-        while len(self._open) > 4 * _MAX_OPEN:  # late bursts of pictures that are done leave entries behind
-            self._open.pop(next(iter(self._open)))
-        return [self._close(image) for image in done]
-
-    def flush(self) -> list:
-        return [self._close(image) for image in self._assembler.flush()]
-
-    def _close(self, image: AssembledImage) -> tuple:
-        key = (image.mode, image.image_id, *image.size, len(image.latents))
-        bursts, header, known, equal = self._open.pop(key)
-        return image, bursts, header, known, equal
+    burst: RecordedBurst
+    header: BurstHeader
+    is_equal: bool | None
 
 
 def _hashes(model: zoo.LoadedModel) -> set[int]:
     """What bursts of a model are named: analog ones, and digital ones by codebooks."""
     return {model.model_hash, *model.digital_hashes}
-
-
-def _key(header: BurstHeader) -> tuple:
-    return (header.mode, header.image_id, header.height, header.width, header.latent_count)
 
 
 def _detected(burst: RecordedBurst) -> DetectedBurst:

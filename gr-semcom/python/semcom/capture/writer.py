@@ -27,6 +27,7 @@ from semcom.capture.journal import Journal, line_of, write_all
 from semcom.capture.namespace import BurstNote
 from semcom.capture.sent_log import SentLog
 from semcom.errors import OutputError
+from semcom.modem.header import VERSION
 
 DATA, META = ".sigmf-data", ".sigmf-meta"
 _CHECKPOINT_SHARE = 20  # rewriting the metadata takes at most one part in so many of the time
@@ -60,6 +61,7 @@ class RecordingInfo:
             "core:extensions": [namespace.EXTENSION],
             namespace.SESSION: session,
             namespace.LINK_HASH: self.link_hash,
+            namespace.FRAME_VERSION: VERSION,
         }
         told = {"core:hw": self.hardware, namespace.LINK: self.link, namespace.ENGINE: self.engine}
         return out | {key: value for key, value in told.items() if value}

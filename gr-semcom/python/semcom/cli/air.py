@@ -168,7 +168,7 @@ def _play(plan, keys: str, insecure: bool, seconds: float | None, status_every: 
     from rich.markup import escape
 
     from semcom.air.process import VirtualAir
-    from semcom.cli.console import err
+    from semcom.terminal import err
 
     console, stop = err(), threading.Event()
 

@@ -7,15 +7,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from semcom.terminal import err
+
 
 def out() -> Console:
     """The console for results."""
     return Console()
-
-
-def err() -> Console:
-    """The console for progress and complaints."""
-    return Console(stderr=True)
 
 
 def mention(text: str) -> None:

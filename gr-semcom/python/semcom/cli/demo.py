@@ -42,9 +42,9 @@ def demo(
         mention(f"{error} This demo goes on without it: the same modem, no flowgraph.")
         no_radio, run = True, sender(radio=False)
 
+    from semcom.experiments.report import write_report
     from semcom.kinds.pictures import samples
     from semcom.link import LinkConfig
-    from semcom.report import write_report
     from semcom.system import zoo
 
     model = model or default_model()

@@ -70,7 +70,7 @@ def _found(recording, link: Path | None) -> list:
     from semcom.capture.finding import read_bursts
     from semcom.radio import load_link
 
-    return read_bursts(recording, load_link(link or ""))
+    return read_bursts(recording, load_link(link or "", recorded=True))
 
 
 def _repair(path: Path) -> None:

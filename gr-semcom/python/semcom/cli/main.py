@@ -33,7 +33,7 @@ from semcom.cli.rx import rx
 from semcom.cli.tolerance import tolerance
 from semcom.cli.train import train
 from semcom.cli.tx import tx
-from semcom.command_group import Commands
+from semcom.terminal import Commands
 
 Plugins = Annotated[
     list[str] | None,

@@ -109,7 +109,7 @@ def _row(number: int, picture) -> dict:
         "height": header.height,
         "width": header.width,
         "bursts_received": picture.bursts_received,
-        "burst_count": header.burst_count,
+        "burst_count": picture.burst_count,
         "snr_db": picture.snr_db,
         "psnr_db": picture.psnr_db,
         "latents_compared": picture.latents_known,

@@ -167,16 +167,16 @@ class BaseCodec(nn.Module):
 
     def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
         """Latents alone, for codecs without side information. Raises ModelError for the others."""
-        raise ModelError(self._no_room())
+        raise ModelError(self._latents_are_not_all())
 
     def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
         """The inverse of :meth:`encode`. Raises ModelError likewise."""
-        raise ModelError(self._no_room())
+        raise ModelError(self._latents_are_not_all())
 
-    def _no_room(self) -> str:
+    def _latents_are_not_all(self) -> str:
         return (
-            f"'{self.name}' sends side information, for which the burst header has no room yet: use such a model "
-            f"with `semcom evaluate` and in training, and another one on the air."
+            f"'{self.name}' sends side information beside its latents, which encode and decode leave out: call send and "
+            "receive, as systems, trainings and measurements do."
         )
 
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
@@ -259,7 +259,7 @@ class Decoder(BaseCodec):
             ModelError: the codec needs the picture's power beside them.
         """
         if self.true_scale:
-            raise ModelError(self._no_room())
+            raise ModelError(self._latents_are_not_all())
         return self._decode(latents, snr_db, size, noise_var)
 
     def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0) -> torch.Tensor:
@@ -315,7 +315,7 @@ class Codec(Decoder):
             ModelError: the codec sends the picture's power beside them.
         """
         if self.true_scale:
-            raise ModelError(self._no_room())
+            raise ModelError(self._latents_are_not_all())
         return normalise_power(self._encode(images, snr_db))
 
     def _encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:

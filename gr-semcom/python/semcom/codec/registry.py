@@ -46,11 +46,6 @@ def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> Codec:
     return codec
 
 
-def latents_alone(architecture: str, arguments: dict) -> bool:
-    """Whether codecs of that kind send latents and nothing beside them, so that today's burst header describes them."""
-    return issubclass(ARCHITECTURES[architecture], Codec) and not arguments.get("true_scale", False)
-
-
 def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decoder:
     """An untrained user decoder of a named family; arguments channels, stride, width, depth.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts back into pictures' worth of payload symbols; what never came is an erasure, and is counted."""
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,15 +10,25 @@ import torch
 
 from semcom import settings
 from semcom.equivalent_snr import rescale
+from semcom.errors import HeaderError
 from semcom.modem import frame
-from semcom.modem.header import MODE_LATENTS, BurstHeader
+from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, BurstHeader
 from semcom.modem.profile import ModemProfile
 
 _MOST_OPEN = 16  # pictures, and payload symbols of all of them: whatever headers claim, the memory is bounded
 _MOST_OPEN_SYMBOLS = 2**22
+# What is done is remembered for so long: a burst of it that comes again is known as repeated, a part joins it. At most
+# so many items are (some 4 MB), and so many payload symbols of parts (12 bytes each: 25 MB).
+KEPT_S = 30.0
+KEPT_ITEMS = 2**12
+KEPT_SYMBOLS = 2**21
+MOST_PARTS = 64  # of an item
 TOO_LARGE = "bursts of pictures larger than the link profile's limits"
 TOO_FEW = "pictures given up: too few of their bursts came"
 NO_BUDGET = "pictures given up: more to decode than what came is worth"
+MISPLACED = "bursts of parts that lie outside of their item"
+TOO_MANY_PARTS = f"bursts of items in more than {MOST_PARTS} parts"
+JOINED = "parts joined to what came before"
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,10 @@ class AssembledImage:
 
     latents ``[k]`` complex (0 where erased): latents, or the symbols of another payload mode; noise_var ``[k]`` (inf
     where erased); snr_db: mean over the bursts that came, of the estimates given with them; size: (height, width) in
-    pixels; mode, model_hash: as its headers have them.
+    pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the part that came last.
+    parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
+    what lies between them is erased. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
+    with the bursts that were used, in the order in which they came.
     """
 
     image_id: int
@@ -70,23 +84,58 @@ class AssembledImage:
     snr_db: float
     mode: int = MODE_LATENTS
     model_hash: int = 0
+    kind: int = KIND_IMAGE
+    sender: int = 0
+    side: int = 0
+    parts: tuple[tuple[int, int], ...] = ()
+    notes: tuple = ()
 
 
 @dataclass
 class _Open:
     header: BurstHeader
+    first: int  # place of its first latent in the item
+    burst_count: int
     latents: torch.Tensor
     noise_var: torch.Tensor
     snr_db: dict[int, float] = field(default_factory=dict)
     begun_since: int = 0  # pictures, since its last burst
+    notes: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Latents of an item from ``first`` on, in their order, ``[m]``."""
+
+    first: int
+    latents: torch.Tensor
+    noise_var: torch.Tensor
+    bursts_received: int
+    burst_count: int
+    snr_db: float  # sum over its bursts
+    notes: tuple = ()
+
+
+@dataclass
+class _Closed:
+    """An item that is done, by now: its headers by their place among the parts, and its parts if any can be joined."""
+
+    headers: dict[int, BurstHeader] = field(default_factory=dict)
+    parts: list[_Part] = field(default_factory=list)
+    since_s: float = 0.0
 
 
 class ImageAssembler:
     """Collects bursts by picture, in whatever order they come, of one transmitter or several.
 
     A picture is handed out when its last burst is in, or when ``max_open`` others and one more have been begun since a
-    burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are counted, not used.
+    burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are counted, not used;
+    what is done is remembered for ``KEPT_S`` seconds, and of the last ``KEPT_ITEMS``.
     So ``max_open`` + 1 transmitters may send at once, their bursts in any order.
+
+    An item may come in parts: bursts of one sender, number, kind, size, model and mode whose ``side`` differs. Each
+    part that is done hands out the item as known by then: with parts of the last ``KEPT_S`` seconds (``KEPT_SYMBOLS``
+    in all), and of parts under way what is there. Where parts overlap, the latent with less noise counts.
 
     Args:
         profile: the modem's.
@@ -94,6 +143,8 @@ class ImageAssembler:
             allocated (``System.admits``). None takes all.
         max_open: pictures that may begin between two bursts of another.
         limits: what is taken and handed out; None: all that the memory's bound allows.
+        first_place: header -> where a burst's part begins in the latents of its item; None: no item comes in parts.
+        clock: seconds, for what is remembered; of a replay those of the recording.
     """
 
     def __init__(
@@ -102,34 +153,55 @@ class ImageAssembler:
         admits: Callable[[BurstHeader], str | None] | None = None,
         max_open: int = 4,
         limits: PictureLimits | None = None,
+        first_place: Callable[[BurstHeader], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._profile, self._admits, self._max_open = profile, admits, max_open
-        self._open: OrderedDict[int, _Open] = OrderedDict()
-        self._closed: OrderedDict[int, BurstHeader] = OrderedDict()
+        self._first_place, self._clock = first_place, clock
+        # by sender, number and side of parts
+        self._open: OrderedDict[tuple[int, int, int], _Open] = OrderedDict()
+        # by sender and number, the oldest first
+        self._closed: OrderedDict[tuple[int, int], _Closed] = OrderedDict()
+        self._kept_symbols = 0
         self._limits = limits
         self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
         self.counters: Counter[str] = Counter()
 
-    def add(self, header: BurstHeader, latents: torch.Tensor, noise_var: torch.Tensor, snr_db: float):
+    def add(
+        self,
+        header: BurstHeader,
+        latents: torch.Tensor,
+        noise_var: torch.Tensor,
+        snr_db: float,
+        note: object = None,
+    ):
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
-        is kept.
+        is kept. ``note``: anything that is to come back with the picture, if the burst is used: so that nobody keeps
+        another account of which bursts make which picture.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
             return []
-        done = []
-        entry = self._open.get(header.image_id)
-        if entry is not None and not _same_picture(entry.header, header):
-            done += self._close(header.image_id)  # the picture numbers have wrapped round
-            entry = None
+        first = self._place(header)
+        if first is None:
+            self.counters[MISPLACED] += 1
+            return []
+        self._forget()
+        done = self._end_others(header)
+        key = self._key(header)
+        entry = self._open.get(key)
         if entry is None:
-            if (past := self._closed.get(header.image_id)) is not None and _same_picture(past, header):
+            past = self._closed.get(_number(header))
+            if past is not None and key[2] in past.headers:
                 self.counters["bursts repeated or too late"] += 1
                 return done
+            if past is not None and len(past.headers) >= MOST_PARTS:
+                self.counters[TOO_MANY_PARTS] += 1
+                return done
             done += self._make_room(header)
-            entry = self._begin(header)
+            entry = self._begin(key, header, first)
         if header.burst_index in entry.snr_db:
             self.counters["bursts repeated or too late"] += 1
             return done
@@ -137,17 +209,62 @@ class ImageAssembler:
         entry.latents[at : at + len(latents)] = latents.cpu()
         entry.noise_var[at : at + len(latents)] = rescale(noise_var.cpu(), snr_db)
         entry.snr_db[header.burst_index] = snr_db
+        entry.notes.append(note)
         entry.begun_since = 0
-        self._open.move_to_end(header.image_id)  # the first is the one not heard of for longest
-        self._earn(header)
+        self._open.move_to_end(key)  # the first is the one not heard of for longest
+        self._earn(entry)
         self.counters["bursts used"] += 1
-        if len(entry.snr_db) == header.burst_count:
-            done += self._close(header.image_id)
+        if len(entry.snr_db) == entry.burst_count:
+            done += self._close(key)
         return done
 
     def flush(self) -> list[AssembledImage]:
         """Hands out every picture under way, complete or not."""
-        return [image for image_id in list(self._open) for image in self._close(image_id)]
+        last = {key[:2]: image for key in list(self._open) for image in self._close(key)}
+        return list(last.values())
+
+    def _place(self, header: BurstHeader) -> int | None:
+        """Where the part begins; None: nowhere in an item of that size."""
+        if self._first_place is None:
+            return 0
+        try:
+            first = self._first_place(header)
+        except HeaderError:
+            return None
+        return first if 0 <= first <= header.most_latents - header.latent_count else None
+
+    def _key(self, header: BurstHeader) -> tuple[int, int, int]:
+        return (*_number(header), header.side if self._first_place else 0)
+
+    def _forget(self) -> None:
+        """What was done long ago, or before too many others."""
+        now = self._clock()
+        while self._closed:
+            oldest = next(iter(self._closed.values()))
+            if len(self._closed) <= KEPT_ITEMS and oldest.since_s >= now - KEPT_S:
+                break
+            self._drop(self._closed.popitem(last=False)[1])
+
+    def _drop(self, closed: _Closed) -> None:
+        self._kept_symbols -= sum(len(part.latents) for part in closed.parts)
+        closed.parts = []
+
+    def _end_others(self, header: BurstHeader) -> list[AssembledImage]:
+        """Ends an item of the same sender and number that is another one: numbers have wrapped round."""
+        number, done = _number(header), []
+        for key, entry in list(self._open.items()):
+            if key[:2] == number and not self._same_item(entry.header, header):
+                done += self._close(key)
+        past = self._closed.get(number)
+        if past is not None and not all(self._same_item(one, header) for one in past.headers.values()):
+            self._drop(self._closed.pop(number))
+        return done
+
+    def _same_item(self, a: BurstHeader, b: BurstHeader) -> bool:
+        alike = all(getattr(a, name) == getattr(b, name) for name in _ITEM)
+        if self._first_place is not None and a.side != b.side:
+            return alike
+        return alike and (a.latent_count, a.side) == (b.latent_count, b.side)
 
     def _refuse(self, header: BurstHeader, latents, noise_var) -> str | None:
         if self._limits and header.height * header.width > self._limits.largest_picture_pixels:
@@ -164,10 +281,10 @@ class ImageAssembler:
     def _make_room(self, header: BurstHeader) -> list[AssembledImage]:
         """Hands out what must go before a picture with this header is begun."""
         done: list[AssembledImage] = []
-        for image_id, entry in list(self._open.items()):
+        for key, entry in list(self._open.items()):
             entry.begun_since += 1
             if entry.begun_since > self._max_open:
-                done += self._close(image_id)
+                done += self._close(key)
         room = self._profile.plan(header.latent_count)
         held = (
             sum(len(entry.latents) for entry in self._open.values())
@@ -179,65 +296,111 @@ class ImageAssembler:
             done += self._close(oldest)
         return done
 
-    def _earn(self, header: BurstHeader) -> None:
+    def _earn(self, entry: _Open) -> None:
         if self._limits:
-            earned = self._limits.decode_budget * header.height * header.width / header.burst_count
+            pixels = entry.header.height * entry.header.width
+            earned = self._limits.decode_budget * pixels / entry.burst_count
             most = self._limits.decode_budget * self._limits.largest_picture_pixels
             self._credit = min(self._credit + earned, most)
 
-    def _given_up(self, header: BurstHeader, received: int) -> str | None:
+    def _given_up(self, entry: _Open) -> str | None:
         """Why an incomplete picture is not worth its decoding; pays for one that is handed out."""
         if not self._limits:
             return None
-        pixels, complete = header.height * header.width, received == header.burst_count
-        if received < self._limits.least_share * header.burst_count:
+        pixels, received = entry.header.height * entry.header.width, len(entry.snr_db)
+        if received < self._limits.least_share * entry.burst_count:
             return TOO_FEW
-        if pixels > self._credit and not complete:
+        if pixels > self._credit and received < entry.burst_count:
             return NO_BUDGET
         self._credit = max(0.0, self._credit - pixels)
         return None
 
-    def _begin(self, header: BurstHeader) -> _Open:
+    def _begin(self, key: tuple[int, int, int], header: BurstHeader, first: int) -> _Open:
         plan = self._profile.plan(header.latent_count)
         room = plan.burst_count * plan.latents_per_burst
-        entry = _Open(header, torch.zeros(room, dtype=torch.complex64), torch.full((room,), torch.inf))
-        self._open[header.image_id] = entry
-        self._closed.pop(header.image_id, None)
+        empty = torch.zeros(room, dtype=torch.complex64), torch.full((room,), torch.inf)
+        self._open[key] = entry = _Open(header, first, plan.burst_count, *empty)
         return entry
 
-    def _close(self, image_id: int) -> list[AssembledImage]:
+    def _close(self, key: tuple[int, int, int]) -> list[AssembledImage]:
         """The picture, or nothing if it is given up."""
-        entry = self._open.pop(image_id)
-        header, received = entry.header, len(entry.snr_db)
-        self._closed[image_id] = header
-        while len(self._closed) > 64:
-            self._closed.popitem(last=False)
-        if reason := self._given_up(header, received):
+        entry = self._open.pop(key)
+        header, number = entry.header, key[:2]
+        closed = self._closed.setdefault(number, _Closed())
+        closed.headers[key[2]], closed.since_s = header, self._clock()
+        self._closed.move_to_end(number)
+        if reason := self._given_up(entry):
             self.counters[reason] += 1
             return []
-        self.counters["pictures"] += 1
-        self.counters["pictures with bursts missing"] += received < header.burst_count
-        self.counters["bursts missing"] += header.burst_count - received
-        k = header.latent_count
-        image = AssembledImage(
-            image_id,
-            (header.height, header.width),
-            frame.unscramble(entry.latents[None, :k])[0],
-            frame.deinterleave(entry.noise_var[None, :k])[0],
-            received,
-            header.burst_count,
-            sum(entry.snr_db.values()) / received,
-            header.mode,
-            header.model_hash,
+        part = self._part(entry)
+        self.counters["pictures with bursts missing"] += part.bursts_received < part.burst_count
+        self.counters["bursts missing"] += part.burst_count - part.bursts_received
+        self.counters[JOINED if closed.parts else "pictures"] += 1
+        parts = [*closed.parts, part]
+        if self._first_place is not None:
+            parts += [self._part(other) for at, other in self._open.items() if at[:2] == number]
+            self._keep(closed, part)
+        return [_joined(header, parts)]
+
+    def _keep(self, closed: _Closed, part: _Part) -> None:
+        closed.parts.append(part)
+        self._kept_symbols += len(part.latents)
+        for oldest in list(self._closed.values()):
+            if self._kept_symbols <= KEPT_SYMBOLS:
+                break
+            self._drop(oldest)
+
+    def _part(self, entry: _Open) -> _Part:
+        k, version = entry.header.latent_count, self._profile.frame_version
+        return _Part(
+            entry.first,
+            frame.unscramble(entry.latents[None, :k], version)[0],
+            frame.deinterleave(entry.noise_var[None, :k], version)[0],
+            len(entry.snr_db),
+            entry.burst_count,
+            sum(entry.snr_db.values()),
+            tuple(entry.notes),
         )
-        return [image]
 
 
-def _same_picture(a: BurstHeader, b: BurstHeader) -> bool:
-    return (a.mode, a.height, a.width, a.latent_count, a.model_hash) == (
-        b.mode,
-        b.height,
-        b.width,
-        b.latent_count,
-        b.model_hash,
+_ITEM = (
+    "kind",
+    "mode",
+    "height",
+    "width",
+    "model_hash",
+)  # beside sender and number, what parts of an item share
+
+
+def _number(header: BurstHeader) -> tuple[int, int]:
+    return header.sender, header.image_id
+
+
+def _joined(header: BurstHeader, parts: list[_Part]) -> AssembledImage:
+    """An item of which these parts are known."""
+    end = max(part.first + len(part.latents) for part in parts)
+    latents, noise_var = parts[0].latents, parts[0].noise_var
+    if len(parts) > 1 or parts[0].first:
+        latents, noise_var = torch.zeros(end, dtype=latents.dtype), torch.full((end,), torch.inf)
+        for part in parts:
+            place = slice(part.first, part.first + len(part.latents))
+            better = part.noise_var < noise_var[place]
+            latents[place] = torch.where(better, part.latents, latents[place])
+            noise_var[place] = torch.where(better, part.noise_var, noise_var[place])
+    received = sum(part.bursts_received for part in parts)
+    return AssembledImage(
+        header.image_id,
+        (header.height, header.width),
+        latents,
+        noise_var,
+        received,
+        sum(part.burst_count for part in parts),
+        sum(part.snr_db for part in parts) / received,
+        header.mode,
+        header.model_hash,
+        header.kind,
+        header.sender,
+        header.side,
+        tuple((part.first, len(part.latents)) for part in parts),
+        tuple(note for part in parts for note in part.notes),
     )

@@ -4,7 +4,9 @@
 import numpy as np
 import torch
 
-from semcom.modem import ofdm, sequences
+from semcom.cached import cached_tensors
+from semcom.modem import ofdm, sequences, v2
+from semcom.modem.header import VERSION
 from semcom.modem.profile import ModemProfile
 
 _PILOT_STEP = 3  # carriers the pilot comb moves from one symbol to the next (coprime to a spacing of 10)
@@ -68,29 +70,36 @@ class BurstLayout:
         return grid.gather(-1, index.expand(len(grid), *index.shape))
 
 
-def scramble(latents: torch.Tensor) -> torch.Tensor:
+def scramble(latents: torch.Tensor, version: int = VERSION) -> torch.Tensor:
     """Latents ``[B, k]`` interleaved over the picture and multiplied by a fixed unit-modulus sequence.
 
     Interleaving turns a lost burst or a faded subcarrier into scattered erasures; the phases make the samples look
-    like noise whatever the picture, which keeps the peak power that of any OFDM signal.
+    like noise whatever the picture, which keeps the peak power that of any OFDM signal. version: of the frame.
     """
-    order, phases = _scrambler(latents)
+    order, phases = _scrambler(latents, version)
     return latents[:, order] * phases
 
 
-def unscramble(symbols: torch.Tensor) -> torch.Tensor:
+def unscramble(symbols: torch.Tensor, version: int = VERSION) -> torch.Tensor:
     """The inverse of ``scramble``, ``[B, k]`` to ``[B, k]``."""
-    order, phases = _scrambler(symbols)
+    order, phases = _scrambler(symbols, version)
     return torch.empty_like(symbols).index_copy(1, order, symbols * phases.conj())
 
 
-def deinterleave(values: torch.Tensor) -> torch.Tensor:
+def deinterleave(values: torch.Tensor, version: int = VERSION) -> torch.Tensor:
     """Puts per-symbol values (noise variances) ``[B, k]`` back into the order of the latents."""
-    order = torch.as_tensor(sequences.permutation(values.shape[1], sequences.SEED_INTERLEAVE).copy())
+    order, _ = _sequences(values.shape[1], version)
     return torch.empty_like(values).index_copy(1, order.to(values.device), values)
 
 
-def _scrambler(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    order = sequences.permutation(like.shape[1], sequences.SEED_INTERLEAVE)
-    phases = sequences.qpsk(like.shape[1], sequences.SEED_SCRAMBLE)
-    return torch.as_tensor(order.copy(), device=like.device), torch.as_tensor(phases.copy()).to(like)
+def _scrambler(like: torch.Tensor, version: int) -> tuple[torch.Tensor, torch.Tensor]:
+    order, phases = _sequences(like.shape[1], version)
+    return order.to(like.device), phases.to(like)
+
+
+@cached_tensors(8)
+def _sequences(count: int, version: int) -> tuple[torch.Tensor, torch.Tensor]:
+    made = v2 if version == v2.VERSION else sequences
+    return torch.from_numpy(made.interleaving(count).copy()), torch.from_numpy(
+        made.quarter_turns(count).copy()
+    )

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The burst header: fields, bits, and a code strong enough never to be the cliff.
+"""The burst header of frame version 3: fields, bits, and a code strong enough never to be the cliff.
 
-136 bits (120 of fields, 16 of CRC) are cut into 17 bytes; each byte is one word of the first-order Reed-Muller
+160 bits (144 of fields, 16 of CRC) are cut into 20 bytes; each byte is one word of the first-order Reed-Muller
 code RM(1, 7) (biorthogonal, 128 chips, distance 64), which a single matrix product decodes by maximum likelihood.
-The 2,176 chips are interleaved and repeated to fill the header's QPSK symbols.
+The 2,560 chips are interleaved and repeated to fill the header's QPSK symbols.
+
+The CRC also covers the longest burst of the sender's profile, which is not sent: how many bursts an item has follows
+from it, and a receiver of another profile must not cut the item otherwise.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +22,8 @@ from semcom.errors import ConfigError, HeaderError
 from semcom.modem import sequences
 from semcom.modulation import ORDERS
 
-VERSION = 2
+VERSION = 3
+KIND_IMAGE = 0
 MODE_LATENTS = 0  # payload: one complex latent a subcarrier
 DIGITAL_MODES = (
     1,
@@ -36,48 +41,65 @@ MAX_SIDE = 2**13 - 1
 MAX_LATENTS = 2**22 - 1
 
 LINK_HASH_BITS = 10
-
-_FIELDS = (  # name, bits
-    ("version", 3),
-    ("mode", 3),
-    ("image_id", 16),
-    ("burst_index", 9),
-    ("burst_count", 9),
-    ("height", 13),
-    ("width", 13),
-    ("latent_count", 22),
-    ("model_hash", 22),
-    ("link_hash", LINK_HASH_BITS),
-)
-HEADER_BITS = sum(bits for _, bits in _FIELDS) + 16
+CRC_BITS = 16
+_LONGEST_BITS = 11
 _WORD_BITS, _WORD_CHIPS = 8, 128
-_WORDS = HEADER_BITS // _WORD_BITS
-HEADER_CHIPS = _WORDS * _WORD_CHIPS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BurstHeader:
     """What a receiver must know of a burst before it can use the latents in it.
 
-    ``link_hash`` names the transmitter's link profile; 0: it has none.
+    Attributes:
+        image_id: number of the item, 0..65535; ``sender`` and this name it. burst_index: which of its bursts; how many
+            there are follows from ``latent_count`` and the profile.
+        height, width: of a picture, pixels; of another kind of item its two numbers.
+        latent_count: complex payload symbols of all bursts. model_hash: 22 bits naming the codec.
+        link_hash: names the transmitter's link profile; 0: it has none. mode: what the payload is, of ``MODES``.
+        kind: what the item is; 0: a picture. sender: number of the transmitter, 0..15.
+        side: 20 bits that only the codec understands; of a part of an item where it begins, say.
+        waveform: 0, OFDM. cipher: 0; otherwise the payload is sealed or the header is followed by a block of
+            authentication. No receiver takes others than 0 yet.
 
     Raises:
         HeaderError: a field out of its range; nothing is sent with a header that could not be read back.
     """
 
+    FIELDS: ClassVar[tuple[tuple[str, int], ...]] = (  # name, bits
+        ("version", 3),
+        ("mode", 4),
+        ("kind", 3),
+        ("sender", 4),
+        ("image_id", 16),
+        ("burst_index", 9),
+        ("height", 13),
+        ("width", 13),
+        ("latent_count", 22),
+        ("model_hash", 22),
+        ("link_hash", LINK_HASH_BITS),
+        ("side", 20),
+        ("waveform", 3),
+        ("cipher", 2),
+    )
+    READ: ClassVar[int] = VERSION  # the version that ``check`` takes
+
     image_id: int
     burst_index: int
-    burst_count: int
     height: int
     width: int
     latent_count: int
     model_hash: int
     link_hash: int = 0
     mode: int = MODE_LATENTS
+    kind: int = KIND_IMAGE
+    sender: int = 0
+    side: int = 0
+    waveform: int = 0
+    cipher: int = 0
     version: int = VERSION
 
     def __post_init__(self):
-        for name, bits in _FIELDS:
+        for name, bits in self.FIELDS:
             value = getattr(self, name)
             if not 0 <= value < 2**bits:
                 raise HeaderError(f"burst header: {name} is {value}, outside 0..{2**bits - 1}")
@@ -87,30 +109,55 @@ class BurstHeader:
         """Points of the payload's constellation; 0 where the payload is no labels of latents."""
         return order_of(self.mode)
 
-    def check(self, max_latents_per_burst: int, modes: Collection[int] = MODES) -> None:
+    @property
+    def most_latents(self) -> int:
+        """More payload symbols than these a picture of this size and mode cannot have; of other kinds: any number."""
+        if self.kind != KIND_IMAGE:
+            return MAX_LATENTS
+        spread = MAX_BITS_PER_LATENT if self.mode in DIGITAL_MODES else 1  # a bit a symbol at worst
+        return min(MAX_LATENTS, 3 * spread * (self.height + 64) * (self.width + 64))
+
+    def check(
+        self,
+        max_latents_per_burst: int,
+        modes: Collection[int] = MODES,
+        kinds: Collection[int] | None = None,
+    ) -> None:
         """Refuses a header that passed its CRC but cannot be served; called before anything is allocated.
 
         Args:
-            modes: payload modes that this receiver reads.
+            modes: payload modes that this receiver reads. kinds: of items; None: any.
 
         Raises:
-            HeaderError: version of another release, a mode not read here, or sizes that contradict each other.
+            HeaderError: version of another release, a waveform, cipher, kind or mode not read here, or sizes that
+                contradict each other.
         """
-        if self.version != VERSION:
-            raise HeaderError(f"burst of frame version {self.version}, this receiver reads version {VERSION}")
+        if self.version != self.READ:
+            raise HeaderError(
+                f"burst of frame version {self.version}, this receiver reads version {self.READ}"
+            )
+        if self.waveform:
+            raise HeaderError(f"burst of waveform {self.waveform}, this receiver reads waveform 0 (OFDM)")
+        if self.cipher:
+            raise HeaderError(
+                f"burst of cipher {self.cipher}: it is sealed or signed with a key, and this receiver has none"
+            )
+        if kinds is not None and self.kind not in kinds:
+            raise HeaderError(
+                f"item of kind {self.kind} is unknown to this receiver, which reads kinds "
+                f"{', '.join(map(str, sorted(kinds)))} (0: pictures)"
+            )
         if self.mode not in modes:
             raise HeaderError(
                 f"payload mode {self.mode} ({describe(self.mode)}) is unknown to this receiver, which reads "
                 f"{', '.join(describe(mode) for mode in sorted(modes))}"
             )
-        if not (self.height and self.width and self.latent_count and self.burst_count):
-            raise HeaderError("burst header with an empty picture")
-        if self.burst_index >= self.burst_count:
-            raise HeaderError(f"burst {self.burst_index} of {self.burst_count} cannot be")
-        if self.burst_count != -(-self.latent_count // max_latents_per_burst):
-            raise HeaderError(f"{self.latent_count} latents do not make {self.burst_count} bursts")
-        spread = MAX_BITS_PER_LATENT if self.mode in DIGITAL_MODES else 1  # a bit a symbol at worst
-        if self.latent_count > 3 * spread * (self.height + 64) * (self.width + 64):
+        if not (self.height and self.width and self.latent_count):
+            raise HeaderError(f"burst header with an empty {'item' if self.kind else 'picture'}")
+        bursts = -(-self.latent_count // max_latents_per_burst)
+        if self.burst_index >= bursts:
+            raise HeaderError(f"burst {self.burst_index} of {bursts} cannot be")
+        if self.latent_count > self.most_latents:
             raise HeaderError(
                 f"{self.latent_count} latents are too many for {self.height}x{self.width} pixels"
             )
@@ -140,7 +187,7 @@ def describe(mode: int) -> str:
     """A payload mode in words."""
     if mode in DIGITAL_MODES:
         return f"digital latents of order {order_of(mode)}"
-    return "coded bits" if mode == MODE_CODED else "analog latents"
+    return {MODE_CODED: "coded bits", MODE_LATENTS: "analog latents"}.get(mode, "of a later release")
 
 
 def crc16(bits: np.ndarray) -> np.ndarray:
@@ -155,38 +202,14 @@ def _crc_long_division(bits) -> np.ndarray:
     return np.array([register >> i & 1 for i in range(15, -1, -1)], dtype=np.int64)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _crc_offset(n: int) -> np.ndarray:
     return _crc_long_division(np.zeros(n, dtype=np.int64))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _crc_matrix(n: int) -> np.ndarray:
     return np.stack([_crc_long_division(row) ^ _crc_offset(n) for row in np.eye(n, dtype=np.int64)])
-
-
-def pack(headers: list[BurstHeader]) -> np.ndarray:
-    """Headers to bits with CRC, ``[B, HEADER_BITS]`` int64 of 0/1."""
-    columns = []
-    for name, bits in _FIELDS:
-        values = np.array([getattr(h, name) for h in headers], dtype=np.int64)
-        columns.append(values[:, None] >> np.arange(bits - 1, -1, -1) & 1)
-    body = np.concatenate(columns, axis=1)
-    return np.concatenate([body, crc16(body)], axis=1)
-
-
-def unpack(bits: np.ndarray) -> list[BurstHeader | None]:
-    """Bits ``[B, HEADER_BITS]`` to headers; None where the CRC fails."""
-    body, crc = bits[:, :-16], bits[:, -16:]
-    good = (crc16(body) == crc).all(axis=1)
-    values, at = {}, 0
-    for name, width in _FIELDS:
-        values[name] = body[:, at : at + width] @ (1 << np.arange(width - 1, -1, -1))
-        at += width
-    return [
-        BurstHeader(**{name: int(values[name][row]) for name in values}) if good[row] else None
-        for row in range(len(bits))
-    ]
 
 
 @lru_cache(maxsize=1)
@@ -197,32 +220,22 @@ def _hadamard() -> np.ndarray:
     return matrix
 
 
-@lru_cache(maxsize=4)
-def _rate_match(chips_on_air: int) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=8)
+def _rate_match(code_chips: int, chips_on_air: int) -> tuple[np.ndarray, np.ndarray]:
     """Which code chip each chip on the air repeats, and the +-1 sequence that scrambles it."""
     order = np.concatenate(
         [
-            sequences.permutation(HEADER_CHIPS, sequences.SEED_CHIPS + turn)
-            for turn in range(-(-chips_on_air // HEADER_CHIPS))
+            sequences.permutation(code_chips, sequences.SEED_CHIPS + turn)
+            for turn in range(-(-chips_on_air // code_chips))
         ]
     )[:chips_on_air]
     sign = np.sign(sequences.qpsk(chips_on_air, sequences.SEED_CHIPS).real)
     return order, sign
 
 
-def encode(bits: np.ndarray, symbols: int) -> np.ndarray:
-    """Header bits ``[B, HEADER_BITS]`` to unit-power QPSK symbols ``[B, symbols]`` complex128."""
-    words = bits.reshape(len(bits), _WORDS, _WORD_BITS)
-    rows = words[..., 1:] @ (1 << np.arange(_WORD_BITS - 2, -1, -1))
-    chips = (_hadamard()[rows] * (1 - 2 * words[..., :1])).reshape(len(bits), HEADER_CHIPS)
-    order, sign = _rate_match(2 * symbols)
-    air = chips[:, order] * sign
-    return (air[:, 0::2] + 1j * air[:, 1::2]) / np.sqrt(2)
-
-
 @cached_tensors(8)
-def _decoder(chips_on_air: int, device, dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    order, sign = _rate_match(chips_on_air)
+def _decoder(code_chips: int, chips_on_air: int, device, dtype):
+    order, sign = _rate_match(code_chips, chips_on_air)
     return (
         torch.as_tensor(order.copy(), device=device),
         torch.as_tensor(sign, device=device, dtype=dtype),
@@ -230,21 +243,112 @@ def _decoder(chips_on_air: int, device, dtype) -> tuple[torch.Tensor, torch.Tens
     )
 
 
-def decode(soft: torch.Tensor) -> tuple[list[BurstHeader | None], torch.Tensor]:
-    """Maximum-likelihood decoding of received header symbols.
+class HeaderCode:
+    """Headers of one frame version to symbols and back.
 
     Args:
-        soft: ``[B, symbols]`` complex, matched-filter outputs (conj(H) Y / noise), in the order of ``encode``.
-
-    Returns:
-        Headers (None where the CRC fails) and the bits as decoded, ``[B, HEADER_BITS]``.
+        header: ``BurstHeader`` or what an older version has in its place.
+        longest: payload symbols of a burst at most, by the profile; None: the version does not cover them.
     """
-    air = torch.view_as_real(soft).flatten(1)
-    order, sign, hadamard = _decoder(air.shape[1], air.device, air.dtype)
-    chips = air.new_zeros(len(air), HEADER_CHIPS).index_add(1, order, air * sign)
-    scores = chips.view(-1, _WORDS, _WORD_CHIPS) @ hadamard
-    rows = scores.abs().argmax(-1, keepdim=True)
-    negative = scores.gather(-1, rows) < 0
-    shifts = torch.arange(_WORD_BITS - 2, -1, -1, device=air.device)
-    bits = torch.cat([negative.long(), rows >> shifts & 1], dim=-1).flatten(1)
-    return unpack(bits.cpu().numpy()), bits
+
+    def __init__(self, header: type[BurstHeader], longest: int | None):
+        self._header, self._longest = header, longest
+        self.bits = sum(bits for _, bits in header.FIELDS) + CRC_BITS
+
+    @cached_property
+    def chips(self) -> int:
+        """Of the code, before they are repeated to fill the symbols."""
+        return self.bits // _WORD_BITS * _WORD_CHIPS
+
+    def header(self, burst_count: int, **fields) -> BurstHeader:
+        """A header of this version; ``burst_count`` is for those that carry it. Raises HeaderError."""
+        return self._header(**fields)
+
+    def pack(self, headers: list[BurstHeader]) -> np.ndarray:
+        """Headers to bits with CRC, ``[B, bits]`` int64 of 0/1."""
+        columns = []
+        for name, bits in self._header.FIELDS:
+            values = np.array([getattr(h, name) for h in headers], dtype=np.int64)
+            columns.append(values[:, None] >> np.arange(bits - 1, -1, -1) & 1)
+        body = np.concatenate(columns, axis=1)
+        return np.concatenate([body, self._crc(body)], axis=1)
+
+    def _crc(self, body: np.ndarray) -> np.ndarray:
+        return crc16(body if self._longest is None else _with_longest(body, self._longest))
+
+    def unpack(self, bits: np.ndarray) -> list[BurstHeader | None]:
+        """Bits ``[B, bits]`` to headers; None where the CRC fails."""
+        body, crc = bits[:, :-CRC_BITS], bits[:, -CRC_BITS:]
+        good = (self._crc(body) == crc).all(axis=1)
+        return self._headers(body, good)
+
+    def unpack_others(self, bits: np.ndarray) -> list[tuple[BurstHeader, int] | None]:
+        """Headers whose CRC is that of a profile with other longest bursts, with the payload symbols of those."""
+        if self._longest is None:
+            return [None] * len(bits)
+        body, crc = bits[:, :-CRC_BITS], bits[:, -CRC_BITS:]
+        left = (crc16(_with_longest(body, 0)) ^ crc) @ _CRC_WEIGHTS
+        longest = [_longest_by_crc(body.shape[1]).get(int(code)) for code in left]
+        headers = self._headers(body, [n is not None for n in longest])
+        return [None if n is None else (header, n) for header, n in zip(headers, longest, strict=True)]
+
+    def _headers(self, body: np.ndarray, wanted) -> list[BurstHeader | None]:
+        """Headers of the rows ``[B, bits]`` that are wanted ``[B]``; None for the others."""
+        columns, at = {}, 0
+        for name, width in self._header.FIELDS:
+            columns[name] = (body[:, at : at + width] @ (1 << np.arange(width - 1, -1, -1))).tolist()
+            at += width
+        return [
+            self._header(**{name: column[row] for name, column in columns.items()}) if wanted[row] else None
+            for row in range(len(body))
+        ]
+
+    def encode(self, bits: np.ndarray, symbols: int) -> np.ndarray:
+        """Header bits ``[B, bits]`` to unit-power QPSK symbols ``[B, symbols]`` complex128."""
+        words = bits.reshape(len(bits), -1, _WORD_BITS)
+        rows = words[..., 1:] @ (1 << np.arange(_WORD_BITS - 2, -1, -1))
+        chips = (_hadamard()[rows] * (1 - 2 * words[..., :1])).reshape(len(bits), self.chips)
+        order, sign = _rate_match(self.chips, 2 * symbols)
+        air = chips[:, order] * sign
+        return (air[:, 0::2] + 1j * air[:, 1::2]) / np.sqrt(2)
+
+    def decode(self, soft: torch.Tensor) -> tuple[list[BurstHeader | None], torch.Tensor]:
+        """Maximum-likelihood decoding of received header symbols.
+
+        Args:
+            soft: ``[B, symbols]`` complex, matched-filter outputs (conj(H) Y / noise), in the order of ``encode``.
+
+        Returns:
+            Headers (None where the CRC fails) and the bits as decoded, ``[B, bits]``.
+        """
+        air = torch.view_as_real(soft).flatten(1)
+        order, sign, hadamard = _decoder(self.chips, air.shape[1], air.device, air.dtype)
+        chips = air.new_zeros(len(air), self.chips).index_add(1, order, air * sign)
+        scores = chips.view(len(air), -1, _WORD_CHIPS) @ hadamard
+        rows = scores.abs().argmax(-1, keepdim=True)
+        negative = scores.gather(-1, rows) < 0
+        shifts = torch.arange(_WORD_BITS - 2, -1, -1, device=air.device)
+        bits = torch.cat([negative.long(), rows >> shifts & 1], dim=-1).flatten(1)
+        return self.unpack(bits.cpu().numpy()), bits
+
+
+_CRC_WEIGHTS = 1 << np.arange(CRC_BITS - 1, -1, -1)
+
+
+def _with_longest(body: np.ndarray, longest: int) -> np.ndarray:
+    tail = longest >> np.arange(_LONGEST_BITS - 1, -1, -1) & 1
+    return np.concatenate([body, np.broadcast_to(tail, (len(body), _LONGEST_BITS))], axis=1)
+
+
+@lru_cache(maxsize=2)
+def _longest_by_crc(body_bits: int) -> dict[int, int]:
+    """What so many payload symbols add to a CRC, which is linear, turned round."""
+    body = np.zeros((1, body_bits), dtype=np.int64)
+    none = crc16(_with_longest(body, 0))
+    return {int((crc16(_with_longest(body, n)) ^ none)[0] @ _CRC_WEIGHTS): n for n in range(1, 2**10 + 1)}
+
+
+@lru_cache(maxsize=16)
+def code_of(longest: int) -> HeaderCode:
+    """The code of version 3 under a profile whose bursts have at most so many payload symbols."""
+    return HeaderCode(BurstHeader, longest)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The modem: latents to bursts of samples, and back. One implementation for flight, training and replay."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,15 +9,18 @@ import torch
 
 from semcom.cached import cached_tensors
 from semcom.errors import HeaderError
-from semcom.modem import frame, ofdm, sequences
-from semcom.modem import header as header_code
+from semcom.modem import frame, ofdm, sequences, v2
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
-from semcom.modem.header import MODE_LATENTS, BurstHeader
+from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, VERSION, BurstHeader
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
 
+OF_VERSION_2 = (
+    f"burst of frame version {v2.VERSION}, this receiver reads version {VERSION}: "
+    "give both stations the same release"
+)
 _TRACKED_AT_ONCE = 8  # bursts in trouble: some 30 MB each
 
 
@@ -59,6 +63,7 @@ class Modem:
 
     def __init__(self, profile: ModemProfile | None = None, device="cpu", dtype=torch.complex64):
         self.profile = profile or ModemProfile()
+        self._code = self.profile.header_code
         self.device, self.dtype = torch.device(device), dtype
         p = self.profile
         lts = torch.as_tensor(sequences.long_training(p.active_carriers).copy()).to(self.device, dtype)
@@ -90,14 +95,20 @@ class Modem:
         model_hash: int,
         link_hash: int = 0,
         mode: int = MODE_LATENTS,
+        kind: int = KIND_IMAGE,
+        sender: int | Sequence[int] = 0,
+        side: int | Sequence[int] = 0,
+        waveform: int = 0,
+        cipher: int = 0,
     ) -> torch.Tensor:
-        """Payloads of pictures of one size to bursts.
+        """Payloads of items of one size to bursts.
 
         Args:
             latents: ``[B, k]`` complex, mean power 1 a row: latents, or the symbols of another payload mode.
             image_id: ``B`` whole numbers 0..65535.
             size: (height, width) in pixels. model_hash: 22 bits naming the codec. link_hash: 10 bits
                 naming the link profile; 0: none. mode: what the payload is, one of ``header.MODES``.
+            kind, sender, side, waveform, cipher: as in ``BurstHeader``; sender and side one for all items, or ``B``.
 
         Returns:
             ``[B, burst_count, burst_samples]`` complex samples.
@@ -106,19 +117,25 @@ class Modem:
             HeaderError: a field that the header cannot hold.
         """
         plan = self.plan(latents.shape[1])
+        senders, sides = (_each(value, len(latents)) for value in (sender, side))
         headers = [
-            BurstHeader(
-                int(image),
-                index,
+            self._code.header(
                 plan.burst_count,
-                size[0],
-                size[1],
-                plan.latent_count,
-                model_hash,
-                link_hash,
-                mode,
+                image_id=int(image),
+                burst_index=index,
+                height=size[0],
+                width=size[1],
+                latent_count=plan.latent_count,
+                model_hash=model_hash,
+                link_hash=link_hash,
+                mode=mode,
+                kind=kind,
+                sender=its_sender,
+                side=its_side,
+                waveform=waveform,
+                cipher=cipher,
             )
-            for image in image_id
+            for image, its_sender, its_side in zip(image_id, senders, sides, strict=True)
             for index in range(plan.burst_count)
         ]
         return self.modulate_bursts(self.pack_latents(latents), headers).unflatten(
@@ -128,7 +145,7 @@ class Modem:
     def pack_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end)."""
         plan = self.plan(latents.shape[1])
-        scrambled = frame.scramble(latents.to(self.device, self.dtype))
+        scrambled = frame.scramble(latents.to(self.device, self.dtype), self.profile.frame_version)
         room = plan.burst_count * plan.latents_per_burst
         padded = torch.nn.functional.pad(scrambled, (0, room - plan.latent_count))
         return padded.reshape(-1, plan.latents_per_burst)
@@ -143,7 +160,7 @@ class Modem:
         )
         data = torch.cat(
             [
-                self._header_symbols(header_code.pack(headers)),
+                self._header_symbols(self._code.pack(headers)),
                 payload,
                 fill.to(payload).expand(len(payload), -1),
             ],
@@ -155,7 +172,7 @@ class Modem:
 
     def _header_symbols(self, bits: np.ndarray) -> torch.Tensor:
         p = self.profile
-        coded = header_code.encode(bits, p.header_symbols * p.data_per_symbol)
+        coded = self._code.encode(bits, p.header_symbols * p.data_per_symbol)
         return torch.as_tensor(coded).to(self.device, self.dtype)
 
     # -- receive ------------------------------------------------------------------------------------
@@ -181,17 +198,20 @@ class Modem:
         cfo = torch.tensor([bursts[i].cfo for i in whole], dtype=torch.float64, device=self.device)
         training, symbols = self._open(samples, cfo)
         soft, frequency = self._equalizer(1).soft_header(training, symbols)
-        headers, bits = header_code.decode(soft)
-        if not all(headers):
+        headers, bits = self._code.decode(soft)
+        others = {} if all(headers) else self._of_others(soft, headers, bits)
+        unread = [row for row, header in enumerate(headers) if header is None and row not in others]
+        if unread:
             # a second look: most words of a failed header are right, so what it was taken for is a fine training
             guess = self._header_grid(self._equalizer(1).layout, self._header_symbols(bits.cpu().numpy()))
             soft = self._equalizer(1).soft_header_again(training, symbols, guess, frequency)
-            again, more_bits = header_code.decode(soft)
-            for row, header in enumerate(again):
-                if headers[row] is None and header is not None:
-                    headers[row], bits[row] = header, more_bits[row]
-        if not all(headers):
-            self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits)
+            again, more_bits = self._code.decode(soft)
+            for row in unread:
+                if again[row] is not None:
+                    headers[row], bits[row] = again[row], more_bits[row]
+            unread = [row for row in unread if headers[row] is None]
+        if unread:
+            self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits, unread)
         sent = self._header_symbols(bits.cpu().numpy())
 
         groups: dict[int, list[int]] = {}
@@ -199,7 +219,9 @@ class Modem:
             plan, error = self._plan_of(headers[at])
             if plan and len(bursts[i].samples) < p.burst_samples(1):
                 error = "burst cut short before its payload"
-            if error:
+            if at in others:
+                results[i] = self._failed(bursts[i], *others[at])
+            elif error:
                 results[i] = self._failed(bursts[i], error, headers[at])
             else:
                 groups.setdefault(plan.latents_per_burst, []).append(at)
@@ -214,8 +236,8 @@ class Modem:
             equalizer = self._equalizer(rows)
             known = self._header_grid(equalizer.layout, sent[ats])
             out = equalizer.equalize(training[ats], symbols[ats], payload, known, frequency[ats])
-            for row, at in enumerate(ats):
-                results[whole[at]] = self._result(headers[at], cfo[at], out, row, latents)
+            for at, result in zip(ats, self._results(headers, cfo, out, ats, latents), strict=True):
+                results[whole[at]] = result
             troubled = torch.nonzero(out.trouble | cut).flatten().tolist()
             for first in range(0, len(troubled), _TRACKED_AT_ONCE):
                 hard = troubled[first : first + _TRACKED_AT_ONCE]
@@ -224,31 +246,35 @@ class Modem:
                 tracked = self._tracker(rows).track(
                     torch.stack(longer).to(self.device, self.dtype), cfo[these], known[hard]
                 )
-                for row, at in enumerate(these):
+                made = self._results(headers, cfo, tracked.equalized, these, latents)
+                for row, (at, result) in enumerate(zip(these, made, strict=True)):
                     slips = tracked.slips[row]
                     results[whole[at]] = replace(
-                        self._result(headers[at], cfo[at], tracked.equalized, row, latents),
+                        result,
                         slips=tuple(slips[slips != 0].tolist()),
                         symbols_erased=int(tracked.erased[row].sum()),
                     )
 
-    def _result(self, header, cfo, out: Equalized, row: int, latents: int) -> DemodulatedBurst:
-        return DemodulatedBurst(
-            header,
-            None,
-            float(cfo + out.frequency[row].double()),
-            out.payload[row].flatten()[:latents],
-            out.noise_var[row].flatten()[:latents],
-            out.known[row],
-            out.reference[row],
-            float(out.dof[row]),
+    def _results(self, headers, cfo, out: Equalized, ats: list[int], latents: int) -> list[DemodulatedBurst]:
+        """The rows of ``out``, which belong to the headers and offsets at ``ats``."""
+        columns = (
+            (cfo[ats] + out.frequency.double()).tolist(),
+            out.payload.flatten(1)[:, :latents].unbind(),
+            out.noise_var.flatten(1)[:, :latents].unbind(),
+            out.known.unbind(),
+            out.reference.unbind(),
+            out.dof.tolist(),
         )
+        return [
+            DemodulatedBurst(headers[at], None, *row)
+            for at, row in zip(ats, zip(*columns, strict=True), strict=True)
+        ]
 
-    def _look_harder(self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits) -> None:
+    def _look_harder(
+        self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits, unread: list[int]
+    ) -> None:
         """A third look at headers that failed: without impulses, and where samples were lost or inserted, re-timed."""
-        failed = torch.tensor(
-            [row for row, header in enumerate(headers) if header is None], device=self.device
-        )
+        failed = torch.tensor(unread, device=self.device)
         count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
         whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
         training, symbols, changed = self._tracker(1).mend_header(
@@ -257,10 +283,31 @@ class Modem:
         if not bool(changed.any()):
             return
         soft, _ = self._equalizer(1).soft_header(training[changed], symbols[changed])
-        again, more_bits = header_code.decode(soft)
+        again, more_bits = self._code.decode(soft)
         for row, at in enumerate(failed[changed].tolist()):
             if again[row] is not None:
                 headers[at], bits[at] = again[row], more_bits[row]
+
+    def _of_others(self, soft: torch.Tensor, headers: list, bits) -> dict[int, tuple[str, BurstHeader]]:
+        """Bursts among those that failed, by row, that are of another make and can be read no further: why, and what can
+        be read of their headers. ``soft`` as the first look gave it.
+
+        Training, pilots and header of frame version 2 lie where they lie today; the last header symbol was payload.
+        """
+        p = self.profile
+        if p.frame_version == v2.VERSION:
+            return {}
+        failed = [row for row, header in enumerate(headers) if header is None]
+        symbols = v2.header_symbols(p.header_symbols) * p.data_per_symbol
+        older, _ = v2.CODE.decode(soft[failed, :symbols])
+        longer = self._code.unpack_others(bits[failed].cpu().numpy())
+        found = {}
+        for row, old, other in zip(failed, older, longer, strict=True):
+            if old is not None and _fits(old, p.max_latents_per_burst):
+                found[row] = OF_VERSION_2, old
+            elif other is not None and _fits(other[0], other[1] * p.data_per_symbol):
+                found[row] = _other_bursts(other[1], p.max_payload_symbols), other[0]
+        return found
 
     def receive_aligned(self, samples: torch.Tensor, headers: list[BurstHeader], cfo=None) -> Equalized:
         """Demodulation with timing and header given: the receiver of training. Differentiable in ``samples``.
@@ -277,7 +324,7 @@ class Modem:
         payload = self._payload(samples[:, head : plan.burst_samples], cfo)
         equalizer = self._equalizer(plan.payload_symbols)
         _, frequency = equalizer.soft_header(training, symbols)
-        known = self._header_grid(equalizer.layout, self._header_symbols(header_code.pack(headers)))
+        known = self._header_grid(equalizer.layout, self._header_symbols(self._code.pack(headers)))
         out = equalizer.equalize(training, symbols, payload, known, frequency)
         if bool(out.trouble.any()):
             hard = torch.nonzero(out.trouble).flatten()
@@ -314,11 +361,10 @@ class Modem:
         the phase is an outer product of whole blocks and samples within a block, the former in double precision."""
         block = 64
         blocks = -(-samples.shape[1] // block)
-        coarse = torch.frac(-cfo[:, None] * (at + block * torch.arange(blocks, device=cfo.device)))
-        within = torch.frac(-cfo[:, None] * torch.arange(block, device=cfo.device))
-        unit = torch.ones((), dtype=torch.float64, device=cfo.device)
-        coarse = torch.polar(unit.expand_as(coarse), 2 * torch.pi * coarse).to(samples.dtype)
-        within = torch.polar(unit.expand_as(within), 2 * torch.pi * within).to(samples.dtype)
+        places = _places(blocks, block, at, cfo.device)
+        turns = torch.frac(-cfo[:, None] * places)
+        phasors = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(samples.dtype)
+        coarse, within = phasors.split([blocks, block], dim=1)
         turn = (coarse[:, :, None] * within[:, None, :]).flatten(1)
         return samples * turn[:, : samples.shape[1]]
 
@@ -344,6 +390,34 @@ class Modem:
     ) -> DemodulatedBurst:
         empty = torch.empty(0, dtype=self.dtype, device=self.device)
         return DemodulatedBurst(None, error, burst.cfo, empty, empty.real, empty, empty, refused=header)
+
+
+def _fits(header: BurstHeader, max_latents_per_burst: int) -> bool:
+    """Whether its fields go together; those of noise that passed a CRC hardly ever do."""
+    try:
+        header.check(max_latents_per_burst)
+    except HeaderError:
+        return False
+    return True
+
+
+def _other_bursts(theirs: int, ours: int) -> str:
+    return (
+        f"burst of a link whose bursts have up to {theirs} payload symbols; here they have {ours}: give both stations "
+        "the same link profile"
+    )
+
+
+def _each(value: int | Sequence[int], count: int) -> list[int]:
+    """One number an item, where one may stand for all."""
+    return [int(value)] * count if isinstance(value, int) else [int(each) for each in value]
+
+
+@cached_tensors(64)
+def _places(blocks: int, block: int, at: int, device: torch.device) -> torch.Tensor:
+    """Times of the first samples of blocks of which the first begins at ``at``, then those within a block, float64."""
+    first = at + block * torch.arange(blocks, device=device)
+    return torch.cat([first, torch.arange(block, device=device)]).double()
 
 
 def _fit_to(samples: torch.Tensor, count: int) -> torch.Tensor:

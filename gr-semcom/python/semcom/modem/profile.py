@@ -5,11 +5,13 @@ import math
 from dataclasses import dataclass, fields
 
 from semcom.errors import ConfigError
-from semcom.modem.header import HEADER_BITS
+from semcom.modem import header, v2
+from semcom.modem.header import HeaderCode
 from semcom.parsing import shown
 
 MAX_BURST_SAMPLES = 2**18  # of the longest burst; a receiver keeps several of them in memory
 _LEAST_TRAINING_SAMPLES = 128
+_REPEATED = 1.1  # a header's code is sent so often, or it is lost before the picture is
 _LIMITS = {  # of each size, checked before anything of that size is made
     "fft_size": (32, 4096),
     "cp_samples": (1, 4096),
@@ -21,6 +23,7 @@ _LIMITS = {  # of each size, checked before anything of that size is made
     "sts_repeats": (8, 4096),
     "lts_cp_samples": (1, 4096),
     "lts_repeats": (2, 8),
+    "frame_version": (v2.VERSION, header.VERSION),
 }
 
 
@@ -33,7 +36,8 @@ class ModemProfile:
         | short training: sts_repeats x sts_period | CP | long training x lts_repeats | header | payload |
 
     Header and payload symbols carry ``pilots_per_symbol`` pilots on a comb that moves from symbol to symbol, so
-    that the pilots of a burst visit every subcarrier.
+    that the pilots of a burst visit every subcarrier. frame_version: header and interleaving; stations speak 3, and 2 is
+    there to read recordings.
 
     Raises:
         ConfigError: a size that is impossible, with the reason.
@@ -44,11 +48,12 @@ class ModemProfile:
     active_carriers: int = 240
     pilots_per_symbol: int = 24
     max_payload_symbols: int = 40
-    header_symbols: int = 6
+    header_symbols: int = 7
     sts_period: int = 16
     sts_repeats: int = 70
     lts_cp_samples: int = 64
     lts_repeats: int = 2
+    frame_version: int = header.VERSION
 
     def __post_init__(self):
         for field in fields(self):
@@ -87,17 +92,32 @@ class ModemProfile:
                 f"modem profile: sts_repeats x sts_period must be {_LEAST_TRAINING_SAMPLES} samples or more, not "
                 f"{self.sts_samples}: nothing would be detected"
             )
-        chips = 2 * self.header_symbols * self.data_per_symbol
-        if chips < 2 * HEADER_BITS:
+        chips, code = 2 * self.header_symbols * self.data_per_symbol, self.header_code
+        if (
+            self.frame_version != v2.VERSION
+            and self.header_symbols == v2.HEADER_SYMBOLS
+            and chips < _REPEATED * code.chips
+        ):
+            raise ConfigError(
+                f"modem profile: {self.header_symbols} header_symbols are those of frame version 2, whose header was "
+                f"shorter. Stations of this release send version {header.VERSION}: leave header_symbols out, or make "
+                "it 7, at both ends. To read recordings of then, add frame_version: 2"
+            )
+        if chips < 2 * code.bits:
             raise ConfigError(
                 f"modem profile: {self.header_symbols} header symbols carry {chips} bits of code, too few for the "
-                f"header's {HEADER_BITS} bits at a rate of 1/2: raise header_symbols or active_carriers"
+                f"header's {code.bits} bits at a rate of 1/2: raise header_symbols or active_carriers"
             )
         if self.max_burst_samples > MAX_BURST_SAMPLES:
             raise ConfigError(
                 f"modem profile: a burst of {self.max_burst_samples} samples is longer than {MAX_BURST_SAMPLES}: lower "
                 "max_payload_symbols or fft_size"
             )
+
+    @property
+    def header_code(self) -> HeaderCode:
+        """What makes symbols of headers, and headers of symbols."""
+        return v2.CODE if self.frame_version == v2.VERSION else header.code_of(self.max_payload_symbols)
 
     @property
     def symbol_samples(self) -> int:

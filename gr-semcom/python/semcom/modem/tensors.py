@@ -6,7 +6,9 @@ import torch
 
 def power_of(x: torch.Tensor) -> torch.Tensor:
     """|x|^2 of any shape, without the square root that ``abs`` takes."""
-    return x.real.square() + x.imag.square()
+    # over whole pairs first, which lie together in memory
+    real, imag = torch.view_as_real(x.resolve_conj()).square().unbind(-1)
+    return real + imag
 
 
 def mean_power(samples: torch.Tensor) -> float:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semcom import settings
+from semcom.errors import ConfigError
+from semcom.modem import v2
 from semcom.modem.assembler import PictureLimits
-from semcom.modem.header import LINK_HASH_BITS
+from semcom.modem.header import LINK_HASH_BITS, VERSION
 from semcom.modem.profile import ModemProfile
 
 DEFAULT_MODEL = "photo-1-12"
@@ -69,15 +71,32 @@ class LinkProfile:
         """What every burst's header carries, 1 to 2^LINK_HASH_BITS - 1; 0 on the air says "no profile"."""
         agreed = dataclasses.asdict(self)
         del agreed["limits"]
+        if self.modem.frame_version == v2.VERSION:
+            del agreed["modem"]["frame_version"]  # it was not a setting then
         text = json.dumps(agreed, sort_keys=True)
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
         return 1 + digest % (2**LINK_HASH_BITS - 1)
 
+    def at_frame_version(self, version: int) -> "LinkProfile":
+        """The same link as it was, or is, under another frame version."""
+        modem = dataclasses.asdict(self.modem)
+        modem = v2.as_recorded(modem) if version == v2.VERSION else v2.as_flown(modem)
+        return dataclasses.replace(self, modem=ModemProfile(**modem))
 
-def load_link(path: str | Path) -> LinkProfile:
+
+def load_link(path: str | Path, recorded: bool = False) -> LinkProfile:
     """Reads a link profile; an empty path gives the defaults.
 
+    Args:
+        recorded: it is for recordings, which may be of an earlier frame version. Stations send and read today's only.
+
     Raises:
-        ConfigError: no such file, an unknown key, an impossible value.
+        ConfigError: no such file, an unknown key, an impossible value, an earlier frame version for a station.
     """
-    return settings.load(LinkProfile, path, "link profile") if str(path) else LinkProfile()
+    link = settings.load(LinkProfile, path, "link profile") if str(path) else LinkProfile()
+    if not recorded and link.modem.frame_version != VERSION:
+        raise ConfigError(
+            f"link profile {path}: frame_version {link.modem.frame_version} is read from recordings only (semcom "
+            f"replay, semcom inspect); stations send and read {VERSION}: leave frame_version and header_symbols out"
+        )
+    return link

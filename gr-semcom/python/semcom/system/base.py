@@ -33,7 +33,13 @@ class Sent:
     @property
     def header_fields(self) -> dict:
         """What ``Modem.modulate`` takes beside the symbols and the items' numbers."""
-        return {"size": self.size, "model_hash": self.model_hash, "mode": self.mode}
+        return {
+            "size": self.size,
+            "model_hash": self.model_hash,
+            "mode": self.mode,
+            "kind": self.kind,
+            "side": self.side or 0,
+        }
 
 
 @dataclass(frozen=True)

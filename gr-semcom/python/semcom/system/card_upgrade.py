@@ -95,9 +95,9 @@ def _entries(table: dict, place: str, source: str) -> list[dict]:
 if __name__ == "__main__":
     import typer
 
-    from semcom.command_group import complain
     from semcom.errors import SemcomError
     from semcom.system.card import read_card
+    from semcom.terminal import complain
 
     def main(cards: list[Path]):
         try:

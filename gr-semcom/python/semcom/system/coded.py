@@ -112,6 +112,8 @@ class CodedSystem(System):
         return {"mcs": self.payload.scheme(symbols, snr_db).name}
 
     def admits(self, header: BurstHeader) -> str | None:
+        if header.kind != self.result.code:
+            return f"bursts of another kind than {self.result.name}"
         if header.mode not in self.modes:
             return f"bursts of {describe(header.mode)}, not read here"
         if not self.model.codec.admits(header.latent_count, (header.height, header.width)):

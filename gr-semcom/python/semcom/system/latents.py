@@ -73,6 +73,8 @@ class LatentSystem(System):
         return Sent(symbols.cpu(), mode, code, size, self.result.code, side)
 
     def admits(self, header: BurstHeader) -> str | None:
+        if header.kind != self.result.code:
+            return f"bursts of another kind than {self.result.name}"
         if header.mode not in self.modes:
             return f"bursts of {describe(header.mode)}, not read here"
         digital = header.mode in DIGITAL_MODES
@@ -95,7 +97,8 @@ class LatentSystem(System):
         values, noise_var = self.model.latents_of(
             symbols, noise_var, mode=first.mode, model_hash=first.model_hash, size=first.size
         )
-        latents = Latents(values, noise_var=noise_var)
+        side = torch.tensor([item.side for item in items], device=device)
+        latents = Latents(values, side=side, noise_var=noise_var)
         decoded = self.codec.receive(latents, equivalent_snr_db(noise_var), first.size)
         return [Received(value) for value in self.result.values(decoded)]
 
@@ -105,6 +108,5 @@ class LatentSystem(System):
         if transmit:
             self.send([np.zeros((*size, 3), np.uint8)], [10.0])
             return
-        count = self.codec.latent_count(*size)
-        latents = Latents(torch.zeros(1, count, dtype=torch.complex64, device=self.model.device))
-        self.codec.receive(latents.told(10.0), 10.0, size)
+        sent = self.codec.send(torch.zeros(1, 3, *size, device=self.model.device), 10.0)
+        self.codec.receive(sent.told(10.0), 10.0, self.codec.result_size(size))

@@ -22,7 +22,7 @@ from semcom import files
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.image.paired import Paired
 from semcom.codec.names import ARCHITECTURES, DECODERS
-from semcom.codec.registry import build, build_decoder, latents_alone
+from semcom.codec.registry import build, build_decoder
 from semcom.errors import ModelError
 from semcom.kinds import IMAGE
 from semcom.parsing import is_file, is_folder, shown
@@ -194,20 +194,6 @@ def load(name, device="cpu") -> LoadedModel:
 def anchors() -> list[str]:
     """The models that ship and encode, sorted."""
     return [name for name in names() if card(name).anchor is None]
-
-
-def flying(users: bool = False) -> list[str]:
-    """The models that ship and can go on the air yet, sorted: not those that send side information beside latents.
-
-    Args:
-        users: with user decoders, which decode what such a model sends.
-    """
-    found = []
-    for name in names():
-        encoder = read_card(_encoder_path(card_path(name)))
-        if (users or card(name).anchor is None) and latents_alone(encoder.architecture, encoder.arguments):
-            found.append(name)
-    return found
 
 
 def users(anchor) -> dict[str, str]:

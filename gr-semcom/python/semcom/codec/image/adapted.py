@@ -9,6 +9,7 @@ from semcom.codec.base import Decoder
 from semcom.codec.image.distortion import TERMS, PayloadGrid, distortion_terms
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem.profile import ModemProfile
+from semcom.modem.v2 import as_flown
 
 PASSES = 2
 _LEAST_POWER = 0.01  # believed of a latent whose neighbours show none
@@ -88,7 +89,9 @@ class Adapted(Decoder):
     def __init__(self, decoder: Decoder, modem: dict | None = None):
         super().__init__(decoder.channels, decoder.stride, decoder.snr_range_db)
         self.decoder = decoder
-        self.canceller = Canceller(ModemProfile(**(modem or {})))
+        # cards of frame version 2 did not name it; their links go on in today's
+        modem = modem if modem and "frame_version" in modem else as_flown(modem or {})
+        self.canceller = Canceller(ModemProfile(**modem))
 
     def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0):
         if noise_var is None:
@@ -99,6 +102,14 @@ class Adapted(Decoder):
 
     def decode_planes(self, planes, weights, snr_db):
         return self.decoder.decode_planes(planes, weights, snr_db)
+
+
+def over(codec: Decoder, modem: ModemProfile) -> Decoder:
+    """A codec, in place, for latents of bursts of ``modem``: a recording's frame version may not be today's."""
+    for part in codec.modules():
+        if isinstance(part, Canceller):
+            part.modem = modem
+    return codec
 
 
 def without_encoder(codec: Decoder) -> Decoder:

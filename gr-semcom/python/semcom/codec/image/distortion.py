@@ -41,7 +41,7 @@ class PayloadGrid:
         """Latents ``[B, k]`` to carriers ``[B, rows, active]``; rows are the payload symbols of all bursts."""
         p, plan = self.profile, self.plan
         room = plan.burst_count * plan.latents_per_burst
-        payload = nn.functional.pad(frame.scramble(latents), (0, room - plan.latent_count))
+        payload = nn.functional.pad(frame.scramble(latents, p.frame_version), (0, room - plan.latent_count))
         payload = payload.reshape(-1, plan.latents_per_burst)
         fill = sequences.qpsk(
             plan.payload_symbols * p.data_per_symbol - plan.latents_per_burst, sequences.SEED_FILL
@@ -54,11 +54,11 @@ class PayloadGrid:
 
     def take(self, grid: torch.Tensor) -> torch.Tensor:
         """The latents ``[B, k]`` out of carriers ``[B, rows, active]``."""
-        return frame.unscramble(self._latents(grid))
+        return frame.unscramble(self._latents(grid), self.profile.frame_version)
 
     def take_values(self, grid: torch.Tensor) -> torch.Tensor:
         """As ``take``, of real values that belong to latents (variances), not rotated."""
-        return frame.deinterleave(self._latents(grid))
+        return frame.deinterleave(self._latents(grid), self.profile.frame_version)
 
     def carriers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Row and carrier, ``[k]`` each, on which every latent of a picture travels."""

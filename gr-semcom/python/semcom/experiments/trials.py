@@ -25,6 +25,7 @@ class Trial:
     latents: torch.Tensor
     bursts: dict[int, DemodulatedBurst]
     detections: int
+    modem: Modem
 
     @property
     def found(self) -> float:
@@ -36,7 +37,7 @@ class Trial:
         return -10 * torch.log10(torch.stack(errors))
 
     def sent(self, image_id: int) -> torch.Tensor:
-        return Modem().pack_latents(self.latents[image_id : image_id + 1])[0]
+        return self.modem.pack_latents(self.latents[image_id : image_id + 1])[0]
 
     def estimates(self) -> dict[int, float]:
         return {
@@ -57,6 +58,7 @@ def fly(
     linewidth=0.0,
     interference=None,
     seed=0,
+    modem=None,
     **options,
 ) -> Trial:
     """``trials`` bursts of ``k`` latents, each with ``GAP`` samples of silence before and after, in one stream.
@@ -65,10 +67,10 @@ def fly(
         snr_db: Es/N0. cfo: cycles per sample. ppm: clock offset. taps: ``[L]`` or one row a burst ``[trials, L]``.
         level: gain of each burst and its noise, ``[trials]``. linewidth: of phase noise, see ``channel.frontend``.
         interference: called with the whole stream ``[n]``, returns it with what is added at the receiver.
-        options: of ``StreamDetector``.
+        modem: at both ends. options: of ``StreamDetector``.
     """
     g = torch.Generator().manual_seed(seed)
-    modem = Modem()
+    modem = modem or Modem()
     latents = torch.randn(trials, k, dtype=torch.complex64, generator=g)
     bursts = modem.modulate(latents, image_id=range(trials), size=(64, 64), model_hash=1)[:, 0]
     lines = torch.nn.functional.pad(bursts, (GAP, GAP))
@@ -90,7 +92,7 @@ def fly(
         if out.header is not None:
             if out.header.image_id == burst.sample_offset // lines.shape[1]:  # found where it was sent
                 bursts[out.header.image_id] = out
-    return Trial(latents, bursts, len(found))
+    return Trial(latents, bursts, len(found), modem)
 
 
 def tone(

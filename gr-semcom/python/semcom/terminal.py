@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs with commands share, ours and those of the training package: faults in words, and an exit status."""
+"""What every command of the project has in common, `semcom` and the others: errors in words, and the exit status."""
 
 import errno
 
@@ -8,26 +8,29 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semcom.errors import ConfigError, PluginError, SemcomError
+from semcom.errors import ConfigError, SemcomError
 from semcom.parsing import shown
 
 
+def err() -> Console:
+    """The console for progress and complaints."""
+    return Console(stderr=True)
+
+
 def complain(error: Exception | str) -> None:
-    """Prints an error's sentences on the standard error, without a traceback."""
-    text = f"[bold red]Error:[/] {escape(str(error))}"
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    """Prints an error's sentences in red, without a traceback."""
+    err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 class Commands(TyperGroup):
-    """Prints what a user can cure in words, with exit status 2 (1: a plugin's own fault); anything else keeps its
-    traceback."""
+    """Prints what a user can cure in words, with the error's exit status; anything else keeps its traceback."""
 
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
         except SemcomError as error:
             complain(error)
-            raise typer.Exit(1 if isinstance(error, PluginError) else 2) from error
+            raise typer.Exit(error.exit_status) from error
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
                 raise

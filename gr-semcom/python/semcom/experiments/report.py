@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcom import files
+from semcom.experiments.style import INK, colour, dress, image_bytes
 from semcom.kinds.pictures import Picture, png_bytes
-
-COLOURS = ("#3b6fb6", "#c8553d", "#4c956c", "#8a6fb0", "#b8860b", "#5f7a8a")
-INK, FAINT = "#1f2933", "#8794a1"
 
 
 def write_report(
@@ -73,9 +71,7 @@ def draw_png(pictures: Sequence[Picture], results: Sequence, caption: str = "") 
             head = f"SNR {result.snr_db:g} dB" if row == 0 else ""
             _show(figure.add_subplot(grid[row, column]), result.value, head, _outcome(result))
     _draw_curve(figure.add_axes([0.075, 0.055, 0.90, curve * 0.80 / (sum(heights) + curve + 1.0)]), rows)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return image_bytes(figure)
 
 
 def draw_curve(pictures: Sequence[Picture], results: Sequence) -> str:
@@ -147,7 +143,7 @@ def _draw_curve(axes, rows) -> None:
                 "o-",
                 markersize=4,
                 linewidth=1.3,
-                color=COLOURS[number % len(COLOURS)],
+                color=colour(number),
                 label=_label(picture.name),
             )
     by_snr = {}
@@ -167,12 +163,7 @@ def _draw_curve(axes, rows) -> None:
     axes.set_ylabel("PSNR of the received picture in dB", color=INK)
     if 1 < len(by_snr) <= 12:
         axes.set_xticks(sorted(by_snr), [f"{snr:g}" for snr in sorted(by_snr)])
-    axes.grid(color="#e3e8ec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(FAINT)
+    dress(axes)
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, loc="best")
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from semcom.codec.image.source import FILE_HEADER_BYTES
 from semcom.errors import ConfigError
+from semcom.experiments.rival.bound import at_capacity
 from semcom.kinds import quality
 from semcom.kinds.image import IMAGE
 from semcom.kinds.pictures import Picture, mean_colour
 from semcom.link import LinkConfig, simulate
 from semcom.payload.coded import mcs as schemes
 from semcom.payload.quantised import DigitalMode
-from semcom.separation.bound import at_capacity
 from semcom.system import zoo
 from semcom.system.coded import Coded
 
