@@ -70,7 +70,7 @@ def test_wrong_values_are_named(change, message):
 
 def test_names_are_those_that_a_card_can_have():
     schema = json.loads((Path(card.__file__).with_name("card.schema.json")).read_text())
-    assert schema["properties"]["name"]["pattern"] == f"^{NAME.pattern}$"
+    assert schema["$defs"]["name"]["pattern"] == f"^{NAME.pattern}$"
 
 
 def test_missing_and_unreadable(tmp_path):

@@ -7,8 +7,10 @@ A user decoder is a model too: its card names an anchor, whose encoder it decode
 import difflib
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from semcom.kinds import IMAGE
 from semcom.parsing import is_file, is_folder, shown
 from semcom.payload import quantised as digital
 from semcom.system.card import ModelCard, digital_hash, read_card
+
+D = TypeVar("D", bound=Decoder)
 
 WEIGHTS = Path(__file__).parent.parent / "codec" / "weights"
 
@@ -84,7 +88,7 @@ class LoadedModel:
     @property
     def own(self) -> Decoder:
         """What the card's own weights fill: the codec, or, of a user, its decoder alone."""
-        return self.codec if self.card.anchor is None else self.codec.user
+        return self.codec if self.card.anchor is None else cast(Decoder, self.codec.user)
 
     @property
     def device(self) -> torch.device:
@@ -266,6 +270,7 @@ def _check_kind(model_card: ModelCard) -> None:
 
 def _anchor_path(user: ModelCard, folder: Path) -> Path:
     """The card of a user's anchor: the one in the user's folder, else the one that ships."""
+    assert user.anchor is not None
     name, wanted = user.anchor["name"], user.anchor["weights_sha256"]
     path = next((p for p in (folder / f"{name}.json", WEIGHTS / f"{name}.json") if p.is_file()), None)
     if path is None:
@@ -287,7 +292,7 @@ def _anchor_path(user: ModelCard, folder: Path) -> Path:
     return path
 
 
-def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
+def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
     """What the card describes, made with its SNR range and filled with its weights."""
     tensors: dict[str, torch.Tensor] = {}
     for file, sha256 in model_card.files.items():
