@@ -110,6 +110,7 @@ def _stage(
         rho=codec.rho,
         source=codec.source.name,
         result=codec.result.name,
+        power=codec.power,
         payloads=["analog"] + ["quantised"] * (codec.quantisable and not getattr(codec, "true_scale", False)),
         trained_for={"snr_range_db": list(recipe.snr_range_db), "channel": recipe.channel},
         parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),

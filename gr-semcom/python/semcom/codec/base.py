@@ -110,6 +110,7 @@ class BaseCodec(nn.Module):
     Attributes:
         source, result: the kinds that it takes and gives (``semcom.kinds``); pictures both, unless said otherwise.
         quantisable: its latents alone say everything, so that they may be sent as labels.
+        power: ``mean``: symbols have mean power 1 an item; ``peak``: over many items, and none exceeds a peak.
 
     Args:
         snr_range_db: the lowest and the highest SNR in dB that the networks are told; an SNR beyond is told as the
@@ -123,6 +124,7 @@ class BaseCodec(nn.Module):
     source: Kind = IMAGE
     result: Kind = IMAGE
     quantisable = True
+    power = "mean"
 
     def __init__(self, snr_range_db: tuple[float, float] = RANGE_DB):
         super().__init__()

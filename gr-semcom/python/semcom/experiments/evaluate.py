@@ -48,9 +48,9 @@ def evaluate(
         perceptual: names of ``PERCEPTUAL`` to measure too (slow; ``None`` below 64 pixels a side).
 
     Returns:
-        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation), the scores of the
-        result's kind (psnr_db of the picture clipped and rounded to uint8, ms_ssim, lpips, and lpips_vgg and dists if
-        asked for; of a label correct and confidence), rho (complex symbols per source value,
+        One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation), the scores of
+        the result's kind (psnr_db of the picture clipped and rounded to uint8, ms_ssim, lpips, and lpips_vgg and dists
+        if asked for; of a label correct and confidence), rho (complex symbols per source value,
         padding and side information counted), latents (those symbols), height, width.
     """
     for name in perceptual:
@@ -113,7 +113,8 @@ def across(
             :func:`evaluate`. rho, in_memory: as of ``BaseCodec.send``.
 
     Returns:
-        What was decoded, finished as its kind has it (uint8 as ``pixels``, probabilities); symbols an image; equivalent SNR in dB that the decoder was told, ``[B]``.
+        What was decoded, finished as its kind has it (uint8 as ``pixels``, probabilities); symbols an image; equivalent
+        SNR in dB that the decoder was told, ``[B]``.
     """
     latents = codec.send(pixels.float() / 255, snr_db, rho=rho, in_memory=in_memory)
     values, noise_var = send(latents.values, snr_db, generator)

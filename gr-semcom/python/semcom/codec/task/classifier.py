@@ -37,6 +37,7 @@ class Classifier(BaseCodec):
     mean_square: torch.Tensor
     result = LABEL
     quantisable = False
+    power = "peak"
 
     def __init__(
         self, classes: int = 10, symbols: int = 32, width: int = 32, side: int = 32, *, snr_range_db=RANGE_DB
