@@ -4,7 +4,8 @@
     .venv/bin/python scripts/grc_models.py
 
 To be run when a model comes or goes; a test holds the files against it. A block offers what it can use: whoever encodes
-models that encode, decoders users' too, and the modulation adapter those whose card says what bit errors they bear.
+models that encode, the mapper those whose latents can be labels, decoders users' too, and the modulation adapter those
+whose card says what bit errors they bear.
 """
 
 import re
@@ -21,10 +22,15 @@ _CHOICES = re.compile(
 
 def choices() -> dict[str, list[str]]:
     """The models that each block offers, by the block's name."""
-    encoding = zoo.flying()
+    encoding = zoo.anchors()
+    quantised = [name for name in encoding if "quantised" in zoo.card(name).payloads]
     bearing = [name for name in encoding if (zoo.card(name).digital or {}).get("tolerance")]
     out = dict.fromkeys(ENCODING, encoding)
-    return out | {"deepjscc_decoder": zoo.flying(users=True), "modulation_adapter": bearing}
+    return out | {
+        "deepjscc_decoder": zoo.names(),
+        "latent_mapper": quantised,
+        "modulation_adapter": bearing,
+    }
 
 
 def rewritten(block: str, text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draws docs/images/house.png: the rooms of the library and the way of an image through them.
+"""Draws docs/images/house.png: the rooms of the library and the way of an item through them.
 
 .venv/bin/python scripts/house.py
 """
@@ -25,27 +25,27 @@ FLOORS = [
         )
     ],
     [
-        ("quality", "PSNR, MS-SSIM", 0, 1.9),
-        ("channel", "the air, differentiable", 1.9, 2.8),
-        ("modulation", "bits to PSK and QAM\nsymbols, and back", 4.7, 2.9),
-        ("pictures", "image files in and out", 7.6, 2.4),
-        ("sockets", "limits, keys", 10, 2),
+        ("kinds", "pictures, labels:\nfiles, quality, scores", 0, 2.9),
+        ("channel", "the air, differentiable", 2.9, 2.8),
+        ("modulation", "bits to PSK and QAM\nsymbols, and back", 5.7, 2.9),
+        ("wire", "sockets, messages, samples\nbetween processes", 8.6, 3.4),
     ],
     [("modem", "latents to samples and back: frame, sync, equaliser, SNR", 0, 12)],
     [
-        ("codec", "images to latents and back; AF modules, zoo, cards;\ndigital: quantised latents", 0, 6),
-        ("radio", "link and radio profiles,\nmedia, burst timing", 6, 2.5),
-        ("telemetry", "what a live view\nis told", 8.5, 1.8),
-        ("air", "the virtual air", 10.3, 1.7),
+        ("payload", "latents to symbols: analog,\nquantised, coded bits", 0, 3),
+        ("codec", "sources to latents and back,\none file an architecture", 3, 3),
+        ("radio", "link and radio profiles,\nmedia, burst timing", 6, 3),
+        ("air", "the virtual air", 9, 3),
     ],
     [
-        ("link", "codec + modem + channel", 0, 3.2),
+        ("system", "codec + payload; cards, zoo", 0, 3.2),
         ("adaptation", "feedback of the SNR;\nchoice of the order", 3.2, 3.2),
         ("dashboard", "Qt, no GNU Radio", 6.4, 5.6),
     ],
     [
-        ("separation", "the digital rival: HEVC, LDPC, QAM", 0, 6),
-        ("capture", "SigMF: write, read, replay", 6, 6),
+        ("link", "system + modem + channel, users as a list", 0, 4),
+        ("experiments", "evaluate, compare, figures", 4, 3),
+        ("capture", "SigMF: write, read, replay", 7, 5),
     ],
     [
         ("blocks", "GNU Radio adapters: the only room that imports gnuradio", 0, 8),
@@ -58,7 +58,7 @@ FLOORS = [
         ("scripts/", "set-up, figures", 9.6, 2.4),
     ],
 ]
-WAY = ["image", "encode", "modulate", "air", "detect", "demodulate", "estimate", "decode", "image"]
+WAY = ["source", "send", "modulate", "air", "detect", "demodulate", "estimate", "receive", "result"]
 HEIGHT = 1.15
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     step = 12 / len(WAY)
     for i, stop in enumerate(WAY):
         centre = step * (i + 0.5)
-        wall = stop in ("image", "air")
+        wall = stop in ("source", "air", "result")
         axes.text(
             centre,
             top,
@@ -113,7 +113,7 @@ def main() -> None:
                 (centre - 0.62 * step, top),
                 arrowprops={"arrowstyle": "->", "color": "#345"},
             )
-    axes.text(0.05, top + 0.55, "the way of an image, one verb a room", fontsize=11, style="italic")
+    axes.text(0.05, top + 0.55, "the way of an item, one verb a room", fontsize=11, style="italic")
     axes.text(0.05, -0.3, "A floor uses only the floors below it.", fontsize=10, style="italic")
     axes.set_xlim(-0.1, 12.1)
     axes.set_ylim(-0.5, top + 0.85)

@@ -32,10 +32,12 @@ from semcom.channel.awgn import awgn
 from semcom.channel.named import CHANNELS
 from semcom.dashboard.digest import MAX_RATE_HZ, Burst, Digest
 from semcom.kinds.pictures import Picture, samples
-from semcom.link import GAP_SAMPLES, decode_assembled, papr_db
+from semcom.link.simulate import GAP_SAMPLES
 from semcom.modem import ImageAssembler, Modem, StreamDetector, estimate_snr
+from semcom.modem.tensors import papr_db
 from semcom.radio import LinkProfile
 from semcom.system import zoo
+from semcom.system.latents import LatentSystem
 from semcom.wire.telemetry import Publisher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,16 +61,15 @@ def transmit(
 ) -> Transmission:
     """Sends a picture through codec, modem and a channel with ``taps``, an offset of ``CFO_HZ`` and noise."""
     model, modem = zoo.load(link.model), Modem(link.modem)
-    latents = model.encode_image(picture.pixels, snr_db)[None]
-    bursts = modem.modulate(
-        latents, image_id=[0], size=picture.pixels.shape[:2], model_hash=model.model_hash
-    )[0]
+    system = LatentSystem(model)
+    sent = system.send([picture.pixels], [snr_db])
+    bursts = modem.modulate(sent.symbols, image_id=[0], **sent.header_fields)[0]
     line = torch.nn.functional.pad(bursts, (GAP_SAMPLES, 0)).flatten()[None]
     line = torch.nn.functional.pad(line, (0, GAP_SAMPLES))
     line = frontend.carrier_offset(fading.multipath(line, taps), CFO_HZ / link.sample_rate_hz)
     line = awgn(line, snr_db, torch.Generator().manual_seed(seed))[0]
     detector = StreamDetector(modem)
-    assembler = ImageAssembler(modem.profile, model.model_hash, model.codec.latent_count)
+    assembler = ImageAssembler(modem.profile, system.admits)
     images, seen = [], []
     for burst in modem.demodulate(detector.push(line) + detector.flush()):
         if burst.header is None:
@@ -78,7 +79,8 @@ def transmit(
         images += assembler.add(burst.header, burst.latents, burst.noise_var, float(snr.snr_db))
     image = (images + assembler.flush())[0]
     paprs = [papr_db(burst) for burst in bursts]
-    return Transmission(picture, decode_assembled(model, image), seen, paprs, len(line) / link.sample_rate_hz)
+    received = system.receive([image])[0].value
+    return Transmission(picture, received, seen, paprs, len(line) / link.sample_rate_hz)
 
 
 def record(steps: int, link: LinkProfile) -> list[list[Transmission]]:

@@ -5,7 +5,6 @@
 .venv/bin/python scripts/training_speed.py --data FOLDER --device cuda    # one GPU
 """
 
-import csv
 import dataclasses
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import typer
 from tables import FIGURES, write_table
 
+from semcom.experiments.table import write_csv
 from semcom_training.budget import time_step
 from semcom_training.machine import hardware, make_fabric
 from semcom_training.recipe import load_recipe
@@ -70,9 +70,7 @@ def main(data: Path = typer.Option(..., help="Folder of data."), device: str = "
         "averaged weights. The last column is the share of these three together, the rest is encoder, decoder and "
         "loss, forward and backward.",
     )
-    with open(FIGURES / f"{stem}.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, *rows])
+    write_csv(FIGURES / f"{stem}.csv", [dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 if __name__ == "__main__":

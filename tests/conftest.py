@@ -3,6 +3,7 @@
 
 import dataclasses
 import importlib.util
+import sys
 import threading
 
 import hypothesis
@@ -32,7 +33,7 @@ def tiny_model(tmp_path_factory):
     """Path of the card of a small untrained codec: enough for everything but the picture's quality."""
     from semcom.codec import build
     from semcom.system import zoo
-    from semcom.system.card import ModelCard
+    from semcom.system.card import ModelCard, own_parts
 
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
@@ -44,9 +45,8 @@ def tiny_model(tmp_path_factory):
         architecture="linres",
         arguments=arguments,
         rho=codec.rho,
-        snr_range_db=[0, 20],
-        weights_file="tiny.safetensors",
-        weights_sha256=sha256,
+        trained_for={"snr_range_db": [0, 20]},
+        parts=own_parts("tiny.safetensors", sha256),
         weights_dtype="float16",
         parameters=sum(p.numel() for p in codec.parameters()),
         training_data=["none"],
@@ -69,6 +69,7 @@ def tiny_users(tiny_model, tmp_path_factory):
 
     from semcom.codec import DECODERS, build_decoder
     from semcom.system import zoo
+    from semcom.system.card import user_parts
 
     folder = tmp_path_factory.mktemp("users")
     for suffix in ("json", "safetensors"):
@@ -84,14 +85,31 @@ def tiny_users(tiny_model, tmp_path_factory):
             name=f"tiny-{family}",
             architecture=family,
             arguments=arguments,
-            weights_file=f"tiny-{family}.safetensors",
-            weights_sha256=sha256,
+            parts=user_parts(anchor.reference, f"tiny-{family}.safetensors", sha256),
             parameters=sum(p.numel() for p in decoder.parameters()),
-            anchor=anchor.reference,
         )
         cards[family] = folder / f"tiny-{family}.json"
         card.write(cards[family])
     return cards
+
+
+@pytest.fixture
+def fresh_plugins(monkeypatch):
+    """No plugin is known, and none of this test's stays known."""
+    from semcom import plugins
+    from semcom.channel.named import CHANNELS
+    from semcom.codec import ARCHITECTURES, DECODERS
+    from semcom_training.losses import LOSSES
+
+    for registry in (ARCHITECTURES, DECODERS, CHANNELS, LOSSES):
+        monkeypatch.setattr(registry, "_things", dict(registry._things))
+        monkeypatch.setattr(registry, "_places", dict(registry._places))
+    monkeypatch.setattr(plugins, "_files", {})
+    monkeypatch.setattr(plugins, "_seen_variable", None)
+    monkeypatch.setattr(plugins, "_entry_points", False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("SEMCOM_PLUGINS", "")
+    return monkeypatch
 
 
 @pytest.fixture
@@ -138,3 +156,19 @@ def picture_file(tmp_path):
 # a busy machine is no failure
 hypothesis.settings.register_profile("semcom", deadline=None)
 hypothesis.settings.load_profile("semcom")
+
+
+@pytest.fixture
+def make_pictures():
+    """Smooth random pictures: make_pictures(count, height, width)."""
+    from semcom.kinds.pictures import Picture
+
+    def make(count: int, height: int = 32, width: int = 32, seed: int = 0):
+        random = np.random.default_rng(seed)
+        rows, columns = np.mgrid[0:height, 0:width]
+        for number in range(count):
+            phase = random.uniform(0, 6.28, 3)
+            waves = np.sin(rows[..., None] / 9 + phase) + np.cos(columns[..., None] / 7 - phase)
+            yield Picture(f"wave{number}", np.uint8(127 + 60 * waves))
+
+    return make

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from semcom.experiments.report import draw_curve, draw_png
 from semcom.kinds.pictures import Picture
-from semcom.report import draw_curve, draw_png
 
 
 @pytest.mark.parametrize("name", [r"a$\foo$b_.png", "_x.png", "$.png", "caf\udce9.png", "<b>&amp;.png"])
@@ -16,7 +16,7 @@ def test_names_are_shown_as_they_are(name):
     pictures = [Picture(name, np.zeros((8, 8, 3), np.uint8))]
     results = [
         SimpleNamespace(
-            snr_db=snr, psnr_db=20.0 + snr, bursts_lost=0, bursts_sent=1, picture=pictures[0].pixels
+            snr_db=snr, psnr_db=20.0 + snr, bursts_lost=0, bursts_sent=1, value=pictures[0].pixels
         )
         for snr in (1, 2)
     ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What must hold of the repository as a whole."""
 
+import ast
 import os
 import re
 import shutil
@@ -92,6 +93,32 @@ def test_the_library_is_importable_without_gnuradio():
     assert {"semcom.link", "semcom.modem", "semcom.system.zoo", "semcom_training.train"} <= set(
         done.stdout.split()
     )
+
+
+def imported(path: Path, at_once: bool) -> set[str]:
+    """Modules that a file imports, anywhere in it or, ``at_once``, when it is imported itself."""
+    found, waiting = set(), [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        if not (at_once and isinstance(node, ast.FunctionDef)):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def test_no_arrow_runs_back_up():
+    """The training package does not know the command line, and the library neither; commands know trainings when run."""
+    library, training = ROOT / "gr-semcom/python/semcom", ROOT / "training/semcom_training"
+    for path in [*library.rglob("*.py"), *training.rglob("*.py")]:
+        if path.parent.name != "cli" or path.is_relative_to(training):
+            up = {name for name in imported(path, at_once=False) if f"{name}.".startswith("semcom.cli.")}
+            assert not up, f"{path} imports {', '.join(up)}"
+        if path.is_relative_to(library):
+            up = {name for name in imported(path, at_once=True) if name.split(".")[0] == "semcom_training"}
+            assert not up, f"{path} imports {', '.join(up)} before it is asked to"
 
 
 def test_every_package_is_installed():

@@ -14,16 +14,17 @@ import time
 
 import torch
 
-from semcom import link
-from semcom.bench import one_core
 from semcom.channel.awgn import awgn
+from semcom.experiments.bench import one_core
+from semcom.experiments.trials import fly, strange_inputs, tone
 from semcom.kinds import quality
 from semcom.kinds.pictures import samples as photographs
+from semcom.link.config import LinkConfig
+from semcom.link.simulate import Air, receive, transmit
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.sync import MIRRORED_BURSTS
-from semcom.modem.trials import fly, strange_inputs, tone
 from semcom.radio.profile import DEFAULT_MODEL
-from semcom.system import zoo
+from semcom.system.make import make
 
 SNR_DB = 10.0
 TONES = {  # what is added, and the bursts' carrier offset in cycles per sample
@@ -93,16 +94,16 @@ def _tones(scale: float, seed: int) -> list[dict]:
 
 def _psnr_db(interference, cfo: float, repeats: int, seed: int) -> float:
     """Mean PSNR of the photographs over AWGN; a picture that is lost counts 0."""
-    model, modem, values = zoo.load(DEFAULT_MODEL), Modem(), []
+    system, modem, values = make(DEFAULT_MODEL), Modem(), []
     generator = torch.Generator().manual_seed(seed)
-    air = link.Air(link.LinkConfig(DEFAULT_MODEL, SNR_DB, "awgn", cfo_hz=cfo * 1e6, seed=seed))
+    air = Air(LinkConfig(DEFAULT_MODEL, SNR_DB, "awgn", cfo_hz=cfo * 1e6, seed=seed))
     for number, picture in enumerate(photographs() * repeats):
-        line = air.carry(link.transmit(number, picture, SNR_DB, model, modem))
+        line = air.carry(transmit(number, picture.pixels, SNR_DB, system, modem)[1])
         before = awgn(torch.zeros(1, 40_000, dtype=line.dtype), SNR_DB, generator)[0]
         line = torch.cat([before, line])
         line = interference(line) if interference else line
-        received = link.receive(line, model, modem)[1]
-        values.append(0.0 if received is None else float(quality.psnr(picture.pixels, received)))
+        received = receive(line, system, modem)[1]
+        values.append(0.0 if received is None else float(quality.psnr(picture.pixels, received.value)))
     return statistics.mean(values)
 
 

@@ -130,18 +130,18 @@ def several_runs(scale: float, seed: int) -> dict:
     graph = LoopbackFlowgraph(samples()[:2], LinkConfig(model="cifar-1-12", snr_db=20.0))
     hangs = wrong = 0
     for _ in range(runs):
-        before = graph.sink.counters["pictures"]
+        before = graph.receptions[0].sink.counters["pictures"]
         graph.start()
         whole = draw.random() < 0.5
         if whole:
-            hangs += not graph.sink.ended.wait(60)
+            hangs += not graph.receptions[0].sink.ended.wait(60)
         else:
             time.sleep(draw.uniform(0, 0.5))
         graph.stop()
         graph.wait()
-        came = graph.sink.counters["pictures"] - before
+        came = graph.receptions[0].sink.counters["pictures"] - before
         wrong += came != 2 if whole else came > 2
-    repeated = graph.decoder.counters["bursts repeated or too late"]
+    repeated = graph.receptions[0].decoder.counters["bursts repeated or too late"]
     return row(
         "one top block started again and again",
         runs,

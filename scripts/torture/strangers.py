@@ -45,6 +45,7 @@ from semcom.radio import LinkProfile
 from semcom.radio.device import RadioProfile
 from semcom.system import zoo
 from semcom.system.card import read_card
+from semcom.system.latents import LatentSystem
 from semcom.wire import telemetry
 from semcom.wire.listening import MAX_PEERS
 from semcom.wire.samples import usable
@@ -100,9 +101,11 @@ def _mutants(seeds: list[bytes], many: int, dice: random.Random) -> Iterator[byt
 def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
     """Any fields, the CRC right; those that pass go on to an assembler with bursts of the length that they claim."""
     profile = ModemProfile()
-    assembler = ImageAssembler(
-        profile, latent_count_of=lambda h, w: max(1, h * w // 4), limits=PictureLimits()
-    )
+
+    def admits(header: BurstHeader) -> str | None:
+        return None if header.latent_count == max(1, header.height * header.width // 4) else "another size"
+
+    assembler = ImageAssembler(profile, admits, limits=PictureLimits())
 
     def take(fields: dict[str, int]) -> None:
         header = BurstHeader(**fields)
@@ -600,9 +603,7 @@ def _huge() -> dict:
             latent_count=k,
             model_hash=model.model_hash,
         )
-        assembler = ImageAssembler(
-            profile, model.model_hash, model.codec.latent_count, limits=PictureLimits()
-        )
+        assembler = ImageAssembler(profile, LatentSystem(model).admits, limits=PictureLimits())
         one = (_ONES[kind][: plan.latents_per_burst] for kind in (torch.complex64, torch.float32))
         for image in [*assembler.add(header, *one, 10.0), *assembler.flush()]:
             model.decode_image(image.latents, 10.0, image.size, image.noise_var)

@@ -20,10 +20,10 @@ from semcom.channel import frontend
 from semcom.channel.awgn import awgn, complex_normal
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.kinds import pictures, quality
-from semcom.link import decode_assembled
 from semcom.modem import ImageAssembler, Modem, StreamDetector, estimate_snr, ofdm
 from semcom.modem.header import BurstHeader
 from semcom.system import zoo
+from semcom.system.latents import LatentSystem
 
 MODEL = "photo-1-12"
 SIZE = (240, 288)  # pixels: two bursts of 40 payload symbols at rho 1/12
@@ -41,6 +41,7 @@ class Bench:
 
     def __init__(self, seed: int):
         self.model, self.modem, self.seed = zoo.load(MODEL), Modem(), seed
+        self.system = LatentSystem(self.model)
         widest = max(pictures.samples(), key=lambda picture: picture.pixels.shape[1])
         self.picture = widest.pixels[: SIZE[0], : SIZE[1]].copy()
         self.plan = self.modem.plan(self.model.codec.latent_count(*SIZE))
@@ -58,11 +59,11 @@ class Bench:
 
     def psnr_db(self, received: list[tuple[BurstHeader, torch.Tensor, torch.Tensor, float]]) -> float:
         """Of the picture put together from (header, latents, noise variances, SNR) of the bursts that came."""
-        assembler = ImageAssembler(self.modem.profile, self.model.model_hash, self.model.codec.latent_count)
+        assembler = ImageAssembler(self.modem.profile, self.system.admits)
         done = [image for burst in received for image in assembler.add(*burst)] + assembler.flush()
         if not done:
             return float(quality.psnr(self.picture, torch.full((*SIZE, 3), 128, dtype=torch.uint8).numpy()))
-        return float(quality.psnr(self.picture, decode_assembled(self.model, done[0])))
+        return float(quality.psnr(self.picture, self.system.receive(done[:1])[0].value))
 
     def fly(
         self, snr_db: float, damage: Damage, trials: int, in_the_air: bool = False

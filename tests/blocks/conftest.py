@@ -5,7 +5,6 @@ import dataclasses
 import weakref
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -42,32 +41,15 @@ def model(tiny_model) -> str:
 def other_model(tiny_model, tmp_path_factory) -> str:
     """The same architecture with other weights."""
     from semcom.system import zoo
+    from semcom.system.card import own_parts
 
     loaded, folder = zoo.load(tiny_model), tmp_path_factory.mktemp("other")
     with torch.no_grad():
         loaded.codec.linear_decoder.bias.add_(0.01)
     sha256 = zoo.save_weights(loaded.codec, folder / "other.safetensors")
-    card = dataclasses.replace(
-        loaded.card, name="other", weights_file="other.safetensors", weights_sha256=sha256
-    )
+    card = dataclasses.replace(loaded.card, name="other", parts=own_parts("other.safetensors", sha256))
     card.write(folder / "other.json")
     return str(folder / "other.json")
-
-
-@pytest.fixture
-def make_pictures():
-    """Smooth random pictures: make_pictures(count, height, width)."""
-    from semcom.kinds.pictures import Picture
-
-    def make(count: int, height: int = 32, width: int = 32, seed: int = 0):
-        random = np.random.default_rng(seed)
-        rows, columns = np.mgrid[0:height, 0:width]
-        for number in range(count):
-            phase = random.uniform(0, 6.28, 3)
-            waves = np.sin(rows[..., None] / 9 + phase) + np.cos(columns[..., None] / 7 - phase)
-            yield Picture(f"wave{number}", np.uint8(127 + 60 * waves))
-
-    return make
 
 
 @pytest.fixture

@@ -226,11 +226,11 @@ from semcom.link import LinkConfig
 
 flowgraph = LoopbackFlowgraph(pictures, LinkConfig(sys.argv[1], 15.0))
 view = blocks.dashboard()
-view.watch("detector", flowgraph.detector)
+view.watch("detector", flowgraph.receptions[0].detector)
 flowgraph.msg_connect((flowgraph.source, "out"), (view, "sent"))
-flowgraph.msg_connect((flowgraph.decoder, "out"), (view, "pictures"))
-flowgraph.msg_connect((flowgraph.estimator, "out"), (view, "bursts"))
-flowgraph.msg_connect((flowgraph.estimator, "snr"), (view, "snr"))
+flowgraph.msg_connect((flowgraph.receptions[0].decoder, "out"), (view, "pictures"))
+flowgraph.msg_connect((flowgraph.receptions[0].estimator, "out"), (view, "bursts"))
+flowgraph.msg_connect((flowgraph.receptions[0].estimator, "snr"), (view, "snr"))
 view.widget.show()
 flowgraph.start()
 end = time.monotonic() + 40

@@ -9,11 +9,11 @@ from semcom import keys
 from semcom.blocks.capture_recorder import _read
 from semcom.blocks.pdu import Pdu
 from semcom.capture.replaying import _model_of, _Pictures
-from semcom.link import decode_assembled
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.header import DIGITAL_MODES
 from semcom.payload.quantised import DigitalMode
 from semcom.system import zoo
+from semcom.system.latents import LatentSystem
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -46,5 +46,5 @@ def test_notes_name_the_mode_and_replay_finds_model_and_picture():
     assert found.model_hash != code
     pictures = _Pictures(modem, found, code)
     ((image, *_),) = pictures.add(None, result, 40.0, 0, 0)
-    again = decode_assembled(found, image)
+    again = LatentSystem(found).receive([image])[0].value
     assert np.abs(again.astype(int) - pixels).mean() < 12

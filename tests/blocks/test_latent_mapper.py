@@ -11,6 +11,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.errors import ConfigError, ModelError, PduError
 from semcom.link import LinkConfig, simulate
 from semcom.modem import BurstHeader, Modem
+from semcom.payload.quantised import DigitalMode
 from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(90)
@@ -90,7 +91,7 @@ def test_impossible_parameters_are_refused(model, options, words):
 def test_the_flowgraph_gives_what_the_library_gives(model, make_pictures, order, bits):
     pictures, config = (
         list(make_pictures(6, 48, 64)),
-        LinkConfig(model, 15.0, order=order, bits_per_latent=bits),
+        LinkConfig(model, 15.0, payload=DigitalMode(order, bits)),
     )
     through_radio, plain = run(pictures, config), simulate(pictures, config)
     for one, other in zip(through_radio, plain, strict=True):

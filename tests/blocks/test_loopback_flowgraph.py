@@ -26,7 +26,7 @@ def test_same_as_without_gnu_radio(model, make_pictures):
     plain = simulate(pictures, config)
     assert len(calls) == 12
     for one, other in zip(through_radio, plain, strict=True):
-        assert one.image == other.image and one.bursts_lost == 0 and one.picture.shape == (48, 64, 3)
+        assert one.item == other.item and one.bursts_lost == 0 and one.value.shape == (48, 64, 3)
         assert (one.bursts_sent, one.rho) == (other.bursts_sent, other.rho)
         assert abs(one.overhead - other.overhead) < 1e-6 and abs(one.papr_db - other.papr_db) < 1e-3
         assert abs(one.psnr_db - other.psnr_db) < 1.0
@@ -38,7 +38,7 @@ def test_same_as_without_gnu_radio(model, make_pictures):
 @pytest.mark.slow
 def test_ideal_channel_loses_none_of_60(model, make_pictures):
     results = run(make_pictures(60), LinkConfig(model, 20.0, channel="ideal"))
-    assert [r.image for r in results] == [f"wave{i}" for i in range(60)]
+    assert [r.item for r in results] == [f"wave{i}" for i in range(60)]
     assert sum(r.bursts_lost for r in results) == 0
     assert min(r.snr_est_db for r in results) > 40
 
@@ -49,7 +49,7 @@ def test_pictures_of_many_sizes_and_several_bursts(model):
     sizes = [(1, 1), (7, 300), (64, 64), (500, 640), (33, 32), (32, 32)]
     pictures = [Picture(f"{h}x{w}", random.integers(0, 255, (h, w, 3), dtype=np.uint8)) for h, w in sizes]
     results = run(pictures, LinkConfig(model, 20.0))
-    assert [r.picture.shape[:2] for r in results] == sizes
+    assert [r.value.shape[:2] for r in results] == sizes
     assert sum(r.bursts_lost for r in results) == 0 and max(r.bursts_sent for r in results) > 2
 
 
@@ -90,14 +90,14 @@ def test_dropped_bursts_are_counted_and_pictures_come(model, make_pictures):
     results = run(make_pictures(8, 300, 300), LinkConfig(model, 15.0, drop=0.3, seed=1))
     lost, sent = sum(r.bursts_lost for r in results), sum(r.bursts_sent for r in results)
     assert sent > 8 and 0 < lost < sent
-    assert all((r.picture is None) == (r.bursts_found == 0) for r in results)
+    assert all((r.value is None) == (r.bursts_found == 0) for r in results)
     again = run(make_pictures(8, 300, 300), LinkConfig(model, 15.0, drop=0.3, seed=1))
     assert [r.bursts_lost for r in again] == [r.bursts_lost for r in results]
 
 
 def test_everything_dropped_ends_in_order(model, make_pictures):
     results = run(make_pictures(40), LinkConfig(model, 15.0, drop=1.0))
-    assert [r.picture for r in results] == [None] * 40
+    assert [r.value for r in results] == [None] * 40
     assert all(r.psnr_db is None and r.bursts_lost == r.bursts_sent == 1 for r in results)
 
 
@@ -112,7 +112,10 @@ def test_unknown_model_is_refused_before_anything_starts():
 
 def test_a_standstill_names_the_block_that_starves(model, make_pictures):
     flowgraph = LoopbackFlowgraph(make_pictures(2), LinkConfig(model, 10.0))
-    flowgraph.msg_disconnect((flowgraph.demodulator, keys.PORT_OUT), (flowgraph.estimator, keys.PORT_IN))
+    flowgraph.msg_disconnect(
+        (flowgraph.receptions[0].demodulator, keys.PORT_OUT),
+        (flowgraph.receptions[0].estimator, keys.PORT_IN),
+    )
     with pytest.raises(
         SemcomError, match="'pilot_snr_estimator' is the first block that waits.*burst_detector: "
     ):
@@ -122,7 +125,9 @@ def test_a_standstill_names_the_block_that_starves(model, make_pictures):
 def test_the_encoder_hears_the_receiver(model, make_pictures):
     flowgraph = LoopbackFlowgraph(make_pictures(30), LinkConfig(model, 4.0))
     flowgraph.encoder.set_snr_db(20.0)
-    flowgraph.msg_connect((flowgraph.estimator, keys.PORT_SNR), (flowgraph.encoder, keys.PORT_SNR))
+    flowgraph.msg_connect(
+        (flowgraph.receptions[0].estimator, keys.PORT_SNR), (flowgraph.encoder, keys.PORT_SNR)
+    )
     flowgraph.run_to_end()
     assert abs(flowgraph.encoder.snr_now() - 4) < 1.5
     assert flowgraph.encoder.counters["SNR feedback received"] == 30
@@ -182,12 +187,12 @@ def send_many(model: str, count: int) -> dict:
         for number in range(count):
             yield Picture(str(number), random.integers(0, 255, (32, 32, 3), dtype=np.uint8))
 
-    def on_picture(meta, pixels):
+    def on_result(user, meta, pixels):
         received.append(meta[keys.IMAGE_ID])
         if len(received) % max(count // 40, 1) == 0:
             memory.append(resident_mib())
 
-    flowgraph = LoopbackFlowgraph(pictures(), LinkConfig(model, 20.0), on_picture=on_picture)
+    flowgraph = LoopbackFlowgraph(pictures(), LinkConfig(model, 20.0), on_result=on_result)
     seconds = flowgraph.run_to_end()
     settled = memory[len(memory) // 5 :]  # the first fifth warms caches and buffers
     return {

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from semcom import keys
-from semcom.blocks.multiuser import MultiuserFlowgraph, run
+from semcom.blocks.loopback import LoopbackFlowgraph, run
 from semcom.codec import DECODERS
 from semcom.errors import SemcomError
-from semcom.link import LinkConfig
-from semcom.link import simulate as simulate_one
-from semcom.users import named_users, simulate
+from semcom.link import LinkConfig, simulate
+from semcom.link.users import named_users
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,8 +35,8 @@ def test_same_as_without_gnu_radio(tiny_users, make_pictures):
     plain = simulate(pictures, config, users)
     assert len(calls) == 6 and len(through_radio) == len(plain) == 24
     for one, other in zip(through_radio, plain, strict=True):
-        assert (one.image, one.user, one.bursts_sent) == (other.image, other.user, other.bursts_sent)
-        assert one.bursts_lost == other.bursts_lost == 0 and one.picture.shape == (48, 64, 3)
+        assert (one.item, one.user, one.bursts_sent) == (other.item, other.user, other.bursts_sent)
+        assert one.bursts_lost == other.bursts_lost == 0 and one.value.shape == (48, 64, 3)
         assert abs(one.psnr_db - other.psnr_db) < 1.0
         assert abs(one.overhead - other.overhead) < 1e-6
 
@@ -46,8 +45,8 @@ def test_the_first_user_with_the_anchors_decoder_is_the_plain_link(tiny_users, m
     config, users = setup(tiny_users, ["anchor", "conv"], seed=0)
     pictures = list(make_pictures(2))
     several = [result for result in simulate(pictures, config, users) if result.user == "anchor"]
-    for one, other in zip(several, simulate_one(pictures, config), strict=True):
-        assert np.array_equal(one.picture, other.picture) and one.snr_est_db == other.snr_est_db
+    for one, other in zip(several, simulate(pictures, config), strict=True):
+        assert np.array_equal(one.value, other.value) and one.snr_est_db == other.snr_est_db
 
 
 @pytest.mark.parametrize("channel", ["ideal", "rayleigh", "multipath"])
@@ -72,8 +71,8 @@ def test_more_pictures_than_the_window_and_a_user_out_of_range(tiny_users, make_
     config, users = setup(tiny_users, ["conv", "vgg"], [15.0, -20.0])
     results = run(make_pictures(30), config, users)
     near, far = ([r for r in results if r.user == user.name] for user in users)
-    assert len(near) == len(far) == 30 and all(r.picture is not None for r in near)
-    assert sum(r.picture is None for r in far) > 20
+    assert len(near) == len(far) == 30 and all(r.value is not None for r in near)
+    assert sum(r.value is None for r in far) > 20
 
 
 @pytest.mark.slow
@@ -86,7 +85,7 @@ def test_every_user_loses_bursts_of_its_own(send, tiny_users, make_pictures):
     assert lost[0] != lost[1]
     for one in lost:
         assert abs(sum(one) / sent - 0.4) < 4 * (0.4 * 0.6 / sent) ** 0.5
-    assert all((r.picture is None) == (r.bursts_lost == r.bursts_sent) for r in results)
+    assert all((r.value is None) == (r.bursts_lost == r.bursts_sent) for r in results)
 
 
 def test_the_same_seeds_lose_the_same_bursts(tiny_users, make_pictures):
@@ -97,15 +96,15 @@ def test_the_same_seeds_lose_the_same_bursts(tiny_users, make_pictures):
 
 def test_everything_dropped_ends_in_order(tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "vgg"], drop=1.0)
-    assert all(r.picture is None for r in run(make_pictures(12), config, users))
+    assert all(r.value is None for r in run(make_pictures(12), config, users))
 
 
 def test_a_standstill_names_the_user_that_waits(tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "vgg"])
-    flowgraph = MultiuserFlowgraph(make_pictures(2), config, users)
+    flowgraph = LoopbackFlowgraph(make_pictures(2), config, users)
     cut = flowgraph.receptions[1]
     flowgraph.msg_disconnect((cut.estimator, keys.PORT_OUT), (cut.decoder, keys.PORT_IN))
-    with pytest.raises(SemcomError, match="users that wait: vgg. Counters: image_source"):
+    with pytest.raises(SemcomError, match=r"users that wait: vgg\). Counters: image_source"):
         flowgraph.run_to_end(stall_s=1.0)
 
 

@@ -6,7 +6,8 @@ from semcom import blocks
 from semcom.blocks.loopback import run
 from semcom.errors import ConfigError, SemcomError
 from semcom.kinds.pictures import Picture, samples
-from semcom.separation.link import SeparationConfig, simulate
+from semcom.link import LinkConfig, simulate
+from semcom.system.coded import Coded
 
 
 @pytest.fixture(scope="module")
@@ -15,16 +16,16 @@ def picture():
 
 
 def test_flowgraph_delivers_what_the_library_delivers(picture):
-    config = SeparationConfig("cifar-1-12", 18.0, mcs="16-3/4", source="jpeg")
+    config = LinkConfig("cifar-1-12", 18.0, payload=Coded("16-3/4", "jpeg"))
     (flown,), (computed,) = run([picture], config), simulate([picture], config)
-    assert computed.decoded and np.array_equal(flown.picture, computed.picture)
+    assert computed.decoded and np.array_equal(flown.value, computed.value)
     assert flown.rho == computed.rho and flown.overhead == pytest.approx(computed.overhead)
 
 
 def test_below_the_cliff_both_show_the_mean_colour(picture):
-    config = SeparationConfig("cifar-1-12", 5.0, mcs="64-3/4", source="jpeg")
+    config = LinkConfig("cifar-1-12", 5.0, payload=Coded("64-3/4", "jpeg"))
     (flown,), (computed,) = run([picture], config), simulate([picture], config)
-    assert not computed.decoded and np.array_equal(flown.picture, computed.picture)
+    assert not computed.decoded and np.array_equal(flown.value, computed.value)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def config(model, **options):
 
 def run_once(graph):
     graph.start()
-    assert graph.sink.ended.wait(30), graph.starved(30)
+    assert graph.receptions[0].sink.ended.wait(30), graph.starved(30)
     graph.stop()
     graph.wait()
 
@@ -33,13 +33,21 @@ def run_once(graph):
 def test_three_runs_of_one_top_block_give_three_times_the_pictures(model, make_pictures):
     ids = []
     graph = LoopbackFlowgraph(
-        list(make_pictures(5)), config(model), on_picture=lambda meta, pixels: ids.append(meta[keys.IMAGE_ID])
+        list(make_pictures(5)),
+        config(model),
+        on_result=lambda user, meta, pixels: ids.append(meta[keys.IMAGE_ID]),
     )
     for run in range(1, 4):
         run_once(graph)
-        assert graph.sink.counters["pictures"] == 5 * run, {b.name(): b.counters for b in graph.chain}
+        assert graph.receptions[0].sink.counters["pictures"] == 5 * run, {
+            b.name(): b.counters for b in graph.chain
+        }
     assert ids == list(range(15)), "numbers go on, so that no picture is taken for one that came before"
-    assert graph.detector.counters["bursts found"] == graph.decoder.counters["bursts used"] == 15
+    assert (
+        graph.receptions[0].detector.counters["bursts found"]
+        == graph.receptions[0].decoder.counters["bursts used"]
+        == 15
+    )
     for block in graph.chain:
         assert not [reason for reason in block.counters if "repeated" in reason or "not processed" in reason]
 
@@ -47,14 +55,14 @@ def test_three_runs_of_one_top_block_give_three_times_the_pictures(model, make_p
 def test_a_run_that_was_stopped_in_the_middle_leaves_nothing_to_the_next(model, make_pictures):
     graph = LoopbackFlowgraph(list(make_pictures(120)), config(model))
     graph.start()
-    wait_until(lambda: graph.sink.counters["pictures"] > 3, 20, lambda: graph.starved(20))
+    wait_until(lambda: graph.receptions[0].sink.counters["pictures"] > 3, 20, lambda: graph.starved(20))
     graph.stop()
     graph.wait()
-    first = graph.sink.counters["pictures"]
+    first = graph.receptions[0].sink.counters["pictures"]
     assert 3 < first < 120
     run_once(graph)
-    assert graph.sink.counters["pictures"] == first + 120
-    assert graph.decoder.counters["bursts repeated or too late"] == 0
+    assert graph.receptions[0].sink.counters["pictures"] == first + 120
+    assert graph.receptions[0].decoder.counters["bursts repeated or too late"] == 0
 
 
 def test_lock_and_unlock_double_nothing(model, make_pictures):
@@ -62,7 +70,7 @@ def test_lock_and_unlock_double_nothing(model, make_pictures):
     graph = LoopbackFlowgraph(
         list(make_pictures(200)),
         config(model),
-        on_picture=lambda meta, pixels: ids.append(meta[keys.IMAGE_ID]),
+        on_result=lambda user, meta, pixels: ids.append(meta[keys.IMAGE_ID]),
     )
     graph.start()
     wait_until(lambda: len(ids) > 3, 20, lambda: graph.starved(20))
@@ -73,7 +81,7 @@ def test_lock_and_unlock_double_nothing(model, make_pictures):
     wait_until(lambda: len(ids) > before + 3, 20, lambda: graph.starved(20))
     graph.stop()
     graph.wait()
-    assert len(ids) == len(set(ids)) == graph.sink.counters["pictures"]
+    assert len(ids) == len(set(ids)) == graph.receptions[0].sink.counters["pictures"]
 
 
 def test_a_receiver_that_is_stopped_writes_what_it_holds(tmp_path, make_pictures, monkeypatch):
@@ -90,11 +98,11 @@ def test_a_receiver_that_is_stopped_writes_what_it_holds(tmp_path, make_pictures
     stop = threading.Event()
 
     def tick(summary):
-        if summary.counters["burst_demodulator"].get("bursts read", 0) >= 10:
+        if summary.counters["receiver"].get("bursts read", 0) >= 10:
             stop.set()
 
     summary = station.run_until(stop, 60, tick)
-    read = summary.counters["burst_demodulator"]["bursts read"]
+    read = summary.counters["receiver"]["bursts read"]
     assert read >= 10 and summary.pictures == read, summary.counters
     assert len(list((tmp_path / "out").glob("*.png"))) == read
 
@@ -130,6 +138,8 @@ def test_every_block_that_keeps_anything_says_what_a_start_does_with_it():
         "latent_mapper": "the order, which is a setting",
         "radio_sink": "its media start anew, see test_radios",
         "radio_source": "as radio_sink",
+        "image_sink": "as ResultSink, which both sinks are",
+        "label_sink": "as image_sink",
         "separation_encoder": "as deepjscc_encoder",
         "separation_decoder": "as deepjscc_decoder",
         "dashboard": "shows a history",

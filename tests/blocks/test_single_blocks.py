@@ -606,6 +606,8 @@ def test_decoder_counts_strangers_and_goes_on(bench, model, other_model, make_pi
                 **{keys.HEIGHT: 4000, keys.WIDTH: 4000, keys.LATENT_COUNT: 2**22 - 1, keys.BURST_COUNT: 486}
             )
         )
+        b.count("larger than the link profile's limits")
+        b.post(good.with_meta(**{keys.HEIGHT: 33}))
         b.count("size does not fit the model")
         b.post(good.with_meta(**{keys.BURST_INDEX: 7}))
         b.count("burst 7 of 1 cannot be")

@@ -162,7 +162,7 @@ def test_another_profile_is_told_in_words(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(str(tmp_path / "other.yaml"), radio), make_pictures(1), seconds=30)
     back = receive(StationConfig(link, radio), seconds=30)
-    reasons = back.counters["burst_demodulator"]
+    reasons = back.counters["receiver"]
     assert back.pictures == 1
     assert any("give both stations the same link profile file" in reason for reason in reasons), reasons
 
@@ -185,7 +185,7 @@ def test_a_profile_by_which_nothing_can_be_read_is_told_in_words(
     sent = transmit(StationConfig(str(other), radio), make_pictures(2, 256, 256), seconds=30)
     back = receive(StationConfig(link, radio), seconds=30)
     assert back.pictures == 0
-    reasons, theirs = back.counters["burst_demodulator"], load_link(other).hash
+    reasons, theirs = back.counters["receiver"], load_link(other).hash
     assert words == "" or any(words.format(theirs=theirs) in reason for reason in reasons), reasons
     assert back.advice.startswith("no burst was found") != found, back.advice
     mine = f"'test' ({load_link(link).hash:#05x})"

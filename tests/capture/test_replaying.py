@@ -133,6 +133,33 @@ def test_bursts_whose_batch_is_gone_in_part_are_still_pictures(live, tmp_path, p
     assert run.latents_equal > run.latents_known / 2
 
 
+def test_repeats_that_outnumber_the_pictures_under_way(live, pictures, tmp_path):
+    """A file played twice: the last picture lacks a burst while all before it come again, and stays whole."""
+    shown = [(burst, told) for burst, told in live[0] if told.image_id is None or told.image_id < 10]
+    assert shown[-1][1].image_id == 9 and shown[-1][1].burst_count == 2
+    # the last burst is lost, then the recording ends before its picture
+    first, again = shown[:-1], shown[:-2]
+    later = first[-1][1].sample_offset + 20_000
+    again = [(burst, moved(told, later)) for burst, told in again]
+    record(tmp_path, first + again)
+    run = Replay(tmp_path, decode=False)
+    found = list(run)
+    assert sorted(p.header.image_id for p in found) == list(range(10))
+    assert run.counters["bursts repeated or too late"] == len(again) - 1  # one is never read
+    assert run.latents_known == len(first) + len(again) - 2
+    for picture in found:
+        lacking = picture.header.image_id in (4, 9)
+        assert picture.bursts_received == picture.header.burst_count - lacking
+        assert picture.latents_known == picture.bursts_received
+    recordings, _ = read_recordings(tmp_path)
+    assert sum(summary(recording).pictures for recording in recordings) == len(found)
+
+
+def moved(told, by):
+    start = None if told.batch_start is None else told.batch_start + by
+    return replace(told, sample_offset=told.sample_offset + by, batch_start=start)
+
+
 def test_pictures_and_their_psnr(folder, pictures, tmp_path):
     sent, log = tmp_path / "sent", tmp_path / "sent.log"
     with log.open("w") as file:

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+import typer
 
 from semcom.air import make_script
 from semcom.air.fading import static_kernel
@@ -14,7 +15,8 @@ from semcom.cli import options
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate
 from semcom.kinds.pictures import Picture
-from semcom.link import GAP_SAMPLES, Air, LinkConfig, simulate
+from semcom.link import LinkConfig, simulate
+from semcom.link.simulate import GAP_SAMPLES, Air
 from semcom.modulation import error_rate
 from semcom.system import zoo
 from semcom_training import channels as training
@@ -92,8 +94,10 @@ def test_a_channel_on_the_virtual_air_goes_alone_and_exists():
 
 
 def test_all_doors_have_the_same_names():
-    assert [channel.value for channel in options.Channel] == list(CHANNELS)
-    assert training.CHANNELS == (*CHANNELS, "modem")
+    assert [options.known_channel(name) for name in CHANNELS] == list(CHANNELS)
+    with pytest.raises(typer.BadParameter, match="'rice' is not one of 'ideal', 'awgn'"):
+        options.known_channel("rice")
+    assert training.names() == (*CHANNELS, "modem")
     assert set(error_rate.CHANNELS) < set(CHANNELS)
     for name in ("rice", None, ["awgn"]):
         with pytest.raises(ConfigError, match="ideal, awgn, rayleigh, multipath"):

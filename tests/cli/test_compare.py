@@ -74,3 +74,27 @@ def test_separation_takes_no_order(folder):
         app, ["loopback", str(folder), "--model", "cifar-1-12", "--scheme", "separation", "--order", "4"]
     )
     assert result.exit_code == 2 and "--order" in said(result)
+
+
+def test_a_stopped_comparison_goes_on_from_what_it_kept(folder, tmp_path, monkeypatch):
+    from semcom.experiments.rival import cells
+
+    base = ["compare", "--data", str(folder), "--source", "jpeg", "--model", "cifar-1-12", "--orders", ""]
+    base += ["--mcs", "", "--no-lpips", "--keep", str(tmp_path / "kept"), "--snr-db", "20"]
+    measure = cells.compare
+
+    def stops(pictures, snr_db, arms, *rest, **options):
+        if arms[0].scheme != "DeepJSCC":
+            raise KeyboardInterrupt
+        return measure(pictures, snr_db, arms, *rest, **options)
+
+    monkeypatch.setattr(cells, "compare", stops)
+    stopped = run(app, [*base, "--out", str(tmp_path / "a")])
+    assert stopped.exit_code != 0 and len(list((tmp_path / "kept").glob("DeepJSCC-*.json"))) == 1
+    asked = []
+    monkeypatch.setattr(cells, "compare", lambda *a, **o: (asked.append(a[2][0].scheme), measure(*a, **o))[1])
+    results = [run(app, [*base, "--out", str(tmp_path / name)]) for name in "ab"]
+    assert [result.exit_code for result in results] == [0, 0], results[0].output
+    assert "DeepJSCC" not in asked and len(asked) == 4  # adaptive and bound, in two accountings; once
+    one, other = ((tmp_path / name / "compare.csv").read_text() for name in "ab")
+    assert one == other and one.count("\n") == 6

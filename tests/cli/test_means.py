@@ -2,6 +2,7 @@
 """A printed mean says of how many pictures it is, wherever some were lost."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,11 @@ from typer.testing import CliRunner
 
 from semcom.cli.console import mean_of, results_table, users_table
 from semcom.cli.main import app
+from semcom.experiments.report import draw_curve, render_html
+from semcom.experiments.rival.compare import Score
+from semcom.experiments.rival.report import _page
 from semcom.kinds.pictures import Picture, write_png
-from semcom.link import LinkResult
-from semcom.report import draw_curve, render_html
-from semcom.separation.compare import Score
-from semcom.separation.report import _page
-from semcom.users import User, user_result
+from semcom.link import Row
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 
@@ -23,20 +23,16 @@ PIXELS = np.zeros((8, 8, 3), np.uint8)
 def result(name, psnr_db, snr_db=5.0, ms_ssim=None):
     came = psnr_db is not None
     estimate = snr_db if came else None
-    return LinkResult(
+    return Row(
         name,
         snr_db,
-        estimate,
-        psnr_db,
-        ms_ssim,
-        4,
-        4 * came,
-        4 - 4 * came,
-        0.1,
-        0.1,
-        9.0,
-        1.0,
-        PIXELS if came else None,
+        snr_est_db=estimate,
+        scores={"psnr_db": psnr_db, "ms_ssim": ms_ssim, "lpips": None},
+        bursts_sent=4,
+        bursts_found=4 * came,
+        papr_db=9.0,
+        real_time_factor=1.0,
+        value=PIXELS if came else None,
     )
 
 
@@ -59,7 +55,7 @@ def test_a_mean_says_of_how_many(values, text):
 
 
 def test_tables_of_links_and_users_count_the_loss():
-    users = [user_result(User("conv", "m"), one) for one in LOSSY + WHOLE]
+    users = [replace(one, user="conv") for one in LOSSY + WHOLE]
     for table in (results_table(LOSSY + WHOLE, by_snr=True), users_table(users)):
         text = shown(table)
         row, below = text.splitlines()[4:6]

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from semcom.cli.main import app
 from semcom.errors import ModelError
+from semcom.experiments.rival import plot, report
+from semcom.experiments.rival.compare import ANALOG, Arm, Outcome, compare
 from semcom.kinds import quality
 from semcom.kinds.pictures import Picture, read_picture, samples, write_png
-from semcom.separation import plot, report
-from semcom.separation.compare import ANALOG, Arm, Outcome, compare
 from semcom.system import zoo
 from semcom.system.card import check_card
-from semcom_training.export import measure_table
+from semcom_training.export import measure_tables
 
 
 def run(*arguments):
@@ -82,9 +82,12 @@ def test_compare_has_it_in_page_csv_and_curves_where_asked_for(tmp_path):
 def test_cards_hold_it_where_the_pictures_are_large_enough(tiny_model):
     model = zoo.load(tiny_model)
     for side in (64, 32):
-        table = measure_table(model, "set", [("a", np.ascontiguousarray(samples()[0].pixels[:side, :side]))])
-        assert len(table.get("lpips", [])) == (8 if side == 64 else 0)
-        card = {**json.loads(tiny_model.read_text()), "measured": [table]}
+        tables = measure_tables(
+            model, "set", [("a", np.ascontiguousarray(samples()[0].pixels[:side, :side]))]
+        )
+        found = {table["metric"]: len(table["values"]) for table in tables}
+        assert found == ({"psnr_db": 8, "lpips": 8} if side == 64 else {"psnr_db": 8})
+        card = {**json.loads(tiny_model.read_text()), "measured": tables}
         check_card(card, "card")
-    with pytest.raises(ModelError, match="lpips"):
-        check_card(card | {"measured": [table | {"lpips": "low"}]}, "card")
+    with pytest.raises(ModelError, match="'measured.0.values'"):
+        check_card(card | {"measured": [tables[0] | {"values": "low"}]}, "card")

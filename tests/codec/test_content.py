@@ -14,8 +14,8 @@ from semcom.codec.image import sideinfo
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.kinds.pictures import samples
-from semcom.system.zoo import to_uint8
 from semcom_training import classes
 
 ARGUMENTS = {

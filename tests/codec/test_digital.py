@@ -16,6 +16,7 @@ from semcom.link import LinkConfig, simulate
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.modulation import ORDERS, constellation
 from semcom.payload import quantised as digital
+from semcom.payload.base import payload_from
 from semcom.payload.quantised import DigitalMode, latents_of, over, uniform
 from semcom.system import zoo
 
@@ -114,7 +115,7 @@ def test_modes_that_cannot_be_are_refused(values, words):
     with pytest.raises(ConfigError, match=words):
         DigitalMode(**values)
     with pytest.raises(ConfigError, match="above 0"):
-        LinkConfig("cifar-1-12", 10.0, bits_per_latent=4)
+        payload_from(0, 4)
 
 
 def test_symbols_that_do_not_fit_are_refused():
@@ -141,7 +142,7 @@ def test_through_the_whole_link(order, bits, within_db):
     """At 10 dB: close to analog; 8 bits a latent in QPSK take four times the symbols."""
     given = pictures(3)
     analog = simulate(given, LinkConfig("cifar-1-12", 10.0))
-    quantised = simulate(given, LinkConfig("cifar-1-12", 10.0, order=order, bits_per_latent=bits))
+    quantised = simulate(given, LinkConfig("cifar-1-12", 10.0, payload=DigitalMode(order, bits)))
     for a, b in zip(analog, quantised, strict=True):
         assert b.bursts_lost == 0 and b.psnr_db > a.psnr_db - within_db
         assert b.rho == pytest.approx(a.rho * (4 if bits else 1), rel=0.02)
@@ -152,8 +153,8 @@ def with_codebooks(folder, books):
     card = zoo.card("cifar-1-12")
     shutil.copy(zoo.WEIGHTS / card.weights_file, folder)
     sha256 = digital.save(books, folder / "own.codebooks.safetensors")
-    section = {"codebooks_file": "own.codebooks.safetensors", "codebooks_sha256": sha256}
-    dataclasses.replace(card, digital=section).write(folder / "own.json")
+    parts = card.parts | {"codebooks": {"file": "own.codebooks.safetensors", "sha256": sha256}}
+    dataclasses.replace(card, parts=parts).write(folder / "own.json")
     return folder / "own.json"
 
 
@@ -168,8 +169,8 @@ def test_learned_codebooks_are_stored_checked_and_named_on_the_air(tmp_path):
     torch.testing.assert_close(books.of(6).values, uniform().of(6).values)
     with pytest.raises(ModelError, match="learned codebooks of 8 bits do not exist: take 6"):
         books.of(8)
-    heard = simulate(pictures(1), LinkConfig(str(path), 10.0, order=64, codebook="learned"))
-    same = simulate(pictures(1), LinkConfig(str(path), 10.0, order=64))
+    heard = simulate(pictures(1), LinkConfig(str(path), 10.0, payload=DigitalMode(64, codebook="learned")))
+    same = simulate(pictures(1), LinkConfig(str(path), 10.0, payload=DigitalMode(64)))
     assert heard[0].psnr_db == pytest.approx(same[0].psnr_db, abs=0.1)
 
 
@@ -188,11 +189,11 @@ def test_codebooks_that_are_missing_altered_or_broken_are_refused(tmp_path):
     short = dataclasses.replace(uniform().of(6), values=uniform().of(6).values[:3])
     sha256 = digital.save({6: short}, file)
     card = json.loads(path.read_text())
-    card["digital"]["codebooks_sha256"] = sha256
+    card["parts"]["codebooks"]["sha256"] = sha256
     path.write_text(json.dumps(card))
     with pytest.raises(ModelError, match="'6.values' should be a table"):
         zoo.load(path)
-    card["digital"].pop("codebooks_sha256")
+    card["parts"]["codebooks"].pop("sha256")
     path.write_text(json.dumps(card))
     with pytest.raises(ModelError, match="does not fit its schema"):
         zoo.load(path)

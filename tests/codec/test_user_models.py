@@ -15,7 +15,7 @@ from semcom.codec.image.paired import Paired
 from semcom.errors import ModelError
 from semcom.experiments.evaluate import evaluate
 from semcom.system import zoo
-from semcom.system.card import read_card
+from semcom.system.card import read_card, user_parts
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (37, 50, 3), dtype=np.uint8)
 
@@ -27,9 +27,19 @@ def folder(tiny_users, tmp_path):
     return tmp_path
 
 
-def change(path, **changes):
+def change(path, anchor=(), weights_sha256=None, snr_range_db=None, **changes):
+    """A card with other values; ``anchor`` as ``reference`` of a card, or None: its own file encodes as well."""
     values = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    own = values["parts"]["decoder"]
+    own["sha256"] = weights_sha256 or own["sha256"]
+    if anchor is None:
+        values["parts"]["encoder"] = own
+    elif anchor:
+        names = {"name": "model", "weights_sha256": "sha256"}
+        values["parts"]["encoder"] = {names[key]: value for key, value in anchor.items()}
+    if snr_range_db:
+        values["trained_for"]["snr_range_db"] = snr_range_db
+    path.write_text(json.dumps(values))
     return path
 
 
@@ -68,9 +78,12 @@ def test_a_fine_tuned_decoder_is_told_the_snr_within_its_cards_range(inner, tiny
         name="tiny-air",
         architecture="adapted",
         arguments=arguments,
-        snr_range_db=[5, 10],
-        weights_file="tiny-air.safetensors",
-        weights_sha256=zoo.save_weights(decoder, folder / "tiny-air.safetensors"),
+        trained_for={"snr_range_db": [5, 10]},
+        parts=user_parts(
+            zoo.card(tiny_users["anchor"]).reference,
+            "tiny-air.safetensors",
+            zoo.save_weights(decoder, folder / "tiny-air.safetensors"),
+        ),
     )
     codec = zoo.load(card.write(folder / "tiny-air.json")).codec
     assert codec.user.snr_range_db == codec.user.decoder.snr_range_db == (5, 10)
@@ -129,10 +142,10 @@ def test_a_decoder_that_does_not_fit_its_anchors_grid(folder):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("tiny-conv", {"anchor": None}, "names no anchor"),
+        ("tiny-conv", {"anchor": None}, "names no other model's encoder"),
         ("tiny-conv", {"architecture": "linres"}, "a user decoder is one of attention, conv"),
         ("tiny-conv", {"architecture": "convv"}, "did you mean 'conv'"),
-        ("tiny-conv", {"anchor": {"name": "tiny"}}, "'anchor'.*weights_sha256"),
+        ("tiny-conv", {"anchor": {"name": "tiny"}}, "'parts.encoder'"),
         ("tiny-conv", {"parent": {"name": "x", "weights_sha256": "?"}}, "'parent.weights_sha256'"),
         ("tiny-conv", {"capture": {"folder": "/data"}}, "'capture'.*sha256"),
         ("tiny-conv", {"arguments": {"channels": 8, "stride": 4, "width": 9, "depth": 2}}, "should be"),
@@ -145,16 +158,17 @@ def test_wrong_cards(folder, name, changes, message):
 
 def test_optional_fields_come_back_and_stay_out_when_unset(folder):
     plain = read_card(folder / "tiny.json")
-    assert not {"anchor", "parent", "capture"} & set(plain.to_dict())
+    assert not {"parent", "capture", "digital"} & set(plain.to_dict())
     capture = {"sha256": "ab" * 32, "bursts": 12}
     dataclasses.replace(plain, parent=plain.reference, capture=capture).write(folder / "tuned.json")
     tuned = read_card(folder / "tuned.json")
     assert tuned.parent["name"] == "tiny" and tuned.capture == capture and tuned.anchor is None
 
 
-def test_saving_a_pair_saves_the_user(folder):
-    codec = zoo.load(folder / "tiny-resnet.json").codec
-    sha256 = zoo.save_weights(codec, folder / "again.safetensors")
+def test_what_a_card_fills_is_what_is_saved(folder):
+    user, anchor = zoo.load(folder / "tiny-resnet.json"), zoo.load(folder / "tiny.json")
+    assert user.own is user.codec.user and anchor.own is anchor.codec
+    sha256 = zoo.save_weights(user.own, folder / "again.safetensors")
     assert sha256 == read_card(folder / "tiny-resnet.json").weights_sha256
 
 
@@ -162,7 +176,7 @@ def test_counters_of_batch_norm_survive_half_precision(folder):
     codec = zoo.load(folder / "tiny-resnet.json").codec
     norm = next(m for m in codec.user.modules() if isinstance(m, nn.BatchNorm2d))
     norm.num_batches_tracked.fill_(123_457)
-    sha256 = zoo.save_weights(codec, folder / "tiny-resnet.safetensors")
+    sha256 = zoo.save_weights(codec.user, folder / "tiny-resnet.safetensors")
     again = zoo.load(change(folder / "tiny-resnet.json", weights_sha256=sha256)).codec
     assert (
         next(m for m in again.user.modules() if isinstance(m, nn.BatchNorm2d)).num_batches_tracked == 123_457
@@ -203,8 +217,8 @@ def test_the_users_that_ship(family):
     assert model.model_hash == zoo.load("photo-1-12").model_hash
     assert (zoo.WEIGHTS / model.card.weights_file).stat().st_size <= 1.5e6
     assert sum(p.numel() for p in model.codec.user.parameters()) == model.card.parameters
-    (table,) = model.card.measured
-    assert table["images"] == 24 and table["psnr_db"] == sorted(table["psnr_db"])
+    (table,) = model.card.tables("psnr_db")
+    assert table["items"] == 24 and table["values"] == sorted(table["values"])
     ramp = np.linspace(40, 210, 128)[None, :, None] + np.linspace(-30, 30, 96)[:, None, None]
     ramp = np.repeat(ramp, 3, axis=2).clip(0, 255).astype(np.uint8)
     low, high = (evaluate(model, [("ramp", ramp)], snr, with_ms_ssim=False)[0]["psnr_db"] for snr in (0, 20))

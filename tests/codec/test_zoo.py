@@ -7,11 +7,14 @@ import json
 import math
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from semcom.channel.symbols import awgn_channel
 from semcom.codec import build, build_decoder
@@ -19,7 +22,7 @@ from semcom.codec.bounds import MOST_TENSOR_VALUES
 from semcom.errors import ImageError, ModelError
 from semcom.experiments.evaluate import evaluate, summarise
 from semcom.system import zoo
-from semcom.system.card import ModelCard, check_card, read_card
+from semcom.system.card import ModelCard, check_card, own_parts, read_card
 
 ARGUMENTS = {"channels": 8, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]}
 
@@ -29,12 +32,37 @@ def write_model(folder, **changes):
     codec = build("linres", ARGUMENTS)
     sha256 = zoo.save_weights(codec, folder / "mine.safetensors")
     card = ModelCard(
-        name="mine", architecture="linres", arguments=ARGUMENTS, rho=1 / 12, snr_range_db=[0, 20],
-        weights_file="mine.safetensors", weights_sha256=sha256, weights_dtype="float16",
+        name="mine", architecture="linres", arguments=ARGUMENTS, rho=1 / 12, trained_for={"snr_range_db": [0, 20]},
+        parts=own_parts("mine.safetensors", sha256), weights_dtype="float16",
         parameters=sum(p.numel() for p in codec.parameters()), training_data=["none"], recipe={}, seed=0,
         budget={"steps": 0, "minutes": 0.0, "hardware": "none"}, measured=[], licence="GPL-3.0-or-later",
     )  # fmt: skip
     (folder / "mine.json").write_text(json.dumps(dataclasses.replace(card).to_dict() | changes))
+    return folder / "mine.json"
+
+
+def write_version_1(folder, **changes):
+    """The same as cards were written before, flat."""
+    card = read_card(write_model(folder))
+    kept = (
+        "name",
+        "architecture",
+        "arguments",
+        "rho",
+        "weights_dtype",
+        "parameters",
+        "training_data",
+        "recipe",
+        "seed",
+    )
+    values = {key: getattr(card, key) for key in (*kept, "budget", "licence")} | {
+        "schema_version": 1,
+        "snr_range_db": [0, 20],
+        "weights_file": card.weights_file,
+        "weights_sha256": card.weights_sha256,
+        "measured": [],
+    }
+    (folder / "mine.json").write_text(json.dumps(values | changes))
     return folder / "mine.json"
 
 
@@ -96,9 +124,100 @@ def test_altered_weights(tmp_path):
         ({"arguments": ARGUMENTS | {"decoder_blocks": [10**9]}}, "'decoder_blocks' is at most 64"),
     ],
 )
+def test_wrong_cards_of_version_1(tmp_path, change, message):
+    with pytest.raises(ModelError, match=message):
+        zoo.load(write_version_1(tmp_path, **change))
+
+
+TABLE = {"set": "s", "items": 1, "channel": "awgn", "metric": "psnr_db", "snr_db": [1, 2], "values": [20, 21]}
+OWN = {"file": "mine.safetensors", "sha256": "a" * 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rho": "a lot"}, "'rho'"),
+        ({"rho": [0.1, 0.2]}, "the card says rho"),
+        ({"rho": [0.2, 0.1]}, "'rho': the lower ratio comes first"),
+        ({"rho": math.nan}, "(?i)nan is no .*number"),
+        ({"parts": {"decoder": OWN}}, "'parts'.*'encoder' is a required"),
+        (
+            {"parts": {"encoder": OWN, "decoder": OWN | {"file": "../elsewhere.safetensors"}}},
+            "'parts.decoder.file'",
+        ),
+        ({"parts": {"encoder": OWN, "decoder": OWN | {"sha256": "abc"}}}, "'parts.decoder.sha256'"),
+        ({"parts": {"encoder": {"model": "tiny"}, "decoder": OWN}}, "'parts.encoder'"),
+        ({"trained_for": {}}, "'trained_for'.*snr_range_db"),
+        ({"trained_for": {"snr_range_db": [20, 0]}}, "'trained_for.snr_range_db': the lower SNR comes first"),
+        ({"snr_range_db": [0, 20]}, "'the card'.*snr_range_db"),
+        ({"payloads": []}, "'payloads'"),
+        ({"senders": 0}, "'senders'"),
+        ({"result": "label"}, "the card says result = label, but that of linres is image"),
+        ({"power": "loud"}, "'power'"),
+        ({"measured": [TABLE | {"images": 3}]}, "'measured.0'.*images"),
+        ({"measured": [TABLE | {"values": [20]}]}, "'measured.0': 2 SNRs have 1 values"),
+        ({"schema_version": 3}, "'schema_version'"),
+        ({"architecture": "linrez"}, "did you mean 'linres'"),
+        ({"arguments": ARGUMENTS | {"widths": [32]}}, "should be"),
+    ],
+)
 def test_wrong_cards(tmp_path, change, message):
     with pytest.raises(ModelError, match=message):
         zoo.load(write_model(tmp_path, **change))
+
+
+def test_a_card_of_version_1_is_the_same_model(tmp_path):
+    (tmp_path / "old").mkdir()
+    new, old = zoo.load(write_model(tmp_path)), zoo.load(write_version_1(tmp_path / "old"))
+    assert old.model_hash == new.model_hash and old.codec.snr_range_db == new.codec.snr_range_db == (0, 20)
+    image = np.random.default_rng(0).integers(0, 255, (37, 50, 3), dtype=np.uint8)
+    assert torch.equal(old.encode_image(image, 10), new.encode_image(image, 10))
+    written = json.loads(old.card.write(tmp_path / "again.json").read_text())
+    assert written["schema_version"] == 2 and read_card(tmp_path / "again.json") == old.card
+
+
+@pytest.mark.parametrize("name", ["cifar-1-12", "photo-1-12-conv"])
+def test_a_card_as_it_shipped_is_the_card_that_ships(name, tmp_path):
+    """Read, and rewritten by the program for it: what is on the air and every figure are those of the old card."""
+    before = Path(__file__).with_name(f"card_v1_{name}.json")
+    old, card = json.loads(before.read_text()), read_card(before)
+    assert card == zoo.card(name)
+    encoder = (old.get("anchor") or old)["weights_sha256"]
+    assert card.model_hash == int(encoder[:8], 16) >> 10 and card.anchor == old.get("anchor")
+    (table,), was = card.tables("psnr_db", "awgn"), old["measured"][0]
+    assert (table["set"], table["items"]) == (was["evaluation_set"], was["images"])
+    assert (table["snr_db"], table["values"]) == (was["snr_db"], was["psnr_db"])
+    mine = shutil.copy(before, tmp_path / f"{name}.json")
+    subprocess.run([sys.executable, "-m", "semcom.system.card_upgrade", str(mine)], check=True)
+    assert json.loads(Path(mine).read_text()) == json.loads(zoo.card_path(name).read_text())
+
+
+def test_what_version_2_cannot_say_is_named(tmp_path):
+    table = {"evaluation_set": "s", "images": 1, "channel": "awgn", "snr_db": [1], "psnr_db": [20]}
+    assert read_card(write_version_1(tmp_path, measured=[table])).tables()[0]["values"] == [20]
+    with pytest.raises(ModelError, match="'measured.1.vmaf' is nothing that version 2 of cards can say"):
+        read_card(write_version_1(tmp_path, measured=[table, table | {"vmaf": [90]}]))
+    with pytest.raises(ModelError, match="surprise"):
+        read_card(write_version_1(tmp_path, surprise=1))
+    with pytest.raises(ModelError, match="'measured.0': 2 SNRs have 1 values"):
+        read_card(write_version_1(tmp_path, measured=[table | {"snr_db": [1, 2]}]))
+
+
+def test_parts_may_lie_in_files_of_their_own(tmp_path):
+    """An encoder and a decoder that were stored apart are one codec, and travel together."""
+    card = read_card(write_model(tmp_path))
+    whole = zoo.load(tmp_path / "mine.json")
+    tensors, parts = whole.codec.state_dict(), {}
+    for part, mine in (("encoder", True), ("decoder", False)):
+        some = {key: tensor.half() for key, tensor in tensors.items() if key.startswith("encoder") == mine}
+        save_file(some, tmp_path / f"{part}.safetensors")
+        sha256 = hashlib.sha256((tmp_path / f"{part}.safetensors").read_bytes()).hexdigest()
+        parts[part] = {"file": f"{part}.safetensors", "sha256": sha256}
+    split = dataclasses.replace(card, name="split", parts=parts).write(tmp_path / "split.json")
+    again = zoo.load(split)
+    assert all(torch.equal(again.codec.state_dict()[key], tensor) for key, tensor in tensors.items())
+    assert {path.name for path in zoo.companions(split)} == {"encoder.safetensors", "decoder.safetensors"}
+    assert again.model_hash == int(parts["encoder"]["sha256"][:8], 16) >> 10
 
 
 def test_a_network_beyond_any_here_is_refused_before_its_memory_is_filled(monkeypatch):
@@ -123,8 +242,8 @@ def test_a_network_beyond_any_here_is_refused_before_its_memory_is_filled(monkey
 
 def test_no_card_is_written_with_a_number_that_is_none(tmp_path):
     card = read_card(write_model(tmp_path))
-    with pytest.raises(ModelError, match="'measured.0.psnr_db.0': inf is no finite number"):
-        dataclasses.replace(card, measured=[{"psnr_db": [math.inf]}]).write(tmp_path / "mine.json")
+    with pytest.raises(ModelError, match="'measured.0.values.0': inf is no finite number"):
+        dataclasses.replace(card, measured=[TABLE | {"values": [math.inf]}]).write(tmp_path / "mine.json")
     assert read_card(tmp_path / "mine.json") == card
 
 
@@ -144,7 +263,7 @@ def test_cards_that_are_no_cards(tmp_path):
 
 def test_what_is_not_safetensors_is_not_read(tmp_path):
     blob = pickle.dumps({"a": 1})
-    card = write_model(tmp_path, weights_sha256=hashlib.sha256(blob).hexdigest())
+    card = write_model(tmp_path, parts=own_parts("mine.safetensors", hashlib.sha256(blob).hexdigest()))
     (tmp_path / "mine.safetensors").write_bytes(blob)
     with pytest.raises(ModelError, match="not a safetensors file"):
         zoo.load(card)
@@ -189,9 +308,9 @@ def test_shipped_model_loads_and_its_card_is_whole(name):
     model = zoo.load(name)
     assert model.card.name == name and model.codec.rho == pytest.approx(SHIPPED[name])
     assert sum(p.numel() for p in model.codec.parameters()) == model.card.parameters
-    table = model.card.measured[0]
+    table = model.card.tables("psnr_db")[0]
     assert table["snr_db"] == [0, 1, 4, 7, 10, 13, 16, 20]
-    assert table["psnr_db"] == sorted(table["psnr_db"])
+    assert table["values"] == sorted(table["values"])
     assert abs(table.get("float16_loss_db", 0.0)) < 0.02
     assert "val_" in model.card.recipe["exclude"] or name.startswith("cifar")
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 from grc_bench import FLOWGRAPHS, GRC, best_psnr_db, environment, figures_of, station
 
-from semcom.modem.trials import true_snr_db
+from semcom.experiments.trials import true_snr_db
 
 BLOCK_FILES = sorted(GRC.glob("*.block.yml"))
 QT = ("semcom_image_view", "semcom_dashboard")

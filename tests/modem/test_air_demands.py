@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from semcom.channel import fading, frontend
+from semcom.experiments.trials import fly
 from semcom.modem import Modem, StreamDetector
-from semcom.modem.trials import fly
 
 
 def exponential(trials, spread, seed=1):

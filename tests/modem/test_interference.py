@@ -10,10 +10,10 @@ import torch
 
 from semcom.channel import frontend
 from semcom.channel.awgn import awgn
+from semcom.experiments.trials import fly, strange_inputs, together, tone
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.sync import MIRRORED_BURSTS, TONE_SAMPLES
 from semcom.modem.tones import ToneRemover
-from semcom.modem.trials import fly, strange_inputs, together, tone
 
 
 def noise(count: int, seed: int = 0) -> torch.Tensor:

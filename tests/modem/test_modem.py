@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError, HeaderError
+from semcom.experiments.trials import fly
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, StreamDetector
-from semcom.modem.trials import fly
 
 
 def one_burst(modem, k=700, seed=0, **fields):

@@ -5,8 +5,8 @@ import torch
 from semcom.channel import fading
 from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError
+from semcom.experiments.trials import fly, true_snr_db
 from semcom.modem.snr import cramer_rao_db, estimate_snr, fit_flat
-from semcom.modem.trials import fly, true_snr_db
 
 TRIALS = 20_000
 

@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 
 from semcom.errors import ConfigError
+from semcom.experiments.rival import plot, report
+from semcom.experiments.rival.compare import (
+    ADAPTIVE,
+    ANALOG,
+    BARE,
+    FILE,
+    Outcome,
+    Score,
+    arms,
+    compare,
+    lost_at,
+)
 from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig
 from semcom.payload.coded.transport import choose
-from semcom.separation import plot, report
-from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, FILE, Outcome, Score, arms, compare, lost_at
-from semcom.separation.link import scheme_for
 
 
 def score(scheme, accounting, snr_db, psnr_db):
@@ -57,12 +66,12 @@ def test_a_faster_scheme_is_taken_before_its_threshold_where_that_pays(monkeypat
     threshold_db = next(snr for snr in np.arange(12, 18, 0.25) if choose(snr, 96 * 96 // 4).name == "64-3/4")
 
     def separation(config):  # the faster scheme loses some pictures, which costs so much on average
-        mcs = scheme_for(config, 96 * 96 // 4, threshold_db - 0.25).name
+        mcs = config.payload.scheme(96 * 96 // 4, threshold_db - 0.25).name
         tried.append(mcs)
         psnr_db = 25.0 - lost_db if mcs == "64-3/4" else 24.0
         return lambda pictures, snr_db: [Outcome(pictures[0].pixels, True, mcs, psnr_db, None)]
 
-    monkeypatch.setattr("semcom.separation.compare._separation", separation)
+    monkeypatch.setattr("semcom.experiments.rival.compare._separation", separation)
     chosen = arms(LinkConfig("cifar-1-12", 0.0), "jpeg", [], bare_only=True)
     (outcome,) = next(arm for arm in chosen if arm.scheme == ADAPTIVE).run([picture], threshold_db - 0.25)
     assert outcome.detail == taken and sorted(tried) == ["64-2/3", "64-3/4"]

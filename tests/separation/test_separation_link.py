@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from semcom.errors import ConfigError
+from semcom.experiments.rival.bound import at_capacity, capacity_bytes
 from semcom.kinds.pictures import Picture, samples
+from semcom.link import LinkConfig, simulate
 from semcom.payload.coded import mcs as schemes
-from semcom.separation.bound import at_capacity, capacity_bytes
-from semcom.separation.link import SeparationConfig, simulate
+from semcom.system.coded import Coded
 
 SIDE = 96  # what fits JPEG at rho 1/12
 
@@ -16,13 +17,14 @@ def picture():
     return Picture("half", np.ascontiguousarray(samples()[1].pixels[::2, ::2][:SIDE, :SIDE]))
 
 
-def over(picture, snr_db, **fields):
-    return simulate([picture], SeparationConfig("cifar-1-12", snr_db, source="jpeg", **fields))[0]
+def over(picture, snr_db, channel="awgn", drop=0.0, **fields):
+    payload = Coded(source="jpeg", **fields)
+    return simulate([picture], LinkConfig("cifar-1-12", snr_db, channel, drop=drop, payload=payload))[0]
 
 
 def test_above_the_threshold_the_picture_arrives_with_the_symbols_of_the_model(picture):
     result = over(picture, 20.0, mcs="64-3/4")
-    assert result.decoded and result.psnr_db > 22 and result.mcs == "64-3/4"
+    assert result.decoded and result.psnr_db > 22 and result.detail["mcs"] == "64-3/4"
     assert result.rho == pytest.approx(1 / 12, rel=1e-3)
     assert abs(result.snr_est_db - 20.0) < 1.0
 
@@ -30,19 +32,19 @@ def test_above_the_threshold_the_picture_arrives_with_the_symbols_of_the_model(p
 def test_below_it_the_mean_colour(picture):
     result = over(picture, 8.0, mcs="64-3/4")
     assert not result.decoded
-    assert np.array_equal(result.picture[0, 0], picture.pixels.mean((0, 1)).round())
-    assert (result.picture == result.picture[0, 0]).all()
+    assert np.array_equal(result.value[0, 0], picture.pixels.mean((0, 1)).round())
+    assert (result.value == result.value[0, 0]).all()
 
 
 def test_adaptive_takes_what_works(picture):
     low, high = over(picture, 13.0), over(picture, 25.0)
     assert low.decoded and high.decoded and high.psnr_db > low.psnr_db + 1
-    assert schemes.named(low.mcs).efficiency < schemes.named(high.mcs).efficiency
+    assert schemes.named(low.detail["mcs"]).efficiency < schemes.named(high.detail["mcs"]).efficiency
 
 
 def test_a_margin_takes_the_safer_scheme(picture):
     plain, careful = over(picture, 20.0), over(picture, 20.0, margin_db=3.0)
-    assert schemes.named(careful.mcs).efficiency < schemes.named(plain.mcs).efficiency
+    assert schemes.named(careful.detail["mcs"]).efficiency < schemes.named(plain.detail["mcs"]).efficiency
 
 
 def test_a_header_costs_quality(picture):
@@ -77,4 +79,4 @@ def test_capacity_bounds_the_adaptive_link(picture):
 )
 def test_what_cannot_be_is_refused_in_words(fields, words):
     with pytest.raises(ConfigError, match=words):
-        SeparationConfig("cifar-1-12", 10.0, **fields)
+        Coded(**fields)

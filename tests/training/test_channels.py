@@ -7,7 +7,7 @@ import torch
 from semcom.errors import ConfigError
 from semcom.kinds.quality import psnr
 from semcom.system import zoo
-from semcom_training.channels import CHANNELS, channel
+from semcom_training.channels import channel, names
 
 MODEM = {"delay_samples": 8, "fading": True, "carrier_offset": 2e-4, "clock_ppm": 5.0, "backoff_db": 4.0}
 
@@ -21,7 +21,7 @@ def latents(rows=3, count=768, seed=0):
     return draw / draw.abs().square().mean(1, keepdim=True).sqrt()
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("name", names())
 def test_noise_is_what_the_channel_says(name):
     sent, snr = latents(24), torch.linspace(0, 18, 24)
     got = channel(name)(sent, snr, generator())

@@ -174,7 +174,8 @@ def test_killed_between_epochs_ends_as_unbroken(recipe, generated, tmp_path, mon
     assert len(steps) == 4  # two epochs were left
     assert unbroken.pop("minutes") > 0 and resumed.pop("minutes") > 0
     assert unbroken == resumed
-    assert [path.name for path in (tmp_path / "b/tiny").iterdir()] == ["iterative-1.json"]
+    (kept,) = (tmp_path / "b/tiny").iterdir()
+    assert re.fullmatch(r"iterative-1\.[0-9a-f]{16}\.json", kept.name)
 
 
 def test_a_finished_cell_is_not_done_again_and_not_mistaken(cells, recipe, generated, tmp_path, monkeypatch):
@@ -183,9 +184,41 @@ def test_a_finished_cell_is_not_done_again_and_not_mistaken(cells, recipe, gener
     assert cells.get("simultaneous", 1) == cell
     more_seeds = load_experiment(recipe(seeds=[1, 2, 3]))
     assert Cells(more_seeds, generated, tmp_path / "runs", "cpu").get("simultaneous", 1) == cell
+    (kept,) = (tmp_path / "runs/tiny").iterdir()
+    kept.rename(kept.with_name("simultaneous-1.json"))
+    # as it was kept before it had a fingerprint in its name
+    kept.with_name("simultaneous-1.json").write_text(json.dumps(cell))
+    monkeypatch.undo()
+    monkeypatch.setattr(cells_module, "System", lambda *a: pytest.fail("trained again"))
+    assert cells.get("simultaneous", 1) == cell
+    other = Cells(load_experiment(recipe(learning_rate=0.01)), generated, tmp_path / "runs", "cpu")
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        other.get("simultaneous", 1)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(cells, recipe, generated, tmp_path):
+    def dies(text):
+        raise KeyboardInterrupt
+
+    cells.say = dies
+    with pytest.raises(KeyboardInterrupt):
+        cells.get("simultaneous", 1)
     other = load_experiment(recipe(learning_rate=0.01))
     with pytest.raises(ConfigError, match="other settings"):
         Cells(other, generated, tmp_path / "runs", "cpu").get("simultaneous", 1)
+
+
+@pytest.mark.slow
+def test_cells_in_two_processes_are_those_of_one(cells, generated, tmp_path):
+    cells.say = print
+    other = Cells(cells.experiment, generated, tmp_path / "other", "cpu", print)
+    found = (
+        cells.all(["iterative", "simultaneous"], [1], workers=2),
+        other.all(["iterative", "simultaneous"], [1]),
+    )
+    for cell in (cell for some in found for cell in some):
+        assert cell.pop("minutes") > 0
+    assert found[0] == found[1]
 
 
 def test_cosines_of_known_vectors():
@@ -375,7 +408,8 @@ def test_commands_make_every_figure(recipe, generated, tmp_path):
     assert "| 26.08 | 28.25 |" in (figures / "rayleigh.md").read_text()
     told = (figures / "schemes.md").read_text()
     assert "## How near to done" in told and "seeds 2." in told
-    cell = json.loads((tmp_path / "runs/tiny/iterative-2.json").read_text())
+    (kept,) = (tmp_path / "runs/tiny").glob("iterative-2.*.json")
+    cell = json.loads(kept.read_text())["result"]
     assert all(0 < v < 60 for by_user in cell["psnr_db"]["div2k"].values() for v in by_user.values())
 
 
@@ -396,7 +430,8 @@ def test_one_cell_can_be_run_apart(recipe, generated, tmp_path):
     runner = CliRunner()
     result = runner.invoke(app, ["run", *common, "--scheme", "simultaneous", "--seed", "2"])
     assert result.exit_code == 0, result.output
-    assert [path.name for path in (tmp_path / "runs/tiny").iterdir()] == ["simultaneous-2.json"]
+    (kept,) = (tmp_path / "runs/tiny").iterdir()
+    assert kept.name.startswith("simultaneous-2.")
     wrong = runner.invoke(app, ["run", *common, "--scheme", "parallel"])
     assert wrong.exit_code == 2 and "no scheme 'parallel'" in wrong.output
 

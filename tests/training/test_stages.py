@@ -11,7 +11,6 @@ import pytest
 import torch
 import yaml
 
-from semcom.codec.image.paired import Paired
 from semcom.errors import ConfigError, MissingError
 from semcom.system import zoo
 from semcom_training import machine, train
@@ -76,7 +75,7 @@ def test_a_user_is_trained_against_the_frozen_encoder(family, anchor, generated,
     assert any(not torch.equal(a, b) for a, b in zip(untrained.parameters(), seen[0].trained.parameters()))
     assert model.card.anchor == before.card.reference and model.card.architecture == family
     assert model.card.arguments["stride"] == 4 and model.model_hash == before.model_hash
-    assert isinstance(model.codec, Paired)
+    assert model.own is model.codec.user
     assert model.card.parameters == sum(p.numel() for p in model.codec.user.parameters())
 
 

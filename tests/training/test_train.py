@@ -274,6 +274,22 @@ def test_it_learns(generated, tmp_path):
     assert float(after["train_psnr_db"]) > 22
 
 
+def test_a_training_validates_what_evaluate_measures(generated):
+    """The same pictures and noise give the same figure."""
+    from semcom.experiments.evaluate import evaluate
+
+    recipe = make_recipe(TINY)
+    torch.manual_seed(recipe.seed)
+    model = build(recipe.architecture, recipe.arguments).eval()
+    held_out = train.Pictures(generated, recipe.data, crop=24, held_out=4).held_out
+    row = train.validate(model, held_out, 24)
+    images = [("one", train.centre_crop(image, 24).permute(1, 2, 0).numpy()) for image in held_out]
+    for snr_db in (1, 10, 20):
+        measured = evaluate(zoo.LoadedModel(model, None, ""), images, snr_db, seed=snr_db, with_ms_ssim=False)
+        psnr_db = sum(one["psnr_db"] for one in measured) / len(measured)
+        assert row[f"psnr_{snr_db}_db"] == pytest.approx(psnr_db, abs=1e-4)
+
+
 def test_the_result_is_a_zoo_entry(generated, tmp_path):
     run(generated, tmp_path, steps=2)
     model = zoo.load(tmp_path / "tiny" / "tiny.json")

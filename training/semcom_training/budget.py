@@ -12,7 +12,7 @@ from semcom_training.compare import count_macs
 from semcom_training.data import data_root
 from semcom_training.log import duration
 from semcom_training.machine import make_fabric
-from semcom_training.recipe import Recipe, load_recipe
+from semcom_training.recipe import Recipe, load_recipe, stages_of
 from semcom_training.train import Training, draw, prepare, take_step, update
 
 
@@ -85,6 +85,7 @@ def budget(recipe: Recipe | str, data=None, device="auto", threads=None) -> dict
         ConfigError, ModelError, MissingError: as the training itself would.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    count, recipe = max(len(recipe.stages), 1), stages_of(recipe)[0]
     if threads:
         torch.set_num_threads(threads)
     training = prepare(recipe, data_root(data), make_fabric(device))
@@ -111,5 +112,5 @@ def budget(recipe: Recipe | str, data=None, device="auto", threads=None) -> dict
         "steps": f"{steps:,} of {recipe.steps:,}, {steps * recipe.batch:,} pictures seen",
         "speed": f"{recipe.batch / times.total:.1f} images/s on {training.fabric.device}, "
         f"{times.share_outside:.0%} of the time outside the network",
-        "time": f"about {duration(seconds)}{ends}",
+        "time": f"about {duration(seconds)}{ends}" + (f", the first of {count} stages" if count > 1 else ""),
     }

@@ -19,8 +19,8 @@ from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
 from semcom.modem import BurstHeader, Modem, estimate_snr, frame
 from semcom.modem.assembler import rescale
+from semcom.registering import PLUGIN_CURE
 
-CHANNELS = (*named.CHANNELS, "modem")
 _DEEPEST_FADE = 0.02  # of the power of a faded latent
 
 
@@ -66,6 +66,11 @@ class ModemOptions:
             raise ConfigError(f"channel 'modem': backoff_db must be -20..60, not {self.backoff_db}.")
 
 
+def names() -> tuple[str, ...]:
+    """What :func:`channel` takes, those of plugins too."""
+    return (*named.CHANNELS, "modem")
+
+
 def channel(name: str, uneven_fraction: float = 0.0, **options) -> Channel:
     """The channel of that name.
 
@@ -81,13 +86,13 @@ def channel(name: str, uneven_fraction: float = 0.0, **options) -> Channel:
     if name == "modem":
         options = settings.make(ModemOptions, options, "channel 'modem'")
         send = partial(through_modem, options=options)
-    elif not isinstance(name, str) or name not in named.CHANNELS:
-        raise ConfigError(f"channel {name!r} is unknown; choose one of {', '.join(CHANNELS)}.")
+    elif name not in named.CHANNELS:
+        raise ConfigError(f"channel {name!r} is unknown; choose one of {', '.join(names())}. {PLUGIN_CURE}")
     elif options:
         raise ConfigError(f"channel '{name}' takes no options, but got {', '.join(options)}.")
     else:
         send = symbol_channel(name)
-    fades = name in named.CHANNELS and named.CHANNELS[name].flat
+    fades = name != "modem" and getattr(named.CHANNELS[name], "flat", False)
     return partial(_carry, send=send, uneven_fraction=uneven_fraction, fades=fades)
 
 

@@ -103,7 +103,8 @@ def load_checkpoint(path: Path, recipe, trained, average, optimisers, anchor: st
     """
     state = read_checkpoint(path, next(trained.parameters()).device)
     before = make_recipe(dict(state["recipe"]), f"the recipe in {path}").fixed()
-    changed = [key for key, value in recipe.fixed().items() if before[key] != value]
+    now = make_recipe(dataclasses.asdict(recipe)).fixed()  # both written in one way
+    changed = [key for key, value in now.items() if before[key] != value]
     if changed:
         raise TrainingError(
             f"{path} was trained with other values of {', '.join(changed)}: use another output "

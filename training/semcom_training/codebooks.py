@@ -23,6 +23,7 @@ from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, SemcomError
 from semcom.files import writable_folder
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.payload import quantised as digital
 from semcom.payload.quantised.codebook import Codebook, alphabet, codebook_of, gaussian_codebook, nearest
@@ -172,7 +173,7 @@ def held_out_psnr_db(model, book: Codebook, pictures: Pictures) -> float:
             received = awgn(sent, snr_db, generator)
             latents, spread = digital.receive(received, noise_var, sent.shape[1], 2**book.bits, book)
             decoded = model.codec.decode(latents, equivalent_snr_db(spread), (side, side), spread)
-            out.append(quality.psnr(zoo.to_uint8(decoded), some))
+            out.append(quality.psnr(to_uint8(decoded), some))
     return float(torch.cat(out).mean())
 
 
@@ -208,18 +209,15 @@ def run(name, data=None, out="runs", options: Options | None = None, bits=BITS_P
     file = f"{model.card.name}.codebooks.safetensors"
     sha256 = digital.save(books, folder / file)
     training = dataclasses.asdict(options) | {"minutes": round((time.monotonic() - began) / 60, 1)}
-    section = dict(model.card.digital or {}) | {
-        "codebooks_file": file,
-        "codebooks_sha256": sha256,
-        "training": training,
-    }
+    section = dict(model.card.digital or {}) | {"training": training}
+    parts = model.card.parts | {"codebooks": {"file": file, "sha256": sha256}}
     if "tolerance" in section:  # what was measured with other learned codebooks does not hold for these
         section["tolerance"] = [t for t in section["tolerance"] if t.get("codebook") != digital.LEARNED]
     path = folder / f"{model.card.name}.json"
     source = zoo.card_path(name)
     if source.resolve() != path.resolve():
         shutil.copy(source.with_name(model.card.weights_file), folder / model.card.weights_file)
-    dataclasses.replace(model.card, digital=section).write(path)
+    dataclasses.replace(model.card, digital=section, parts=parts).write(path)
     return path
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from semcom.codec import build
 from semcom.experiments.evaluate import evaluate, summarise
+from semcom.experiments.table import markdown_table
 from semcom.system import zoo
 from semcom_training import train
 from semcom_training.export import evaluation_images, export_checkpoint
@@ -115,8 +116,7 @@ def timing(codec, size, repeats: int = 3) -> dict:
 
 def markdown(rows: list[dict]) -> str:
     """A table for the documentation."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    return "\n".join(lines + ["| " + " | ".join(str(v) for v in row.values()) + " |" for row in rows])
+    return markdown_table(list(rows[0]), ([str(value) for value in row.values()] for row in rows))
 
 
 def architecture_table() -> str:

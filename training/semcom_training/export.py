@@ -11,16 +11,15 @@ from pathlib import Path
 import torch
 
 from semcom import files
-from semcom.codec.image.paired import Paired
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate, summarise
 from semcom.system import zoo
-from semcom.system.card import ModelCard
+from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training import checkpoint as checkpoints
 from semcom_training.data import data_root, image_files, load_cifar10, read_image
 from semcom_training.errors import TrainingError
 from semcom_training.machine import hardware
-from semcom_training.models import build_codec, load_anchor, user_arguments
+from semcom_training.models import build_codec, load_anchor, trained_part, user_arguments
 from semcom_training.recipe import Recipe, make_recipe
 
 CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
@@ -87,8 +86,8 @@ def export_model(
         path = zoo.install(stage / f"{recipe.name}.json", folder)
     found = evaluation_images(recipe, root) if measure and root else None
     if found:
-        table = measure_table(zoo.load(path), *found, codec)
-        dataclasses.replace(card, measured=[table]).write(path)
+        tables = measure_tables(zoo.load(path), *found, codec)
+        dataclasses.replace(card, measured=tables).write(path)
     return path
 
 
@@ -96,16 +95,18 @@ def _stage(
     recipe: Recipe, codec, steps, seconds, trained_on: str, anchor: dict | None, folder: Path
 ) -> ModelCard:
     """Weights and card in a folder of their own; ``measured`` is still empty."""
-    sha256 = zoo.save_weights(codec, folder / f"{recipe.name}.safetensors")
-    trained = codec.user if isinstance(codec, Paired) else codec
+    trained = trained_part(recipe, codec)
+    weights = f"{recipe.name}.safetensors", zoo.save_weights(trained, folder / f"{recipe.name}.safetensors")
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
         arguments=user_arguments(recipe, codec) if recipe.stage == "user" else recipe.arguments,
         rho=codec.rho,
-        snr_range_db=list(recipe.snr_range_db),
-        weights_file=f"{recipe.name}.safetensors",
-        weights_sha256=sha256,
+        source=codec.source.name,
+        result=codec.result.name,
+        payloads=["analog"] + ["quantised"] * (codec.quantisable and not getattr(codec, "true_scale", False)),
+        trained_for={"snr_range_db": list(recipe.snr_range_db), "channel": recipe.channel},
+        parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),
         weights_dtype="float16",
         parameters=sum(p.numel() for p in trained.parameters()),
         training_data=list(recipe.data),
@@ -115,7 +116,6 @@ def _stage(
         | ({"started_from": recipe.init_from} if recipe.init_from else {}),
         measured=[],
         licence=recipe.licence,
-        anchor=anchor,
     )
     card.write(folder / f"{recipe.name}.json")
     return card
@@ -130,25 +130,23 @@ def bring_anchor(anchor: str, folder: Path) -> None:
         files.write_bytes(folder / path.name, path.read_bytes())
 
 
-def measure_table(model, title: str, images, full_precision=None) -> dict:
-    """The card's table over ideal AWGN; with the float32 codec also what float16 storage costs at 10 dB."""
+def measure_tables(model, title: str, images, full_precision=None) -> list[dict]:
+    """The card's tables over ideal AWGN, one a metric; with the float32 codec the first says also what float16 storage
+    costs at 10 dB."""
     rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=["lpips"]))
-    table = {
-        "evaluation_set": title,
-        "images": len(images),
-        "channel": "awgn",
-        "snr_db": [row["snr_db"] for row in rows],
-        "psnr_db": [round(row["psnr_db"], 3) for row in rows],
-        "ms_ssim": [row["ms_ssim"] and round(row["ms_ssim"], 4) for row in rows],
-    }
-    if any(row.get("lpips") is not None for row in rows):
-        table["lpips"] = [round(row["lpips"], 4) for row in rows]
+    tables = []
+    for metric, digits in (("psnr_db", 3), ("ms_ssim", 4), ("lpips", 4)):
+        values = [row.get(metric) for row in rows]
+        if any(value is not None for value in values):
+            entry = {"set": title, "items": len(images), "channel": "awgn", "metric": metric}
+            entry |= {"snr_db": [row["snr_db"] for row in rows]}
+            tables.append(entry | {"values": [None if v is None else round(v, digits) for v in values]})
     if full_precision is not None:
         some = images[:500]
         exact = dataclasses.replace(model, codec=full_precision)
         psnr = [summarise(evaluate(m, some, 10, "awgn", 0, False))[0]["psnr_db"] for m in (exact, model)]
-        table["float16_loss_db"] = round(psnr[0] - psnr[1], 4)
-    return table
+        tables[0]["float16_loss_db"] = round(psnr[0] - psnr[1], 4)
+    return tables
 
 
 def export_checkpoint(checkpoint, out, data=None, measure: bool = True) -> Path:

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a decoded picture is compared by: log-mse, mse, ms-ssim, lpips, or a weighted sum of them.
+"""What a training makes small: losses and regularisers by name, and weighted sums of them.
 
-``loss(what)`` makes a callable: (decoded ``[B, 3, H, W]``, images ``[B, 3, H, W]``), both 0..1, -> a scalar.
+``loss({name: weight})`` makes a callable: (decoded ``[B, 3, H, W]``, images ``[B, 3, H, W]``, both 0..1, what was sent)
+-> a scalar. :func:`register_loss` adds to the table.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from semcom import perceptual
+from semcom.codec.base import Latents
 from semcom.errors import ConfigError
+from semcom.registering import PLUGIN_CURE, Registry, calling_place
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[..., torch.Tensor]
 
 LOG_MSE_FLOOR = 3e-5
 _MS_SSIM_WEIGHTS = (
@@ -22,52 +27,126 @@ _MS_SSIM_WEIGHTS = (
     0.1333,
 )  # of the scales, Wang et al. 2003, from fine to coarse
 _WINDOW = 11
+_OF = ("decoded", "latents")
 
 
-def loss(what: str | Mapping[str, float], floor: float = LOG_MSE_FLOOR) -> Loss:
+@dataclass(frozen=True)
+class Term:
+    """A registered function and what it is of: ``decoded`` (with the images) or ``latents`` (a regulariser)."""
+
+    function: Loss
+    of: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Keywords that a recipe may give it: those with a default."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in parameters if p.default is not p.empty)
+
+
+LOSSES: Registry[Term] = Registry("loss")
+
+
+def register_loss(name: str, of: str = "decoded"):
+    """Decorator: recipes find the function by ``name``; its keywords with defaults are options there.
+
+    Args:
+        of: ``decoded``: a loss (decoded ``[B, 3, H, W]``, images ``[B, 3, H, W]``) -> scalar. ``latents``: a regulariser
+            (``semcom.codec.base.Latents`` as sent) -> scalar. Both differentiable, means over the batch.
+
+    Raises:
+        ConfigError: another place has registered the name, or ``of`` is neither.
+    """
+    if of not in _OF:
+        raise ConfigError(f"loss '{name}' is of {' or '.join(_OF)}, not of {of!r}.")
+    place = calling_place()
+
+    def register(function: Loss) -> Loss:
+        LOSSES.add(name, Term(function, of), place)
+        return function
+
+    return register
+
+
+def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
     """The loss of that name, or the sum of several with their weights, such as ``{"mse": 0.8, "ms-ssim": 0.2}``.
 
     Args:
         what: ``log-mse``, the mean over images of ln(MSE + floor), for it is the mean of the per-image PSNR that is
-            reported; ``mse``; ``ms-ssim``, see :func:`ms_ssim_loss`; ``lpips``, see :func:`lpips_loss`.
-        floor: error below which ``log-mse`` stops caring.
+            reported; ``mse``; ``ms-ssim``, see :func:`ms_ssim_loss`; ``lpips``, see :func:`lpips_loss`; or a registered
+            one. In place of a weight stands ``{"weight": 1, "floor": 1e-4}`` where a term has options.
+        floor: of ``log-mse`` where ``what`` does not say: error below which it stops caring.
 
     Raises:
-        ConfigError: an unknown name, no names at all, or a weight that is not above 0.
+        ConfigError: an unknown name, no names at all, a weight that is not above 0, or an option that a term lacks.
         MissingError, ModelError: ``lpips`` with weights that are absent or altered, with the cure.
     """
-    if isinstance(what, str):
-        what = {what: 1.0}
     check_loss(what)
-    losses = {"log-mse": lambda decoded, images: log_mse_loss(decoded, images, floor), **_LOSSES}
-    if "lpips" in what:
+    parts = _parts(what)
+    if "lpips" in parts:
         perceptual.load("lpips-alex")  # complains now rather than after the data is read
-    parts = [(weight, losses[name]) for name, weight in what.items()]
-    return lambda decoded, images: sum(weight * part(decoded, images) for weight, part in parts)
+    if "log-mse" in parts:
+        parts["log-mse"] = {"floor": floor} | parts["log-mse"]
+    terms = []
+    for name, options in parts.items():
+        weight = options.pop("weight")
+        terms.append((weight, LOSSES[name], options))
+
+    def total(decoded: torch.Tensor, images: torch.Tensor, sent: Latents | None = None) -> torch.Tensor:
+        return sum(
+            weight * term.function(*((decoded, images) if term.of == "decoded" else (sent,)), **options)
+            for weight, term, options in terms
+        )
+
+    return total
 
 
 def check_loss(what) -> None:
     """Raises ConfigError as :func:`loss` does, without looking for weights."""
-    parts = {what: 1.0} if isinstance(what, str) else what
-    if not isinstance(parts, Mapping) or not parts:
+    if not isinstance(what, str | Mapping) or not what:
         raise ConfigError(f"a loss is a name or a list of 'name: weight', not {what!r}.")
-    for name, weight in parts.items():
+    for name, options in _parts(what).items():
         if name not in LOSSES:
-            raise ConfigError(f"loss {name!r} is unknown; choose of {', '.join(LOSSES)}.")
+            raise ConfigError(f"loss {name!r} is unknown; choose of {', '.join(LOSSES)}. {PLUGIN_CURE}")
+        weight = options.pop("weight", None)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
             raise ConfigError(f"loss '{name}': its weight must be a number above 0, not {weight!r}.")
+        for key, value in options.items():
+            if key not in LOSSES[name].options:
+                takes = ", ".join(LOSSES[name].options) or "none"
+                raise ConfigError(f"loss '{name}' takes no option {key!r}; of options it takes {takes}.")
+            if key == "floor" and not (isinstance(value, (int, float)) and value > 0):
+                raise ConfigError(f"loss '{name}': 'floor' must be above 0, not {value!r}.")
 
 
-def mse_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Mean squared error."""
-    return (decoded - images).square().mean()
+def _parts(what: str | Mapping) -> dict:
+    """Name to weight and options, copied."""
+    named = {what: 1.0} if isinstance(what, str) else what
+    given = {name: dict(v) if isinstance(v, Mapping) else {"weight": v} for name, v in named.items()}
+    return {name: {key: _number(v) for key, v in options.items()} for name, options in given.items()}
 
 
+def _number(value):
+    """YAML 1.1 reads 1e-4 as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+@register_loss("log-mse")
 def log_mse_loss(decoded: torch.Tensor, images: torch.Tensor, floor: float = LOG_MSE_FLOOR) -> torch.Tensor:
     """Mean over images of ln(MSE + floor)."""
     return ((decoded - images).square().mean(dim=(1, 2, 3)) + floor).log().mean()
 
 
+@register_loss("mse")
+def mse_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean squared error."""
+    return (decoded - images).square().mean()
+
+
+@register_loss("ms-ssim")
 def ms_ssim_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """1 - MS-SSIM with as many of its five scales as the pictures have room for (all from 176 pixels a side on).
 
@@ -96,6 +175,7 @@ def ms_ssim_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return 1 - similarity
 
 
+@register_loss("lpips")
 def lpips_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """LPIPS with AlexNet, as :func:`semcom.kinds.quality.lpips` measures it, of the decoded picture clipped to 0..1.
 
@@ -109,7 +189,3 @@ def lpips_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
             f"'crop', or choose another loss."
         )
     return perceptual.load("lpips-alex", images.device)(decoded.clamp(0, 1), images).mean()
-
-
-_LOSSES = {"mse": mse_loss, "ms-ssim": ms_ssim_loss, "lpips": lpips_loss}
-LOSSES = ("log-mse", *_LOSSES)

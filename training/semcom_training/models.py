@@ -42,15 +42,19 @@ def user_arguments(recipe: Recipe, anchor: Codec) -> dict:
     return {"channels": anchor.channels, "stride": anchor.stride} | recipe.arguments
 
 
-def with_trained(codec: Codec, trained: Decoder) -> Codec:
+def trained_part(recipe: Recipe, codec: Codec) -> Decoder:
+    """The part of a recipe's codec that is trained: all of it, or the user's decoder."""
+    return codec.user if recipe.stage == "user" else codec
+
+
+def with_trained(recipe: Recipe, codec: Codec, trained: Decoder) -> Codec:
     """The codec with other weights (the averaged ones) in the place of the part that is trained."""
-    return Paired(codec.anchor, trained) if isinstance(codec, Paired) else trained
+    return Paired(codec.anchor, trained) if recipe.stage == "user" else trained
 
 
 def start_from(trained: nn.Module, card: str) -> None:
     """Copies every tensor of another model (of a user decoder: its own) whose name and shape fit; says how many."""
-    codec = zoo.load(card).codec
-    other = (codec.user if isinstance(codec, Paired) else codec).state_dict()
+    other = zoo.load(card).own.state_dict()
     own = trained.state_dict()
     fitting = {k: v for k, v in other.items() if k in own and own[k].shape == v.shape}
     trained.load_state_dict(own | fitting)

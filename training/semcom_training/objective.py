@@ -25,7 +25,7 @@ class Objective(nn.Module):
         self.encoder_learns = recipe.stage == "anchor"
         self.send = recipe.make_channel()
         self.side_lost_fraction = recipe.side_lost_fraction
-        self.compare = loss(recipe.loss, recipe.loss_floor)
+        self.compare = loss(recipe.loss)
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -49,7 +49,7 @@ class Objective(nn.Module):
         received = replace(sent, values=got.latents, noise_var=got.noise_var)
         decoded = self.codec.receive(received, got.snr_db, images.shape[-2:])
         mse = (decoded.detach() - images).square().mean(dim=(1, 2, 3))
-        return self.compare(decoded, images), -10 * mse.clamp_min(1e-9).log10().mean()
+        return self.compare(decoded, images, sent), -10 * mse.clamp_min(1e-9).log10().mean()
 
 
 def draw_snr(recipe: Recipe, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -160,8 +160,8 @@ def _dists(blob: bytes) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     import typer
 
-    from semcom.cli.console import complain
     from semcom.errors import SemcomError
+    from semcom.terminal import complain
 
     def main(name: str, source: str, out: str = ".", check: bool = False):
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A training recipe: one YAML file, one dataclass."""
+"""A training recipe: one YAML file, one dataclass. How the file is written is in ``recipe_form``."""
 
 import dataclasses
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 from semcom import settings
 from semcom.errors import ConfigError
 from semcom.parsing import is_file, shown
+from semcom_training import recipe_form
 from semcom_training.channels import Channel, channel
 from semcom_training.digital import random_orders
 from semcom_training.losses import check_loss
@@ -27,8 +28,8 @@ class Recipe:
     The fields of ``FREE`` may be changed when a training is resumed: to end it earlier or later, or to go on at a lower
     rate where the loss was no number; the rest may not.
 
-    Stage ``anchor`` trains an encoder and a decoder together. Stage ``user`` trains one user's decoder against the
-    encoder of ``anchor``, which stays as it is to the last bit.
+    Stage ``anchor`` (``train: [encoder, decoder]``) trains both together. Stage ``user`` (``train: [decoder]``) trains
+    one user's decoder against the encoder of ``anchor``, which stays as it is to the last bit.
     """
 
     name: str  # of the model in the zoo
@@ -52,8 +53,8 @@ class Recipe:
     decay_fraction: float = 0.9  # last part of the schedule, where the rate falls to zero
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.999  # decay of the averaged weights, which are the ones exported
-    loss: str | dict = "log-mse"  # log-mse (mean PSNR) | mse | ms-ssim | lpips, or {mse: 0.8, ms-ssim: 0.2}
-    loss_floor: float = 3e-5  # error below which log-mse stops caring
+    # of semcom_training.losses; in place of a weight {weight: 1, floor: 1e-4} where a loss has options
+    loss: dict = dataclasses.field(default_factory=lambda: {"log-mse": 1})
     channel: str | dict = "awgn"  # of semcom_training.channels, or {name: modem, delay_samples: 8, ...}
     orders: list = dataclasses.field(
         default_factory=list
@@ -77,6 +78,7 @@ class Recipe:
     start: str = "guessed"  # guessed | measured: the linear path's first values, from 512 training pictures
     checkpoint_minutes: float = 3.0
     log_every: int = 100
+    stages: list[dict] = dataclasses.field(default_factory=list)  # what changes from one training to the next
 
     FREE = ("steps", "max_minutes", "decay_fraction", "learning_rate", "checkpoint_minutes", "log_every")
 
@@ -117,13 +119,71 @@ def load_recipe(path) -> Recipe:
 
 
 def make_recipe(values: dict, source: str = "recipe") -> Recipe:
-    """Checks ``values`` and builds the :class:`Recipe`; see :func:`load_recipe`."""
+    """Checks ``values`` and builds the :class:`Recipe`; see :func:`load_recipe`.
+
+    Args:
+        values: of version 2, or, without the key ``version``, flat ones of version 1.
+    """
+    if "version" not in values:
+        return _checked(recipe_form.flattened(recipe_form.upgraded(values, source), source), source)
+    flat = recipe_form.flattened(values, source)
+    try:
+        return _checked(flat, source)
+    except ConfigError as error:
+        raise ConfigError(_placed(str(error), source)) from error
+
+
+def stages_of(recipe: Recipe, out="runs", source: str = "recipe") -> list[Recipe]:
+    """The trainings that a recipe is, one after the other: itself, or one for each of its ``stages``.
+
+    A stage changes keys of the recipe. It starts from what the stage before has trained, or, where it trains a decoder
+    alone, has that model's encoder on the air; the last one has the recipe's name.
+
+    Args:
+        out: the folder of trained models, ``<out>/<name>/<name>.json`` each.
+
+    Raises:
+        ConfigError: as :func:`load_recipe`, with the stage's number; a stage that names itself, or has stages.
+    """
+    if not recipe.stages:
+        return [recipe]
+    base, made = recipe_form.upgraded(dataclasses.asdict(recipe)), []
+    del base["stages"]
+    for number, changes in enumerate(recipe.stages, 1):
+        place = f"{source}: stages[{number - 1}]"
+        named = next((key for key in ("version", "name", "stages") if key in changes), None)
+        if named:
+            raise ConfigError(f"{place}: '{named}' is the recipe's: a stage cannot change it.")
+        recipe_form.flattened(
+            {"version": recipe_form.VERSION, **changes}, place
+        )  # refuses what is no section
+        values = recipe_form.merged(base, changes)
+        values["name"] = recipe.name if number == len(recipe.stages) else f"{recipe.name}-stage{number}"
+        if made:
+            before = Path(out) / made[-1].name / f"{made[-1].name}.json"
+            key = "encoder" if values.get("train") == ["decoder"] else "init_from"
+            if key not in changes.get("model", {}):
+                values["model"][key] = str(before)
+        made.append(make_recipe(values, place))
+    return made
+
+
+def _placed(text: str, source: str) -> str:
+    """A complaint about a field with the field's place in a file of version 2."""
+    for field, place in recipe_form.PLACES.items():
+        start = f"{source}: '{field}"
+        if text.startswith((f"{start}'", f"{start}[")):
+            return f"{source}: '{place}{text.removeprefix(start)}"
+    return text
+
+
+def _checked(values: dict, source: str) -> Recipe:
     recipe = settings.make(Recipe, values, source)
     low, high = SNR_LIMITS_DB
     at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0}
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
     at_most = {"batch": 2**14, "crop": 2**13, "held_out": 10**6}  # more was a slip, and would be allocated
-    above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "loss_floor", "snr_skew"), 0)
+    above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "snr_skew"), 0)
     shares = dict.fromkeys(
         ("decay_fraction", "uneven_fraction", "stale_fraction", "side_lost_fraction"), (0, 1)
     )
@@ -135,7 +195,7 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
         "stage": (recipe.stage in ("anchor", "user"), "anchor or user"),
         "anchor": (
             bool(recipe.anchor) == (recipe.stage == "user"),
-            "a model in stage user, and left out in stage anchor",
+            "a model where a decoder alone is trained (stage user), and left out elsewhere",
         ),
         "start": (recipe.start in ("guessed", "measured"), "guessed or measured"),
         "optimiser": (recipe.optimiser in ("muon", "adamw"), "muon or adamw"),
@@ -161,4 +221,5 @@ def make_recipe(values: dict, source: str = "recipe") -> Recipe:
             check()
         except ConfigError as error:
             raise ConfigError(f"{source}: '{key}': {error}") from None
+    stages_of(recipe, source=source)
     return recipe

@@ -7,15 +7,18 @@ torchrun --nproc-per-node 4 -m semcom_training.train RECIPE --data FOLDER --out 
 
 import copy
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from semcom import plugins
 from semcom.channel.symbols import awgn_channel
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
+from semcom.experiments.evaluate import across
 from semcom.files import writable_folder
+from semcom.kinds import quality
 from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
@@ -25,7 +28,7 @@ from semcom_training.machine import make_fabric
 from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
-from semcom_training.recipe import Recipe, load_recipe
+from semcom_training.recipe import Recipe, load_recipe, stages_of
 
 
 def run(
@@ -47,7 +50,8 @@ def run(
     Args:
         recipe: path of a YAML recipe, the name of a shipped one, or a :class:`Recipe`.
         data: folder that holds the recipe's data folders; else the environment variable SEMCOM_DATA.
-        out: folder for the checkpoint, the log and the exported model, ``<out>/<name>/``.
+        out: folder for the checkpoint, the log and the exported model, ``<out>/<name>/``; of a recipe with stages one
+            folder a stage.
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: torch threads of each process; ``None`` leaves them as they are.
         resume: go on from ``checkpoint.pt`` if there is one; else start anew.
@@ -70,6 +74,11 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if threads:
         torch.set_num_threads(threads)
+    if recipe.stages:
+        how = {"devices": devices, "nodes": nodes, "tensorboard": tensorboard}
+        for stage in stages_of(recipe, out):
+            folder = run(stage, data, out, device, None, resume, progress, **how)
+        return folder
     root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
     fabric = make_fabric(device, devices, nodes, folder if tensorboard else None)
     training = prepare(recipe, root, fabric)
@@ -146,7 +155,7 @@ class Training:
     @property
     def averaged(self) -> Codec:
         """The codec with the averaged weights: what is validated and exported."""
-        return with_trained(self.codec, self.average)
+        return with_trained(self.recipe, self.codec, self.average)
 
     @property
     def parts(self) -> tuple:
@@ -296,22 +305,17 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
     return recipe.learning_rate * warm * fall
 
 
-@torch.no_grad()
 def validate(codec: Codec, images, crop: int) -> dict:
     """Mean per-image PSNR of the held-out images at 1, 10 and 20 dB (centre crops for photos), same noise
     always."""
     side = crop or min(images[0].shape[1:])
     device = next(codec.parameters()).device
-    x = torch.stack([centre_crop(image, side) for image in images]).to(device).float() / 255
+    pixels = torch.stack([centre_crop(image, side) for image in images]).to(device)
     row = {}
     for snr in (1, 10, 20):
         generator = torch.Generator(device).manual_seed(snr)
-        sent = codec.send(x, float(snr), in_memory=True)
-        values, noise_var = awgn_channel(sent.values, float(snr), generator)
-        decoded = codec.receive(replace(sent, values=values, noise_var=noise_var), float(snr), x.shape[-2:])
-        decoded = (decoded.clamp(0, 1) * 255).round() / 255
-        mse = (decoded - x).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
-        row[f"psnr_{snr}_db"] = -10 * mse.log10().mean().item()
+        decoded, _, _ = across(codec, pixels, float(snr), awgn_channel, generator, in_memory=True)
+        row[f"psnr_{snr}_db"] = quality.psnr(decoded, pixels).clamp(max=100).mean().item()
     return row
 
 
@@ -334,8 +338,10 @@ if __name__ == "__main__":
         devices: int = 1,
         nodes: int = 1,
         tensorboard: bool = False,
+        plugin: list[str] = [],  # noqa: B006
     ):
         try:
+            plugins.use(plugin)
             run(
                 recipe,
                 data,

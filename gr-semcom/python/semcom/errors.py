@@ -24,9 +24,12 @@ class SemcomError(Exception):
     whatever the names of files in it. The command line prints it without a traceback; a block counts it and goes on.
 
     Attributes:
+        exit_status: of a command that ends with it.
         kind: the same without the name of the input, for a counter: a thousand bad files are one kind of fault. The
             message itself where none is given.
     """
+
+    exit_status = 2
 
     def __init__(self, message: str = "", kind: str = ""):
         super().__init__("\n".join(map(printable, str(message).split("\n"))))
@@ -59,3 +62,9 @@ class OutputError(SemcomError):
 
 class MissingError(SemcomError):
     """A program or package that the command needs and this machine lacks."""
+
+
+class PluginError(SemcomError):
+    """A researcher's own file that is absent or does not import; the command line ends with status 1, not 2."""
+
+    exit_status = 1

@@ -23,6 +23,8 @@ SENDER = "sender"  # long, 0..15: number of the transmitter; absent: 0
 SIDE = "side"  # long, 20 bits that only the codec understands; absent: 0
 BURST_INDEX = "burst_index"  # long, 0..burst_count-1
 BURST_COUNT = "burst_count"  # long
+LABEL = "label"  # long: the likeliest class, where the result is a label; its vector holds probabilities
+CONFIDENCE = "confidence"  # double: the probability of that class
 DECODED = (
     "decoded"  # bool: False where a picture is one colour, as its code could not be decoded; absent: True
 )
@@ -67,6 +69,7 @@ PORT_OUT = "out"
 PORT_SNR = "snr"  # SNR estimates, receiver to encoder
 PORT_ORDER = "order"  # the modulation order to use, adapter to latent mapper
 PORT_SENT = "sent"  # pictures as the source emits them, to show beside what came out
+PORT_TEXT = "text"  # a result in words, to show: label sink to Qt GUI's message box
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source
 PORT_CONSTELLATION = "constellation"  # c32vector to show
 PORT_PICTURES = "pictures"  # to telemetry

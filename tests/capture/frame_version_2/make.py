@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from semcom.separation.link import SeparationConfig, encode
 
 from semcom.capture import BurstNote, CaptureWriter, RecordingInfo
 from semcom.capture.replaying import Replay, engine, latents_sha256
@@ -19,7 +20,6 @@ from semcom.modem import Modem, ModemProfile, StreamDetector, estimate_snr
 from semcom.modem.header import MODE_CODED
 from semcom.payload.quantised import DigitalMode
 from semcom.radio import LinkProfile
-from semcom.separation.link import SeparationConfig, encode
 from semcom.system import zoo
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from semcom.codec.base import Codec
 from semcom.codec.image.adapted import Adapted
 from semcom.modem.v2 import as_flown
 from semcom.system import zoo
-from semcom.system.card import ModelCard
+from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training.finetune.captured import Capture
 from semcom_training.finetune.loop import Tuned
 from semcom_training.finetune.options import Options
@@ -31,7 +31,6 @@ def user_card(parent: ModelCard, adapted: Adapted, capture: Capture) -> dict:
     return {
         "architecture": Adapted.name,
         "arguments": {"decoder": inner[0], "arguments": inner[1], "modem": modem},
-        "anchor": parent.anchor or parent.reference,
         "parameters": sum(p.numel() for p in adapted.parameters()),
     }
 
@@ -47,12 +46,13 @@ def stage(
     folder: Path,
 ) -> Path:
     """Writes the model into a folder of its own and returns the path of its card; ``measured`` is still empty."""
-    file = f"{name}.safetensors"
+    weights = f"{name}.safetensors", zoo.save_weights(codec, folder / f"{name}.safetensors")
+    alone = changes.get("architecture") == Adapted.name  # a decoder, behind the encoder that was on the air
     card = dataclasses.replace(
         parent,
         name=name,
-        weights_file=file,
-        weights_sha256=zoo.save_weights(codec, folder / file),
+        parts=user_parts(parent.anchor or parent.reference, *weights) if alone else own_parts(*weights),
+        trained_for=parent.trained_for | {"channel": "capture"},
         weights_dtype="float16",
         recipe=dataclasses.asdict(options),
         seed=options.seed,
@@ -80,11 +80,12 @@ def stage(
 def table(title: str, psnr_db: torch.Tensor, snr_db: float, channel: str) -> dict:
     """An entry of ``measured``: one SNR, the capture's mean."""
     return {
-        "evaluation_set": title,
-        "images": len(psnr_db),
+        "set": title,
+        "items": len(psnr_db),
         "channel": channel,
+        "metric": "psnr_db",
         "snr_db": [round(snr_db, 2)],
-        "psnr_db": [round(float(psnr_db.mean()), 3)],
+        "values": [round(float(psnr_db.mean()), 3)],
     }
 
 

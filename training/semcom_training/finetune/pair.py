@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 
 from semcom.codec.base import Codec
-from semcom.codec.image.paired import Paired
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ModelError
 from semcom.system.zoo import LoadedModel
@@ -39,7 +38,7 @@ def tune_pair(
         ModelError: a user decoder; its anchor is what can be tuned.
         TrainingError: the loss is not a number.
     """
-    if isinstance(model.codec, Paired):
+    if model.card.anchor is not None:
         raise ModelError(
             f"'{model.card.name}' is a user decoder: give --model '{model.card.anchor['name']}'."
         )

@@ -9,7 +9,6 @@ import torch
 
 from semcom.codec.base import Decoder
 from semcom.codec.image.adapted import Adapted, without_encoder
-from semcom.codec.image.paired import Paired
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.system.zoo import LoadedModel
 from semcom_training.finetune import loop
@@ -50,10 +49,10 @@ def tune_user(
 
 def decoder_of(model: LoadedModel) -> Decoder:
     """A copy of what decodes: a user's decoder (without the canceller of an earlier capture), or a codec's own half."""
-    if not isinstance(model.codec, Paired):
-        return without_encoder(copy.deepcopy(model.codec))
-    user = copy.deepcopy(model.codec.user)
-    return user.decoder if isinstance(user, Adapted) else user
+    own = copy.deepcopy(model.own)
+    if model.card.anchor is None:
+        return without_encoder(own)
+    return own.decoder if isinstance(own, Adapted) else own
 
 
 def decode_examples(decoder: Decoder, examples: list[Example]) -> torch.Tensor:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.cli.main import Commands
 from semcom.errors import ConfigError
+from semcom.terminal import Commands
 
 if TYPE_CHECKING:  # they import torch, for which no help text should wait
     from semcom_training.multiuser.cells import Cells
@@ -60,7 +60,7 @@ class Common:
 
         if self.threads:
             torch.set_num_threads(self.threads)
-        return Cells(self.load(), self.data, self.out, self.device, lambda text: print(text, flush=True))
+        return Cells(self.load(), self.data, self.out, self.device, functools.partial(print, flush=True))
 
     def made_by(self, command: str, name: str, usual: str) -> str:
         """The command that makes the files called ``name``, to stand in them."""
@@ -89,6 +89,7 @@ def run(
     scheme: Annotated[list[str], typer.Option(help="Only this scheme; may be repeated.")] = (),
     seed: Annotated[list[int], typer.Option(help="Only this seed; may be repeated.")] = (),
     dry_run: Annotated[bool, typer.Option(help="Only print the budget.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Cells trained at a time, of one thread each.")] = 1,
 ) -> None:
     """Train and measure every scheme with every seed; finished cells are kept, a killed one goes on.
 
@@ -101,7 +102,7 @@ def run(
         return
     cells = common.cells()
     _require_known(cells.experiment, "scheme", scheme, cells.experiment.schemes)
-    cells.all(scheme, seed)
+    cells.all(scheme, seed, workers)
 
 
 @command

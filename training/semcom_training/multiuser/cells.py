@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One cell of a comparison: one scheme, one seed, trained, watched after every epoch and measured at the end.
 
-A finished cell is a JSON file and is not done again; an unfinished one goes on from its last epoch and ends as
-an unbroken one would.
+A finished cell is kept (``semcom.experiments.runner``); an unfinished one goes on from its last epoch and ends as an
+unbroken one would.
 """
 
 import io
@@ -15,6 +15,7 @@ import torch
 
 from semcom import files
 from semcom.errors import ConfigError
+from semcom.experiments import runner
 from semcom_training.checkpoint import all_numbers, read_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
@@ -39,7 +40,7 @@ class Cells:
         say: called with a line of text after every epoch.
 
     Raises:
-        ConfigError: data absent; no such device; a kept cell comes from another experiment.
+        ConfigError: data absent; no such device; an unfinished cell comes from another experiment.
         OutputError: the folder cannot be written.
     """
 
@@ -51,6 +52,17 @@ class Cells:
         self.root = data
         self._pictures, self._sets = None, None
 
+    def plan(self, schemes=None, seeds=None) -> runner.Experiment:
+        """The cells of these schemes and seeds (all by default): the schemes of one seed, then the next seed."""
+        cells = [
+            runner.Cell(scheme, seed=seed)
+            for seed in seeds or self.experiment.seeds
+            for scheme in schemes or self.experiment.schemes
+        ]
+        return runner.Experiment(
+            "multiuser", self._train, cells, {"fingerprint": self.experiment.fingerprint()}
+        )
+
     def get(self, scheme: str, seed: int) -> dict:
         """The finished cell, trained first if need be.
 
@@ -58,22 +70,30 @@ class Cells:
         (by set, SNR and user), and series: an entry before the first epoch and after each, with epoch (users,
         number, encoder), psnr_db by user, digests by part, cosines and norms of the gradients at the encoder.
         """
-        path = self.folder / f"{scheme}-{seed}.json"
-        if not path.exists():
-            files.write_json(path, self._train(scheme, seed, path.with_suffix(".pt")))
-            path.with_suffix(".pt").unlink(missing_ok=True)
-        cell = json.loads(path.read_text())
-        self._check(cell["experiment"], path)
-        return cell
+        plan = self.plan([scheme], [seed])
+        result = runner.get(plan, plan.cells[0], self.folder).result
+        self._checkpoint(scheme, seed).unlink(missing_ok=True)
+        return result
 
-    def all(self, schemes=None, seeds=None) -> list[dict]:
-        """Every cell of these schemes and seeds (all by default): the schemes of one seed, then the next seed."""
-        wanted = [
-            (scheme, seed)
-            for seed in seeds or self.experiment.seeds
-            for scheme in schemes or self.experiment.schemes
-        ]
-        return [self.get(scheme, seed) for scheme, seed in wanted]
+    def all(self, schemes=None, seeds=None, workers: int = 1) -> list[dict]:
+        """Every cell of ``plan``, ``workers`` of them trained at a time.
+
+        Raises:
+            CellsFailed: a training failed, after all others were done.
+        """
+        plan = self.plan(schemes, seeds)
+        reports = runner.run(plan, self.folder, workers, threads=None if workers == 1 else 1)
+        for report in reports:
+            if not report.problem:
+                self._checkpoint(report.cell.arm, report.cell.seed).unlink(missing_ok=True)
+        return [result for _, result in runner.results(reports)]
+
+    def __getstate__(self):
+        """Other processes read the pictures themselves."""
+        return vars(self) | {"_pictures": None, "_sets": None}
+
+    def _checkpoint(self, scheme: str, seed: int) -> Path:
+        return self.folder / f"{scheme}-{seed}.pt"
 
     def pictures(self) -> Pictures:
         """The training pictures, read once."""
@@ -100,8 +120,13 @@ class Cells:
                 f"another output folder, or delete it."
             )
 
-    def _train(self, scheme: str, seed: int, checkpoint: Path) -> dict:
-        e = self.experiment
+    def _train(self, cell: runner.Cell, fingerprint: str) -> dict:
+        e, scheme, seed = self.experiment, cell.arm, cell.seed
+        checkpoint = self._checkpoint(scheme, seed)
+        # as versions before the runner kept a cell
+        earlier = checkpoint.with_suffix(".json")
+        if earlier.exists() and (found := json.loads(earlier.read_text()))["experiment"] == fingerprint:
+            return found
         epochs = plan(scheme, list(e.users), e.epochs)
         system = System(e, seed).to(self.device)
         optimisers = Optimisers(system)

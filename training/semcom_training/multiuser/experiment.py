@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semcom import settings
-from semcom.codec.registry import DECODERS
+from semcom.codec.names import DECODERS
 from semcom.errors import ConfigError
 from semcom.parsing import is_file, shown
-from semcom_training.channels import CHANNELS
+from semcom_training import channels
 from semcom_training.multiuser.schemes import SCHEMES
 from semcom_training.recipe import NAME, NAME_WORDS, SEEDS, SNR_LIMITS_DB
 
@@ -88,7 +88,7 @@ class Experiment:
             f"experiment '{self.name}'",
             name=(self.name, NAME.fullmatch(self.name), NAME_WORDS),
             users=(list(self.users), bool(self.users), "at least one user"),
-            channel=(self.channel, self.channel in CHANNELS, f"one of {', '.join(CHANNELS)}"),
+            channel=(self.channel, self.channel in channels.names(), f"one of {', '.join(channels.names())}"),
             snr_db=(
                 self.snr_db,
                 self.snr_db and all(low <= snr <= high for snr in self.snr_db),

@@ -5,16 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcom import files
+from semcom.experiments.style import panels, write_figure
+from semcom.experiments.table import markdown_table, write_csv
 from semcom_training.multiuser.experiment import Experiment
-from semcom_training.multiuser.output import (
-    SCHEME_COLOURS,
-    SCHEME_NAMES,
-    markdown_table,
-    mean_and_spread,
-    panels,
-    write_csv,
-    write_png,
-)
+from semcom_training.multiuser.output import SCHEME_COLOURS, SCHEME_NAMES, digits, mean_and_spread
 from semcom_training.multiuser.paper import FORGETTING_PSNR_DB
 from semcom_training.multiuser.tables import scale_words, set_words
 
@@ -77,8 +71,8 @@ def write_forgetting(
         f"![PSNR of the {user} user over the epochs]({name}.png)",
     ]
     return [
-        write_csv(folder / f"{name}.csv", rows),
-        write_csv(folder / f"{name}_series.csv", _series_rows(cells)),
+        write_csv(folder / f"{name}.csv", rows, digits),
+        write_csv(folder / f"{name}_series.csv", _series_rows(cells), digits),
         _draw(experiment, cells, folder / f"{name}.png", user, rival),
         files.write_text(folder / f"{name}.md", "\n\n".join(text) + "\n"),
     ]
@@ -120,4 +114,4 @@ def _draw(experiment, cells, path: Path, user: str, rival: str) -> Path:
     high = max(one.get_ylim()[1] for one in axes[0])
     for one in axes[0]:
         one.set_ylim(max(low, 12), high)
-    return write_png(path, figure)
+    return write_figure(path, figure)

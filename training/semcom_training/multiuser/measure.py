@@ -7,7 +7,7 @@ import torch
 
 from semcom.errors import ConfigError
 from semcom.kinds import quality
-from semcom.system.zoo import to_uint8
+from semcom.kinds.image import to_uint8
 from semcom_training.data import image_files, read_image
 from semcom_training.multiuser.experiment import EvaluationSet
 from semcom_training.multiuser.system import Batch, System, losses

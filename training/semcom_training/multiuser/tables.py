@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcom import files
+from semcom.experiments.style import panels, write_figure
+from semcom.experiments.table import markdown_table, write_csv
 from semcom_training.multiuser.experiment import Experiment
-from semcom_training.multiuser.output import (
-    SCHEME_COLOURS,
-    SCHEME_NAMES,
-    markdown_table,
-    mean_and_spread,
-    panels,
-    write_csv,
-    write_png,
-)
+from semcom_training.multiuser.output import SCHEME_COLOURS, SCHEME_NAMES, digits, mean_and_spread
 from semcom_training.multiuser.paper import RAYLEIGH_PSNR_DB
 from semcom_training.multiuser.schemes import budget, plan
 
@@ -110,8 +104,8 @@ def write_schemes(
         budget_table(experiment),
     ]
     return [
-        write_csv(folder / f"{name}.csv", rows),
-        write_csv(folder / f"{name}_order.csv", order),
+        write_csv(folder / f"{name}.csv", rows, digits),
+        write_csv(folder / f"{name}_order.csv", order, digits),
         _draw(experiment, rows, folder / f"{name}.png"),
         files.write_text(folder / f"{name}.md", "\n\n".join(text) + "\n"),
     ]
@@ -149,7 +143,7 @@ def write_paper_table(
         f"![PSNR by user and scheme, ours and the paper's]({name}.png)",
     ]
     return [
-        write_csv(folder / f"{name}.csv", rows),
+        write_csv(folder / f"{name}.csv", rows, digits),
         draw_paper_table(rows, folder / f"{name}.png"),
         files.write_text(folder / f"{name}.md", "\n\n".join(text) + "\n"),
     ]
@@ -189,7 +183,7 @@ def draw_paper_table(rows: Sequence[dict], path: Path) -> Path:
     for one in axes:
         one.set_ylim(low, high + 0.3 * (high - low))  # with room for the legend
     axes[0].legend(frameon=False, fontsize=7, loc="upper left", ncol=2)
-    return write_png(path, figure)
+    return write_figure(path, figure)
 
 
 def scale_words(experiment: Experiment) -> str:
@@ -285,4 +279,4 @@ def _draw(experiment, rows, path: Path) -> Path:
             one.set_xlabel("average SNR in dB")
         line[0].set_ylabel("PSNR in dB")
     axes[0][0].legend(frameon=False, fontsize=8)
-    return write_png(path, figure)
+    return write_figure(path, figure)

@@ -6,18 +6,11 @@ from pathlib import Path
 from statistics import median
 
 from semcom import files
+from semcom.experiments.style import COLOURS, INK, panels, write_figure
+from semcom.experiments.table import markdown_table, write_csv
 from semcom_training.multiuser import theory
 from semcom_training.multiuser.cells import PROBE, Cells
-from semcom_training.multiuser.output import (
-    COLOURS,
-    INK,
-    SCHEME_NAMES,
-    markdown_table,
-    mean_and_spread,
-    panels,
-    write_csv,
-    write_png,
-)
+from semcom_training.multiuser.output import SCHEME_NAMES, digits, mean_and_spread
 from semcom_training.multiuser.schemes import plan
 from semcom_training.multiuser.system import System
 from semcom_training.multiuser.tables import scale_words
@@ -44,7 +37,7 @@ def write_theory(
     rows = theory.cosine_rows(cells.all())
     shared = [row for row in rows if _all_trained(e, row)]
     cosine_files = [
-        write_csv(folder / f"{name}_1_cosine.csv", rows),
+        write_csv(folder / f"{name}_1_cosine.csv", rows, digits),
         _draw_cosines(e, rows, folder / f"{name}_1_cosine.png"),
     ]
 
@@ -58,8 +51,8 @@ def write_theory(
     flat = [{"encoder_is": encoder, **row} for encoder, some in norms.items() for row in some]
     bits = theory.alone_and_together(cells, system, seed, users_steps)
     independence_files = [
-        write_csv(folder / f"{name}_2_independence.csv", flat),
-        write_csv(folder / f"{name}_2_alone.csv", bits),
+        write_csv(folder / f"{name}_2_independence.csv", flat, digits),
+        write_csv(folder / f"{name}_2_alone.csv", bits, digits),
         _draw_norms(norms, folder / f"{name}_2_independence.png"),
     ]
 
@@ -68,7 +61,7 @@ def write_theory(
     blank = {"step_size": "", "decrease": "", "predicted": "", "smoothness": ""}
     plain = [{"method": "gradient descent, one batch", **row} for some in descents.values() for row in some]
     descent_files = [
-        write_csv(folder / f"{name}_3_descent.csv", [row | blank for row in adam] + plain),
+        write_csv(folder / f"{name}_3_descent.csv", [row | blank for row in adam] + plain, digits),
         _draw_descent(course, descents, folder / f"{name}_3_descent.png"),
     ]
     text = [
@@ -182,7 +175,7 @@ def _draw_cosines(experiment, rows, path: Path) -> Path:
         one.set_xlabel("epoch, of all users")
     axes[0][0].set_ylabel("cosine of gradients at the encoder")
     axes[0][-1].legend(frameon=False, fontsize=7, loc="lower right")
-    return write_png(path, figure)
+    return write_figure(path, figure)
 
 
 def _draw_norms(norms, path: Path) -> Path:
@@ -198,7 +191,7 @@ def _draw_norms(norms, path: Path) -> Path:
         one.set_title(f"encoder {encoder}", fontsize=10)
         one.grid(False)
     axes[0][0].set_ylabel("loss of")
-    return write_png(path, figure)
+    return write_figure(path, figure)
 
 
 def _draw_descent(course, descents, path: Path) -> Path:
@@ -218,4 +211,4 @@ def _draw_descent(course, descents, path: Path) -> Path:
     along.set_ylabel("loss on a fixed batch")
     for one in axes[0]:
         one.set_xlabel("step")
-    return write_png(path, figure)
+    return write_figure(path, figure)

@@ -18,7 +18,8 @@ from semcom.air.script import Tap
 from semcom.channel.awgn import awgn, noise_power
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.kinds import quality
-from semcom.system.zoo import LoadedModel, to_uint8
+from semcom.kinds.image import to_uint8
+from semcom.system.zoo import LoadedModel
 from semcom.wire.numbering import Numbering
 
 _BATCH_PIXELS = 2**18

@@ -19,10 +19,11 @@ from semcom.channel.awgn import awgn, noise_power
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ModelError
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.modulation import ORDERS, ber, snr_for_ber
 from semcom.payload.quantised import UNIFORM, Codebook, DigitalMode, payload
 from semcom.system.card import ModelCard
-from semcom.system.zoo import LoadedModel, to_uint8
+from semcom.system.zoo import LoadedModel
 
 _STEP_DB = 0.25  # the SNR is searched on this grid,
 _RATES = (0.3, 1e-6)  # between these bit error rates

@@ -160,6 +160,10 @@ class Guarded:
                     self._logged[reason] = (times + 1, now)
                     self._log.warn(f"{told} ({self.counters.get(reason, 0)} so far)")
 
+    def warn(self, words: str) -> None:
+        """Says something once, in the log."""
+        self._log.warn(words)
+
     def guarded_work(self, work, fallback: int) -> int:
         """Runs a stream block's ``work``; an exception is counted and ``fallback`` returned instead."""
         try:
@@ -202,7 +206,39 @@ class Stage:
         return pmt.list_has(self.message_subscribers(pmt.intern(keys.PORT_OUT)), listener)
 
 
-class PduWorker(Stage, Guarded):
+class Batches(Guarded):
+    """Mixin of blocks that make messages of items, a batch at a time."""
+
+    def process(self, items: list[Any]) -> list[tuple[str, Pdu]]:
+        """A batch of items to messages. Must be safe to repeat: after an exception each is tried alone."""
+        raise NotImplementedError
+
+    def process_guarded(self, items: list[Any]) -> None:
+        """``process``, and publishes; what fails is counted."""
+        try:
+            outputs = self.process(items)
+        except Exception as error:
+            if len(items) == 1:
+                self.fail(reason_of(error), error)
+                return
+            for item in items:  # one bad PDU must not take the others with it
+                self.process_guarded([item])
+            return
+        for port, pdu in outputs:
+            self.publish(port, pdu)
+
+    def publish(self, port: str, pdu: Pdu) -> None:
+        """Sends a PDU; nothing is made of one that nobody would get."""
+        symbol = pmt.intern(port)
+        if pmt.is_null(self.message_subscribers(symbol)):
+            if port == keys.PORT_OUT:  # the others are there for who wants them
+                self.count(f"not sent: nobody is connected to '{port}'")
+            return
+        self.message_port_pub(symbol, bridge.to_message(pdu))
+        self.count(f"sent to '{port}'")
+
+
+class PduWorker(Stage, Batches):
     """Mixin of blocks that take PDUs: bounded queue, worker thread, batches.
 
     A block implements ``prepare`` and ``process``, and ``finish`` if it holds anything back. Messages with
@@ -251,10 +287,6 @@ class PduWorker(Stage, Guarded):
     def prepare(self, pdu: Pdu) -> list[Any]:
         """One PDU to items for ``process``. Refuses a bad one with a SemcomError; called once a PDU."""
         return [pdu]
-
-    def process(self, items: list[Any]) -> list[tuple[str, Pdu]]:
-        """A batch of items to messages. Must be safe to repeat: after an exception each is tried alone."""
-        raise NotImplementedError
 
     def finish(self) -> list[Any]:
         """At the end of the stream: the items that were held back."""
@@ -393,22 +425,9 @@ class PduWorker(Stage, Guarded):
         for pdu in pdus if end is None else []:
             items += self._attempt(self.prepare, pdu)
         for start in range(0, len(items), self.batch):
-            self._process_guarded(items[start : start + self.batch])
+            self.process_guarded(items[start : start + self.batch])
         if end is not None:
             self.on_end(end)
-
-    def _process_guarded(self, items: list[Any]) -> None:
-        try:
-            outputs = self.process(items)
-        except Exception as error:
-            if len(items) == 1:
-                self.fail(reason_of(error), error)
-                return
-            for item in items:  # one bad PDU must not take the others with it
-                self._process_guarded([item])
-            return
-        for port, pdu in outputs:
-            self.publish(port, pdu)
 
     def _attempt(self, call, *args) -> list[Any]:
         try:
@@ -421,16 +440,6 @@ class PduWorker(Stage, Guarded):
         """Passes the end of the stream on, after everything before it."""
         if keys.PORT_OUT in self._outputs:
             self.publish(keys.PORT_OUT, end)
-
-    def publish(self, port: str, pdu: Pdu) -> None:
-        """Sends a PDU; nothing is made of one that nobody would get."""
-        symbol = pmt.intern(port)
-        if pmt.is_null(self.message_subscribers(symbol)):
-            if port == keys.PORT_OUT:  # the others are there for who wants them
-                self.count(f"not sent: nobody is connected to '{port}'")
-            return
-        self.message_port_pub(symbol, bridge.to_message(pdu))
-        self.count(f"sent to '{port}'")
 
 
 class PduBlock(PduWorker, gr.basic_block):

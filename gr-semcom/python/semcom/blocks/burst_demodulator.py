@@ -8,7 +8,7 @@ import torch
 
 from semcom import keys
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import PduBlock, check, check_device, is_count, is_number
+from semcom.blocks.base import Guarded, PduBlock, check, check_device, is_count, is_number
 from semcom.blocks.pdu import Pdu
 from semcom.modem import DemodulatedBurst, DetectedBurst, Modem
 from semcom.modem.header import VERSION
@@ -17,6 +17,116 @@ from semcom.radio import load_link
 BURSTS_READ = "bursts read"
 TIMING_SLIP = "timing slip: samples lost or inserted inside a burst, re-timed"
 SYMBOLS_ERASED = "symbols inside bursts of which nothing came, erased"
+
+
+class Demodulation:
+    """PDUs of bursts' samples to those of their latents: what a block does between messages and messages.
+
+    Args:
+        guard: the block, which counts.
+        profile, constellation_points, constellation_rate, device: as in ``burst_demodulator``.
+
+    Raises:
+        ConfigError: naming the block and what is wrong.
+    """
+
+    def __init__(
+        self,
+        guard: Guarded,
+        profile: str,
+        constellation_points: int,
+        constellation_rate: float,
+        device: str,
+    ):
+        block = guard.name()
+        check(
+            block,
+            constellation_points=(
+                constellation_points,
+                is_count(constellation_points),
+                "a whole number, 1 or more",
+            ),
+            constellation_rate=(
+                constellation_rate,
+                is_number(constellation_rate) and constellation_rate >= 0,
+                "0 or more a second",
+            ),
+        )
+        self._guard, self._points = guard, int(constellation_points)
+        self._period = 1 / constellation_rate if constellation_rate else None
+        self._shown = -1e9
+        link = load_link(profile)
+        self._link_hash = link.hash if profile else 0
+        self.modem = Modem(link.modem, device=check_device(block, device))
+
+    def process(self, items: list[tuple[Pdu, DetectedBurst]]) -> list[tuple[str, Pdu]]:
+        """A batch of ``as_burst`` to PDUs for the ports ``out``, ``failed`` and ``constellation``."""
+        out = []
+        first = items[0][1].sample_offset
+        together = bridge.to_vector(np.array([b.sample_offset - first for _, b in items], np.int32))
+        for (pdu, _), burst in zip(items, self.modem.demodulate([burst for _, burst in items]), strict=True):
+            header = burst.header
+            if header is None:
+                error = self._why_unread(burst)
+                self._guard.fail(error)
+                failed = {keys.ERROR: error, keys.SAMPLE_OFFSET: pdu.integer(keys.SAMPLE_OFFSET, 0)}
+                out.append((keys.PORT_FAILED, Pdu(failed, None)))
+                continue
+            if self._link_hash and header.link_hash != self._link_hash:
+                self._guard.fail(_other_profile(header.link_hash, self._link_hash))
+            if burst.slips:
+                self._guard.fail(TIMING_SLIP)
+            if burst.symbols_erased:
+                self._guard.count(SYMBOLS_ERASED, burst.symbols_erased)
+            meta = {
+                keys.IMAGE_ID: header.image_id,
+                keys.BURST_INDEX: header.burst_index,
+                keys.BURST_COUNT: self.modem.plan(header.latent_count).burst_count,
+                keys.HEIGHT: header.height,
+                keys.WIDTH: header.width,
+                keys.LATENT_COUNT: header.latent_count,
+                keys.MODEL_HASH: header.model_hash,
+                keys.LINK_HASH: header.link_hash,
+                keys.MODE: header.mode,
+                keys.ORDER: header.order,
+                keys.KIND: header.kind,
+                keys.SENDER: header.sender,
+                keys.SIDE: header.side,
+                keys.CFO: float(burst.cfo),
+                keys.BATCH_START: first,
+                keys.BATCH: together,
+                keys.NOISE_VAR: burst.noise_var.float(),
+                keys.PILOTS_RX: burst.pilots_rx,
+                keys.PILOTS_REF: burst.pilots_ref,
+                keys.PILOT_DOF: float(burst.pilot_dof),
+                keys.DEMODULATED_S: time.monotonic(),
+            }
+            out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, burst.latents)))
+        read = [pdu for port, pdu in out if port == keys.PORT_OUT]
+        if read and self._period is not None and time.monotonic() - self._shown >= self._period:
+            self._shown = time.monotonic()
+            latents = read[-1].data
+            out.append((keys.PORT_CONSTELLATION, Pdu({}, latents[:: -(-len(latents) // self._points)])))
+        if read:
+            self._guard.count(BURSTS_READ, len(read))
+        return out
+
+    def _why_unread(self, burst: DemodulatedBurst) -> str:
+        """Sizes that contradict each other here may fit where they come from: another profile is the first suspect."""
+        sent = burst.refused
+        if sent is not None and sent.version == VERSION and sent.link_hash != self._link_hash:
+            return _other_profile(sent.link_hash, self._link_hash)
+        return burst.error or "burst without a header"
+
+
+def as_burst(pdu: Pdu, samples: torch.Tensor) -> tuple[Pdu, DetectedBurst]:
+    """A detector's PDU beside what the modem takes. Raises PduError: a key of another kind."""
+    return pdu, DetectedBurst(
+        samples,
+        pdu.integer(keys.SAMPLE_OFFSET, 0),
+        pdu.number(keys.CFO, 0.0),
+        pdu.number(keys.SYNC_QUALITY, 0.0),
+    )
 
 
 class burst_demodulator(PduBlock):
@@ -48,19 +158,6 @@ class burst_demodulator(PduBlock):
         batch: int = 32,
         max_queue: int = 256,
     ):
-        check(
-            "burst_demodulator",
-            constellation_points=(
-                constellation_points,
-                is_count(constellation_points),
-                "a whole number, 1 or more",
-            ),
-            constellation_rate=(
-                constellation_rate,
-                is_number(constellation_rate) and constellation_rate >= 0,
-                "0 or more a second",
-            ),
-        )
         super().__init__(
             "burst_demodulator",
             outputs=(keys.PORT_OUT, keys.PORT_CONSTELLATION, keys.PORT_FAILED),
@@ -68,85 +165,13 @@ class burst_demodulator(PduBlock):
             batch=batch,
             max_queue=max_queue,
         )
-        self._points, self._period = (
-            int(constellation_points),
-            1 / constellation_rate if constellation_rate else None,
-        )
-        self._shown = -1e9
-        link = load_link(profile)
-        self._link_hash = link.hash if profile else 0
-        self._modem = Modem(link.modem, device=check_device("burst_demodulator", device))
+        self._demodulation = Demodulation(self, profile, constellation_points, constellation_rate, device)
 
     def prepare(self, pdu: Pdu) -> list:
-        return [
-            (
-                pdu,
-                DetectedBurst(
-                    torch.from_numpy(pdu.vector(np.complex64)),
-                    pdu.integer(keys.SAMPLE_OFFSET, 0),
-                    pdu.number(keys.CFO, 0.0),
-                    pdu.number(keys.SYNC_QUALITY, 0.0),
-                ),
-            )
-        ]
+        return [as_burst(pdu, torch.from_numpy(pdu.vector(np.complex64)))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
-        out = []
-        first = items[0][1].sample_offset
-        together = bridge.to_vector(np.array([b.sample_offset - first for _, b in items], np.int32))
-        for (pdu, _), burst in zip(items, self._modem.demodulate([burst for _, burst in items]), strict=True):
-            header = burst.header
-            if header is None:
-                error = self._why_unread(burst)
-                self.fail(error)
-                failed = {keys.ERROR: error, keys.SAMPLE_OFFSET: pdu.integer(keys.SAMPLE_OFFSET, 0)}
-                out.append((keys.PORT_FAILED, Pdu(failed, None)))
-                continue
-            if self._link_hash and header.link_hash != self._link_hash:
-                self.fail(_other_profile(header.link_hash, self._link_hash))
-            if burst.slips:
-                self.fail(TIMING_SLIP)
-            if burst.symbols_erased:
-                self.count(SYMBOLS_ERASED, burst.symbols_erased)
-            meta = {
-                keys.IMAGE_ID: header.image_id,
-                keys.BURST_INDEX: header.burst_index,
-                keys.BURST_COUNT: self._modem.plan(header.latent_count).burst_count,
-                keys.HEIGHT: header.height,
-                keys.WIDTH: header.width,
-                keys.LATENT_COUNT: header.latent_count,
-                keys.MODEL_HASH: header.model_hash,
-                keys.LINK_HASH: header.link_hash,
-                keys.MODE: header.mode,
-                keys.ORDER: header.order,
-                keys.KIND: header.kind,
-                keys.SENDER: header.sender,
-                keys.SIDE: header.side,
-                keys.CFO: float(burst.cfo),
-                keys.BATCH_START: first,
-                keys.BATCH: together,
-                keys.NOISE_VAR: burst.noise_var.float(),
-                keys.PILOTS_RX: burst.pilots_rx,
-                keys.PILOTS_REF: burst.pilots_ref,
-                keys.PILOT_DOF: float(burst.pilot_dof),
-                keys.DEMODULATED_S: time.monotonic(),
-            }
-            out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, burst.latents)))
-        read = [pdu for port, pdu in out if port == keys.PORT_OUT]
-        if read and self._period is not None and time.monotonic() - self._shown >= self._period:
-            self._shown = time.monotonic()
-            latents = read[-1].data
-            out.append((keys.PORT_CONSTELLATION, Pdu({}, latents[:: -(-len(latents) // self._points)])))
-        if read:
-            self.count(BURSTS_READ, len(read))
-        return out
-
-    def _why_unread(self, burst: DemodulatedBurst) -> str:
-        """Sizes that contradict each other here may fit where they come from: another profile is the first suspect."""
-        sent = burst.refused
-        if sent is not None and sent.version == VERSION and sent.link_hash != self._link_hash:
-            return _other_profile(sent.link_hash, self._link_hash)
-        return burst.error or "burst without a header"
+        return self._demodulation.process(items)
 
 
 def _other_profile(theirs: int, ours: int) -> str:

@@ -2,6 +2,7 @@
 """A stream of samples to bursts."""
 
 import time
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pmt
@@ -11,19 +12,139 @@ from gnuradio import gr
 from semcom import keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import Guarded, Stage, begin_anew, check, is_count
-from semcom.blocks.pdu import Pdu
-from semcom.modem import Modem, StreamDetector
+from semcom.blocks.pdu import Pdu, Pmt
+from semcom.modem import DetectedBurst, Modem, StreamDetector
 from semcom.modem.sync import MIRRORED_BURSTS
 from semcom.radio import load_link
 from semcom.radio.reports import RxClock
 from semcom.radio.timing import Time
 from semcom.wire.samples import SEARCH_SAMPLES
 
-_BUFFER_SAMPLES = 32768
+BUFFER_SAMPLES = 32768
 _PATIENCE_S = 0.05
 _HINT_BURSTS = 3  # one may be chance
 _TAGS = (keys.TAG_RX_RATE, keys.TAG_RX_TIME, keys.TAG_END)  # those of one sample in this order
 SAMPLES_FILLED = "samples lost to overflows, zeros in their place"
+
+
+class BurstSearch:
+    """A stream and its tags to the PDUs of its bursts, and of its ends: what a block does between samples and messages.
+
+    For one run of a flowgraph. What ``burst_detector`` says of lost samples, tags and ends holds here.
+
+    Args:
+        guard: the block, which counts.
+        modem, chunk_samples, invert_spectrum, cfo_search: as in ``StreamDetector``.
+    """
+
+    def __init__(
+        self, guard: Guarded, modem: Modem, chunk_samples: int, invert_spectrum: bool, cfo_search: bool
+    ):
+        self._guard, self._longest, self._inverts = guard, modem.profile.max_burst_samples, invert_spectrum
+        self._detector = StreamDetector(
+            modem, chunk_samples, _PATIENCE_S, invert_spectrum=invert_spectrum, cfo_search=cfo_search
+        )
+        self._hinted = False
+        # the source counts overflows
+        self._clock = RxClock(lambda what, number=1: None, lambda what: None, 1.0)
+        # something came that no END has followed; anything at all
+        self._is_open = self._has_samples = False
+
+    @property
+    def loudest(self) -> torch.Tensor:
+        """The loudest samples that came ``[n]``, as they came: what to look at where nothing was found."""
+        return self._detector.loudest
+
+    @property
+    def is_amid_bursts(self) -> bool:
+        """As of ``StreamDetector``."""
+        return self._detector.is_amid_bursts
+
+    def take(self, samples: np.ndarray, start: int, tags: Iterable) -> Iterator[Pdu]:
+        """The next samples ``[n]`` of the stream, which are kept; the PDUs that are ready by then.
+
+        Args:
+            start: number of the first sample in the stream. tags: ``(offset, key, value)`` as ``tags_of`` has them.
+        """
+        at = 0
+        if not self._has_samples:
+            self._has_samples = self._is_open = True
+        for offset, key, value in tags:
+            if key == keys.TAG_RX_RATE:
+                self._clock.on_rate(pmt.to_double(value))
+            elif key == keys.TAG_RX_TIME:
+                lost = min(self._clock.on_time(offset, _time_of(value)), self._longest)
+                if lost:
+                    yield from self._push(samples[at : offset - start])
+                    yield from self._push(np.zeros(lost, np.complex64))
+                    self._guard.count(SAMPLES_FILLED, lost)
+                    at = offset - start
+            else:
+                upto = offset - start + 1
+                yield from self._push(samples[at:upto])
+                yield from self._end_here()
+                at = upto
+        yield from self._push(samples[at:])
+
+    def end(self) -> Iterator[Pdu]:
+        """The stream is over: what is held back, and the word that nothing follows; nothing if no sample came."""
+        if self._has_samples:
+            yield from self._end_here()
+
+    def _end_here(self) -> Iterator[Pdu]:
+        yield from self._found(self._detector.flush())
+        if self._is_open:
+            self._is_open = False
+            yield Pdu.end()
+
+    def _push(self, samples: np.ndarray) -> Iterator[Pdu]:
+        return self._found(self._detector.push(samples))
+
+    def _found(self, bursts: list[DetectedBurst]) -> Iterator[Pdu]:
+        counters = self._detector.counters
+        self._guard.set_counts(counters)
+        if (
+            not self._hinted
+            and counters.get(MIRRORED_BURSTS, 0) >= _HINT_BURSTS
+            and not counters["bursts found"]
+        ):
+            self._hinted = True
+            what = "does not come inverted" if self._inverts else "comes inverted, or I and Q are swapped"
+            self._guard.warn(
+                f"the spectrum {what}: change invert_spectrum (--invert-spectrum) of the receiver"
+            )
+        for burst in bursts:
+            self._is_open = True
+            yield Pdu(
+                {
+                    keys.SAMPLE_OFFSET: burst.sample_offset,
+                    keys.CFO: burst.cfo,
+                    keys.SYNC_QUALITY: burst.quality,
+                    keys.DETECTED_S: time.monotonic(),
+                },
+                burst.samples,
+            )
+
+
+def tags_of(block: gr.sync_block, count: int) -> list[tuple[int, str, Pmt]]:
+    """Offset, key and value of the tags that matter in the next ``count`` samples of a block's only input, in the order
+    in which they are to be heeded."""
+    tags = []
+    for tag in block.get_tags_in_window(0, 0, count):
+        key = pmt.symbol_to_string(tag.key) if pmt.is_symbol(tag.key) else ""
+        if key == keys.TAG_END or key in _TAGS and _says_what_it_should(key, tag.value):
+            tags.append((tag.offset, key, tag.value))
+    return sorted(tags, key=lambda tag: (tag[0], _TAGS.index(tag[1])))
+
+
+def check_search(block: str, chunk_samples: int, invert_spectrum: bool, cfo_search: bool) -> None:
+    """Validates what a search is told. Raises ConfigError like ``check``."""
+    check(
+        block,
+        chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
+        invert_spectrum=(invert_spectrum, isinstance(invert_spectrum, bool), "True or False"),
+        cfo_search=(cfo_search, isinstance(cfo_search, bool), "True or False"),
+    )
 
 
 class burst_detector(Stage, Guarded, gr.sync_block):
@@ -54,38 +175,25 @@ class burst_detector(Stage, Guarded, gr.sync_block):
         invert_spectrum: bool = False,
         cfo_search: bool = False,
     ):
+        check_search("burst_detector", chunk_samples, invert_spectrum, cfo_search)
         check(
             "burst_detector",
-            chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
             threads=(threads, is_count(threads), "a whole number of CPU threads, 1 or more"),
-            invert_spectrum=(invert_spectrum, isinstance(invert_spectrum, bool), "True or False"),
-            cfo_search=(cfo_search, isinstance(cfo_search, bool), "True or False"),
         )
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
         self.modem, self._chunk = Modem(load_link(profile).modem), int(chunk_samples)
-        self._longest = self.modem.profile.max_burst_samples
         self.invert_spectrum, self.cfo_search = invert_spectrum, cfo_search
         self._begin()
         self._ready = False  # torch knows in this thread how many more it may have
         # GNU Radio sizes the buffer before a block by its history: room for few, large calls. The history
         # itself, the first samples of each call, is not looked at.
-        self.set_history(_BUFFER_SAMPLES)
+        self.set_history(BUFFER_SAMPLES)
         self.message_port_register_out(pmt.intern(keys.PORT_OUT))
 
     def _begin(self) -> None:
-        self._detector = StreamDetector(
-            self.modem,
-            self._chunk,
-            _PATIENCE_S,
-            invert_spectrum=self.invert_spectrum,
-            cfo_search=self.cfo_search,
-        )
-        self._hinted = False
-        # the source counts overflows
-        self._clock = RxClock(lambda what, number=1: None, lambda what: None, 1.0)
-        self._is_open = self._has_samples = False  # something came that no END has followed; anything at all
+        self._search = BurstSearch(self, self.modem, self._chunk, self.invert_spectrum, self.cfo_search)
 
     def start(self) -> bool:
         begin_anew(self)
@@ -97,92 +205,32 @@ class burst_detector(Stage, Guarded, gr.sync_block):
 
     def stop(self) -> bool:
         """What is held back goes on its way, and so does the word that nothing follows."""
-        if self._has_samples:
-            self.guarded_work(self._end_here, fallback=0)
+        self.guarded_work(lambda: self._send(self._search.end()), fallback=0)
         self.end_stage()
         return True
 
-    def _end_here(self) -> int:
-        self._publish(self._detector.flush())
-        if self._is_open:
-            self._is_open = False
-            self._send(Pdu.end())
-        return 0
-
     @property
     def loudest(self) -> torch.Tensor:
-        """The loudest samples that came ``[n]``, as they came: what to look at where nothing was found."""
-        return self._detector.loudest
+        """As of ``BurstSearch``."""
+        return self._search.loudest
 
     def work(self, input_items, output_items) -> int:
         if not self._ready:
             torch.set_num_threads(self.threads)
             self._ready = True
-        samples = input_items[0][_BUFFER_SAMPLES - 1 :]
+        samples = input_items[0][BUFFER_SAMPLES - 1 :]
         return self.guarded_work(lambda: self._take(samples), fallback=len(samples))
 
     def _take(self, samples: np.ndarray) -> int:
-        start = self.nitems_read(0)
-        at = 0
-        if not self._has_samples:
-            self._has_samples = self._is_open = True
-        for offset, key, value in self._tags(len(samples)):
-            if key == keys.TAG_RX_RATE:
-                self._clock.on_rate(pmt.to_double(value))
-            elif key == keys.TAG_RX_TIME:
-                lost = min(self._clock.on_time(offset, _time_of(value)), self._longest)
-                if lost:
-                    self._publish(self._detector.push(samples[at : offset - start].copy()))
-                    self._publish(self._detector.push(np.zeros(lost, np.complex64)))
-                    self.count(SAMPLES_FILLED, lost)
-                    at = offset - start
-            else:
-                upto = offset - start + 1
-                self._publish(self._detector.push(samples[at:upto].copy()))
-                self._end_here()
-                at = upto
-        self._publish(self._detector.push(samples[at:].copy()))  # the buffer is the scheduler's: keep a copy
+        # the buffer is the scheduler's: a copy is kept
+        self._send(self._search.take(samples.copy(), self.nitems_read(0), tags_of(self, len(samples))))
         return len(samples)
 
-    def _tags(self, count: int) -> list[tuple[int, str, object]]:
-        """Offset, key and value of the tags that matter, in the order in which they are to be heeded."""
-        tags = []
-        for tag in self.get_tags_in_window(0, 0, count):
-            key = pmt.symbol_to_string(tag.key) if pmt.is_symbol(tag.key) else ""
-            if key == keys.TAG_END or key in _TAGS and _says_what_it_should(key, tag.value):
-                tags.append((tag.offset, key, tag.value))
-        return sorted(tags, key=lambda tag: (tag[0], _TAGS.index(tag[1])))
-
-    def _publish(self, bursts) -> None:
-        counters = self._detector.counters
-        self.set_counts(counters)
-        if (
-            not self._hinted
-            and counters.get(MIRRORED_BURSTS, 0) >= _HINT_BURSTS
-            and not counters["bursts found"]
-        ):
-            self._hinted = True
-            what = (
-                "does not come inverted" if self.invert_spectrum else "comes inverted, or I and Q are swapped"
-            )
-            self._log.warn(f"the spectrum {what}: change invert_spectrum (--invert-spectrum) of the receiver")
-        for burst in bursts:
-            self._is_open = True
-            self._send(
-                Pdu(
-                    {
-                        keys.SAMPLE_OFFSET: burst.sample_offset,
-                        keys.CFO: burst.cfo,
-                        keys.SYNC_QUALITY: burst.quality,
-                        keys.DETECTED_S: time.monotonic(),
-                    },
-                    burst.samples,
-                )
-            )
-
-    def _send(self, pdu: Pdu) -> None:
-        self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))
-        self.count(f"sent to '{keys.PORT_OUT}'")
+    def _send(self, pdus: Iterable[Pdu]) -> int:
+        for pdu in pdus:
+            self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))
+            self.count(f"sent to '{keys.PORT_OUT}'")
+        return 0
 
 
 def _says_what_it_should(key: str, value) -> bool:

@@ -16,9 +16,9 @@ from semcom import keys
 from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, reason_of, runs
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
-from semcom.link import papr_db
 from semcom.modem import Modem
 from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES
+from semcom.modem.tensors import papr_db
 from semcom.radio import load_link
 from semcom.wire.samples import SEARCH_SAMPLES
 

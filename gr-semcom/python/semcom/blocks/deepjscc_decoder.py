@@ -2,19 +2,22 @@
 """Latents of bursts to pictures."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from semcom import keys
+from semcom.blocks import results
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, runs_of_pictures
 from semcom.blocks.pdu import Pdu
-from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
-from semcom.modem.header import DIGITAL_MODES, KIND_IMAGE, MODE_LATENTS, order_of
+from semcom.modem.header import MODE_LATENTS, order_of
+from semcom.payload.base import ANALOG
 from semcom.radio import load_link
-from semcom.system import zoo
+from semcom.system.base import Received
+from semcom.system.make import Payload, make
 
 _HEADER_KEYS = (
     keys.IMAGE_ID,
@@ -24,6 +27,8 @@ _HEADER_KEYS = (
     keys.LATENT_COUNT,
     keys.MODEL_HASH,
 )
+FAILED = "pictures that failed: one colour instead"  # a counter
+_GREY = (128, 128, 128)
 _STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
 
 
@@ -49,10 +54,12 @@ class deepjscc_decoder(PduBlock):
             as it came. One more transmitter than this may send at once.
         device: "cpu", "cuda", ...; on a GPU all pictures that are waiting go as one batch.
         threads, batch, max_queue: as in every block.
+        payload: what kind of symbols is read (``semcom.system.make``): of latents every order is.
+        colour_of: number of a picture to the (red, green, blue) that stands for it where its code fails; grey where
+            None. A simulation gives the picture's mean colour here.
     """
 
     drains = True
-    modes: tuple[int, ...] = (MODE_LATENTS, *DIGITAL_MODES)  # of payload, read here
 
     def __init__(
         self,
@@ -63,12 +70,16 @@ class deepjscc_decoder(PduBlock):
         threads: int = 1,
         batch: int = 16,
         max_queue: int = 256,
+        payload: Payload = ANALOG,
+        colour_of: Callable[[int], tuple[int, int, int]] | None = None,
     ):
         check(
             "deepjscc_decoder",
             max_open=(max_open, is_count(max_open), "a whole number of pictures, 1 or more"),
         )
-        self.model = zoo.load(model, device=check_device("deepjscc_decoder", device))
+        self.system = make(model, payload, check_device("deepjscc_decoder", device))
+        self.model = self.system.model
+        self._colour_of = colour_of or (lambda image_id: _GREY)
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         link = load_link(profile)
@@ -76,32 +87,20 @@ class deepjscc_decoder(PduBlock):
         self._assembler = self._make_assembler(self._max_open)
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
-        return ImageAssembler(
-            self._profile,
-            self.model.model_hash,
-            self.model.codec.latent_count,
-            max_open=max_open,
-            modes=self.modes,
-            digital_hashes=self.model.digital_hashes,
-            limits=self._limits,
-        )
+        return ImageAssembler(self._profile, self.system.admits, max_open=max_open, limits=self._limits)
 
     def reset(self) -> None:
         self.keep_counts()
         self._assembler = self._make_assembler(self._max_open)
 
     def warm_up(self) -> None:
-        size = (32, 32)
-        latents = torch.zeros(
-            1, self.model.codec.latent_count(*size), dtype=torch.complex64, device=self.device
-        )
-        self.model.codec.decode(latents, 10.0, size=size)
+        self.system.warm_up(transmit=False)
 
     def prepare(self, pdu: Pdu) -> list["_Ready"]:
         fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
         fields |= {key: pdu.integer(key, 0) for key in (keys.KIND, keys.SENDER, keys.SIDE)}
         header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
-        header.check(self._profile.max_latents_per_burst, self.modes, kinds=(KIND_IMAGE,))
+        header.check(self._profile.max_latents_per_burst, self.system.modes, kinds=(self.system.result.code,))
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
             header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
@@ -116,31 +115,30 @@ class deepjscc_decoder(PduBlock):
         return [_Ready(image, {}) for image in images]
 
     def process(self, items: list["_Ready"]) -> list[tuple[str, Pdu]]:
-        kinds = runs(items, lambda item: _kind(item.image))
+        kinds = runs(items, lambda item: self.system.together(item.image))
         groups = [group for kind in kinds for group in runs_of_pictures(kind, lambda item: item.image.size)]
         return [message for group in groups for message in self._decode(group)]
 
     def _decode(self, ready: list["_Ready"]) -> list[tuple[str, Pdu]]:
-        images = [item.image for item in ready]
-        noise_var = torch.stack([image.noise_var for image in images]).to(self.device)
-        symbols = torch.stack([image.latents for image in images]).to(self.device)
-        size, mode = images[0].size, images[0].mode
-        latents, noise_var = self.model.latents_of(
-            symbols, noise_var, mode=mode, model_hash=images[0].model_hash, size=size
-        )
-        decoded = self.model.codec.decode(
-            latents, equivalent_snr_db(noise_var), size=size, noise_var=noise_var
-        )
-        pixels = zoo.to_uint8(decoded).permute(0, 2, 3, 1).cpu()
-        return [self._message(item, row) for item, row in zip(ready, pixels, strict=True)]
+        received = self.system.receive([item.image for item in ready])
+        return [self._outcome(item, one) for item, one in zip(ready, received, strict=True)]
 
-    def _message(self, ready: "_Ready", pixels: torch.Tensor) -> tuple[str, Pdu]:
-        """A decoded picture, uint8 ``[H, W, 3]``, as it leaves."""
+    def _outcome(self, ready: "_Ready", received: Received) -> tuple[str, Pdu]:
+        value, told = received.value, {}
+        if keys.DECODED in received.detail:
+            told = {keys.DECODED: received.detail[keys.DECODED]}
+            self.count("pictures decoded" if received.detail[keys.DECODED] else FAILED)
+        if value is None:
+            colour = np.array(self._colour_of(ready.image.image_id), np.uint8)
+            value = np.broadcast_to(colour, (*ready.image.size, 3))
+        port, pdu = self._message(ready, value)
+        return port, pdu.with_meta(**told)
+
+    def _message(self, ready: "_Ready", value: np.ndarray) -> tuple[str, Pdu]:
+        """A result, of a picture uint8 ``[H, W, 3]``, as it leaves."""
         image = ready.image
         meta = {
             keys.IMAGE_ID: image.image_id,
-            keys.HEIGHT: image.size[0],
-            keys.WIDTH: image.size[1],
             keys.MODEL: self.model.card.name,
             keys.BURSTS_RECEIVED: image.bursts_received,
             keys.BURST_COUNT: image.burst_count,
@@ -151,9 +149,4 @@ class deepjscc_decoder(PduBlock):
             **ready.times,
             keys.DECODED_S: time.monotonic(),
         }
-        return keys.PORT_OUT, Pdu(meta, pixels.flatten())
-
-
-def _kind(image: AssembledImage) -> tuple:
-    """What pictures must share for their symbols to be read in one call."""
-    return image.mode, image.model_hash, image.size, len(image.latents)
+        return keys.PORT_OUT, Pdu(meta | results.fields_of(self.system.result, value), value.flatten())

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures to latents."""
+"""Pictures to payload symbols."""
 
 import threading
 import time
 
 import numpy as np
 import pmt
-import torch
 
 from semcom import keys
 from semcom.adaptation import SNR_RANGE_DB, report_of
@@ -23,7 +22,8 @@ from semcom.blocks.base import (
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import PduError, SemcomError
 from semcom.kinds import pictures
-from semcom.system import zoo
+from semcom.payload.base import ANALOG
+from semcom.system.make import Payload, make
 
 
 class deepjscc_encoder(PduBlock):
@@ -40,6 +40,7 @@ class deepjscc_encoder(PduBlock):
         device: "cpu", "cuda", ...; on a GPU all waiting pictures of one size go as one batch.
         threads: CPU threads of torch. batch: pictures at once. max_queue: pictures waiting before the oldest
             is dropped.
+        payload: how what the model makes becomes symbols (``semcom.system.make``).
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class deepjscc_encoder(PduBlock):
         threads: int = 1,
         batch: int = 16,
         max_queue: int = 256,
+        payload: Payload = ANALOG,
     ):
         self._check_snr(snr_db)
         check("deepjscc_encoder", max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"))
-        self.model = zoo.load(model, device=check_device("deepjscc_encoder", device))
+        self.system = make(model, payload, check_device("deepjscc_encoder", device))
+        self.model = self.system.model
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.snr_db, self.max_age_s, self.device = float(snr_db), float(max_age_s), device
         self._feedback: tuple[float, float] | None = None  # SNR in dB, time of arrival
@@ -104,7 +107,7 @@ class deepjscc_encoder(PduBlock):
             self._feedback = None
 
     def warm_up(self) -> None:
-        self.model.codec.encode(torch.zeros(1, 3, 32, 32, device=self.device), self.snr_db)
+        self.system.warm_up(transmit=True)
 
     def prepare(self, pdu: Pdu) -> list:
         pixels, height, width = pdu.vector(np.uint8), pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH)
@@ -115,23 +118,32 @@ class deepjscc_encoder(PduBlock):
             or len(pixels) != 3 * height * width
         ):
             raise PduError("picture PDU whose bytes do not fit its height and width")
-        return [
-            (pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), torch.from_numpy(pixels).view(height, width, 3))
-        ]
+        return [(pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), pixels.reshape(height, width, 3))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
-        out = []
-        for group in runs_of_pictures(items, lambda item: item[1].shape[:2]):
-            images = (
-                torch.stack([pixels for _, pixels in group]).to(self.device).permute(0, 3, 1, 2).float() / 255
-            )
-            snr_db = torch.tensor([pdu.number(keys.SNR_DB) for pdu, _ in group], device=self.device)
-            latents = self.model.codec.encode(images, snr_db).cpu()
-            for (pdu, _), row in zip(group, latents, strict=True):
-                meta = {
-                    keys.MODEL: self.model.card.name,
-                    keys.MODEL_HASH: self.model.model_hash,
-                    keys.LATENT_COUNT: len(row),
-                }
-                out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, row)))
-        return out
+        groups = runs_of_pictures(items, lambda item: item[1].shape[:2])
+        if self.system.one_by_one:
+            groups = [[item] for group in groups for item in group]
+        return [message for group in groups for message in self._send(group)]
+
+    def _send(self, group: list) -> list[tuple[str, Pdu]]:
+        sent = self.system.send(
+            [pixels for _, pixels in group], [pdu.number(keys.SNR_DB) for pdu, _ in group]
+        )
+        sides = sent.side or (0,) * len(group)
+        meta = {
+            keys.KIND: sent.kind,
+            keys.MODEL: self.model.card.name,
+            keys.MODEL_HASH: sent.model_hash,
+            keys.MODE: sent.mode,
+            keys.LATENT_COUNT: sent.symbols.shape[1],
+            keys.HEIGHT: sent.size[0],
+            keys.WIDTH: sent.size[1],
+        }
+        for pdu, _ in group:
+            for chosen in self.system.choice(sent.symbols.shape[1], pdu.number(keys.SNR_DB)).values():
+                self.count(f"pictures sent as {chosen}")
+        return [
+            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.SIDE: side}).meta, row))
+            for (pdu, _), row, side in zip(group, sent.symbols, sides, strict=True)
+        ]

@@ -11,8 +11,8 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 from semcom import keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import PduBlock, check, is_number, reason_of
-from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
+from semcom.blocks.results import picture_of
 from semcom.kinds import quality
 
 _KEPT = 32  # sent pictures that wait for their reception

@@ -10,8 +10,10 @@ from semcom.blocks.base import PduBlock, check, check_device, is_count, meta_of,
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import PduError, SemcomError
 from semcom.modem.header import mode_of
+from semcom.payload.base import ANALOG
 from semcom.payload.quantised import BEST, DigitalMode
 from semcom.system import zoo
+from semcom.system.make import Payload
 
 
 class latent_mapper(PduBlock):
@@ -105,3 +107,19 @@ class latent_mapper(PduBlock):
             (keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, row))
             for (pdu, _, _), row in zip(group, symbols, strict=True)
         ]
+
+
+def mapper_of(model: str, payload: Payload, **options) -> list:
+    """What stands between encoder and modulator: a latent mapper for quantised latents, else nothing.
+
+    Args:
+        options: of ``latent_mapper``.
+    """
+    if not isinstance(payload, DigitalMode):
+        return []
+    return [latent_mapper(model, payload.order, payload.bits_per_latent, payload.codebook, **options)]
+
+
+def payload_of_codec(payload: Payload) -> Payload:
+    """What encoder and decoder blocks are given: labels of latents are made by the mapper, and read by every decoder."""
+    return ANALOG if isinstance(payload, DigitalMode) else payload

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole link as one GNU Radio flowgraph, from pictures to pictures, over GNU Radio's own channel blocks.
+"""The whole link as one GNU Radio flowgraph, from items to results, over GNU Radio's own channel blocks.
 
-    image_source -> deepjscc_encoder -> burst_modulator ~> channel ~> burst_detector -> burst_demodulator
-        ^                                                                                     |
-        '-- done -- image_sink <- deepjscc_decoder <- pilot_snr_estimator <-------------------'
+    image_source -> deepjscc_encoder -> burst_modulator ~+~> losses ~> channel ~> burst_detector -> burst_demodulator
+        ^                                                |  -> pilot_snr_estimator -> deepjscc_decoder -> sink
+        |                                                +~> losses ~> channel ~> ... -> sink
+        '-- done, when every user has it                 '~> ...
 
-A ``SeparationConfig`` puts the digital rival's encoder and decoder in their places.
-Where the configuration names a modulation order, a ``latent_mapper`` stands before the modulator. ``run`` is what the
-command line calls; ``semcom.link.simulate`` is the same without GNU Radio.
+One receiver is a list of one user. Where the payload is quantised latents, a ``latent_mapper`` stands before the
+modulator. ``run`` is what the command line calls; ``semcom.link.simulate`` is the same without GNU Radio.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -21,131 +23,156 @@ from gnuradio.filter import firdes
 
 from semcom import blocks, keys
 from semcom.blocks.flowgraph import Flowgraph
+from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
+from semcom.blocks.result_sink import sink_of
 from semcom.channel import fading
 from semcom.channel.named import named_channel
-from semcom.kinds.pictures import Picture
-from semcom.link import LinkConfig, LinkResult, result_of
-from semcom.payload.quantised import DigitalMode
-from semcom.separation.link import SeparationConfig, SeparationResult, mean_colour, scheme_for
+from semcom.kinds.pictures import Picture, mean_colour
+from semcom.link.config import LinkConfig
+from semcom.link.rows import Row, row_of
+from semcom.link.users import THE_ONE, User
+from semcom.system.base import Received, System
+from semcom.system.make import make
+from semcom.system.zoo import LoadedModel
 
 STALL_S = 60.0
 _MAX_IN_FLIGHT = 8
+_PATIENCE_S = 1.0  # an item that others have and a user has not after so long will not come to it
 _RESAMPLER_PHASES = 32
 
 
+class Reception:
+    """The blocks of one user, from its losses and its channel to its results."""
+
+    def __init__(
+        self,
+        user: User,
+        config: LinkConfig,
+        on_result,
+        on_burst,
+        colour_of,
+        keep: int,
+        device: str,
+        threads: int,
+    ):
+        self.user = user
+        link = user.config(config)
+        lossy = (
+            [blocks.burst_eraser(link.drop, link.seed, lambda lost: on_burst(user, lost))]
+            if link.drop
+            else []
+        )
+        self.air = lossy + make_channel(link)
+        self.detector = blocks.burst_detector(threads=threads)
+        self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
+        self.estimator = blocks.pilot_snr_estimator(threads=threads)
+        self.decoder = blocks.deepjscc_decoder(
+            link.model,
+            device=device,
+            threads=threads,
+            payload=payload_of_codec(link.payload),
+            colour_of=colour_of,
+        )
+        self.sink = sink_of(
+            self.decoder.system, keep=keep, callback=lambda meta, value: on_result(user, meta, value)
+        )
+        self.chain = [self.detector, self.demodulator, self.estimator, self.decoder, self.sink]
+
+
 class LoopbackFlowgraph(Flowgraph):
-    """The blocks of a link and a channel between modulator and detector.
+    """A transmitter, and a channel and a receiver for each user.
 
     Channels: ``ideal`` nothing at all; ``awgn`` noise of power N0 = 10^(-SNR/10) a sample; ``rayleigh`` flat
     fading of mean power 1, slow against a burst (GNU Radio's fading_model), then noise; ``multipath`` the
     FIR taps of ``semcom.channel.fading.still_taps``, then noise. Carrier and clock offsets apply to all of them.
 
     Args:
-        pictures: what to send; read one by one.
-        config: model, SNR, channel, offsets, drops, seed.
-        on_sent, on_picture, on_modulated: the callbacks of image source, image sink and modulator.
+        items: what to send; read one by one.
+        config: model, payload, SNR told to the encoder, channel, offsets, drops, seed. users: who receives.
+        on_sent, on_modulated: the callbacks of image source and modulator.
+        on_result: called with (User, meta, value) for each result that a user received.
+        on_burst: called with (User, lost) for each burst on its way to a user, in order, if ``config.drop`` is not 0.
+        keep: results that each sink keeps.
     """
 
     def __init__(
         self,
-        pictures: Iterable[Picture],
+        items: Iterable[Picture],
         config: LinkConfig,
+        users: Sequence[User] = (THE_ONE,),
         *,
         on_sent=None,
-        on_picture=None,
         on_modulated=None,
+        on_result=lambda user, meta, value: None,
+        on_burst=lambda user, lost: None,
         device: str = "cpu",
         threads: int = 1,
         keep: int = 0,
     ):
         super().__init__("semcom loopback", catch_exceptions=True)
-        on_sent, self.encoder, self.decoder = _codec_of(config, on_sent, device, threads)
-        self.source = blocks.image_source(pictures_in=pictures, max_in_flight=_MAX_IN_FLIGHT, on_sent=on_sent)
-        mapping = mapper_of(config.model, config.digital, device=device, threads=threads)
-        self.modulator = blocks.burst_modulator(
-            drop=config.drop, seed=config.seed, device=device, threads=threads, on_sent=on_modulated
-        )
-        self.detector = blocks.burst_detector(threads=threads)
-        self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
-        self.estimator = blocks.pilot_snr_estimator(threads=threads)
-        self.sink = blocks.image_sink(keep=keep, callback=on_picture)
-        self.chain = [
-            self.source,
-            self.encoder,
-            *mapping,
-            self.modulator,
-            self.detector,
-            self.demodulator,
-            self.estimator,
-            self.decoder,
-            self.sink,
-        ]
+        options = {"device": device, "threads": threads}
+        colours: dict[int, tuple[int, int, int]] = {}
 
-        self.air = make_channel(config)
-        self.connect(self.modulator, *self.air, self.detector)
-        self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
-        self.connect_pdus(self.detector, self.demodulator, self.estimator, self.decoder, self.sink)
-        self.msg_connect((self.sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
+        def note_colour(image_id: int, item: Picture) -> None:
+            colours[image_id] = tuple(mean_colour(item.pixels)[0, 0].tolist())
+            if on_sent:
+                on_sent(image_id, item)
+
+        self.encoder = blocks.deepjscc_encoder(
+            config.model,
+            snr_db=config.snr_db,
+            batch=_MAX_IN_FLIGHT,
+            payload=payload_of_codec(config.payload),
+            **options,
+        )
+        self.source = blocks.image_source(
+            pictures_in=items, max_in_flight=_MAX_IN_FLIGHT, on_sent=note_colour
+        )
+        mapping = mapper_of(config.model, config.payload, **options)
+        self.modulator = blocks.burst_modulator(tx_tags=bool(config.drop), on_sent=on_modulated, **options)
+        self.receptions = [
+            Reception(user, config, on_result, on_burst, colours.__getitem__, keep, device, threads)
+            for user in users
+        ]
+        self.transmission = [self.source, self.encoder, *mapping, self.modulator]
+        self.connect_pdus(*self.transmission)
+        for reception in self.receptions:
+            self.connect(self.modulator, *reception.air, reception.detector)
+            self.connect_pdus(*reception.chain)
+        if len(self.receptions) == 1:
+            # with several, who has an item is the ledger's to say
+            self.msg_connect((self.receptions[0].sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
+
+    @property
+    def chain(self) -> list:
+        """Every block with counters, transmitter first."""
+        return self.transmission + [block for reception in self.receptions for block in reception.chain]
 
     def run_to_end(self, stall_s: float = STALL_S, on_tick: Callable[[], None] | None = None) -> float:
-        """Starts, waits until the end of the stream has come through, stops. Returns the seconds it took.
+        """Starts, waits until the end of the stream has come to every user, stops. Returns the seconds it took.
 
         Raises:
             SemcomError: nothing moved anywhere for ``stall_s``; the message names the block that starved.
         """
         with torch.inference_mode():  # so that the time measured is that of pictures
-            self.encoder.warm_up()
-            self.decoder.warm_up()
-        return self.watch_to_end(lambda: self.sink.ended.wait(0.1), self.starved, stall_s, on_tick)
+            for block in (self.encoder, *(reception.decoder for reception in self.receptions)):
+                block.warm_up()
+        return self.watch_to_end(self._all_ended, self.starved, stall_s, on_tick)
+
+    def _all_ended(self) -> bool:
+        return all(r.sink.ended.wait(0.1 / len(self.receptions)) for r in self.receptions)
 
     def starved(self, stall_s: float) -> str:
-        """In words: where the flow ended, and all counters."""
-        silent = next((block for block in self.chain if not block.counters), self.chain[-1])
+        """In words: where the flow ended, who waits, and all counters."""
+        waiting = [r for r in self.receptions if not r.sink.ended.is_set()] or self.receptions[-1:]
+        way = self.transmission + waiting[0].chain
+        silent = next((block for block in way if not block.counters), way[-1])
+        names = ", ".join(r.user.name for r in waiting if r.user.name)
         lines = "; ".join(f"{block.name()}: {dict(block.counters) or 'nothing'}" for block in self.chain)
         return (
             f"the flowgraph has not moved for {stall_s:g} s; '{silent.name()}' is the first block that waits "
-            f"for input in vain. Counters: {lines}"
+            f"for input in vain{f' (users that wait: {names})' if names else ''}. Counters: {lines}"
         )
-
-
-def _codec_of(config: LinkConfig, on_sent, device: str, threads: int) -> tuple:
-    """The source's callback, the encoder and the decoder of a link: DeepJSCC's, or those of its digital rival."""
-    options = {"device": device, "threads": threads}
-    if not isinstance(config, SeparationConfig):
-        encoder = blocks.deepjscc_encoder(config.model, snr_db=config.snr_db, batch=_MAX_IN_FLIGHT, **options)
-        return on_sent, encoder, blocks.deepjscc_decoder(config.model, **options)
-    colours: dict[int, tuple[int, int, int]] = {}
-
-    def note_colour(image_id: int, picture: Picture) -> None:
-        colours[image_id] = tuple(mean_colour(picture.pixels)[0, 0].tolist())
-        if on_sent:
-            on_sent(image_id, picture)
-
-    encoder = blocks.separation_encoder(
-        config.model,
-        config.mcs,
-        config.source,
-        config.header_bytes,
-        snr_db=config.snr_db,
-        batch=_MAX_IN_FLIGHT,
-        **options,
-    )
-    return (
-        note_colour,
-        encoder,
-        blocks.separation_decoder(config.model, colour_of=colours.__getitem__, **options),
-    )
-
-
-def mapper_of(model: str, digital: DigitalMode | None, **options) -> list:
-    """What stands between encoder and modulator: a latent mapper for a digital mode, nothing for analog latents.
-
-    Args:
-        options: of ``latent_mapper``.
-    """
-    if digital is None:
-        return []
-    return [blocks.latent_mapper(model, digital.order, digital.bits_per_latent, digital.codebook, **options)]
 
 
 def make_channel(config: LinkConfig) -> list:
@@ -174,46 +201,41 @@ def make_channel(config: LinkConfig) -> list:
 
 
 def run(
-    pictures: Iterable[Picture],
+    items: Iterable[Picture],
     config: LinkConfig,
+    users: Sequence[User] = (THE_ONE,),
     progress: Callable[[], None] | None = None,
     device: str = "cpu",
-) -> list[LinkResult]:
-    """Sends pictures through the flowgraph, all in one run.
-
-    Args:
-        pictures: what to send. config: model, SNR and channel. progress: called once a picture, from this
-            thread.
-
-    Returns:
-        One result a picture, in order; one of which no burst arrived has no picture and no PSNR.
+) -> list[Row]:
+    """Sends items through the flowgraph, all in one run; arguments and rows as of ``semcom.link.simulate``.
 
     Raises:
-        SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all
-            counters).
+        SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all counters).
     """
-    ledger = Ledger(pictures, config)
+    ledger = Ledger(config, users)
     flowgraph = LoopbackFlowgraph(
-        ledger.feed(),
+        items,
         config,
+        users,
         on_sent=ledger.sent,
-        on_picture=ledger.received,
         on_modulated=ledger.modulated,
+        on_result=ledger.received,
+        on_burst=ledger.passed,
         device=device,
     )
-    ledger.forget = flowgraph.source.acknowledge
+    ledger.acknowledge = flowgraph.source.acknowledge
     reported = 0
 
-    def tick():
+    def tick(total: int | None = None):
         nonlocal reported
-        while progress and reported < ledger.arrived:
+        ledger.give_up(time.monotonic() - _PATIENCE_S)
+        while progress and reported < (ledger.complete if total is None else total):
             reported += 1
             progress()
 
     seconds = flowgraph.run_to_end(on_tick=tick)
-    ledger.arrived = len(ledger.entries)
-    tick()
-    return ledger.results(seconds)
+    tick(len(ledger.entries))
+    return ledger.results(seconds, [reception.decoder.model for reception in flowgraph.receptions])
 
 
 def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
@@ -222,56 +244,118 @@ def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
 
 
 class Ledger:
-    """What was sent and what came back, by picture number."""
+    """What was sent, and what came to each user, by picture number."""
 
-    def __init__(self, pictures: Iterable[Picture], config: LinkConfig):
-        self._pictures, self._config = pictures, config
+    def __init__(self, config: LinkConfig, users: list[User]):
+        self._config, self._users = config, users
         self.entries: list[dict] = []
+        self._modulated: list[dict] = []  # entries in the order of their bursts
+        self._passing = {user.name: [0, 0, 0] for user in users}  # entry, its bursts so far, those lost
         self._open: dict[int, dict] = {}  # by the 16-bit number on the air
-        self.arrived = 0
-        self.forget: Callable[[int], None] = lambda image_id: None
-
-    def feed(self) -> Iterator[Picture]:
-        yield from self._pictures
+        self._waiting: dict[int, float] = {}  # pictures that some user lacks, and when the first had them
+        self._absent: set[str] = (
+            set()
+        )  # users that missed a picture and have had none since: nobody waits for them
+        self._lock = threading.Lock()
+        self.complete = 0  # pictures that came to every user who hears anything
+        self.acknowledge: Callable[[int], None] = lambda image_id: None
 
     def sent(self, image_id: int, picture: Picture) -> None:
-        self._open[image_id] = {"picture": picture}
+        self._open[image_id] = {"picture": picture, "received": {}, "lost": set(), "through": False}
         self.entries.append(self._open[image_id])
 
     def modulated(self, meta: dict) -> None:
         self._open[meta[keys.IMAGE_ID]].update(meta)
-        if meta["bursts_dropped"] == meta[keys.BURST_COUNT]:  # no receiver will ever acknowledge it
-            self.forget(meta[keys.IMAGE_ID])
+        self._modulated.append(self._open[meta[keys.IMAGE_ID]])
 
-    def received(self, meta: dict, pixels: np.ndarray) -> None:
+    def passed(self, user: User, lost: bool) -> None:
+        """A burst went to a user, or was lost on the way; called in their order, from the schedulers' threads."""
+        at = self._passing[user.name]
+        if at[0] == len(self._modulated):
+            return  # what follows the last picture is tagged as a burst, too
+        entry = self._modulated[at[0]]
+        at[1], at[2] = at[1] + 1, at[2] + lost
+        if at[1] < entry[keys.BURST_COUNT]:
+            return
+        nothing = at[2] == at[1]
+        self._passing[user.name] = [at[0] + 1, 0, 0]
+        if not nothing:
+            return
+        with self._lock:
+            entry["lost"].add(user.name)
+            if len(entry["lost"]) == len(self._users):  # no user will ever have it
+                self._waiting.setdefault(entry[keys.IMAGE_ID], time.monotonic())
+        self._settle(entry[keys.IMAGE_ID])
+
+    def received(self, user: User, meta: dict, value: np.ndarray) -> None:
+        """Called from the threads of the users' sinks."""
         entry = self._open.get(meta.get(keys.IMAGE_ID))
-        if entry is not None:
-            entry.update(received=pixels, found=meta[keys.BURSTS_RECEIVED], snr_est_db=meta[keys.SNR_DB])
-            entry["decoded"] = meta.get(keys.DECODED, True)
-            self.arrived += 1
+        if entry is None:
+            return
+        with self._lock:
+            entry["received"][user.name] = (_received(meta, value), meta)
+            self._absent.discard(user.name)
+            if not entry["through"]:
+                self._waiting.setdefault(meta[keys.IMAGE_ID], time.monotonic())
+        self._settle(meta[keys.IMAGE_ID])
 
-    def results(self, seconds: float) -> list[LinkResult]:
-        """Scores everything, after the run so that it does not slow it down."""
-        airtime_s = (
-            sum(entry.get(keys.AIRTIME_SAMPLES, 0) for entry in self.entries) / self._config.sample_rate_hz
-        )
-        return [self._result(entry, airtime_s / max(seconds, 1e-9)) for entry in self.entries]
+    def give_up(self, before_s: float) -> None:
+        """Waits no more for users that lack what others had before ``before_s`` (of ``time.monotonic``)."""
+        with self._lock:
+            overdue = [image_id for image_id, first_s in self._waiting.items() if first_s < before_s]
+            for image_id in overdue:
+                self._absent |= self._lacking(image_id)
+        for image_id in overdue:
+            self._settle(image_id)
 
-    def _result(self, entry: dict, real_time_factor: float) -> LinkResult:
-        result = result_of(
+    def _settle(self, image_id: int) -> None:
+        """Acknowledges a picture, once, that every user has of whom it can be expected."""
+        with self._lock:
+            through = image_id in self._waiting and self._lacking(image_id) <= self._absent
+            if through:
+                del self._waiting[image_id]
+                self._open[image_id]["through"] = True
+                self.complete += 1
+        if through:
+            self.acknowledge(image_id)
+
+    def _lacking(self, image_id: int) -> set[str]:
+        entry = self._open[image_id]
+        return {user.name for user in self._users} - entry["received"].keys() - entry["lost"]
+
+    def results(self, seconds: float, models: Sequence[LoadedModel]) -> list[Row]:
+        """Scores everything, after the run so that it does not slow it down.
+
+        Args:
+            models: of the users' decoders.
+        """
+        airtime = sum(entry.get(keys.AIRTIME_SAMPLES, 0) for entry in self.entries)
+        factor = airtime / self._config.sample_rate_hz / max(seconds, 1e-9)
+        links = [user.config(self._config) for user in self._users]
+        systems = [make(model, link.payload) for model, link in zip(models, links, strict=True)]
+        receivers = list(zip(self._users, links, systems, strict=True))
+        return [self._row(entry, *receiver, factor) for entry in self.entries for receiver in receivers]
+
+    def _row(self, entry: dict, user: User, link: LinkConfig, system: System, real_time_factor: float) -> Row:
+        received, meta = entry["received"].get(user.name, (None, {}))
+        symbols = entry.get(keys.LATENT_COUNT, 0)
+        return row_of(
             entry["picture"],
-            self._config,
-            received=entry.get("received"),
-            snr_est_db=entry.get("snr_est_db"),
+            link,
+            system,
+            received,
+            user=user.name,
+            snr_est_db=meta.get(keys.SNR_DB),
             bursts_sent=entry.get(keys.BURST_COUNT, 0),
-            bursts_found=entry.get("found", 0),
-            latent_count=entry.get(keys.LATENT_COUNT, 0),
+            bursts_found=meta.get(keys.BURSTS_RECEIVED, 0),
+            symbols=symbols,
             airtime_samples=entry.get(keys.AIRTIME_SAMPLES, 0),
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
+            **(system.choice(symbols, self._config.snr_db) if symbols else {}),
         )
-        if not isinstance(self._config, SeparationConfig):
-            return result
-        symbols = entry.get(keys.LATENT_COUNT)
-        mcs = scheme_for(self._config, symbols, self._config.snr_db).name if symbols else ""
-        return SeparationResult(**vars(result), mcs=mcs, decoded=entry.get("decoded", False))
+
+
+def _received(meta: dict, value: np.ndarray) -> Received:
+    """What a sink had, as a system gives it. A picture of one colour in place of what failed stays as it came."""
+    return Received(value, {keys.DECODED: meta[keys.DECODED]} if keys.DECODED in meta else {})

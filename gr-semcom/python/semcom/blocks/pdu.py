@@ -159,11 +159,14 @@ _intern = cache(pmt.intern)  # keys are few
 
 def to_dict(meta: Mapping[str, Any]) -> Pmt:
     """A Python dictionary to a PMT dictionary."""
-    out, changes = pmt.make_dict(), meta
     if isinstance(meta, Received):
-        out, changes = meta.message, meta.changes
-    for key, value in changes.items():
-        out = pmt.dict_add(out, _intern(key), to_value(value))
+        out = meta.message
+        for key, value in meta.changes.items():
+            out = pmt.dict_add(out, _intern(key), to_value(value))
+        return out
+    out = pmt.make_dict()
+    for key, value in meta.items():
+        out = pmt.acons(_intern(key), to_value(value), out)  # as dict_add, which would look for the key first
     return out
 
 

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pictures to the symbols of the digital rival."""
 
-from semcom import keys
 from semcom.blocks.base import check, is_count
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
-from semcom.blocks.pdu import Pdu
-from semcom.codec.image.source import default_source
-from semcom.modem.header import MODE_CODED
-from semcom.separation.link import SeparationConfig, encode
+from semcom.system.coded import Coded
 
 
 class separation_encoder(deepjscc_encoder):
@@ -40,24 +36,5 @@ class separation_encoder(deepjscc_encoder):
             "separation_encoder",
             header_bytes=(header_bytes, is_count(header_bytes, 0), "a whole number of bytes, 0 or more"),
         )
-        self._config = SeparationConfig(
-            model=model,
-            snr_db=10.0,
-            mcs=mcs,
-            source=source or default_source(),
-            header_bytes=int(header_bytes),
-        )
-        super().__init__(model, snr_db, max_age_s, device, threads, batch, max_queue)
-
-    def warm_up(self) -> None:
-        """Nothing to warm up."""
-
-    def process(self, items: list) -> list[tuple[str, Pdu]]:
-        return [self._encode(*item) for item in items]
-
-    def _encode(self, pdu: Pdu, pixels) -> tuple[str, Pdu]:
-        count = self.model.codec.latent_count(*pixels.shape[:2])
-        symbols, code, mcs = encode(pixels.numpy(), count, pdu.number(keys.SNR_DB), self._config)
-        self.count(f"pictures sent as {mcs.name}")
-        meta = {keys.MODEL_HASH: code, keys.MODE: MODE_CODED, keys.LATENT_COUNT: count}
-        return keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, symbols)
+        payload = Coded(mcs, source, int(header_bytes))
+        super().__init__(model, snr_db, max_age_s, device, threads, batch, max_queue, payload)

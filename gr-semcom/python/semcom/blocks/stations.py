@@ -3,8 +3,9 @@
 
     image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink
                           ^- feedback_receiver
-    radio_source ~> burst_detector -> burst_demodulator -> pilot_snr_estimator -> deepjscc_decoder -> image_sink
-                          '- capture_recorder -'               '- feedback_sender
+    radio_source ~> receiver -> deepjscc_decoder -> image_sink
+                       |- capture_recorder
+                       '- feedback_sender
 
 ``transmit`` and ``receive`` are what the command line calls. Neither station needs the other to be there.
 """
@@ -28,16 +29,18 @@ from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
 from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
 from semcom.blocks.image_source import IDS, LEFT_OUT
-from semcom.blocks.loopback import mapper_of
+from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.radio_end import RadioEnd
+from semcom.blocks.result_sink import sink_of
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
-from semcom.payload.quantised import DigitalMode
+from semcom.payload.base import ANALOG
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
 from semcom.radio.hearing import findings
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import ON_AIR, UNANSWERED
+from semcom.system.make import Payload
 
 _TICK_S = 0.1
 _GIVE_UP_S = 120.0  # a radio that starts anew, from its own disk, is back by then
@@ -218,8 +221,7 @@ class TransmitStation(Station):
 
     Args:
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
-        snr_db: Es/N0 to encode for while there is no fresh feedback. digital: how latents are quantised and sent;
-            None: as they are.
+        snr_db: Es/N0 to encode for while there is no fresh feedback. payload: how what the model makes becomes symbols.
     """
 
     def __init__(
@@ -229,7 +231,7 @@ class TransmitStation(Station):
         repeat: bool = False,
         rate: float = 0.0,
         snr_db: float = 10.0,
-        digital: DigitalMode | None = None,
+        payload: Payload = ANALOG,
     ):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
@@ -244,9 +246,14 @@ class TransmitStation(Station):
             on_sent=self._note,
         )
         self.encoder = blocks.deepjscc_encoder(
-            link.model, snr_db=snr_db, device=config.device, threads=config.threads, batch=1
+            link.model,
+            snr_db=snr_db,
+            device=config.device,
+            threads=config.threads,
+            batch=1,
+            payload=payload_of_codec(payload),
         )
-        mapping = mapper_of(link.model, digital, device=config.device, threads=config.threads, batch=1)
+        mapping = mapper_of(link.model, payload, device=config.device, threads=config.threads, batch=1)
         self.modulator = self.modulator_for(medium, max_waiting=_BURSTS_AHEAD, on_sent=self._sent)
         answers = {"on_answer": self._ledger.answer} if self._ledger else {}
         self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)
@@ -348,30 +355,21 @@ class ReceiveStation(Station):
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
         radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
-        self.detector = blocks.burst_detector(
+        self.receiver = blocks.receiver(
             profile=config.profile,
-            threads=config.threads,
             invert_spectrum=config.spectrum_inverted,
             cfo_search=config.cfo_search,
+            constellation_rate=0.0,
+            device=config.device,
+            threads=config.threads,
         )
-        self.demodulator = blocks.burst_demodulator(
-            profile=config.profile, constellation_rate=0.0, device=config.device, threads=config.threads
-        )
-        self.estimator = blocks.pilot_snr_estimator(threads=config.threads)
         self.decoder = blocks.deepjscc_decoder(
             link.model, profile=config.profile, device=config.device, threads=config.threads
         )
-        self.sink = blocks.image_sink(folder=out, keep=1, callback=self._received)
+        self.sink = sink_of(self.decoder.system, folder=out, keep=1, callback=self._received)
         self._out = out
-        self.chain = [
-            self.radio,
-            self.detector,
-            self.demodulator,
-            self.estimator,
-            self.decoder,
-            self.sink,
-        ]
-        self.connect(self.radio, self.detector)
+        self.chain = [self.radio, self.receiver, self.decoder, self.sink]
+        self.connect(self.radio, self.receiver)
         self.connect_pdus(*self.chain[1:])
         self.recorder = None
         if capture_folder:
@@ -382,29 +380,29 @@ class ReceiveStation(Station):
                 link=config.profile,
                 **(capture_options or {}),
             )
-            self.msg_connect((self.detector, keys.PORT_OUT), (self.recorder, keys.PORT_BURSTS))
-            self.msg_connect((self.estimator, keys.PORT_OUT), (self.recorder, keys.PORT_IN))
-            self.msg_connect((self.demodulator, keys.PORT_FAILED), (self.recorder, keys.PORT_FAILED))
+            self.msg_connect((self.receiver, keys.PORT_BURSTS), (self.recorder, keys.PORT_BURSTS))
+            self.msg_connect((self.receiver, keys.PORT_OUT), (self.recorder, keys.PORT_IN))
+            self.msg_connect((self.receiver, keys.PORT_FAILED), (self.recorder, keys.PORT_FAILED))
             self.chain.append(self.recorder)
         if config.feedback:
             self.feedback = blocks.feedback_sender(config.feedback, **config.socket_options)
-            self.msg_connect((self.estimator, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
+            self.msg_connect((self.receiver, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
             self.chain.append(self.feedback)
         if config.telemetry:
             self.telemetry = blocks.telemetry(
                 config.telemetry, station="rx", profile=config.profile, **config.socket_options
             )
             self.msg_connect((self.decoder, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
-            self.msg_connect((self.estimator, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
+            self.msg_connect((self.receiver, keys.PORT_OUT), (self.telemetry, keys.PORT_BURSTS))
             _watch(self.telemetry, self.chain)
 
-    def _received(self, meta: dict, pixels: np.ndarray) -> None:
+    def _received(self, meta: dict, value: np.ndarray) -> None:
         self.summary.pictures += 1
         self.summary.bursts += meta[keys.BURSTS_RECEIVED]
         if self._on_picture:
-            self._on_picture(meta, pixels)
+            self._on_picture(meta, value)
         if self.log:
-            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(pixels)})
+            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(value)})
 
     def finished(self) -> bool:
         return self.sink.ended.is_set() or (
@@ -433,19 +431,19 @@ class ReceiveStation(Station):
 
     def _advice(self) -> str:
         """What to check where no burst was read; "" where one was."""
-        if self.demodulator.counters[BURSTS_READ] or self._is_gone:
+        counters = self.receiver.counters
+        if counters[BURSTS_READ] or self._is_gone:
             return ""
-        searched, found = (self.detector.counters[what] for what in ("samples searched", "bursts found"))
+        searched, found = (counters[what] for what in ("samples searched", "bursts found"))
         if not searched:
             return f"no samples came from {self.config.radio}: is what sends them running, and is that its address?"
         what = f"{found} bursts were found, none of them readable," if found else "no burst was found"
-        detector = self.detector
         settings, oddities = findings(
-            detector.loudest,
-            detector.modem,
+            self.receiver.loudest,
+            self.receiver.modem,
             self.link.sample_rate_hz,
-            detector.invert_spectrum,
-            detector.cfo_search,
+            self.receiver.invert_spectrum,
+            self.receiver.cfo_search,
         )
         return " ".join(
             [

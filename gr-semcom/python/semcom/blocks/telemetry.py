@@ -23,8 +23,8 @@ from semcom.blocks.base import (
     meta_of,
     reason_of,
 )
-from semcom.blocks.image_sink import picture_of
 from semcom.blocks.pdu import Pdu, Pmt
+from semcom.blocks.results import picture_of
 from semcom.dashboard.digest import Burst, Digest
 from semcom.radio import load_link
 from semcom.wire.telemetry import Publisher

@@ -11,6 +11,7 @@ from gnuradio import blocks as gr_blocks
 from gnuradio import digital, gr
 
 from semcom import blocks, keys
+from semcom.blocks.flowgraph import Flowgraph
 from semcom.channel.awgn import awgn
 from semcom.errors import SemcomError
 from semcom.modem import Modem, ModemProfile
@@ -35,8 +36,11 @@ class _Counter(gr.basic_block):
             self.count += 1
 
 
-def semcom_receiver(bursts: int = 400) -> float:
-    """Samples per second through burst_detector, burst_demodulator and pilot_snr_estimator at 20 dB.
+def semcom_receiver(bursts: int = 400, single_blocks: bool = False) -> float:
+    """Samples per second through the receiver block at 20 dB.
+
+    Args:
+        bursts: how many, at least. single_blocks: through burst_detector, burst_demodulator and pilot_snr_estimator.
 
     Raises:
         SemcomError: bursts were lost, so the time would be that of something else.
@@ -50,7 +54,7 @@ def semcom_receiver(bursts: int = 400) -> float:
     turns = -(-bursts // len(sent))
     samples = awgn(line.repeat(turns)[None], SNR_DB, generator)[0]
     samples = torch.cat([samples, torch.zeros(40_000, dtype=samples.dtype)]).numpy()
-    seconds, count, counters = receive_chain(samples)
+    seconds, count, counters = receive_chain(samples, single_blocks)
     if count != turns * len(sent):
         raise SemcomError(
             f"benchmark: {count} of {turns * len(sent)} bursts came through; counters: {counters}"
@@ -58,33 +62,36 @@ def semcom_receiver(bursts: int = 400) -> float:
     return len(samples) / seconds
 
 
-def receive_chain(samples: np.ndarray) -> tuple[float, int, list[dict]]:
-    """Samples ``[n]`` complex64 through burst_detector, burst_demodulator and pilot_snr_estimator.
+def receive_chain(samples: np.ndarray, single_blocks: bool = False) -> tuple[float, int, list[dict]]:
+    """Samples ``[n]`` complex64 through the receiver block, or the three ``single_blocks`` that do the same.
 
     Returns:
-        Seconds of the clock, the bursts that were read, and the counters of detector and demodulator.
+        Seconds of the clock, the bursts that were read, and the counters of the blocks.
 
     Raises:
         SemcomError: it did not end.
     """
-    flowgraph = gr.top_block()
-    detector = blocks.burst_detector()
-    demodulator = blocks.burst_demodulator(max_queue=4096)
-    estimator, counter = blocks.pilot_snr_estimator(max_queue=4096), _Counter()
+    flowgraph, counter = Flowgraph(), _Counter()
+    if single_blocks:
+        line = [
+            blocks.burst_detector(),
+            blocks.burst_demodulator(max_queue=4096),
+            blocks.pilot_snr_estimator(max_queue=4096),
+        ]
+    else:
+        line = [blocks.receiver()]
     end = gr.tag_t()
     end.offset, end.key, end.value = len(samples) - 1, pmt.intern(keys.TAG_END), pmt.PMT_T
     source = gr_blocks.vector_source_c(samples, False, 1, [end])
-    flowgraph.connect(source, detector)
-    flowgraph.msg_connect((detector, keys.PORT_OUT), (demodulator, keys.PORT_IN))
-    flowgraph.msg_connect((demodulator, keys.PORT_OUT), (estimator, keys.PORT_IN))
-    flowgraph.msg_connect((estimator, keys.PORT_OUT), (counter, keys.PORT_IN))
+    flowgraph.connect(source, line[0])
+    flowgraph.connect_pdus(*line, counter)
     began = time.perf_counter()
     flowgraph.start()
     finished = counter.ended.wait(300)
     seconds = time.perf_counter() - began
     flowgraph.stop()
     flowgraph.wait()
-    counters = [dict(detector.counters), dict(demodulator.counters)]
+    counters = [dict(block.counters) for block in line]
     if not finished:
         raise SemcomError(f"benchmark: the receive chain did not end; counters: {counters}")
     return seconds, counter.count, counters

@@ -3,7 +3,7 @@
 
     image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink   )
       ^                 ^- snr ------------.                             > one device
-      '- done - image_sink <- decoder <- estimator <- demodulator <- detector <~ radio_source )
+      '- done - image_sink <- deepjscc_decoder <- receiver <~ radio_source )
 
 A device belongs to one program at a time, so ``semcom tx`` and ``semcom rx`` cannot share one. What is between its two
 sockets is the user's: a cable with an attenuator, or two antennas. ``run`` is what ``semcom loopback --radio`` calls.
@@ -16,11 +16,14 @@ from collections.abc import Callable
 import torch
 
 from semcom import blocks, keys
-from semcom.blocks.loopback import Ledger, mapper_of
+from semcom.blocks.latent_mapper import mapper_of
+from semcom.blocks.loopback import Ledger
 from semcom.blocks.stations import Station, StationConfig, Summary, left_out, stopped_by_signals
 from semcom.errors import ConfigError
 from semcom.kinds.pictures import Picture
-from semcom.link import LinkConfig, LinkResult
+from semcom.link.config import LinkConfig
+from semcom.link.rows import Row
+from semcom.link.users import THE_ONE
 from semcom.radio.medium import parse_medium
 
 _IN_FLIGHT = 4  # pictures
@@ -60,27 +63,28 @@ class TwoWayStation(Station):
             pictures_in=pictures, max_in_flight=_IN_FLIGHT, timeout_s=_TIMEOUT_S, on_sent=on_sent
         )
         self.encoder = blocks.deepjscc_encoder(link.model, snr_db=link_config.snr_db, batch=1, **options)
-        mapping = mapper_of(link.model, link_config.digital, batch=1, **options)
+        mapping = mapper_of(link.model, link_config.payload, batch=1, **options)
         self.modulator = self.modulator_for(medium, on_sent=on_modulated)
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)
         self.sink_radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.source_radio = blocks.radio_source(**receiving.radio_options(link, transmit=False))
-        self.detector = blocks.burst_detector(
-            profile=config.profile, threads=config.threads, invert_spectrum=config.spectrum_inverted
+        self.receiver = blocks.receiver(
+            profile=config.profile,
+            invert_spectrum=config.spectrum_inverted,
+            constellation_rate=0.0,
+            **options,
         )
-        self.demodulator = blocks.burst_demodulator(profile=config.profile, constellation_rate=0.0, **options)
-        self.estimator = blocks.pilot_snr_estimator(threads=config.threads)
         self.decoder = blocks.deepjscc_decoder(link.model, profile=config.profile, **options)
         self.sink = blocks.image_sink(keep=0, callback=self._received)
         self._on_picture, self._last_s = on_picture, time.monotonic()
         transmitting = [self.source, self.encoder, *mapping, self.modulator]
-        receiving = [self.detector, self.demodulator, self.estimator, self.decoder, self.sink]
+        receiving = [self.receiver, self.decoder, self.sink]
         self.chain = [*transmitting, self.sink_radio, self.source_radio, *receiving]
         self.connect(self.modulator, self.sink_radio)
-        self.connect(self.source_radio, self.detector)
+        self.connect(self.source_radio, self.receiver)
         self.connect_pdus(*transmitting)
         self.connect_pdus(*receiving)
-        self.msg_connect((self.estimator, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
+        self.msg_connect((self.receiver, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
         self.msg_connect((self.sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
         self._count = len(pictures)
 
@@ -114,7 +118,7 @@ def run(
     station: StationConfig,
     rx_gain_db: float | None = None,
     progress: Callable[[], None] = lambda: None,
-) -> tuple[list[LinkResult], Summary]:
+) -> tuple[list[Row], Summary]:
     """Sends pictures over a radio to itself; a result for each, and what the blocks counted.
 
     SIGINT and SIGTERM end it; pictures that were not sent by then have no result.
@@ -122,7 +126,7 @@ def run(
     Raises:
         SemcomError: as ``TwoWayStation``.
     """
-    ledger = Ledger(pictures, link_config)
+    ledger = Ledger(link_config, [THE_ONE])
     graph = TwoWayStation(
         station,
         pictures,
@@ -130,13 +134,13 @@ def run(
         rx_gain_db,
         on_sent=ledger.sent,
         on_modulated=ledger.modulated,
-        on_picture=ledger.received,
+        on_picture=lambda meta, pixels: ledger.received(THE_ONE, meta, pixels),
     )
     reported = 0
 
     def tick(summary: Summary) -> None:
         nonlocal reported
-        while reported < ledger.arrived:
+        while reported < ledger.complete:
             reported += 1
             progress()
 
@@ -144,7 +148,7 @@ def run(
     with stopped_by_signals() as stop:
         summary = graph.run_until(stop, None, tick)
     tick(summary)
-    return ledger.results(time.monotonic() - began), summary
+    return ledger.results(time.monotonic() - began, [graph.decoder.model]), summary
 
 
 def _two_way(radio: str):

@@ -2,7 +2,6 @@
 """What is in recordings: one row a burst, a summary each, and a picture to look at."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ INK, FAINT, ACCENT = "#1f2933", "#d5dbe1", "#c2410c"
 class Summary:
     """A recording in numbers. intact: whether the checksum fits; None: there is none, or it was not computed.
 
-    seconds: from the first burst to the last; None: times are not known.
+    seconds: from the first burst to the last; None: times are not known. pictures: different ones, complete or not.
     """
 
     name: str
@@ -218,14 +217,13 @@ def _draw_snr(axes, bursts: list[RecordedBurst]) -> None:
 
 
 def _pictures(read) -> int:
-    """Pictures begun: a repeated burst of the same number begins another, since numbers wrap."""
-    seen, begun = Counter(), 0
-    for note in read:
-        item = (note.sender, note.image_id, note.model_hash, note.side)
-        key = (*item, note.burst_index)
-        seen[key] += 1
-        begun += all(seen[(*item, i)] < seen[key] for i in range(note.burst_count) if i != note.burst_index)
-    return begun
+    """Items that headers name: bursts that come again belong to the one there was, as for a receiver."""
+    return len(
+        {
+            (n.sender, n.image_id, n.side, n.mode, n.height, n.width, n.latent_count, n.model_hash)
+            for n in read
+        }
+    )
 
 
 def bytes_text(count: int) -> str:

@@ -26,7 +26,6 @@ from semcom.capture.reader import read_recordings
 from semcom.capture.recording import ForeignRecording, FoundBurst, RecordedBurst, Recording
 from semcom.errors import ModelError, SemcomError
 from semcom.kinds import quality
-from semcom.link import decode_assembled
 from semcom.modem import (
     AssembledImage,
     BurstHeader,
@@ -38,10 +37,11 @@ from semcom.modem import (
     estimate_snr,
     v2,
 )
-from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, MODES, VERSION
+from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
 from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
 from semcom.system import zoo
+from semcom.system.latents import LatentSystem
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
 
@@ -65,7 +65,7 @@ class CapturedPicture:
     ``[k]`` (inf: erased): in the order of the codec; of a digital mode (``header.order``) the symbols that carry them.
     snr_db: mean of the live estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as far as is known. pixels:
     the decoded picture; None: its model is not here, or it was not asked for.
-    latents_equal, latents_known: bursts with the very latents of the live run, of those whose hash is known.
+    latents_equal, latents_known: bursts with the very latents of the live run, of those used whose hash is known.
     """
 
     header: BurstHeader
@@ -141,13 +141,15 @@ class Replay:
         """The pictures of one run of a recorder, whose sample offsets count on from file to file."""
         link = link_of(recordings[0], self._link)
         modem = Modem(link.modem)
-        assemblers: dict[int, _Pictures] = {}
+        # as recorded
+        self._now_s = 0.0
+        assemblers: dict[int, ImageAssembler] = {}
         for burst, result in self._demodulated(modem, link, recordings):
             self.bursts += 1
             if result.header is None:
                 self.counters[f"bursts not read: {result.error}"] += 1
                 continue
-            known, equal = self._compare(burst, result)
+            used = _Used(burst, result.header, self._compare(burst, result))
             if result.header.kind != KIND_IMAGE:
                 self.counters[f"bursts of items of kind {result.header.kind}, which are no pictures"] += 1
                 continue
@@ -156,13 +158,28 @@ class Replay:
                 self.counters["bursts of another model"] += 1
                 continue
             if code not in assemblers:
-                assemblers[code] = _Pictures(modem, self._model(code), code)
-            for done in assemblers[code].add(burst, result, _snr_db(burst, result), known, equal):
-                yield self._picture(*done)
-        for pictures in assemblers.values():
-            for done in pictures.flush():
-                yield self._picture(*done)
-            self.counters.update({k: n for k, n in pictures.counters.items() if n})
+                assemblers[code] = self._assembler(modem, code)
+            snr_db = _snr_db(burst, result)
+            self._now_s = getattr(burst, "received_s", None) or self._now_s
+            for image in assemblers[code].add(result.header, result.latents, result.noise_var, snr_db, used):
+                yield self._picture(image)
+        for assembler in assemblers.values():
+            for image in assembler.flush():
+                yield self._picture(image)
+            self.counters.update({k: n for k, n in assembler.counters.items() if n})
+
+    def _assembler(self, modem: Modem, code: int) -> ImageAssembler:
+        model = self._model(code)
+        system = LatentSystem(model) if model else None
+
+        def admits(header: BurstHeader) -> str | None:
+            if header.model_hash != code:
+                return "bursts of another model"
+            return system.admits(header) if system and header.mode in system.modes else None
+
+        return ImageAssembler(
+            modem.profile, admits, max_open=_MAX_OPEN, limits=PictureLimits(), clock=lambda: self._now_s
+        )
 
     def _demodulated(
         self, modem: Modem, link: LinkProfile, recordings: list[Recording]
@@ -202,18 +219,22 @@ class Replay:
                     done.add(id(member))
                     yield member, result
 
-    def _compare(self, burst: RecordedBurst, result: DemodulatedBurst) -> tuple[int, int]:
+    def _compare(self, burst: RecordedBurst, result: DemodulatedBurst) -> bool | None:
+        """Whether the latents are those of the live run; None: they are not known."""
         if isinstance(burst, FoundBurst):  # nothing was computed when it was recorded
-            return 0, 0
+            return None
         if burst.note.latents_sha256 is None:
             self.counters["bursts without a hash of their latents"] += 1
-            return 0, 0
+            return None
         equal = latents_sha256(result.latents) == burst.note.latents_sha256
         self.latents_known += 1
         self.latents_equal += equal
-        return 1, int(equal)
+        return equal
 
-    def _picture(self, image: AssembledImage, bursts: list[RecordedBurst], header, known, equal):
+    def _picture(self, image: AssembledImage) -> CapturedPicture:
+        used: tuple[_Used, ...] = image.notes
+        bursts, header = [one.burst for one in used], used[0].header
+        known = [one.is_equal for one in used if one.is_equal is not None]
         noted = next((b for b in bursts if b.note.image is not None), bursts[0])
         note = noted.note
         if note.image_id is None:  # not read when it was recorded
@@ -224,7 +245,7 @@ class Replay:
             self.counters["pictures of coded bits, which no model decodes"] += 1
             model = None
         with _one_thread(), torch.inference_mode():
-            pixels = decode_assembled(model, image) if model else None
+            pixels = LatentSystem(model).receive([image])[0].value if model else None
         return CapturedPicture(
             header,
             image.latents.numpy(),
@@ -232,8 +253,8 @@ class Replay:
             float(image.snr_db),
             image.bursts_received,
             image.burst_count,
-            equal,
-            known,
+            sum(known),
+            len(known),
             bursts[0].received_s,
             name,
             original,
@@ -298,58 +319,18 @@ def dataset(
     yield from (picture for picture in replay if picture.header.mode == MODE_LATENTS)
 
 
-class _Pictures:
-    """``ImageAssembler`` for one model, with the recorded bursts of each picture beside it."""
+@dataclass(frozen=True)
+class _Used:
+    """What is kept of a burst until its picture is done. is_equal: None: no hash of its latents is known."""
 
-    def __init__(self, modem: Modem, model: zoo.LoadedModel | None, code: int):
-        count_of = model.codec.latent_count if model else None
-        self._assembler = ImageAssembler(
-            modem.profile,
-            code,
-            count_of,
-            max_open=_MAX_OPEN,
-            modes=MODES,
-            digital_hashes={code},
-            limits=PictureLimits(),
-            clock=lambda: self._now_s,
-        )
-        self._open: dict[tuple, list] = {}
-        self._now_s = 0.0  # as recorded
-
-    @property
-    def counters(self) -> Counter:
-        return self._assembler.counters
-
-    def add(
-        self, burst: RecordedBurst, result: DemodulatedBurst, snr_db: float, known: int, equal: int
-    ) -> list:
-        header = result.header
-        self._now_s = getattr(burst, "received_s", None) or self._now_s
-        entry = self._open.setdefault(_key(header), [[], header, 0, 0])
-        entry[0].append(burst)
-        entry[2] += known
-        entry[3] += equal
-        done = self._assembler.add(header, result.latents, result.noise_var, snr_db)
-        while len(self._open) > 4 * _MAX_OPEN:  # late bursts of pictures that are done leave entries behind
-            self._open.pop(next(iter(self._open)))
-        return [self._close(image) for image in done]
-
-    def flush(self) -> list:
-        return [self._close(image) for image in self._assembler.flush()]
-
-    def _close(self, image: AssembledImage) -> tuple:
-        key = (image.mode, image.sender, image.image_id, *image.size, len(image.latents))
-        bursts, header, known, equal = self._open.pop(key)
-        return image, bursts, header, known, equal
+    burst: RecordedBurst
+    header: BurstHeader
+    is_equal: bool | None
 
 
 def _hashes(model: zoo.LoadedModel) -> set[int]:
     """What bursts of a model are named: analog ones, and digital ones by codebooks."""
     return {model.model_hash, *model.digital_hashes}
-
-
-def _key(header: BurstHeader) -> tuple:
-    return (header.mode, header.sender, header.image_id, header.height, header.width, header.latent_count)
 
 
 def _detected(burst: RecordedBurst) -> DetectedBurst:

@@ -4,11 +4,20 @@
 A name stands for one law. What is asked in dB is the Es/N0 of the noise against a channel of mean power 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from semcom.errors import ConfigError
+from semcom.registering import PLUGIN_CURE, Registry, calling_place
+
+if TYPE_CHECKING:  # no help text of the command line should wait for torch
+    import torch
 
 DECAY_DB = 20.0  # of the last tap of an exponential delay profile, below the first
+
+#: latents ``[B, k]``, Es/N0 in dB, generator -> equalised latents and the noise variance of each, ``[B, k]`` both
+SymbolChannel = Callable[..., tuple["torch.Tensor", "torch.Tensor"]]
 
 
 @dataclass(frozen=True)
@@ -35,20 +44,54 @@ class NamedChannel:
         return not (self.doppler or self.delay_samples)
 
 
-CHANNELS = {
-    "ideal": NamedChannel(noisy=False),
-    "awgn": NamedChannel(),
-    "rayleigh": NamedChannel(doppler=1e-6),
-    "multipath": NamedChannel(delay_samples=16),
-}
+CHANNELS: Registry[NamedChannel | SymbolChannel] = Registry("channel")
+
+
+def register_channel(name: str, channel: NamedChannel | None = None):
+    """Registers a channel; without ``channel`` a decorator of a function of symbols.
+
+    A :class:`NamedChannel` is known to training, ``evaluate``, link, GNU Radio's blocks and virtual air. A function
+    ``(latents [B, k], snr_db, generator) -> (received, noise_var)``, both ``[B, k]``, is a channel of symbols behind a
+    perfect modem, so of training and ``evaluate`` alone; differentiable in the latents, its random numbers from the
+    generator.
+
+    Raises:
+        ConfigError: another place has registered the name, or what it names is neither.
+    """
+    place = calling_place()
+
+    def register(thing):
+        if not (isinstance(thing, NamedChannel) or callable(thing)):
+            raise ConfigError(f"channel '{name}' must be a NamedChannel or a function, not {thing!r}.")
+        CHANNELS.add(name, thing, place)
+        return thing
+
+    return register if channel is None else register(channel)
+
+
+register_channel("ideal", NamedChannel(noisy=False))
+register_channel("awgn", NamedChannel())
+register_channel("rayleigh", NamedChannel(doppler=1e-6))
+register_channel("multipath", NamedChannel(delay_samples=16))
 
 
 def named_channel(name: str) -> NamedChannel:
-    """The channel of that name.
+    """The channel of that name, as samples meet it.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it says only what becomes of symbols.
     """
-    if not isinstance(name, str) or name not in CHANNELS:
-        raise ConfigError(f"channel {name!r} is unknown; choose one of {', '.join(CHANNELS)}")
+    channel = channel_of(name)
+    if not isinstance(channel, NamedChannel):
+        raise ConfigError(
+            f"channel '{name}' is a function of symbols, for training and `semcom evaluate`; samples cross here: "
+            f"register a NamedChannel under another name, or take a channel that is one."
+        )
+    return channel
+
+
+def channel_of(name: str) -> NamedChannel | SymbolChannel:
+    """What is registered under the name. Raises ConfigError: nothing is."""
+    if name not in CHANNELS:
+        raise ConfigError(f"channel {name!r} is unknown; choose one of {', '.join(CHANNELS)}. {PLUGIN_CURE}")
     return CHANNELS[name]

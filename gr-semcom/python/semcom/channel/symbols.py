@@ -11,7 +11,7 @@ import torch
 
 from semcom.channel import fading
 from semcom.channel.awgn import awgn, complex_normal, noise_power
-from semcom.channel.named import NamedChannel, named_channel
+from semcom.channel.named import NamedChannel, channel_of
 
 CARRIERS, FFT_SIZE = 240, 256
 
@@ -42,7 +42,9 @@ def symbol_channel(name: str, seed: int | None = None):
     Raises:
         ConfigError: an unknown name.
     """
-    channel = named_channel(name)
+    channel = channel_of(name)
+    if not isinstance(channel, NamedChannel):
+        return channel
     if channel.flat:
         return awgn_channel if channel.noisy else ideal
     taps = None

@@ -75,9 +75,11 @@ def air(
         typer.Option("--sro-ppm", rich_help_panel=_CHANNEL, help="Sample clock offset in parts per million."),
     ] = None,
     channel: Annotated[
-        options.Channel | None,
+        str | None,
         typer.Option(
             "--channel",
+            metavar="NAME",
+            callback=options.known_channel,
             rich_help_panel=_CHANNEL,
             help="One with a name, as of `semcom loopback`, in place of the two that follow.",
         ),
@@ -123,7 +125,7 @@ def air(
         {"snr_db": snr_db, "sro_ppm": sro_ppm},
         {
             "cfo_hz": cfo_hz,
-            "channel": channel.value if channel else None,
+            "channel": channel,
             "delay_spread_samples": multipath,
             "doppler_hz": doppler_hz,
         },
@@ -166,7 +168,7 @@ def _play(plan, keys: str, insecure: bool, seconds: float | None, status_every: 
     from rich.markup import escape
 
     from semcom.air.process import VirtualAir
-    from semcom.cli.console import err
+    from semcom.terminal import err
 
     console, stop = err(), threading.Event()
 

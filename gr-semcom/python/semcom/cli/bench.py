@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom bench``: how fast every room is on this machine."""
 
-from semcom.cli.console import err
 from semcom.cli.options import Json
+from semcom.terminal import err
 
 
 def bench(json: Json = None) -> None:
@@ -10,8 +10,8 @@ def bench(json: Json = None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from semcom import bench as library
     from semcom.cli.output import check_json, give_json
+    from semcom.experiments import bench as library
 
     check_json(json)
     with err().status("measuring ...") as status:

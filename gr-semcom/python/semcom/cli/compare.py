@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom compare``: DeepJSCC beside a separation link on the same modem."""
 
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -41,13 +43,22 @@ def compare(
             help="Model of the digital mode, of the same ratio; else --model.",
         ),
     ] = None,
-    channel: options.ChannelName = options.Channel.awgn,
+    channel: options.ChannelName = "awgn",
     seed: options.Seed = 0,
     limit: Annotated[int, typer.Option(min=1, help="Only the first so many pictures.")] = 100,
     strip_picture: Annotated[
         int, typer.Option("--strip", min=0, help="Number of the picture in the strip, from 0.")
     ] = 0,
     lpips: options.Lpips = True,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that measure at a time, of one thread each.")
+    ] = 1,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="FOLDER", help="Keep what is measured there: a stopped run goes on from it."
+        ),
+    ] = None,
 ) -> None:
     """Draw PSNR, MS-SSIM and LPIPS over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
     from semcom.cli.console import mention, progress_bar
@@ -65,10 +76,8 @@ def compare(
 
     from semcom import perceptual
     from semcom.codec.image.source import default_source
-    from semcom.kinds.pictures import Picture
-    from semcom.link import LinkConfig
-    from semcom.separation import compare as comparison
-    from semcom.separation import report
+    from semcom.experiments import runner
+    from semcom.experiments.rival import cells, report
     from semcom.system import zoo
 
     if lpips:
@@ -80,18 +89,19 @@ def compare(
         mention(
             "PyAV is not installed, so JPEG compresses: a much weaker rival. `pip install 'gr-semcom[rival]'`"
         )
-    config = LinkConfig(model=model, snr_db=0.0, channel=channel.value, seed=seed)
-    arms = comparison.arms(config, chosen, fixed, sizes, digital_model=digital_model)
-    pictures = [Picture(title, pixels) for title, pixels in read_set(data, limit)]
+    pictures = list(read_set(data, limit))
     if strip_picture >= len(pictures):
         raise ConfigError(
             f"--strip {strip_picture}: there are only {len(pictures)} pictures, numbered from 0."
         )
     snrs = sorted(dict.fromkeys(snr_db))
-    with progress_bar() as bar:
-        task = bar.add_task("comparing", total=len(arms) * len(snrs))
-        scores = comparison.compare(
-            pictures, snrs, arms, strip_picture + 1, lambda: bar.advance(task), lpips=lpips
+    wanted = cells.Schemes(model, channel, seed, chosen, tuple(fixed), tuple(sizes), digital_model)
+    plan = cells.plan(partial(read_set, data, limit), wanted, snrs, strip_picture, lpips)
+    with tempfile.TemporaryDirectory() as folder, progress_bar() as bar:
+        task = bar.add_task("comparing", total=len(plan.cells))
+        reports = runner.run(
+            plan, keep or folder, workers, progress=lambda done, _: bar.update(task, completed=done)
         )
-    original = pictures[strip_picture].pixels
-    print(report.write(out, name, scores, original, strip_picture, model, chosen, digital_model))
+    scores = [cells.score_of(result) for _, result in runner.results(reports)]
+    original = pictures[strip_picture][1]
+    print(report.write(out, name, scores, original, 0, model, chosen, digital_model))

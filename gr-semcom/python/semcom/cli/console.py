@@ -7,20 +7,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from semcom.terminal import err
+
 
 def out() -> Console:
     """The console for results."""
     return Console()
-
-
-def err() -> Console:
-    """The console for progress and complaints."""
-    return Console(stderr=True)
-
-
-def complain(error: Exception | str) -> None:
-    """Prints an error's sentences in red, without a traceback."""
-    err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def mention(text: str) -> None:
@@ -60,19 +52,19 @@ def mean_of(values, digits: int, unit: str = "", between: str = " ") -> str:
 
 
 def results_table(results, by_snr: bool) -> Table:
-    """A table of ``LinkResult`` objects: one row each, or one row an SNR (means and sums over it)."""
+    """A table of ``link.Row`` objects: one row each, or one row an SNR (means and sums over it)."""
     table = _figures_table("pictures\nreceived" if by_snr else "\npicture")
     groups = [[result] for result in results]
     if by_snr:
         groups = [[r for r in results if r.snr_db == snr] for snr in dict.fromkeys(r.snr_db for r in results)]
     for group in groups:
-        name = escape(group[0].image) + (" (not decoded: one colour)" if _undecoded(group) else "")
+        name = escape(group[0].item) + (" (not decoded: one colour)" if _undecoded(group) else "")
         table.add_row(_received_of(group) if by_snr else name, *_figures(group))
     return _with_losses(table, results)
 
 
 def users_table(results) -> Table:
-    """A table of ``UserResult`` objects: one row a user and SNR, means and sums over the pictures."""
+    """A table of ``link.Row`` objects: one row a user and SNR, means and sums over the pictures."""
     table = _figures_table("\nuser", "pictures\nreceived")
     for key in dict.fromkeys((r.user, r.snr_db) for r in results):
         group = [r for r in results if (r.user, r.snr_db) == key]
@@ -100,7 +92,7 @@ def _received_of(group) -> str:
 
 def _undecoded(group) -> int:
     """How many pictures of the digital rival are one colour; the PSNR is that colour's."""
-    return sum(r.psnr_db is not None and not getattr(r, "decoded", True) for r in group)
+    return sum(r.psnr_db is not None and not r.decoded for r in group)
 
 
 def _figures_table(first: str, *others: str) -> Table:
@@ -120,8 +112,8 @@ def _figures(group) -> list[str]:
         f"{group[0].snr_db:g}",
         number(mean(r.snr_est_db for r in group), 1),
         mean_of((r.psnr_db for r in group), 2, between="\n"),
-        mean_of((r.ms_ssim for r in group), 4, between="\n"),
-        mean_of((r.lpips for r in group), 4, between="\n"),
+        mean_of((r.scores.get("ms_ssim") for r in group), 4, between="\n"),
+        mean_of((r.scores.get("lpips") for r in group), 4, between="\n"),
         *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
         _total(r.bursts_lost for r in group),
         number(mean(r.real_time_factor for r in group), 3),

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semcom.cli.console import err, out
+from semcom.cli.console import out
+from semcom.terminal import err
 
 data = typer.Typer(
     help="Fetch the public picture sets, and weights, that trainings and tables use.", no_args_is_help=True

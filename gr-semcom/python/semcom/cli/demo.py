@@ -16,7 +16,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("demo"),
     model: options.Model = None,
     snr_db: options.SnrDb = [0.0, 5.0, 10.0, 15.0, 20.0],  # noqa: B006
-    channel: options.ChannelName = options.Channel.awgn,
+    channel: options.ChannelName = "awgn",
     drop: options.Drop = 0.0,
     seed: options.Seed = 0,
     json: options.Json = None,
@@ -42,22 +42,22 @@ def demo(
         mention(f"{error} This demo goes on without it: the same modem, no flowgraph.")
         no_radio, run = True, sender(radio=False)
 
+    from semcom.experiments.report import write_report
     from semcom.kinds.pictures import samples
     from semcom.link import LinkConfig
-    from semcom.report import write_report
     from semcom.system import zoo
 
     model = model or default_model()
     card = zoo.card(model)
     pictures = samples()
     configs = [
-        LinkConfig(model=model, snr_db=snr, channel=channel.value, drop=drop, seed=seed)
+        LinkConfig(model=model, snr_db=snr, channel=channel, drop=drop, seed=seed)
         for snr in dict.fromkeys(snr_db)
     ]
     results = send(pictures, configs, run)
     settings = {
         "model": f"{model}, rho = {card.rho:.4f}",
-        "channel": channel.value + (f", {100 * drop:g} % of bursts dropped" if drop else ""),
+        "channel": channel + (f", {100 * drop:g} % of bursts dropped" if drop else ""),
         "way": "modem without GNU Radio" if no_radio else f"GNU Radio {_gnuradio_version()} flowgraph",
         "computer": f"{platform.machine()}, {os.cpu_count()} cores",
     }

@@ -21,8 +21,9 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
-    from semcom.cli.console import err, out
+    from semcom.cli.console import out
     from semcom.cli.examination import WRONG, examine
+    from semcom.terminal import err
 
     with err().status("looking ..."):
         findings = examine(radio=not no_radio)

@@ -16,7 +16,7 @@ def evaluate(
     ],
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
-    channel: options.ChannelName = options.Channel.awgn,
+    channel: options.ChannelName = "awgn",
     seed: options.Seed = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     json: options.Json = None,
@@ -49,11 +49,9 @@ def evaluate(
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(images) * len(snrs))
         counted = _Counted(images, lambda: bar.advance(task))
-        rows = measure(loaded, counted, snrs, channel.value, seed, perceptual=measures)
+        rows = measure(loaded, counted, snrs, channel, seed, perceptual=measures)
     rows = [dict.fromkeys(KEYS) | row for row in rows]
-    table = Table(
-        header_style="bold", caption=f"{loaded.card.name} over {channel.value}, means over the images"
-    )
+    table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel}, means over the images")
     for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM", *measures.values()):
         table.add_column(head, justify="right")
     for snr in snrs:

@@ -130,8 +130,8 @@ def _users(text: str, model: str) -> list[str]:
     """Families of the model's users, ``anchor``, names and card paths to what ``zoo.load`` takes."""
     from semcom.codec import DECODERS
     from semcom.errors import ModelError
+    from semcom.link.users import ANCHOR
     from semcom.system import zoo
-    from semcom.users import ANCHOR
 
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     shipped = zoo.users(model) if any(name in DECODERS for name in wanted) else {}

@@ -17,7 +17,7 @@ def loopback(
     ],
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
-    channel: options.ChannelName = options.Channel.awgn,
+    channel: options.ChannelName = "awgn",
     cfo_hz: options.CfoHz = 0.0,
     sro_ppm: options.SroPpm = 0.0,
     drop: options.Drop = 0.0,
@@ -25,6 +25,7 @@ def loopback(
     order: options.Order = 0,
     bits_per_latent: options.BitsPerLatent = 0,
     codebook: options.CodebookName = options.Codebook.best,
+    settings: options.Set = [],  # noqa: B006
     scheme: options.SchemeName = options.Scheme.deepjscc,
     mcs: options.McsName = None,
     source: options.SourceName = None,
@@ -74,12 +75,12 @@ def loopback(
     radio to itself."""
     from semcom.cli.console import results_table, users_table
     from semcom.cli.output import as_rows, check_json, give_json
-    from semcom.cli.send import default_model, read_inputs, send, sender, user_sender
+    from semcom.cli.send import default_model, read_inputs, send, sender
     from semcom.files import writable_folder
 
     given = {
         "--model": model,
-        "--channel": channel is not options.Channel.awgn,
+        "--channel": channel != "awgn",
         "--cfo-hz": cfo_hz,
         "--sro-ppm": sro_ppm,
         "--drop": drop,
@@ -106,45 +107,36 @@ def loopback(
 
     if radio:
         station = (link, radio, hardware, gain_db, frequency_hz)
-        digital = {"order": order, "bits_per_latent": bits_per_latent, "codebook": codebook.value}
-        _over_radio(pictures, station, rx_gain_db, snr_db[0], digital, out, json)
+        payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+        _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json)
         return
 
     from semcom import perceptual
     from semcom.link import LinkConfig
-    from semcom.system import zoo
+    from semcom.system.make import make
 
     if lpips:
         perceptual.load("lpips-alex")
     model = model or default_model()
-    loaded = zoo.load(model)
-    if order:
-        loaded.codebook_set(codebook.value)
-    _check_users(users, order)
+    payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+    make(model, payload)  # refuses what this model cannot do before anything is sent
     listeners = _listeners(model, users, user_snr_db, seed, len(set(snr_db)))
     configs = [
         LinkConfig(
             model=model,
             snr_db=snr,
-            channel=channel.value,
+            channel=channel,
             cfo_hz=cfo_hz,
             sro_ppm=sro_ppm,
             drop=drop,
             seed=seed,
             sample_rate_hz=sample_rate,
-            order=order,
-            bits_per_latent=bits_per_latent,
-            codebook=codebook.value,
+            payload=payload,
             lpips=lpips,
         )
         for snr in dict.fromkeys(snr_db)
     ]
-    if scheme is options.Scheme.separation:
-        configs = _separation(configs, mcs or "adaptive", source, header_bytes, users)
-    simulated = not no_radio
-    results = send(
-        pictures, configs, user_sender(simulated, listeners) if listeners else sender(simulated, scheme.value)
-    )
+    results = send(pictures, configs, sender(not no_radio, listeners))
     table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
     give_json(json, as_rows(results), table)  # first: no result is lost over a picture that cannot be written
     if out is not None:
@@ -165,7 +157,7 @@ def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
         raise ConfigError(f"{', '.join(wrong)} is for --radio: name the radio, or leave it out.")
 
 
-def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, digital: dict, out, json) -> None:
+def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, payload, out, json) -> None:
     """One radio, both ways. Raises Exit as ``end_with`` if the radio did not do all that it should have."""
     from semcom.cli.console import progress_bar, results_table
     from semcom.cli.output import as_rows, give_json
@@ -181,7 +173,7 @@ def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, digital: di
     from semcom.radio import load_link
 
     profile = load_link(config.profile)
-    link_config = LinkConfig(profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, **digital)
+    link_config = LinkConfig(profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, payload=payload)
     with progress_bar() as bar:
         task = bar.add_task("sending over the radio", total=len(pictures))
         results, summary = run(pictures, link_config, config, rx_gain_db, lambda: bar.advance(task))
@@ -208,31 +200,28 @@ def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
         )
 
 
-def _separation(configs: list, mcs: str, source, header_bytes: int, users: str | None) -> list:
-    """The same links with the separation scheme.
+def _payload(
+    scheme, settings: list[str], order: int, bits_per_latent: int, codebook, mcs, source, header_bytes
+):
+    """What the options make of the model's output.
 
     Raises:
-        ConfigError: an unknown scheme, several users, or quantised latents.
+        ConfigError: values that cannot be, or quantised latents over the separation link.
     """
-    from semcom.codec.image.source import default_source
-    from semcom.errors import ConfigError
-    from semcom.separation.link import SeparationConfig
-
-    if users is not None or configs[0].order:
-        raise ConfigError("--scheme separation goes without --users and --order: those are for latents.")
-    chosen = source.value if source else default_source()
-    return [
-        SeparationConfig(**vars(config), mcs=mcs, source=chosen, header_bytes=header_bytes)
-        for config in configs
-    ]
-
-
-def _check_users(users: str | None, order: int) -> None:
-    """Raises ConfigError: several users take analog latents only."""
     from semcom.errors import ConfigError
 
-    if users is not None and order:
-        raise ConfigError("--order goes without --users: several users are sent analog latents.")
+    separation = scheme is options.Scheme.separation
+    if separation and order:
+        raise ConfigError("--scheme separation goes without --order, which is for latents.")
+    named = {
+        "order": order,
+        "bits_per_latent": bits_per_latent,
+        "codebook": "" if codebook is options.Codebook.best else codebook.value,
+        "mcs": mcs,
+        "source": source.value if source else None,
+        "header_bytes": header_bytes,
+    }
+    return options.chosen_payload(settings, named, separation)
 
 
 def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, runs: int) -> list:
@@ -247,7 +236,7 @@ def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, run
         if snr_db is not None:
             raise ConfigError("--user-snr-db is for --users: name them, or use --snr-db.")
         return []
-    from semcom.users import named_users
+    from semcom.link.users import named_users
 
     if snr_db is not None and runs > 1:
         raise ConfigError("--user-snr-db goes with one --snr-db, which is what the encoder is told.")
@@ -274,9 +263,9 @@ def _write_pictures(folder: Path, pictures, results) -> None:
             number += 1
             stem = f"{first}-{number}"
         stems.append(stem)
-    users = dict.fromkeys(getattr(result, "user", "") for result in results)
+    users = dict.fromkeys(result.user for result in results)
     for position, result in enumerate(results):
-        if result.picture is not None:
+        if result.value is not None:
             stem = stems[position // len(users) % len(stems)]
             user = f"_{result.user}" if any(users) else ""
-            write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.picture)
+            write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.value)

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ``semcom`` command."""
 
-import errno
+import functools
+import inspect
 import io
 import sys
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 import semcom
+from semcom import plugins
 from semcom.cli.air import air
 from semcom.cli.bench import bench
 from semcom.cli.calibrate import calibrate
 from semcom.cli.capture import capture
 from semcom.cli.compare import compare
-from semcom.cli.console import complain
 from semcom.cli.dashboard import dashboard
 from semcom.cli.data import data
 from semcom.cli.demo import demo
@@ -22,7 +24,7 @@ from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
 from semcom.cli.finetune import finetune
 from semcom.cli.grc import grc
-from semcom.cli.inspect import inspect
+from semcom.cli.inspect import inspect as inspect_capture
 from semcom.cli.keys import keys
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
@@ -31,24 +33,32 @@ from semcom.cli.rx import rx
 from semcom.cli.tolerance import tolerance
 from semcom.cli.train import train
 from semcom.cli.tx import tx
-from semcom.errors import ConfigError, SemcomError
-from semcom.parsing import shown
+from semcom.terminal import Commands
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        is_eager=True,  # the other options may name what is in it
+        callback=lambda files: plugins.use(files or ()),
+        help="Python file of your own that registers codecs, channels or losses; give it several times for several.",
+    ),
+]
 
 
-class Commands(TyperGroup):
-    """Prints what a user can cure in words, with exit status 2; anything else keeps its traceback."""
+def with_plugins(command: Callable) -> Callable:
+    """The command with ``--plugin FILE`` among its options: of those that look up models, channels or losses."""
 
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except SemcomError as error:
-            complain(error)
-            raise typer.Exit(2) from error
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
-                raise
-            complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
-            raise typer.Exit(2) from error
+    @functools.wraps(command)
+    def run(*args, plugin=None, **options):
+        return command(*args, **options)
+
+    parameter = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)
+    signature = inspect.signature(command)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), parameter])
+    run.__annotations__ = command.__annotations__ | {"plugin": Plugins}
+    return run
 
 
 app = typer.Typer(
@@ -60,24 +70,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo,
-    loopback,
-    tx,
-    rx,
-    capture,
-    replay,
-    inspect,
+    with_plugins(demo),
+    with_plugins(loopback),
+    with_plugins(tx),
+    with_plugins(rx),
+    with_plugins(capture),
+    with_plugins(replay),
+    with_plugins(inspect_capture),
     dashboard,
-    evaluate,
-    compare,
-    train,
-    finetune,
-    models,
-    tolerance,
+    with_plugins(evaluate),
+    with_plugins(compare),
+    with_plugins(train),
+    with_plugins(finetune),
+    with_plugins(models),
+    with_plugins(tolerance),
     bench,
     calibrate,
-    grc,
-    air,
+    with_plugins(grc),
+    with_plugins(air),
     keys,
     doctor,
 ):

@@ -32,14 +32,12 @@ def models() -> None:
     table.add_column("sha256", no_wrap=True)
     for card in cards.values():
         size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
-        tables = [m for m in card.measured if m["channel"] == "awgn"] or [{"evaluation_set": "-"}]
+        tables = card.tables("psnr_db", "awgn") or [{"set": "-", "snr_db": [], "values": []}]
         for line, measured in enumerate(tables):
-            psnr = dict(zip(measured.get("snr_db", []), measured.get("psnr_db", [])))
-            own = (_shown(card), f"{card.rho:.4f}") if line == 0 else ("", "")
+            psnr = dict(zip(measured["snr_db"], measured["values"]))
+            own = (_shown(card), _ratio(card.rho)) if line == 0 else ("", "")
             size_sha = (f"{size:.1f}", card.weights_sha256[:8]) if line == 0 else ("", "")
-            table.add_row(
-                *own, measured["evaluation_set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha
-            )
+            table.add_row(*own, measured["set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha)
     out().print(table)
 
 
@@ -51,6 +49,11 @@ def _in_order(cards: dict) -> dict:
             ordered[name] = card
             ordered.update({n: c for n, c in cards.items() if c.anchor == card.reference})
     return ordered | {name: card for name, card in cards.items() if name not in ordered}
+
+
+def _ratio(rho) -> str:
+    """One ratio, or the lowest and the highest."""
+    return "-".join(f"{one:.4f}" for one in rho) if isinstance(rho, list) else f"{rho:.4f}"
 
 
 def _shown(card) -> str:

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from semcom.channel.named import CHANNELS
+from semcom.registering import PLUGIN_CURE
 from semcom.shipped import shipped_link
-
-Channel = enum.Enum("Channel", {name: name for name in CHANNELS}, type=str)  # what the air does
 
 
 class Where(str, enum.Enum):
@@ -21,6 +20,13 @@ class Where(str, enum.Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+def known_channel(value: str | None) -> str | None:
+    """A channel's name, looked up when it is given, for plugins may add to the table."""
+    if value is not None and value not in CHANNELS:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, CHANNELS))}. {PLUGIN_CURE}")
+    return value
 
 
 def _finite(value):
@@ -61,7 +67,15 @@ SnrDb = Annotated[
     typer.Option("--snr-db", min=-20, max=60, callback=_finite, help="Es/N0 in dB; give it several times."),
 ]
 Device = Annotated[Where, typer.Option("--device", help="Where to compute.")]
-ChannelName = Annotated[Channel, typer.Option("--channel", help="What the air does.")]
+ChannelName = Annotated[
+    str,
+    typer.Option(
+        "--channel",
+        metavar="NAME",
+        callback=known_channel,
+        help=f"What the air does: {', '.join(CHANNELS.built_in)}, or a plugin's.",
+    ),
+]
 CfoHz = Annotated[float, typer.Option("--cfo-hz", callback=_finite, help="Carrier frequency offset in Hz.")]
 SroPpm = Annotated[
     float,
@@ -86,6 +100,16 @@ BitsPerLatent = Annotated[
         "--bits-per-latent",
         metavar="N",
         help="Of a quantised latent: 1, 2, 3, 4, 6 or 8; 0: as many as a symbol of --order has.",
+    ),
+]
+
+
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="How it is sent, several times: rate=0.5 (share of the latents), order=16, mcs=16-3/4, source=jpeg, ...",
     ),
 ]
 
@@ -234,3 +258,30 @@ Lpips = Annotated[
     bool,
     typer.Option("--lpips/--no-lpips", help="Measure LPIPS (AlexNet) of pictures from 64 pixels a side on."),
 ]
+
+
+def chosen_payload(given: list[str], named: dict[str, object], separation: bool = False):
+    """The payload of ``--set`` and of the options with a name of their own.
+
+    Args:
+        given: ``NAME=VALUE`` texts. named: values by name; those that are None, 0 or "" were not given.
+        separation: the digital rival is asked for.
+
+    Raises:
+        ConfigError: a setting without a value, given twice or unknown, or those of different payloads.
+    """
+    from semcom.errors import ConfigError
+    from semcom.system.make import Coded, payload_with
+
+    settings = {name: str(value) for name, value in named.items() if value}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise ConfigError(f"--set takes NAME=VALUE, such as rate=0.5, not '{text}'.")
+        if name in settings:
+            raise ConfigError(f"--set {name}: it is given twice.")
+        settings[name] = value
+    payload = payload_with(settings) if settings or not separation else Coded()
+    if separation and not isinstance(payload, Coded):
+        raise ConfigError(f"--scheme separation goes without {', '.join(settings)}: those are for latents.")
+    return payload

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where results go: a table on the screen, a JSON file, or JSON on the standard output."""
 
-import dataclasses
 import json as json_module
 from pathlib import Path
 
@@ -31,12 +30,5 @@ def give_json(path: Path | None, value, table) -> None:
 
 
 def as_rows(results) -> list[dict]:
-    """Dataclass results to plain dicts, without the picture."""
-    return [
-        {
-            field.name: getattr(result, field.name)
-            for field in dataclasses.fields(result)
-            if field.name != "picture"
-        }
-        for result in results
-    ]
+    """``link.Row`` objects to plain dicts, without what was received."""
+    return [result.flat() for result in results]

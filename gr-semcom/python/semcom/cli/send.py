@@ -39,38 +39,23 @@ def read_inputs(paths: list[Path], skip_bad: bool = False):
     return pictures
 
 
-def sender(radio: bool, scheme: str = "deepjscc"):
-    """The function that sends pictures: through a flowgraph, or the same modem without GNU Radio.
+def sender(radio: bool, users: list | None = None):
+    """The function that sends items: through a flowgraph, or the same modem without GNU Radio.
 
     Args:
-        scheme: "deepjscc" or "separation".
+        users: who receives (``semcom.link.users.named_users``); None or none: one receiver.
 
     Raises:
         MissingError: if the flowgraph is asked for and GNU Radio cannot be imported.
     """
-    if not radio and scheme == "separation":
-        from semcom.separation.link import simulate
-
-        return simulate
-    if not radio:
-        from semcom.link import simulate
-
-        return simulate
-    require_gnuradio("Run `semcom doctor`, or use --no-radio for the same modem without it.")
-    from semcom.blocks.loopback import run
-
-    return run
-
-
-def user_sender(radio: bool, users: list):
-    """As :func:`sender`, to several users (from ``semcom.users.named_users``)."""
-    if not radio:
-        from semcom.users import simulate as run
-    else:
+    if radio:
         require_gnuradio("Run `semcom doctor`, or use --no-radio for the same modem without it.")
-        from semcom.blocks.multiuser import run
-
-    return lambda pictures, config, progress: run(pictures, config, users, progress=progress)
+        from semcom.blocks.loopback import run
+    else:
+        from semcom.link import simulate as run
+    if not users:
+        return run
+    return lambda items, config, progress: run(items, config, users, progress=progress)
 
 
 def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:

@@ -12,8 +12,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from semcom.cli.console import complain, err, mention
+from semcom.cli.console import mention
 from semcom.cli.output import give_json
+from semcom.terminal import complain, err
 
 
 def config_of(link, radio, hardware, gain_db, frequency_hz, keys=None, log=None, **others):

@@ -35,8 +35,8 @@ def train(
     channel: Annotated[
         str | None,
         typer.Option(
-            help=f"Another channel than the recipe's: {', '.join(CHANNELS)}, or modem, which by itself only adds "
-            "what its receiver estimates; with impairments as YAML: "
+            help=f"Another channel than the recipe's: {', '.join(CHANNELS.built_in)}, a plugin's, or modem, which by "
+            "itself only adds what its receiver estimates; with impairments as YAML: "
             "'{name: modem, backoff_db: 6, delay_samples: 16, fading: true, carrier_offset: 1e-4, clock_ppm: 5}'."
         ),
     ] = None,

@@ -27,6 +27,7 @@ def tx(
     order: options.Order = 0,
     bits_per_latent: options.BitsPerLatent = 0,
     codebook: options.CodebookName = options.Codebook.best,
+    settings: options.Set = [],  # noqa: B006
     repeat: Annotated[bool, typer.Option("--repeat", help="Send the pictures over and over.")] = False,
     rate: Annotated[
         float, typer.Option("--rate", min=0, help="Pictures a second; 0: as fast as the air takes them.")
@@ -59,9 +60,10 @@ def tx(
     )
 
     from semcom.blocks.stations import transmit
-    from semcom.payload.quantised import mode_from
 
-    digital = mode_from(order, bits_per_latent, codebook.value)
+    chosen = "" if codebook is options.Codebook.best else codebook.value
+    named = {"order": order, "bits_per_latent": bits_per_latent, "codebook": chosen}
+    payload = options.chosen_payload(settings, named)
     with status_line("sent") as tick:
         summary = transmit(
             config,
@@ -69,7 +71,7 @@ def tx(
             repeat=repeat,
             rate=rate,
             snr_db=snr_db,
-            digital=digital,
+            payload=payload,
             seconds=seconds,
             on_tick=tick,
         )

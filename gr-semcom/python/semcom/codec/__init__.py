@@ -2,6 +2,16 @@
 """Images to latents and back: encoders and decoders by name."""
 
 from semcom.codec.base import Codec, Decoder, latent_weights
-from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder
+from semcom.codec.names import ARCHITECTURES, DECODERS, register_architecture
+from semcom.codec.registry import build, build_decoder
 
-__all__ = ["ARCHITECTURES", "DECODERS", "Codec", "Decoder", "build", "build_decoder", "latent_weights"]
+__all__ = [
+    "ARCHITECTURES",
+    "DECODERS",
+    "Codec",
+    "Decoder",
+    "build",
+    "build_decoder",
+    "latent_weights",
+    "register_architecture",
+]

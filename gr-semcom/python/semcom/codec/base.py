@@ -10,6 +10,7 @@ from torch import nn
 
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError, ModelError
+from semcom.kinds import IMAGE, Kind
 
 
 def latent_weights(noise_var: torch.Tensor) -> torch.Tensor:
@@ -70,6 +71,20 @@ class Latents:
     shared: object = None
     noise_var: torch.Tensor | None = None
 
+    @property
+    def noise(self) -> torch.Tensor:
+        """``noise_var``, which a receiver must have. Raises ModelError: it was not given."""
+        if self.noise_var is None:
+            raise ModelError("received latents come without their noise variances: give noise_var [B, k].")
+        return self.noise_var
+
+    @property
+    def side_bits(self) -> torch.Tensor:
+        """``side``, which this codec needs. Raises ModelError: it was not given."""
+        if self.side is None:
+            raise ModelError("received latents come without the side bits of their headers: give side [B].")
+        return self.side
+
     def told(self, snr_db: float) -> "Latents":
         """As a receiver would have them that met no noise but is told that of an Es/N0 in dB (to time and to count)."""
         return replace(self, noise_var=torch.full_like(self.values.real, 10 ** (-snr_db / 10)))
@@ -90,7 +105,11 @@ def checked_range(snr_range_db) -> tuple[float, float]:
 
 
 class BaseCodec(nn.Module):
-    """What trainings and measurements ask of a codec of pictures: :meth:`send`, :meth:`receive`, and its sizes.
+    """What systems, trainings and measurements ask of a codec: :meth:`send`, :meth:`receive`, and its sizes.
+
+    Attributes:
+        source, result: the kinds that it takes and gives (``semcom.kinds``); pictures both, unless said otherwise.
+        quantisable: its latents alone say everything, so that they may be sent as labels.
 
     Args:
         snr_range_db: the lowest and the highest SNR in dB that the networks are told; an SNR beyond is told as the
@@ -101,6 +120,9 @@ class BaseCodec(nn.Module):
     """
 
     name = "codec"
+    source: Kind = IMAGE
+    result: Kind = IMAGE
+    quantisable = True
 
     def __init__(self, snr_range_db: tuple[float, float] = RANGE_DB):
         super().__init__()
@@ -112,9 +134,24 @@ class BaseCodec(nn.Module):
         """Bandwidth ratio: complex symbols per source value (3 H W)."""
         raise NotImplementedError
 
-    def latent_count(self, height: int, width: int) -> int:
-        """Complex symbols k of an image of this size."""
+    def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
+        """Complex symbols k of an image of this size; at another bandwidth ratio than the codec's own if one is given.
+
+        Raises:
+            ConfigError: another ratio, of a codec that has one only.
+        """
         raise NotImplementedError
+
+    def _no_other_ratio(self, rho: float) -> str:
+        return f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
+
+    def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The two numbers in the headers of what is sent of a source of that size; of pictures the size itself."""
+        return size
+
+    def admits(self, count: int, size: tuple[int, int]) -> bool:
+        """Whether ``count`` symbols can be of an item whose headers say ``size``; asked before memory is taken."""
+        return count == self.latent_count(*size)
 
     def send(
         self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False
@@ -130,16 +167,16 @@ class BaseCodec(nn.Module):
 
     def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
         """Latents alone, for codecs without side information. Raises ModelError for the others."""
-        raise ModelError(self._no_room())
+        raise ModelError(self._latents_are_not_all())
 
     def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
         """The inverse of :meth:`encode`. Raises ModelError likewise."""
-        raise ModelError(self._no_room())
+        raise ModelError(self._latents_are_not_all())
 
-    def _no_room(self) -> str:
+    def _latents_are_not_all(self) -> str:
         return (
-            f"'{self.name}' sends side information, for which the burst header has no room yet: use such a model "
-            f"with `semcom evaluate` and in training, and another one on the air."
+            f"'{self.name}' sends side information beside its latents, which encode and decode leave out: call send and "
+            "receive, as systems, trainings and measurements do."
         )
 
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
@@ -198,8 +235,10 @@ class Decoder(BaseCodec):
         """Rows and columns of the latent grid of an image, after padding."""
         return -(-height // self.stride), -(-width // self.stride)
 
-    def latent_count(self, height: int, width: int) -> int:
+    def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
         """Complex latents k that an image of this size becomes."""
+        if rho is not None and abs(rho - self.rho) > 1e-6:
+            raise ConfigError(self._no_other_ratio(rho))
         rows, columns = self.grid(height, width)
         return self.channels // 2 * rows * columns
 
@@ -220,7 +259,7 @@ class Decoder(BaseCodec):
             ModelError: the codec needs the picture's power beside them.
         """
         if self.true_scale:
-            raise ModelError(self._no_room())
+            raise ModelError(self._latents_are_not_all())
         return self._decode(latents, snr_db, size, noise_var)
 
     def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0) -> torch.Tensor:
@@ -252,7 +291,7 @@ class Decoder(BaseCodec):
         """As :meth:`decode`, with planes at the sender's scale where the side information says it."""
         if not self.true_scale:
             return self._decode(latents.values, snr_db, size, latents.noise_var)
-        power = power_of_code(latents.side).to(latents.values.real.dtype)
+        power = power_of_code(latents.side_bits).to(latents.values.real.dtype)
         return self._decode(latents.values, snr_db, size, latents.noise_var, power.sqrt()[:, None])
 
 
@@ -276,7 +315,7 @@ class Codec(Decoder):
             ModelError: the codec sends the picture's power beside them.
         """
         if self.true_scale:
-            raise ModelError(self._no_room())
+            raise ModelError(self._latents_are_not_all())
         return normalise_power(self._encode(images, snr_db))
 
     def _encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
@@ -300,9 +339,7 @@ class Codec(Decoder):
             ConfigError: another ``rho`` than the codec's own.
         """
         if rho is not None and abs(rho - self.rho) > 1e-6:
-            raise ConfigError(
-                f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
-            )
+            raise ConfigError(self._no_other_ratio(rho))
         if not self.true_scale:
             return Latents(self.encode(images, snr_db))
         latents = self._encode(images, snr_db)

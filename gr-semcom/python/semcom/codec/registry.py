@@ -2,26 +2,23 @@
 """Architecture names, as model cards and recipes write them, to classes."""
 
 import difflib
+import importlib
+import pkgutil
 
-from semcom.codec.base import BaseCodec, Codec, Decoder
+from semcom.codec import image, task
+from semcom.codec.base import Codec, Decoder
 from semcom.codec.bounds import check_arguments, limited_size
 from semcom.codec.image.adapted import Adapted, without_encoder
-from semcom.codec.image.adjscc import ADJSCC, BDJSCC
-from semcom.codec.image.anchor import Anchor
-from semcom.codec.image.content import ContentAdaptive
-from semcom.codec.image.decoders import AttentionDecoder, ConvDecoder, ResNetDecoder, UserDecoder, VGGDecoder
-from semcom.codec.image.linres import LinRes
+from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
 from semcom.parsing import shortened, shown
+from semcom.registering import PLUGIN_CURE
 
-ARCHITECTURES: dict[str, type[BaseCodec]] = {
-    cls.name: cls for cls in (LinRes, ADJSCC, BDJSCC, Anchor, ContentAdaptive)
-}
-#: families of user decoder, which decode what another model's encoder sends
-DECODERS: dict[str, type[UserDecoder]] = {
-    cls.name: cls for cls in (AttentionDecoder, ConvDecoder, ResNetDecoder, VGGDecoder)
-}
+# every file of these folders registers its own
+for _room in (image, task):
+    for _file in pkgutil.iter_modules(_room.__path__, f"{_room.__name__}."):
+        importlib.import_module(_file.name)
 
 
 def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> Codec:
@@ -49,11 +46,6 @@ def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> Codec:
     return codec
 
 
-def latents_alone(architecture: str, arguments: dict) -> bool:
-    """Whether codecs of that kind send latents and nothing beside them, so that today's burst header describes them."""
-    return issubclass(ARCHITECTURES[architecture], Codec) and not arguments.get("true_scale", False)
-
-
 def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decoder:
     """An untrained user decoder of a named family; arguments channels, stride, width, depth.
 
@@ -77,7 +69,7 @@ def _make(classes: dict, what: str, name: str, arguments: dict, snr_range_db):
     if name not in classes:
         near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
         raise ModelError(
-            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}."
+            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}. {PLUGIN_CURE}"
         )
     check_arguments(f"{what} '{name}'", arguments)
     try:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from semcom.channel.symbols import symbol_channel
+from semcom.codec.base import BaseCodec
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
 from semcom.perceptual import load as load_perceptual
-from semcom.system.zoo import LoadedModel, to_uint8
+from semcom.system.zoo import LoadedModel
 
 BATCH_PIXELS = 512 * 1024  # images of one size are taken together up to this many pixels
 PERCEPTUAL = {"lpips": "lpips-alex", "lpips_vgg": "lpips-vgg", "dists": "dists"}  # key of a result to name
@@ -59,11 +61,7 @@ def evaluate(
         for names, pixels in _batches(images):
             pixels = pixels.to(model.device)
             size = tuple(pixels.shape[-2:])
-            latents = model.codec.send(pixels.float() / 255, snr, rho=rho)
-            values, noise_var = send(latents.values, snr, generator)
-            estimated = equivalent_snr_db(noise_var)
-            received = replace(latents, values=values, noise_var=noise_var)
-            decoded = to_uint8(model.codec.receive(received, estimated, size))
+            decoded, count, estimated = across(model.codec, pixels, snr, send, generator, rho=rho)
             psnr = quality.psnr(decoded, pixels)
             for n, name in enumerate(names):
                 pair = decoded[n].permute(1, 2, 0), pixels[n].permute(1, 2, 0)
@@ -77,13 +75,41 @@ def evaluate(
                         "ms_ssim": quality.ms_ssim(*pair) if with_ms_ssim else None,
                         "lpips": None,
                         **looks,
-                        "rho": values.shape[1] / (3 * size[0] * size[1]),
-                        "latents": values.shape[1],
+                        "rho": count / (3 * size[0] * size[1]),
+                        "latents": count,
                         "height": size[0],
                         "width": size[1],
                     }
                 )
     return rows
+
+
+@torch.no_grad()
+def across(
+    codec: BaseCodec,
+    pixels: torch.Tensor,
+    snr_db: float,
+    send,
+    generator,
+    *,
+    rho=None,
+    in_memory: bool = False,
+) -> tuple[torch.Tensor, int, torch.Tensor]:
+    """A batch across a channel: what :func:`evaluate` measures, and what a training validates.
+
+    Args:
+        pixels: uint8 ``[B, 3, H, W]``. snr_db: Es/N0 in dB, which the encoder is told. send: a channel, as of
+            :func:`evaluate`. rho, in_memory: as of ``BaseCodec.send``.
+
+    Returns:
+        What was decoded, uint8 as ``pixels``; symbols an image; equivalent SNR in dB that the decoder was told, ``[B]``.
+    """
+    latents = codec.send(pixels.float() / 255, snr_db, rho=rho, in_memory=in_memory)
+    values, noise_var = send(latents.values, snr_db, generator)
+    estimated = equivalent_snr_db(noise_var)
+    received = replace(latents, values=values, noise_var=noise_var)
+    decoded = to_uint8(codec.receive(received, estimated, tuple(pixels.shape[-2:])))
+    return decoded, values.shape[1], estimated
 
 
 def summarise(rows: list[dict]) -> list[dict]:

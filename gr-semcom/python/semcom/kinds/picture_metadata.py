@@ -25,8 +25,8 @@ def without_metadata(data: bytes) -> Iterator[bytes]:
         for left in (_PNG_TELLING, _PNG_TELLING[:1], ()):
             yield _png(data, _PNG_PIXELS.union(left))
     elif data.startswith(b"\xff\xd8"):
-        for left in ({_APP1, _APP2, _APP14}, {_APP14}, set()):
-            yield _jpeg(data, left)
+        for kept in ({_APP1, _APP2, _APP14}, {_APP14}, set[int]()):
+            yield _jpeg(data, kept)
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         yield _webp(data)
 

@@ -44,12 +44,14 @@ class Picture:
     name: the file's name, in characters that every log, screen and message takes (``errors.printable``).
     pixels: uint8 ``[H, W, 3]``, RGB, 1..MAX_SIDE a side.
     note: what was left out in reading it, in words ("" if nothing). path: of its file ("" if it has none).
+    label: number of the class that it shows, where that is known.
     """
 
     name: str
     pixels: np.ndarray
     note: str = ""
     path: str = ""
+    label: int | None = None
 
     def __post_init__(self):
         for field in ("name", "note"):
@@ -142,6 +144,11 @@ def pixels_sha256(pixels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
+def mean_colour(pixels: np.ndarray) -> np.ndarray:
+    """A picture ``[H, W, 3]`` of the mean colour of another, uint8."""
+    return np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape).copy()
+
+
 def samples() -> list[Picture]:
     """The four photographs that come with the package, clear of copyright: 256 x 256 and one of 384 x 256."""
     folder = resources.files("semcom.kinds") / "pictures_data"
@@ -207,8 +214,9 @@ def _without_metadata(path: Path, any_size: bool) -> Picture | None:
 
 def _decode(path: Path, image: Image.Image) -> Picture:
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"{path} holds {image.n_frames} frames; only the first is sent.")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"{path} holds {frames} frames; only the first is sent.")
         image.seek(0)
     mends = _Mends.of(image)
     if mends.shift and "transparency" in image.info:
@@ -235,10 +243,13 @@ class _Mends:
 
     @classmethod
     def of(cls, image: Image.Image) -> "_Mends":
-        raw = image.tile[0][3] if image.tile else ""
+        tiles = getattr(image, "tile", ())
+        raw = tiles[0][3] if tiles else ""
         raw = raw if isinstance(raw, str) else next(iter(raw), "") if isinstance(raw, tuple) else ""
         if image.format == "TIFF":
-            return cls(inverted=image.mode.startswith("I") and image.tag_v2.get(_PHOTOMETRIC) == 0)
+            return cls(
+                inverted=image.mode.startswith("I") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+            )
         if image.format == "PNG":
             return cls(scale={"L;2": 85, "L;4": 17}.get(raw, 1), shift=8 if raw == "RGB;16B" else 0)
         return cls()

@@ -3,7 +3,7 @@
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,8 +12,7 @@ from semcom import settings
 from semcom.equivalent_snr import rescale
 from semcom.errors import HeaderError
 from semcom.modem import frame
-from semcom.modem.header import DIGITAL_MODES, KIND_IMAGE, MODE_LATENTS, BurstHeader, describe
-from semcom.modem.labels import bits_per_latent
+from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, BurstHeader
 from semcom.modem.profile import ModemProfile
 
 _MOST_OPEN = 16  # pictures, and payload symbols of all of them: whatever headers claim, the memory is bounded
@@ -72,7 +71,8 @@ class AssembledImage:
     where erased); snr_db: mean over the bursts that came, of the estimates given with them; size: (height, width) in
     pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the part that came last.
     parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
-    what lies between them is erased. bursts_received, burst_count: of all parts together.
+    what lies between them is erased. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
+    with the bursts that were used, in the order in which they came.
     """
 
     image_id: int
@@ -88,6 +88,7 @@ class AssembledImage:
     sender: int = 0
     side: int = 0
     parts: tuple[tuple[int, int], ...] = ()
+    notes: tuple = ()
 
 
 @dataclass
@@ -99,6 +100,7 @@ class _Open:
     noise_var: torch.Tensor
     snr_db: dict[int, float] = field(default_factory=dict)
     begun_since: int = 0  # pictures, since its last burst
+    notes: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class _Part:
     bursts_received: int
     burst_count: int
     snr_db: float  # sum over its bursts
+    notes: tuple = ()
 
 
 @dataclass
@@ -136,11 +139,9 @@ class ImageAssembler:
 
     Args:
         profile: the modem's.
-        model_hash: only bursts of this codec are taken; None takes all.
-        latent_count_of: (height, width) -> k of the codec, checked before anything is allocated; None: unchecked.
+        admits: why bursts with a header are not taken, in the words of a counter, or None; asked before anything is
+            allocated (``System.admits``). None takes all.
         max_open: pictures that may begin between two bursts of another.
-        modes: payload modes taken.
-        digital_hashes: what bursts of ``DIGITAL_MODES`` are named (codec and codebooks); None takes all.
         limits: what is taken and handed out; None: all that the memory's bound allows.
         first_place: header -> where a burst's part begins in the latents of its item; None: no item comes in parts.
         clock: seconds, for what is remembered; of a replay those of the recording.
@@ -149,17 +150,13 @@ class ImageAssembler:
     def __init__(
         self,
         profile: ModemProfile,
-        model_hash: int | None = None,
-        latent_count_of=None,
+        admits: Callable[[BurstHeader], str | None] | None = None,
         max_open: int = 4,
-        modes: Collection[int] = (MODE_LATENTS,),
-        digital_hashes: Collection[int] | None = None,
         limits: PictureLimits | None = None,
         first_place: Callable[[BurstHeader], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._profile, self._hash, self._count_of = profile, model_hash, latent_count_of
-        self._max_open, self._modes, self._digital_hashes = max_open, frozenset(modes), digital_hashes
+        self._profile, self._admits, self._max_open = profile, admits, max_open
         self._first_place, self._clock = first_place, clock
         # by sender, number and side of parts
         self._open: OrderedDict[tuple[int, int, int], _Open] = OrderedDict()
@@ -170,11 +167,19 @@ class ImageAssembler:
         self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
         self.counters: Counter[str] = Counter()
 
-    def add(self, header: BurstHeader, latents: torch.Tensor, noise_var: torch.Tensor, snr_db: float):
+    def add(
+        self,
+        header: BurstHeader,
+        latents: torch.Tensor,
+        noise_var: torch.Tensor,
+        snr_db: float,
+        note: object = None,
+    ):
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
-        is kept.
+        is kept. ``note``: anything that is to come back with the picture, if the burst is used: so that nobody keeps
+        another account of which bursts make which picture.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
@@ -204,6 +209,7 @@ class ImageAssembler:
         entry.latents[at : at + len(latents)] = latents.cpu()
         entry.noise_var[at : at + len(latents)] = rescale(noise_var.cpu(), snr_db)
         entry.snr_db[header.burst_index] = snr_db
+        entry.notes.append(note)
         entry.begun_since = 0
         self._open.move_to_end(key)  # the first is the one not heard of for longest
         self._earn(entry)
@@ -261,25 +267,16 @@ class ImageAssembler:
         return alike and (a.latent_count, a.side) == (b.latent_count, b.side)
 
     def _refuse(self, header: BurstHeader, latents, noise_var) -> str | None:
-        if header.mode not in self._modes:
-            return f"bursts of {describe(header.mode)}, not read here"
-        if not self._named_right(header):
-            return "bursts of another model"
-        if self._count_of is not None and not _fits(header, self._count_of(header.height, header.width)):
-            return "bursts whose size does not fit the model"
         if self._limits and header.height * header.width > self._limits.largest_picture_pixels:
             return TOO_LARGE
+        if self._admits is not None and (reason := self._admits(header)):
+            return reason
         plan = self._profile.plan(header.latent_count)
         if not len(latents) == len(noise_var) == plan.latents_per_burst:
             return "bursts with a payload of the wrong length"
         if not bool(torch.isfinite(torch.view_as_real(latents)).all() and (noise_var > 0).all()):
             return "bursts with latents that are not numbers"
         return None
-
-    def _named_right(self, header: BurstHeader) -> bool:
-        if header.mode in DIGITAL_MODES:
-            return self._digital_hashes is None or header.model_hash in self._digital_hashes
-        return self._hash is None or header.model_hash == self._hash
 
     def _make_room(self, header: BurstHeader) -> list[AssembledImage]:
         """Hands out what must go before a picture with this header is begun."""
@@ -362,6 +359,7 @@ class ImageAssembler:
             len(entry.snr_db),
             entry.burst_count,
             sum(entry.snr_db.values()),
+            tuple(entry.notes),
         )
 
 
@@ -404,11 +402,5 @@ def _joined(header: BurstHeader, parts: list[_Part]) -> AssembledImage:
         header.sender,
         header.side,
         tuple((part.first, len(part.latents)) for part in parts),
+        tuple(note for part in parts for note in part.notes),
     )
-
-
-def _fits(header: BurstHeader, k: int) -> bool:
-    """Whether ``k`` latents make the header's count of payload symbols."""
-    if header.mode in DIGITAL_MODES:
-        return bits_per_latent(header.latent_count, k, header.order) is not None
-    return header.latent_count == k

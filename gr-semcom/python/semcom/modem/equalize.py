@@ -82,6 +82,12 @@ class Equalizer:
         self._fit_header = self._gram(full + head)
         self._fit_all = self._gram(full + head + visits)
         self.basis = self.basis.to(long_training.dtype)
+        self._conjugate_basis = self.basis.conj().resolve_conj()
+        repeats = profile.lts_repeats
+        # of all rows, in samples from the middle of the long training
+        self._times = layout.row_times - layout.row_times[:repeats].mean()
+        self._seek_coarse = FrequencySearch(self._times[: repeats + head], limit=2.4e-4)
+        self._seek_fine = FrequencySearch(self._times, limit=1e-4)
         rows = len(layout.row_times)
         lag = (torch.arange(rows)[:, None] - torch.arange(rows)).abs()
         self.smooth = (_SMOOTH_ROWS + 1 - lag).clamp_min(0).to(layout.pilots)
@@ -98,12 +104,13 @@ class Equalizer:
         parameters, a dispersive one keeps taps that are each below the noise.
         """
         count, gram = visits
-        matched = sums @ self.basis.conj()
-        taps_noise = noise[:, None] / count
+        matched = sums @ self._conjugate_basis
+        noise = noise[:, None]
+        taps_noise = noise / count
         power = power_of(matched / count)
         profile = (power @ self.profile_blur - taps_noise).clamp_min(0) + _TAP_FLOOR * taps_noise
         tiny = torch.finfo(noise.dtype).tiny
-        ridge = torch.diag_embed(noise[:, None] / (profile + tiny) + 1e-6 * count).to(gram.dtype)
+        ridge = torch.diag_embed(noise / (profile + tiny) + 1e-6 * count).to(gram.dtype)
         factor, _ = torch.linalg.cholesky_ex(gram + ridge)
         taps = torch.cholesky_solve(matched[..., None], factor)[..., 0]
         return taps @ self.basis.T, (profile / (profile + taps_noise + tiny)).sum(-1)
@@ -134,16 +141,14 @@ class Equalizer:
             ],
             dim=1,
         )
-        times = self.layout.row_times[: repeats + rows]
-        frequency = peak_frequency(phasors, times - times[:repeats].mean(), limit=2.4e-4)
-        turned = header * phasor(-frequency[:, None] * (times[repeats:] - times[:repeats].mean()))[..., None]
+        frequency = self._seek_coarse(phasors)
+        turned = header * phasor(-frequency[:, None] * self._times[repeats : repeats + rows])[..., None]
         return self.layout.take_data(turned * channel.conj()[:, None]).flatten(1), frequency
 
     def soft_header_again(self, training, header, guess, frequency) -> torch.Tensor:
         """Soft symbols as in ``soft_header``, with the channel fitted to the header as first decoded, ``guess``."""
         repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
-        times = self.layout.row_times[: repeats + rows]
-        turn = phasor(-frequency[:, None] * (times - times[:repeats].mean()))[..., None]
+        turn = phasor(-frequency[:, None] * self._times[: repeats + rows])[..., None]
         training, header = training * turn[:, :repeats], header * turn[:, repeats:]
         sums = (training * self.lts.conj()).sum(1) + (header * guess.conj()).sum(1)
         channel, _ = self.channel(sums, self._fit_header, self.training_noise(training))
@@ -161,8 +166,7 @@ class Equalizer:
         """
         layout, profile = self.layout, self.profile
         repeats, head = profile.lts_repeats, profile.header_symbols
-        times = layout.row_times
-        times = times - times[:repeats].mean()
+        times = self._times
 
         coarse = phasor(-frequency[:, None] * times)[..., None]
         full = torch.cat([training, header], dim=1) * coarse[:, : repeats + head]
@@ -178,9 +182,10 @@ class Equalizer:
         full_dot = matched * channel.conj()[:, None]
         comb_dot = comb * (comb_known * comb_channel).conj()
         rows = torch.cat([full_dot.sum(-1), comb_dot.sum(-1)], dim=1)
-        fine = peak_frequency(rows, times, limit=1e-4)
-        rows = rows * phasor(-fine[:, None] * times)
-        phase = torch.angle(rows @ self.smooth) / (2 * torch.pi) + fine[:, None] * times
+        fine = self._seek_fine(rows)
+        along = fine[:, None] * times
+        rows = rows * phasor(-along)
+        phase = torch.angle(rows @ self.smooth) / (2 * torch.pi) + along
         turn = phasor(-phase)[..., None]
 
         # 2. clock drift: the part of the phase that grows with time times frequency
@@ -334,17 +339,29 @@ def scatter_rows(full: torch.Tensor, comb: torch.Tensor, carriers: torch.Tensor)
     return full.index_add(1, carriers.flatten(), comb.flatten(1))
 
 
-def peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> torch.Tensor:
-    """Frequency (cycles per sample, within +-limit) at which the phasors ``[B, R]`` add up best.
+class FrequencySearch:
+    """Frequency (cycles per sample, within +-limit) at which phasors ``[B, R]`` at ``times`` ``[R]`` add up best.
 
     A grid finer than the resolution, then a parabola through the peak: the maximum-likelihood estimate.
     """
-    span = float(times[-1] - times[0])
-    steps = max(4, int(limit * span * 6) + 1)
-    grid = torch.linspace(-limit, limit, 2 * steps + 1, dtype=times.dtype, device=times.device)
-    power = power_of(phasors @ phasor(-times[:, None] * grid))
-    peak = power.argmax(-1, keepdim=True).clamp(1, 2 * steps - 1)
-    left, mid, right = (power.gather(-1, peak + d).squeeze(-1) for d in (-1, 0, 1))
-    bend = left - 2 * mid + right
-    shift = torch.where(bend < 0, 0.5 * (left - right) / bend.clamp_max(-torch.finfo(bend.dtype).tiny), 0)
-    return grid[peak.squeeze(-1)] + shift.clamp(-1, 1) * (grid[1] - grid[0])
+
+    def __init__(self, times: torch.Tensor, limit: float):
+        span = float(times[-1] - times[0])
+        steps = max(4, int(limit * span * 6) + 1)
+        self._grid = torch.linspace(-limit, limit, 2 * steps + 1, dtype=times.dtype, device=times.device)
+        self._turns = phasor(-times[:, None] * self._grid)
+        self._step = self._grid[1] - self._grid[0]
+        self._around = torch.arange(-1, 2, device=times.device)
+
+    def __call__(self, phasors: torch.Tensor) -> torch.Tensor:
+        power = power_of(phasors @ self._turns)
+        peak = power.argmax(-1, keepdim=True).clamp(1, len(self._grid) - 2)
+        left, mid, right = power.gather(-1, peak + self._around).unbind(-1)
+        bend = left - 2 * mid + right
+        shift = torch.where(bend < 0, 0.5 * (left - right) / bend.clamp_max(-torch.finfo(bend.dtype).tiny), 0)
+        return self._grid[peak.squeeze(-1)] + shift.clamp(-1, 1) * self._step
+
+
+def peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> torch.Tensor:
+    """``FrequencySearch`` for times that are met but once."""
+    return FrequencySearch(times, limit)(phasors)

@@ -236,8 +236,8 @@ class Modem:
             equalizer = self._equalizer(rows)
             known = self._header_grid(equalizer.layout, sent[ats])
             out = equalizer.equalize(training[ats], symbols[ats], payload, known, frequency[ats])
-            for row, at in enumerate(ats):
-                results[whole[at]] = self._result(headers[at], cfo[at], out, row, latents)
+            for at, result in zip(ats, self._results(headers, cfo, out, ats, latents), strict=True):
+                results[whole[at]] = result
             troubled = torch.nonzero(out.trouble | cut).flatten().tolist()
             for first in range(0, len(troubled), _TRACKED_AT_ONCE):
                 hard = troubled[first : first + _TRACKED_AT_ONCE]
@@ -246,25 +246,29 @@ class Modem:
                 tracked = self._tracker(rows).track(
                     torch.stack(longer).to(self.device, self.dtype), cfo[these], known[hard]
                 )
-                for row, at in enumerate(these):
+                made = self._results(headers, cfo, tracked.equalized, these, latents)
+                for row, (at, result) in enumerate(zip(these, made, strict=True)):
                     slips = tracked.slips[row]
                     results[whole[at]] = replace(
-                        self._result(headers[at], cfo[at], tracked.equalized, row, latents),
+                        result,
                         slips=tuple(slips[slips != 0].tolist()),
                         symbols_erased=int(tracked.erased[row].sum()),
                     )
 
-    def _result(self, header, cfo, out: Equalized, row: int, latents: int) -> DemodulatedBurst:
-        return DemodulatedBurst(
-            header,
-            None,
-            float(cfo + out.frequency[row].double()),
-            out.payload[row].flatten()[:latents],
-            out.noise_var[row].flatten()[:latents],
-            out.known[row],
-            out.reference[row],
-            float(out.dof[row]),
+    def _results(self, headers, cfo, out: Equalized, ats: list[int], latents: int) -> list[DemodulatedBurst]:
+        """The rows of ``out``, which belong to the headers and offsets at ``ats``."""
+        columns = (
+            (cfo[ats] + out.frequency.double()).tolist(),
+            out.payload.flatten(1)[:, :latents].unbind(),
+            out.noise_var.flatten(1)[:, :latents].unbind(),
+            out.known.unbind(),
+            out.reference.unbind(),
+            out.dof.tolist(),
         )
+        return [
+            DemodulatedBurst(headers[at], None, *row)
+            for at, row in zip(ats, zip(*columns, strict=True), strict=True)
+        ]
 
     def _look_harder(
         self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits, unread: list[int]
@@ -357,11 +361,10 @@ class Modem:
         the phase is an outer product of whole blocks and samples within a block, the former in double precision."""
         block = 64
         blocks = -(-samples.shape[1] // block)
-        coarse = torch.frac(-cfo[:, None] * (at + block * torch.arange(blocks, device=cfo.device)))
-        within = torch.frac(-cfo[:, None] * torch.arange(block, device=cfo.device))
-        unit = torch.ones((), dtype=torch.float64, device=cfo.device)
-        coarse = torch.polar(unit.expand_as(coarse), 2 * torch.pi * coarse).to(samples.dtype)
-        within = torch.polar(unit.expand_as(within), 2 * torch.pi * within).to(samples.dtype)
+        places = _places(blocks, block, at, cfo.device)
+        turns = torch.frac(-cfo[:, None] * places)
+        phasors = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(samples.dtype)
+        coarse, within = phasors.split([blocks, block], dim=1)
         turn = (coarse[:, :, None] * within[:, None, :]).flatten(1)
         return samples * turn[:, : samples.shape[1]]
 
@@ -408,6 +411,13 @@ def _other_bursts(theirs: int, ours: int) -> str:
 def _each(value: int | Sequence[int], count: int) -> list[int]:
     """One number an item, where one may stand for all."""
     return [int(value)] * count if isinstance(value, int) else [int(each) for each in value]
+
+
+@cached_tensors(64)
+def _places(blocks: int, block: int, at: int, device: torch.device) -> torch.Tensor:
+    """Times of the first samples of blocks of which the first begins at ``at``, then those within a block, float64."""
+    first = at + block * torch.arange(blocks, device=device)
+    return torch.cat([first, torch.arange(block, device=device)]).double()
 
 
 def _fit_to(samples: torch.Tensor, count: int) -> torch.Tensor:

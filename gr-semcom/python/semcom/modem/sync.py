@@ -328,6 +328,7 @@ class StreamDetector:
         self._dtype = modem.dtype
         self._chunk, self._patience = int(chunk_samples), patience_s
         self._last_search = time.monotonic()
+        self._is_fast = False  # the last search was made as there was enough, not out of patience
         self._pieces: list[torch.Tensor] = []
         self._pending = 0
         # FFT windows open a little before the first path: a burst on the stream's first sample needs that little
@@ -355,6 +356,11 @@ class StreamDetector:
         impatient = self._patience is not None and time.monotonic() - self._last_search > self._patience
         return self._advance(final=False) if self._pending >= self._chunk or impatient else []
 
+    @property
+    def is_amid_bursts(self) -> bool:
+        """Whether the stream comes fast and a burst has begun that is not complete: more bursts will follow soon."""
+        return self._is_fast and bool(self._waiting)
+
     def flush(self) -> list[DetectedBurst]:
         """The stream has ended: the bursts still held back, the last perhaps cut short."""
         bursts = self._advance(final=True)
@@ -365,6 +371,7 @@ class StreamDetector:
     @torch.inference_mode()
     def _advance(self, final: bool) -> list[DetectedBurst]:
         held, came = len(self._buffer), self._pending
+        self._is_fast = came >= self._chunk and not final
         silence = torch.zeros(self._detector.lookahead if final else 0, dtype=self._dtype)
         self._append([*self._pieces, silence])
         self._pieces, self._pending = [], 0

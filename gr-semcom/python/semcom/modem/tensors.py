@@ -6,7 +6,9 @@ import torch
 
 def power_of(x: torch.Tensor) -> torch.Tensor:
     """|x|^2 of any shape, without the square root that ``abs`` takes."""
-    return x.real.square() + x.imag.square()
+    # over whole pairs first, which lie together in memory
+    real, imag = torch.view_as_real(x.resolve_conj()).square().unbind(-1)
+    return real + imag
 
 
 def mean_power(samples: torch.Tensor) -> float:
@@ -22,3 +24,9 @@ def wrapped_phasor(turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
     angle = (2 * torch.pi * torch.frac(turns)).to(dtype.to_real())
     return torch.complex(angle.cos(), angle.sin())
+
+
+def papr_db(samples: torch.Tensor) -> float:
+    """Peak over mean power of samples ``[...]``, in dB."""
+    power = samples.abs().square()
+    return float(10 * torch.log10(power.max() / power.mean()))

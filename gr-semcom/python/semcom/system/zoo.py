@@ -19,8 +19,10 @@ from safetensors.torch import save as save_safetensors
 from semcom import files
 from semcom.codec.base import Codec, Decoder
 from semcom.codec.image.paired import Paired
-from semcom.codec.registry import ARCHITECTURES, DECODERS, build, build_decoder, latents_alone
-from semcom.errors import ImageError, ModelError
+from semcom.codec.names import ARCHITECTURES, DECODERS
+from semcom.codec.registry import build, build_decoder
+from semcom.errors import ModelError
+from semcom.kinds import IMAGE
 from semcom.parsing import is_file, is_folder, shown
 from semcom.payload import quantised as digital
 from semcom.system.card import ModelCard, digital_hash, read_card
@@ -80,6 +82,11 @@ class LoadedModel:
         )
 
     @property
+    def own(self) -> Decoder:
+        """What the card's own weights fill: the codec, or, of a user, its decoder alone."""
+        return self.codec if self.card.anchor is None else self.codec.user
+
+    @property
     def device(self) -> torch.device:
         return next(self.codec.parameters()).device
 
@@ -91,10 +98,8 @@ class LoadedModel:
             ImageError: not a uint8 array of that shape.
         """
         image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ImageError(f"a picture must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}.")
-        pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy()).to(self.device).float() / 255
-        return self.codec.encode(pixels, float(snr_db))[0]
+        IMAGE.check(image)
+        return self.codec.encode(IMAGE.batch([image], self.device), float(snr_db))[0]
 
     @torch.inference_mode()
     def decode_image(self, latents, snr_db: float, size: tuple[int, int], noise_var=None) -> np.ndarray:
@@ -102,13 +107,7 @@ class LoadedModel:
         latents = torch.as_tensor(latents, dtype=torch.complex64, device=self.device)[None]
         if noise_var is not None:
             noise_var = torch.as_tensor(noise_var, dtype=torch.float32, device=self.device)[None]
-        image = self.codec.decode(latents, float(snr_db), size, noise_var)[0]
-        return to_uint8(image).permute(1, 2, 0).cpu().numpy()
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Floats around 0..1 to uint8: clipped, then rounded. Any shape."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+        return IMAGE.values(self.codec.decode(latents, float(snr_db), size, noise_var))[0]
 
 
 def names() -> list[str]:
@@ -135,7 +134,7 @@ def codebook_name(model, name: str) -> str:
         ModelError: no such model; the model has no codebooks of that name.
     """
     encoder = read_card(_encoder_path(card_path(model)))
-    there = [digital.UNIFORM] + [digital.LEARNED] * ("codebooks_file" in (encoder.digital or {}))
+    there = [digital.UNIFORM] + [digital.LEARNED] * (encoder.codebooks is not None)
     return digital.resolved(name, there, card(model).name)
 
 
@@ -155,8 +154,8 @@ def companions(model) -> list[Path]:
 
 def _named_files(path: Path) -> list[Path]:
     model_card = read_card(path)
-    names = [model_card.weights_file, (model_card.digital or {}).get("codebooks_file")]
-    return [path.with_name(name) for name in names if name]
+    codebooks = [model_card.codebooks["file"]] if model_card.codebooks else []
+    return [path.with_name(name) for name in (*model_card.files, *codebooks)]
 
 
 def _encoder_path(path: Path) -> Path:
@@ -191,20 +190,6 @@ def load(name, device="cpu") -> LoadedModel:
 def anchors() -> list[str]:
     """The models that ship and encode, sorted."""
     return [name for name in names() if card(name).anchor is None]
-
-
-def flying(users: bool = False) -> list[str]:
-    """The models that ship and can go on the air yet, sorted: not those that send side information beside latents.
-
-    Args:
-        users: with user decoders, which decode what such a model sends.
-    """
-    found = []
-    for name in names():
-        encoder = read_card(_encoder_path(card_path(name)))
-        if (users or card(name).anchor is None) and latents_alone(encoder.architecture, encoder.arguments):
-            found.append(name)
-    return found
 
 
 def users(anchor) -> dict[str, str]:
@@ -242,8 +227,8 @@ def install(staged: Path, folder: Path) -> Path:
     Returns:
         The card's new path.
     """
-    weights = read_card(staged).weights_file
-    os.replace(staged.with_name(weights), folder / weights)
+    for weights in read_card(staged).files:
+        os.replace(staged.with_name(weights), folder / weights)
     os.replace(staged, folder / staged.name)
     return folder / staged.name
 
@@ -251,16 +236,14 @@ def install(staged: Path, folder: Path) -> Path:
 def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> str:
     """Writes a codec's or user decoder's tensors as safetensors, whole or not at all, and returns the file's sha256.
 
-    Floating tensors are stored as ``dtype``, counters as they are. Of a :class:`~semcom.codec.image.paired.Paired`
-    only the user's decoder is written: the anchor has a file of its own.
+    Floating tensors are stored as ``dtype``, counters as they are.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    part = codec.user if isinstance(codec, Paired) else codec
     tensors = {
         key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for key, tensor in part.state_dict().items()
+        for key, tensor in codec.state_dict().items()
     }
     blob = save_safetensors(tensors)
     files.write_bytes(path, blob)
@@ -271,13 +254,13 @@ def _check_kind(model_card: ModelCard) -> None:
     name, architecture = model_card.name, model_card.architecture
     if model_card.anchor is None and architecture in DECODERS:
         raise ModelError(
-            f"model '{name}' is a user decoder ('{architecture}'), but its card names no anchor: add the name and "
-            f"weights_sha256 of the model whose encoder it decodes."
+            f"model '{name}' is a user decoder ('{architecture}'), but its card names no other model's "
+            f"encoder: 'parts.encoder' is {{model, sha256}} of the model whose encoder it decodes."
         )
     if model_card.anchor is not None and architecture in ARCHITECTURES:
         raise ModelError(
-            f"model '{name}' has an anchor, but '{architecture}' is a whole codec: a user decoder is one of "
-            f"{', '.join(DECODERS)}."
+            f"model '{name}' names another model's encoder, but '{architecture}' is a whole codec: a user decoder is "
+            f"one of {', '.join(DECODERS)}."
         )
 
 
@@ -306,7 +289,9 @@ def _anchor_path(user: ModelCard, folder: Path) -> Path:
 
 def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
     """What the card describes, made with its SNR range and filled with its weights."""
-    tensors = _tensors(path.with_name(model_card.weights_file), model_card)
+    tensors: dict[str, torch.Tensor] = {}
+    for file, sha256 in model_card.files.items():
+        tensors |= _tensors(path.with_name(file), sha256, model_card)
     module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
@@ -315,23 +300,23 @@ def _filled(make, path: Path, model_card: ModelCard) -> Decoder:
 
 def _codebooks(path: Path, model_card: ModelCard) -> dict[str, digital.CodebookSet]:
     """Uniform codebooks, and the learned ones that the card names."""
-    books, named = {digital.UNIFORM: digital.uniform()}, model_card.digital or {}
-    if "codebooks_file" in named:
-        file = path.with_name(named["codebooks_file"])
-        books[digital.LEARNED] = digital.load(file, named["codebooks_sha256"], model_card.name)
+    books = {digital.UNIFORM: digital.uniform()}
+    if model_card.codebooks:
+        file = path.with_name(model_card.codebooks["file"])
+        books[digital.LEARNED] = digital.load(file, model_card.codebooks["sha256"], model_card.name)
     return books
 
 
-def _tensors(file: Path, model_card: ModelCard) -> dict[str, torch.Tensor]:
+def _tensors(file: Path, wanted: str, model_card: ModelCard) -> dict[str, torch.Tensor]:
     """The weights as the codec computes with them: float32, counters as stored."""
     if not file.is_file():
         raise ModelError(f"model '{model_card.name}': its weights {file} are missing.")
     blob = file.read_bytes()
     sha256 = hashlib.sha256(blob).hexdigest()
-    if sha256 != model_card.weights_sha256:
+    if sha256 != wanted:
         raise ModelError(
             f"model '{model_card.name}': {file.name} is not the file that its card describes (sha256 "
-            f"{sha256[:12]}..., the card says {model_card.weights_sha256[:12]}...). It was altered or cut "
+            f"{sha256[:12]}..., the card says {wanted[:12]}...). It was altered or cut "
             f"short: fetch it again."
         )
     try:
@@ -353,7 +338,15 @@ def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
                 f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
-    if not abs(codec.rho - model_card.rho) <= 1e-6:
+    for what in ("source", "result"):
+        told, own = getattr(model_card, what), getattr(codec, what).name
+        if told != own:
+            raise ModelError(
+                f"model '{model_card.name}': the card says {what} = {told}, but that of "
+                f"{model_card.architecture} is {own}."
+            )
+    low, high = model_card.rho if isinstance(model_card.rho, list) else (model_card.rho, model_card.rho)
+    if not low - 1e-6 <= codec.rho <= high + 1e-6:
         raise ModelError(
             f"model '{model_card.name}': the card says rho = {model_card.rho}, the codec has {codec.rho}."
         )

@@ -14,7 +14,9 @@ from semcom.blocks.media import IDLE_MS
 from semcom.radio.reports import RxClock
 from semcom.radio.timing import Time
 
-_MOST_SAMPLES = 2**20  # that wait for the station; then the driver waits, and says that it overflows
+# that wait for the station, some 290 longest bursts: what a receiver in trouble falls behind; then the driver waits, and
+# says that it overflows
+_MOST_SAMPLES = 2**22
 _PATIENCE_S = 0.02
 _MANY_SAMPLES = 16384  # few, large calls: each of a Python block takes the lock from a picture's decoding
 

@@ -93,12 +93,12 @@ class Adapted(Decoder):
         modem = modem if modem and "frame_version" in modem else as_flown(modem or {})
         self.canceller = Canceller(ModemProfile(**modem))
 
-    def decode(self, latents, snr_db, size, noise_var=None):
+    def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0):
         if noise_var is None:
             snr = self._per_image(snr_db, latents)
             noise_var = (10 ** (-snr / 10))[:, None].expand(latents.shape)
         cleaned, left = self.canceller(latents, noise_var.to(latents.real.dtype), self.grid(*size))
-        return self.decoder.decode(cleaned, equivalent_snr_db(left), size, left)
+        return self.decoder._decode(cleaned, equivalent_snr_db(left), size, left, scale)
 
     def decode_planes(self, planes, weights, snr_db):
         return self.decoder.decode_planes(planes, weights, snr_db)

@@ -6,9 +6,11 @@ from torch import nn
 
 from semcom.codec.base import Codec
 from semcom.codec.layers.stages import Stage, down, up
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 
 
+@register_architecture("adjscc")
 class ADJSCC(Codec):
     """Xu et al., "Wireless Image Transmission Using Deep Source Channel Coding With Attention Modules", IEEE
     TCSVT 2022 (arXiv:2012.00533), figure 3 and the authors' code (alexxu1988/ADJSCC).
@@ -22,7 +24,6 @@ class ADJSCC(Codec):
         filters: width of the inner layers; the paper has 256.
     """
 
-    name = "adjscc"
     attention = True
 
     def __init__(self, channels: int = 16, filters: int = 256, *, snr_range_db=RANGE_DB):
@@ -52,8 +53,8 @@ class ADJSCC(Codec):
         return torch.sigmoid(x)
 
 
+@register_architecture("bdjscc")
 class BDJSCC(ADJSCC):
     """The paper's basic model: ADJSCC without the AF modules, blind to the SNR. 10,690,351 parameters at 1/6."""
 
-    name = "bdjscc"
     attention = False

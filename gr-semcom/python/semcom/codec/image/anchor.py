@@ -11,6 +11,7 @@ from semcom.codec.base import Codec
 from semcom.codec.image.decoders import KERNEL, AttentionDecoder, widths_upwards
 from semcom.codec.image.linres import block_dct
 from semcom.codec.layers.stages import Stage, down
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 
 
@@ -39,6 +40,7 @@ class AnchorEncoder(nn.Module):
         return x + self.linear(F.pixel_unshuffle(images - 0.5, self.stride))
 
 
+@register_architecture("anchor")
 class Anchor(Codec):
     """An attention encoder (convolution + GDN + PReLU + AF a stage) and its mirror, the ``attention`` family.
 
@@ -52,8 +54,6 @@ class Anchor(Codec):
     Raises:
         ConfigError: as there.
     """
-
-    name = "anchor"
 
     def __init__(
         self,

@@ -20,9 +20,11 @@ from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
 
+MOST_RHO = 1 / 4
 _PRICE_TRIES = 5
 _LOG_POWER_STEP, _LOG_POWER_ZERO = 1 / 4, 16
 _SMALLEST = 1e-7  # variance a pixel below which the networks are not told more
@@ -114,6 +116,7 @@ class Plan:
     base_variances: torch.Tensor
 
 
+@register_architecture("content-adaptive")
 class ContentAdaptive(BaseCodec):
     """Classified block transform with reverse water-filling, side information, and residual networks at both ends.
 
@@ -131,7 +134,7 @@ class ContentAdaptive(BaseCodec):
         ConfigError: a rate beyond 1/4, or a number of classes that cannot be.
     """
 
-    name = "content-adaptive"
+    quantisable = False
 
     def __init__(
         self,
@@ -146,7 +149,7 @@ class ContentAdaptive(BaseCodec):
         snr_range_db=RANGE_DB,
     ):
         super().__init__(snr_range_db)
-        if not 0 < rho <= 1 / 4:
+        if not 0 < rho <= MOST_RHO:
             raise ConfigError(f"content-adaptive: rho must be above 0 and at most 1/4, not {rho}.")
         if len(classes) != len(closed.SIZES) or not all(1 <= n <= 1024 for n in classes):
             raise ConfigError(
@@ -185,6 +188,11 @@ class ContentAdaptive(BaseCodec):
         """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
         rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
         return max(int((rho or self._rho) * 3 * rows * columns * closed.CELL**2), 1)
+
+    def admits(self, count: int, size: tuple[int, int]) -> bool:
+        """Any rate up to 1/4 at which the base layer fits: the header says how many symbols came."""
+        rows, columns = -(-size[0] // closed.CELL), -(-size[1] // closed.CELL)
+        return self._least_symbols(rows, columns) <= count <= self.latent_count(*size, rho=MOST_RHO)
 
     def tables(self) -> list[torch.Tensor]:
         """Levels of the classes of each size, ``[classes, 3 * size^2]`` int16."""
@@ -440,7 +448,7 @@ class ContentAdaptive(BaseCodec):
             ImageError: the number of symbols does not fit the size.
         """
         plan, values, noise_var = self._read_plan(latents, size)
-        power = torch.exp2(((latents.side >> 15) - _LOG_POWER_ZERO) * _LOG_POWER_STEP)
+        power = torch.exp2(((latents.side_bits >> 15) - _LOG_POWER_ZERO) * _LOG_POWER_STEP)
         noise = noise_var.repeat_interleave(2, dim=1)
         reals = torch.view_as_real(values).flatten(1) * 2**0.5
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)

@@ -16,6 +16,7 @@ from torch import nn
 from semcom.codec.base import Decoder
 from semcom.codec.layers.gdn import GDN
 from semcom.codec.layers.stages import Stage, up
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
@@ -119,13 +120,12 @@ class _ToPixels(nn.Module):
         return self.convolution(x)
 
 
+@register_architecture("attention")
 class AttentionDecoder(UserDecoder):
     """Transposed convolution + IGDN + PReLU + AF a stage: the mirror of an attention encoder (ADJSCC).
 
     ``depth`` counts the stages on the latent grid; the doubling stages, the last with IGDN alone, come on top.
     """
-
-    name = "attention"
 
     def make_blocks(self, inputs, width, depth):
         widths = widths_upwards(width, self.doublings)
@@ -148,13 +148,12 @@ class _ConvBlock(nn.Module):
         return self.fusion(self.prelu(self.gdn(self.convolution(x))), snr_db)
 
 
+@register_architecture("conv")
 class ConvDecoder(UserDecoder):
     """Transposed convolution + IGDN + PReLU a block, the SNR fused into each by a light fully connected layer.
 
     ``depth`` counts the blocks on the latent grid.
     """
-
-    name = "conv"
 
     def make_blocks(self, inputs, width, depth):
         flat = [inputs] + [width] * depth
@@ -186,6 +185,7 @@ class _ResidualBlock(nn.Module):
         return x + branch
 
 
+@register_architecture("resnet")
 class ResNetDecoder(UserDecoder):
     """Residual blocks: transposed convolution + BN + PReLU, convolution + BN, skip.
 
@@ -193,7 +193,6 @@ class ResNetDecoder(UserDecoder):
     the latent grid; the paper has five. What it knows of the SNR are the weights of the latents.
     """
 
-    name = "resnet"
     least_depth = 1
 
     def make_blocks(self, inputs, width, depth):
@@ -223,13 +222,12 @@ class _VGGBlock(nn.Module):
         return self.fusion(self.prelu(self.pool(self.second(self.first(x)))), snr_db)
 
 
+@register_architecture("vgg")
 class VGGDecoder(UserDecoder):
     """Blocks of two transposed convolutions, average pooling and PReLU with the SNR fused in.
 
     A transposed convolution and a sigmoid end it. ``depth`` counts the blocks on the latent grid.
     """
-
-    name = "vgg"
 
     def make_blocks(self, inputs, width, depth):
         flat = [inputs] + [width] * depth

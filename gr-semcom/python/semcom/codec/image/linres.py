@@ -10,6 +10,7 @@ from torch import nn
 from semcom.codec.base import Codec, latent_weights
 from semcom.codec.image.allocation import LEVEL_MIN, largest, level_histogram, level_of, water_filling
 from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
@@ -45,6 +46,7 @@ class _Blocks(nn.Module):
         return x
 
 
+@register_architecture("linres")
 class LinRes(Codec):
     """Linear transform plus residual correction, fully convolutional, SNR-adaptive by AF modules.
 
@@ -66,8 +68,6 @@ class LinRes(Codec):
         snr_input: who is told the SNR: both ends, the decoder alone, or none; the others always assume 10 dB. With
             none the decoder still knows which latents were lost.
     """
-
-    name = "linres"
 
     def __init__(
         self,

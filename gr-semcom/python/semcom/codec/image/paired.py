@@ -39,6 +39,12 @@ class Paired(Codec):
     def decode(self, latents, snr_db, size, noise_var=None):
         return self.user.decode(latents, snr_db, size, noise_var)
 
+    def send(self, images, snr_db, **options):
+        return self.anchor.send(images, snr_db, **options)
+
+    def receive(self, latents, snr_db, size):
+        return self.user.receive(latents, snr_db, size)
+
     def encode_planes(self, images, snr_db):
         return self.anchor.encode_planes(images, snr_db)
 

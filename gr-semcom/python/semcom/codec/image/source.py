@@ -180,6 +180,16 @@ def _slice(pixels: np.ndarray, level: int, name: str) -> bytes:
     return next(unit for unit in _stream(pixels, level, name) if _is_slice(unit))
 
 
+@functools.lru_cache(maxsize=1024)  # with all their encodings, small pictures mostly
+def _coded(pixels: bytes, size: tuple[int, int], name: str) -> CodedPicture:
+    return CodedPicture(np.frombuffer(pixels, np.uint8).reshape(*size, 3).copy(), name)
+
+
+def coded_picture(pixels: np.ndarray, name: str) -> CodedPicture:
+    """The encodings of a picture by source codec ``name``; those made before are kept."""
+    return _coded(np.ascontiguousarray(pixels).tobytes(), pixels.shape[:2], name)
+
+
 @functools.lru_cache(maxsize=32)
 def _parameter_sets(size: tuple[int, int], name: str) -> bytes:
     """VPS, SPS and PPS, the same for every picture of a size and format."""

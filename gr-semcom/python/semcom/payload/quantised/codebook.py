@@ -154,8 +154,9 @@ def codebook_of(bits: int, points: torch.Tensor, places: torch.Tensor, weights: 
     spread = torch.zeros_like(mass).index_add(0, labels, error) / mass.clamp_min(1e-30)
     prior = (mass / mass.sum()).clamp_min(1e-7)
     prior = prior / prior.sum()
-    tables = (points, values, spread, prior.log())
-    return Codebook(bits, *(table.float() for table in tables), gain=float(gain_of(bits, prior)))
+    return Codebook(
+        bits, points.float(), values.float(), spread.float(), prior.log().float(), float(gain_of(bits, prior))
+    )
 
 
 def nearest(places: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -166,7 +167,7 @@ def nearest(places: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 def save(books: dict[int, Codebook], path) -> str:
     """Writes codebooks as safetensors and returns the file's sha256."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for bits, book in books.items():
         tensors |= {f"{bits}.{name}": getattr(book, name).detach().cpu().contiguous() for name in _TABLES}
         tensors[f"{bits}.gain"] = torch.tensor([book.gain])

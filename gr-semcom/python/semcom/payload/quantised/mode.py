@@ -47,6 +47,11 @@ class DigitalMode:
         """The number that burst headers carry."""
         return mode_of(self.order)
 
+    @property
+    def label(self) -> str:
+        """In words, for tables and rows."""
+        return f"quantised, order {self.order}"
+
     def send(self, latents: torch.Tensor, books: CodebookSet) -> torch.Tensor:
         """Latents ``[B, k]`` to symbols ``[B, S]``; see :func:`semcom.payload.quantised.payload.send`."""
         return payload.send(latents, self.order, books.of(self.bits_per_latent).to(latents.device))

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from semcom.separation.compare import ADAPTIVE, ANALOG, BARE, BOUND, DIGITAL, Score
+from semcom.experiments.rival.compare import ADAPTIVE, ANALOG, BARE, BOUND, DIGITAL, Score
+from semcom.experiments.style import COLOURS, DPI, FAINT, INK, panels
 
-_COLOURS = {
-    ANALOG: "#c8553d",
-    DIGITAL: "#e8a33d",
-    ADAPTIVE: "#1f6f8b",
-    BOUND: "#555",
-}
+_COLOURS = {ANALOG: COLOURS[1], DIGITAL: COLOURS[4], ADAPTIVE: COLOURS[0], BOUND: INK}
 _STRIP_COLUMNS = 8
-_FIXED_COLOURS = ("#7fb2c4", "#9a8fbf", "#8dbf8a", "#bfa58f")
+_FIXED_COLOURS = (COLOURS[5], COLOURS[3], COLOURS[2], FAINT)
 
 
 def curves(scores: Sequence[Score], title: str) -> Figure:
@@ -25,12 +21,9 @@ def curves(scores: Sequence[Score], title: str) -> Figure:
         measures["ms_ssim"] = "MS-SSIM"
     if any(score.lpips is not None for score in scores):
         measures["lpips"] = "LPIPS (lower is better)"
-    figure = Figure(
-        figsize=(6.5 * len(measures) + 2.6, 5.4), dpi=110, facecolor="white", layout="constrained"
-    )
-    for axes, (name, label) in zip(
-        figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True
-    ):
+    # beside the panels there is room for the legend
+    figure, (line,) = panels(1, len(measures), 6.5 + 2.6 / len(measures), 5.4)
+    for axes, (name, label) in zip(line, measures.items(), strict=True):
         for key in dict.fromkeys((score.scheme, score.accounting) for score in scores):
             some = sorted(
                 (s for s in scores if (s.scheme, s.accounting) == key), key=lambda score: score.snr_db
@@ -43,7 +36,6 @@ def curves(scores: Sequence[Score], title: str) -> Figure:
             )
         axes.set_xlabel("Es/N0 in dB")
         axes.set_ylabel(f"{label}, mean of the pictures")
-        axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     figure.axes[0].set_title(title, fontsize=10)
     return figure
@@ -79,7 +71,7 @@ def strip(scores: Sequence[Score], original: np.ndarray, number: int = 0) -> Fig
     height, width = original.shape[:2]
     figure = Figure(
         figsize=(1.35 * (len(snrs) + 1) + 1.6, (1.35 * height / width + 0.12) * len(rows) + 0.5),
-        dpi=110,
+        dpi=DPI,
         facecolor="white",
         layout="constrained",
     )

@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from semcom.codec.image import source
-from semcom.separation.link import coded_picture, mean_colour
+from semcom.codec.image.source import coded_picture
+from semcom.kinds.pictures import mean_colour
 
 
 def capacity_bytes(symbols: int, snr_db: float) -> int:

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcom import files
+from semcom.experiments.style import INK, colour, dress, image_bytes
 from semcom.kinds.pictures import Picture, png_bytes
-
-COLOURS = ("#3b6fb6", "#c8553d", "#4c956c", "#8a6fb0", "#b8860b", "#5f7a8a")
-INK, FAINT = "#1f2933", "#8794a1"
 
 
 def write_report(
@@ -22,7 +20,7 @@ def write_report(
 
     Args:
         pictures: what was sent.
-        results: ``LinkResult`` objects, for each SNR one a picture in the order of ``pictures``.
+        results: ``Row`` objects, for each SNR one a picture in the order of ``pictures``.
         settings: what the run was, in words: heading -> text.
 
     Returns:
@@ -71,11 +69,9 @@ def draw_png(pictures: Sequence[Picture], results: Sequence, caption: str = "") 
         )
         for column, result in enumerate(outcomes, 1):
             head = f"SNR {result.snr_db:g} dB" if row == 0 else ""
-            _show(figure.add_subplot(grid[row, column]), result.picture, head, _outcome(result))
+            _show(figure.add_subplot(grid[row, column]), result.value, head, _outcome(result))
     _draw_curve(figure.add_axes([0.075, 0.055, 0.90, curve * 0.80 / (sum(heights) + curve + 1.0)]), rows)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return image_bytes(figure)
 
 
 def draw_curve(pictures: Sequence[Picture], results: Sequence) -> str:
@@ -100,7 +96,7 @@ def render_html(pictures: Sequence[Picture], results: Sequence, settings: dict[s
     snrs = _snrs(results)
     sent = sum(r.bursts_sent or 0 for r in results)
     found = sum(r.bursts_found or 0 for r in results)
-    arrived = sum(r.picture is not None for r in results)
+    arrived = sum(r.value is not None for r in results)
     return _PAGE.format(
         settings="".join(f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in settings.items()),
         summary=f"{arrived} of {len(results)} pictures arrived, in {found} of {sent} bursts.",
@@ -147,7 +143,7 @@ def _draw_curve(axes, rows) -> None:
                 "o-",
                 markersize=4,
                 linewidth=1.3,
-                color=COLOURS[number % len(COLOURS)],
+                color=colour(number),
                 label=_label(picture.name),
             )
     by_snr = {}
@@ -167,12 +163,7 @@ def _draw_curve(axes, rows) -> None:
     axes.set_ylabel("PSNR of the received picture in dB", color=INK)
     if 1 < len(by_snr) <= 12:
         axes.set_xticks(sorted(by_snr), [f"{snr:g}" for snr in sorted(by_snr)])
-    axes.grid(color="#e3e8ec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(FAINT)
+    dress(axes)
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, loc="best")
 
@@ -186,7 +177,7 @@ def _gallery_row(picture: Picture, outcomes) -> str:
     cells = [_cell(picture.pixels, picture.name, f"{picture.pixels.shape[1]} x {picture.pixels.shape[0]}")]
     for result in outcomes:
         estimate = "" if result.snr_est_db is None else f"SNR estimated {result.snr_est_db:.1f} dB"
-        cells.append(_cell(result.picture, _outcome(result), estimate))
+        cells.append(_cell(result.value, _outcome(result), estimate))
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -204,13 +195,13 @@ def _table_row(r) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
     cells = [
-        *(f"{r.snr_db:g}", figure(r.snr_est_db, 1), figure(r.psnr_db, 2), figure(r.ms_ssim, 4)),
-        figure(r.lpips, 4),
+        *(f"{r.snr_db:g}", figure(r.snr_est_db, 1), figure(r.psnr_db, 2), figure(r.scores.get("ms_ssim"), 4)),
+        figure(r.scores.get("lpips"), 4),
         *(figure(r.bursts_sent, 0), figure(r.bursts_found, 0), figure(r.bursts_lost, 0)),
         *(figure(r.rho, 4), figure(None if r.overhead is None else 100 * r.overhead, 1)),
         *(figure(r.papr_db, 1), figure(r.real_time_factor, 3)),
     ]
-    return f"<tr><th>{_text(r.image)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr><th>{_text(r.item)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _text(value) -> str:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ``semcom compare`` writes: a CSV of every score, a page with the table and the crossings, and two pictures."""
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from semcom.separation import compare, plot
-from semcom.separation.compare import Score
+from semcom import files
+from semcom.experiments.rival import compare, plot
+from semcom.experiments.rival.compare import Score
+from semcom.experiments.style import write_figure
+from semcom.experiments.table import fixed, markdown_table, write_csv
 from semcom.system import zoo
 
 _COLUMNS = "scheme accounting snr_db pictures psnr_db psnr_stderr_db ms_ssim lpips decoded detail".split()
@@ -30,17 +32,15 @@ def write(
         original: the picture of the strip, uint8 ``[H, W, 3]``, which is number ``number`` of those compared.
         digital_model: what sent quantised latents; None: ``model``, or nothing did.
     """
-    with (folder / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for score in scores:
-            writer.writerow({key: _cell(getattr(score, key)) for key in _COLUMNS})
+    rows = [{key: getattr(score, key) for key in _COLUMNS} for score in scores]
+    write_csv(folder / f"{name}.csv", rows, fixed(4))
     card = zoo.card(model)
     title = f"{card.name} and {source.upper()} with 5G LDPC on one modem, {scores[0].pictures} pictures"
-    plot.curves(scores, title).savefig(folder / f"{name}.png")
-    plot.strip(scores, original, number).savefig(folder / f"{name}_strip.jpg", pil_kwargs={"quality": 88})
+    write_figure(folder / f"{name}.png", plot.curves(scores, title))
+    strip = plot.strip(scores, original, number)
+    write_figure(folder / f"{name}_strip.jpg", strip, pil_kwargs={"quality": 88})
     page = _page(name, scores, title, digital_model or model)
-    (folder / f"{name}.md").write_text(page)
+    files.write_text(folder / f"{name}.md", page)
     return page
 
 
@@ -57,10 +57,10 @@ def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) ->
     if any(score.scheme == compare.DIGITAL for score in scores):
         rules += f" Digital latents: `{digital_model}`."
     lines = [f"# {title}", "", rules]
-    lines += ["", *_table(scores, snrs, _figure)]
+    lines += ["", _table(scores, snrs, _figure)]
     if any(score.lpips is not None for score in scores):
         rule = "LPIPS (AlexNet, version 0.1), mean over the pictures; lower is better."
-        lines += ["", rule, "", *_table(scores, snrs, lambda score: _cell(score.lpips))]
+        lines += ["", rule, "", _table(scores, snrs, lambda score: _cell(score.lpips))]
     lines += [
         "",
         *(
@@ -73,20 +73,17 @@ def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) ->
     return "\n".join(lines)
 
 
-def _table(scores: Sequence[Score], snrs: list[float], figure: Callable[[Score], str]) -> list[str]:
+def _table(scores: Sequence[Score], snrs: list[float], figure: Callable[[Score], str]) -> str:
     """A row a scheme, a column an SNR."""
-    lines = [
-        "| scheme | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |",
-        "|---" * (len(snrs) + 1) + "|",
-    ]
+    lines = []
     for key in dict.fromkeys((score.scheme, score.accounting) for score in scores):
         cells = [
             next(figure(s) for s in scores if ((s.scheme, s.accounting), s.snr_db) == (key, snr))
             for snr in snrs
         ]
         label = f"{key[0]} ({key[1]})" if key[1] else key[0]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return lines
+        lines.append([label, *cells])
+    return markdown_table(["scheme", *(f"{snr:g} dB" for snr in snrs)], lines)
 
 
 def _figure(score: Score) -> str:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semcom import link
 from semcom.codec.image.source import FILE_HEADER_BYTES
 from semcom.errors import ConfigError
+from semcom.experiments.rival.bound import at_capacity
 from semcom.kinds import quality
-from semcom.kinds.pictures import Picture
-from semcom.link import LinkConfig
+from semcom.kinds.image import IMAGE
+from semcom.kinds.pictures import Picture, mean_colour
+from semcom.link import LinkConfig, simulate
 from semcom.payload.coded import mcs as schemes
-from semcom.separation.bound import at_capacity
-from semcom.separation.link import SeparationConfig, mean_colour, scheme_for, simulate
+from semcom.payload.quantised import DigitalMode
 from semcom.system import zoo
+from semcom.system.coded import Coded
 
 ANALOG = "DeepJSCC"
 DIGITAL = "DeepJSCC, digital, best order"
@@ -97,14 +98,15 @@ def arms(
     if orders:
         own = replace(config, model=digital_model or config.model)
         _check_bandwidth(config.model, own.model)
-        out.append(Arm(DIGITAL, "", _best_order([replace(own, order=order) for order in orders])))
+        out.append(
+            Arm(DIGITAL, "", _best_order([replace(own, payload=DigitalMode(order)) for order in orders]))
+        )
     countings = {BARE: 0} if bare_only else {BARE: 0, FILE: FILE_HEADER_BYTES}
-    plain = {key: value for key, value in vars(config).items() if key not in ("order", "bits_per_latent")}
-    base = SeparationConfig(**plain, source=source)
     for name in fixed:
-        out.append(Arm(f"separation, {name}", BARE, _separation(replace(base, mcs=name))))
+        fixed_one = replace(config, payload=Coded(name, source))
+        out.append(Arm(f"separation, {name}", BARE, _separation(fixed_one)))
     for accounting, header in countings.items():
-        own = replace(base, mcs=schemes.ADAPTIVE, header_bytes=header)
+        own = replace(config, payload=Coded(schemes.ADAPTIVE, source, header))
         out.append(Arm(ADAPTIVE, accounting, _best_scheme(own)))
         out.append(Arm(BOUND, accounting, _bound(own)))
     return out
@@ -181,14 +183,15 @@ def _lpips(pictures: Sequence[Picture], outcomes: list[Outcome]) -> float | None
 
 def _outcome(original: Picture, received: np.ndarray | None, decoded: bool, detail: str) -> Outcome:
     received = mean_colour(original.pixels) if received is None else received
-    return Outcome(received, decoded, detail, *link.score(original.pixels, received))
+    scores = IMAGE.score(original.pixels, received, lpips=False)
+    return Outcome(received, decoded, detail, scores["psnr_db"], scores["ms_ssim"])
 
 
 def _deepjscc(config: LinkConfig, detail: str = ""):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
-        results = link.simulate(pictures, replace(config, snr_db=snr_db))
+        results = simulate(pictures, replace(config, snr_db=snr_db))
         return [
-            _outcome(picture, result.picture, result.picture is not None, detail)
+            _outcome(picture, result.value, result.value is not None, detail)
             for picture, result in zip(pictures, results, strict=True)
         ]
 
@@ -211,38 +214,38 @@ def _best(tried: Iterable[list[Outcome]]) -> list[Outcome]:
 
 def _best_order(configs: Sequence[LinkConfig]):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
-        return _best(_deepjscc(config, str(config.order))(pictures, snr_db) for config in configs)
+        return _best(_deepjscc(config, str(config.payload.order))(pictures, snr_db) for config in configs)
 
     return run
 
 
-def _best_scheme(config: SeparationConfig):
+def _best_scheme(config: LinkConfig):
     """The scheme that the thresholds name, or a faster one before its threshold where that is better on average."""
     symbols_of = zoo.load(config.model).codec.latent_count
 
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
         configs = {}
         for margin_db in _MARGINS_DB:
-            own = replace(config, margin_db=margin_db)
-            named = tuple(scheme_for(own, symbols_of(*p.pixels.shape[:2]), snr_db) for p in pictures)
+            own = replace(config, payload=replace(config.payload, margin_db=margin_db))
+            named = tuple(own.payload.scheme(symbols_of(*p.pixels.shape[:2]), snr_db) for p in pictures)
             configs.setdefault(named, own)
         return _best(_separation(own)(pictures, snr_db) for own in configs.values())
 
     return run
 
 
-def _separation(config: SeparationConfig):
+def _separation(config: LinkConfig):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
         results = simulate(pictures, replace(config, snr_db=snr_db))
         return [
-            _outcome(picture, result.picture, result.decoded, result.mcs)
+            _outcome(picture, result.value, result.decoded, result.detail["mcs"])
             for picture, result in zip(pictures, results, strict=True)
         ]
 
     return run
 
 
-def _bound(config: SeparationConfig):
+def _bound(config: LinkConfig):
     symbols_of = zoo.load(config.model).codec.latent_count
 
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
@@ -252,7 +255,9 @@ def _bound(config: SeparationConfig):
             out.append(
                 _outcome(
                     picture,
-                    *at_capacity(picture.pixels, symbols, snr_db, config.source, config.header_bytes),
+                    *at_capacity(
+                        picture.pixels, symbols, snr_db, config.payload.source, config.payload.header_bytes
+                    ),
                     "",
                 )
             )

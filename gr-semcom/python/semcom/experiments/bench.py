@@ -9,8 +9,9 @@ all there are.
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -128,7 +129,7 @@ def demapper_rows() -> list[dict]:
 
 
 def flowgraph_rows(rounds: int = 5) -> list[dict]:
-    """Detector, demodulator and SNR estimator as blocks, and GNU Radio's ``ofdm_rx``, in turn."""
+    """The receiver block, the three single blocks that do the same, and GNU Radio's ``ofdm_rx``, in turn."""
     try:
         from semcom.blocks import throughput
     except ImportError as error:
@@ -137,20 +138,21 @@ def flowgraph_rows(rounds: int = 5) -> list[dict]:
         ]
     rows = []
     for cores, affinity in (("one core", one_core), ("all cores", all_cores)):
-        ours, theirs = [], []
-        with affinity():
-            for _ in range(rounds):
-                theirs.append(throughput.gnuradio_ofdm_receiver() / 1e6)
-                ours.append(throughput.semcom_receiver() / 1e6)
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-        note = f"median of {rounds}"
-        rows += [
-            _row(f"receive chain in a flowgraph, {cores}", statistics.median(ours), "Msample/s", note),
-            _row(
-                f"GNU Radio digital.ofdm_rx, FFT 256, {cores}", statistics.median(theirs), "Msample/s", note
+        chains = {
+            "GNU Radio digital.ofdm_rx, FFT 256": throughput.gnuradio_ofdm_receiver,
+            "receiver block in a flowgraph": throughput.semcom_receiver,
+            "detector, demodulator, estimator in a flowgraph": partial(
+                throughput.semcom_receiver, single_blocks=True
             ),
-            _row(f"ratio to GNU Radio, {cores}", ratio, "x", "median of the ratios, run by run"),
-        ]
+        }
+        with affinity():
+            turns = [[run() / 1e6 for run in chains.values()] for _ in range(rounds)]
+        for name, speeds in zip(chains, zip(*turns, strict=True), strict=True):
+            rows.append(_row(f"{name}, {cores}", statistics.median(speeds), "Msample/s", _spread(speeds)))
+        for at, name in enumerate(("receiver block", "single blocks"), 1):
+            ratios = [turn[at] / turn[0] for turn in turns]
+            name = f"{name}: ratio to GNU Radio, {cores}"
+            rows.append(_row(name, statistics.median(ratios), "x", f"{_spread(ratios)}, run by run"))
     return rows
 
 
@@ -197,6 +199,10 @@ def codec_rows(device: str = "cpu") -> list[dict]:
                 seconds = _cpu_seconds(call, repeats) if device == "cpu" else _gpu_seconds(call)
                 rows.append(_row(f"{verb} {width}x{height}, {name}", 1e3 * seconds, "ms", device))
     return rows
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"median of {len(values)}, {min(values):.2f} to {max(values):.2f}"
 
 
 def _row(name: str, value: float | None, unit: str, note: str) -> dict:

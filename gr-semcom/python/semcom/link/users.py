@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several users of one transmitter, each with a channel and a decoder of its own; the link without GNU Radio."""
+"""Users of one transmitter, each with a channel and a decoder of its own. One receiver is a list of one."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import torch
-
 from semcom.errors import ConfigError, ModelError
-from semcom.kinds.pictures import Picture
-from semcom.link import Air, LinkConfig, LinkResult, receive, result_of_reception, transmit
-from semcom.modem import Modem
+from semcom.link.config import LinkConfig
 from semcom.system import zoo
 
 ANCHOR = "anchor"  # as a user: the decoder that the model itself has
@@ -20,25 +15,26 @@ ANCHOR = "anchor"  # as a user: the decoder that the model itself has
 class User:
     """Who listens: a name, a model whose decoder it has, and the SNR and seed of the channel to it.
 
-    snr_db: Es/N0 at this user; None: that of the link.
+    model, seed, snr_db: None: those of the link.
     """
 
     name: str
-    model: str
-    seed: int = 0
+    model: str | None = None
+    seed: int | None = None
     snr_db: float | None = None
 
     def config(self, link: LinkConfig) -> LinkConfig:
         """The link as this user has it; the bursts that get lost on the way to it are its own."""
-        snr_db = link.snr_db if self.snr_db is None else self.snr_db
-        return replace(link, model=self.model, snr_db=snr_db, seed=self.seed)
+        return replace(
+            link,
+            model=self.model or link.model,
+            seed=link.seed if self.seed is None else self.seed,
+            snr_db=link.snr_db if self.snr_db is None else self.snr_db,
+        )
 
 
-@dataclass(frozen=True)
-class UserResult(LinkResult):
-    """One picture at one user; ``snr_db`` is that of the user's channel."""
-
-    user: str = ""
+#: where one receiver has what the link says
+THE_ONE = User("")
 
 
 def named_users(model: str, names: Iterable[str], snr_db: Iterable[float] = (), seed: int = 0) -> list[User]:
@@ -87,45 +83,3 @@ def _card_of(name: str, model: str, known: dict) -> str:
             f"a user takes the encoder that it was trained for."
         )
     return name
-
-
-def user_result(user: User, result: LinkResult) -> UserResult:
-    """A result with the name of the user whose it is."""
-    return UserResult(**vars(result), user=user.name)
-
-
-def simulate(
-    pictures: Iterable[Picture],
-    config: LinkConfig,
-    users: list[User],
-    progress: Callable[[], None] | None = None,
-    device: str = "cpu",
-) -> list[UserResult]:
-    """Sends each picture once and receives it at every user, without GNU Radio.
-
-    Args:
-        pictures: what to send. users: from :func:`named_users`. progress: called after each picture.
-        config: its model encodes and is told its SNR; the users' channels are those of :meth:`User.config`.
-
-    Returns:
-        For each picture, in order, one result a user, in order.
-    """
-    sender = zoo.load(config.model, device=device)
-    receivers = [zoo.load(user.model, device=device) for user in users]
-    modem = Modem(device=device)
-    airs = [Air(user.config(config)) for user in users]
-    results = []
-    with torch.inference_mode():
-        for number, picture in enumerate(pictures):
-            began = time.perf_counter()
-            bursts = transmit(number, picture, config.snr_db, sender, modem)
-            sending = time.perf_counter() - began
-            for user, receiver, air in zip(users, receivers, airs, strict=True):
-                began = time.perf_counter()
-                image, received = receive(air.carry(bursts), receiver, modem)
-                seconds = sending + time.perf_counter() - began
-                figures = (receiver, modem, bursts, image, received, seconds)
-                results.append(user_result(user, result_of_reception(picture, user.config(config), *figures)))
-            if progress:
-                progress()
-    return results

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Items across the simulated air without GNU Radio: the same library calls the blocks make, in one loop.
+
+``simulate`` is the reference that the flowgraph is held against, and what runs on a machine without GNU Radio.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+
+from semcom.channel import fading, frontend
+from semcom.channel.awgn import awgn
+from semcom.channel.named import named_channel
+from semcom.kinds.pictures import Picture
+from semcom.link.config import LinkConfig
+from semcom.link.rows import Row, row_of
+from semcom.link.users import THE_ONE, User
+from semcom.modem import AssembledImage, ImageAssembler, Modem, StreamDetector, estimate_snr
+from semcom.modem.tensors import papr_db
+from semcom.system.base import Received, Sent, System
+from semcom.system.make import make
+
+# silence between bursts
+GAP_SAMPLES = 600
+
+
+def simulate(
+    items: Iterable[Picture],
+    config: LinkConfig,
+    users: Sequence[User] = (THE_ONE,),
+    progress: Callable[[], None] | None = None,
+    device: str = "cpu",
+) -> list[Row]:
+    """Sends each item once, through system, modem and a simulated channel to every user, one after the other.
+
+    Args:
+        items: what to send. users: who receives, each with a channel (``User.config``) and a decoder of its own.
+        progress: called after each item.
+
+    Returns:
+        For each item, in order, one row a user, in order.
+    """
+    sender = make(config.model, config.payload, device)
+    links = [user.config(config) for user in users]
+    receivers = [
+        sender if link.model == config.model else make(link.model, config.payload, device) for link in links
+    ]
+    modem, airs = Modem(device=device), [Air(link) for link in links]
+    rows = []
+    with torch.inference_mode():
+        for number, item in enumerate(items):
+            began = time.perf_counter()
+            sent, bursts = transmit(number, item.pixels, config.snr_db, sender, modem)
+            sending = time.perf_counter() - began
+            for user, link, receiver, air in zip(users, links, receivers, airs, strict=True):
+                began = time.perf_counter()
+                image, received = receive(air.carry(bursts), receiver, modem)
+                seconds = sending + time.perf_counter() - began
+                plan = modem.plan(sent.symbols.shape[1])
+                rows.append(
+                    row_of(
+                        item,
+                        link,
+                        receiver,
+                        received,
+                        user=user.name,
+                        snr_est_db=image.snr_db if image else None,
+                        bursts_sent=plan.burst_count,
+                        bursts_found=image.bursts_received if image else 0,
+                        symbols=plan.latent_count,
+                        airtime_samples=plan.airtime_samples,
+                        papr_db=papr_db(bursts),
+                        real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
+                        **sender.choice(plan.latent_count, config.snr_db),
+                    )
+                )
+            if progress:
+                progress()
+    return rows
+
+
+def transmit(
+    number: int, value: np.ndarray, snr_db: float, system: System, modem: Modem
+) -> tuple[Sent, torch.Tensor]:
+    """One value to payload symbols, and to its bursts ``[N, n]``.
+
+    Args:
+        number: of the item; its last 16 bits are on the air. snr_db: what the encoder is told.
+    """
+    sent = system.send([value], [snr_db])
+    return sent, modem.modulate(sent.symbols, image_id=[number % 65536], **sent.header_fields)[0]
+
+
+def receive(
+    samples: torch.Tensor, system: System, modem: Modem
+) -> tuple[AssembledImage | None, Received | None]:
+    """Received samples ``[m]`` to the first item in them: as it was put together, and what the system makes of it.
+
+    Both are None if no burst that the system admits was found.
+    """
+    detector = StreamDetector(modem)
+    assembler = ImageAssembler(modem.profile, system.admits)
+    assembled: list[AssembledImage] = []
+    for burst in modem.demodulate(detector.push(samples) + detector.flush()):
+        if burst.header is not None:
+            snr = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
+            assembled += assembler.add(burst.header, burst.latents, burst.noise_var, float(snr.snr_db))
+    assembled += assembler.flush()
+    image = assembled[0] if assembled else None
+    return image, system.receive([image])[0] if image else None
+
+
+class Air:
+    """Drops bursts, lays the rest on a time line with silence between, and does what the channel does."""
+
+    def __init__(self, config: LinkConfig):
+        self._config = config
+        self._generator = torch.Generator().manual_seed(config.seed)
+        self._channel = named_channel(config.channel)
+        self._taps = fading.still_taps(self._channel.delay_samples, config.seed)
+
+    def carry(self, bursts: torch.Tensor) -> torch.Tensor:
+        """Bursts ``[N, n]`` to received samples ``[m]``."""
+        config = self._config
+        alive = torch.rand(len(bursts), 1, generator=self._generator) >= config.drop
+        gap = torch.zeros(len(bursts), GAP_SAMPLES, dtype=bursts.dtype)
+        line = torch.cat([gap, bursts.cpu() * alive], dim=1).flatten()
+        line = torch.nn.functional.pad(line, (0, GAP_SAMPLES))[None]
+        if self._channel.doppler:
+            line = line * fading.rayleigh_taps(torch.ones(1), 1, self._generator)
+        if self._channel.delay_samples:
+            line = fading.multipath(line, self._taps)
+        line = frontend.sample_clock_offset(line, config.sro_ppm)
+        line = frontend.carrier_offset(line, config.cfo_hz / config.sample_rate_hz)
+        if self._channel.noisy:
+            line = awgn(line, config.snr_db, self._generator)
+        return line[0]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What carries items of a kind over bursts: values to payload symbols and header fields, and back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from semcom.kinds import IMAGE, Kind
+from semcom.modem import AssembledImage, BurstHeader
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Items of one size as the modem takes them, and what their bursts' headers say.
+
+    Attributes:
+        symbols: ``[B, S]`` complex payload symbols of mean power 1 an item.
+        mode: what they are, one of ``modem.header.MODES``. model_hash: 22 bits that name codec, codebooks or code.
+        size: the header's two numbers, of a picture (height, width).
+        kind: code of the kind that comes out. side: ``B`` numbers of 20 bits that only the codec understands.
+    """
+
+    symbols: torch.Tensor
+    mode: int
+    model_hash: int
+    size: tuple[int, int]
+    kind: int = 0
+    side: tuple[int, ...] = ()
+
+    @property
+    def header_fields(self) -> dict:
+        """What ``Modem.modulate`` takes beside the symbols and the items' numbers."""
+        return {
+            "size": self.size,
+            "model_hash": self.model_hash,
+            "mode": self.mode,
+            "kind": self.kind,
+            "side": self.side or 0,
+        }
+
+
+@dataclass(frozen=True)
+class Received:
+    """One result. value: of the system's ``result`` kind; None: all its bursts' worth cannot be decoded."""
+
+    value: np.ndarray | None
+    detail: dict = field(default_factory=dict)
+
+
+class System(ABC):
+    """One way of sending: what ``link``, the blocks and replay call, whatever is inside.
+
+    Attributes:
+        source, result: the kinds that go in and come out.
+        name: in words, for rows and tables. modes: payload modes that its receiver reads.
+        one_by_one: items are sent in calls of their own, as their headers may differ.
+    """
+
+    source: Kind = IMAGE
+    result: Kind = IMAGE
+    name: str
+    modes: tuple[int, ...]
+    one_by_one = False
+
+    @abstractmethod
+    def symbol_count(self, size: tuple[int, int]) -> int:
+        """Payload symbols that an item of that size takes."""
+
+    @abstractmethod
+    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float]) -> Sent:
+        """Values of one size to payload symbols.
+
+        Args:
+            snr_db: Es/N0 in dB that the transmitter expects, one an item.
+        """
+
+    def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
+        """What the transmitter chooses for an item of so many symbols at an SNR, for rows and counters."""
+        return {}
+
+    @abstractmethod
+    def admits(self, header: BurstHeader) -> str | None:
+        """Why bursts with this header cannot be read here, in the words of a counter; None: they can.
+
+        Called before anything is allocated.
+        """
+
+    @abstractmethod
+    def receive(self, items: Sequence[AssembledImage]) -> list[Received]:
+        """What came of items that ``together`` gives one key for, decoded in one call."""
+
+    def together(self, item: AssembledImage) -> Hashable:
+        """What items must share to be received in one call."""
+        return item.mode, item.model_hash, item.size, len(item.latents)
+
+    def warm_up(self, transmit: bool) -> None:  # noqa: B027
+        """Runs one end once, so that the first item is not the slow one."""

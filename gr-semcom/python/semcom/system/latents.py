@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A codec's latents over the air: analog, or quantised and sent as symbols of a constellation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from semcom.codec.base import Latents
+from semcom.equivalent_snr import equivalent_snr_db
+from semcom.errors import ModelError
+from semcom.modem import AssembledImage, BurstHeader
+from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, describe
+from semcom.modem.labels import bits_per_latent, symbol_count
+from semcom.payload.base import ANALOG, Analog
+from semcom.payload.quantised import DigitalMode
+from semcom.system.base import Received, Sent, System
+from semcom.system.zoo import LoadedModel
+
+
+class LatentSystem(System):
+    """A trained model, and how its latents become payload symbols.
+
+    A receiver reads every payload that latents can come as, whichever this end sends.
+
+    Args:
+        model: from ``zoo.load``. payload: how latents are sent.
+
+    Raises:
+        ModelError: the model has no such codebooks, or sends side information that labels cannot carry.
+        ConfigError: the codec cannot send at that rate.
+    """
+
+    modes = (MODE_LATENTS, *DIGITAL_MODES)
+
+    def __init__(self, model: LoadedModel, payload: Analog | DigitalMode = ANALOG):
+        self.model, self.codec, self.payload = model, model.codec, payload
+        self.source, self.result = model.codec.source, model.codec.result
+        self._rho = (
+            self.codec.rho * payload.rate if isinstance(payload, Analog) and payload.rate < 1 else None
+        )
+        self.codec.latent_count(
+            *self.source.warm_up(), self._rho
+        )  # refuses a rate that the codec does not have
+        self.name = model.card.name if isinstance(payload, Analog) else f"{model.card.name}, {payload.label}"
+        if isinstance(payload, DigitalMode) and not self.codec.quantisable:
+            raise ModelError(
+                f"model '{model.card.name}' sends side information beside its latents, which cannot be sent as labels: "
+                f"leave --order out, or take another model."
+            )
+        if isinstance(payload, DigitalMode):
+            model.codebook_set(payload.codebook)  # refuses codebooks that are not there
+
+    def symbol_count(self, size: tuple[int, int]) -> int:
+        count = self.codec.latent_count(*size, self._rho)
+        if isinstance(self.payload, DigitalMode):
+            return symbol_count(count, self.payload.bits_per_latent, self.payload.order)
+        return count
+
+    @torch.inference_mode()
+    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float]) -> Sent:
+        for value in values:
+            self.source.check(value)
+        device = self.model.device
+        told = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
+        latents = self.codec.send(self.source.batch(values, device), told, rho=self._rho)
+        symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
+        if isinstance(self.payload, DigitalMode):
+            code, books = self.model.codebook_set(self.payload.codebook)
+            symbols, mode = self.payload.send(symbols, books), self.payload.header_mode
+        side = () if latents.side is None else tuple(latents.side.tolist())
+        size = self.codec.result_size(self.source.size(values[0]))
+        return Sent(symbols.cpu(), mode, code, size, self.result.code, side)
+
+    def admits(self, header: BurstHeader) -> str | None:
+        if header.kind != self.result.code:
+            return f"bursts of another kind than {self.result.name}"
+        if header.mode not in self.modes:
+            return f"bursts of {describe(header.mode)}, not read here"
+        digital = header.mode in DIGITAL_MODES
+        names = self.model.digital_hashes if digital else (self.model.model_hash,)
+        if header.model_hash not in names:
+            return "bursts of another model"
+        size = header.height, header.width
+        if digital:
+            fits = bits_per_latent(header.latent_count, self.codec.latent_count(*size), header.order)
+            return None if fits else "bursts whose size does not fit the model"
+        if not self.codec.admits(header.latent_count, size):
+            return "bursts whose size does not fit the model"
+        return None
+
+    @torch.inference_mode()
+    def receive(self, items: Sequence[AssembledImage]) -> list[Received]:
+        first, device = items[0], self.model.device
+        symbols = torch.stack([item.latents for item in items]).to(device)
+        noise_var = torch.stack([item.noise_var for item in items]).to(device)
+        values, noise_var = self.model.latents_of(
+            symbols, noise_var, mode=first.mode, model_hash=first.model_hash, size=first.size
+        )
+        side = torch.tensor([item.side for item in items], device=device)
+        latents = Latents(values, side=side, noise_var=noise_var)
+        decoded = self.codec.receive(latents, equivalent_snr_db(noise_var), first.size)
+        return [Received(value) for value in self.result.values(decoded)]
+
+    @torch.inference_mode()
+    def warm_up(self, transmit: bool) -> None:
+        size = self.source.warm_up()
+        if transmit:
+            self.send([np.zeros((*size, 3), np.uint8)], [10.0])
+            return
+        sent = self.codec.send(torch.zeros(1, 3, *size, device=self.model.device), 10.0)
+        self.codec.receive(sent.told(10.0), 10.0, self.codec.result_size(size))

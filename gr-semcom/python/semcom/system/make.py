@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one table of payloads: what is chosen on a command line or in a flowgraph, and the system that it makes."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+
+from semcom.errors import ConfigError
+from semcom.parsing import parse_yaml, shown
+from semcom.payload.base import ANALOG, Analog
+from semcom.payload.quantised import DigitalMode
+from semcom.settings import make as make_settings
+from semcom.system import zoo
+from semcom.system.base import System
+from semcom.system.coded import Coded, CodedSystem
+from semcom.system.latents import LatentSystem
+
+#: a payload's fields are the names that ``--set`` takes
+Payload = Analog | DigitalMode | Coded
+SYSTEMS: dict[type, Callable[..., System]] = {
+    Analog: LatentSystem,
+    DigitalMode: LatentSystem,
+    Coded: CodedSystem,
+}
+
+
+def make(model, payload: Payload = ANALOG, device: str = "cpu") -> System:
+    """The system of a model with a payload.
+
+    Args:
+        model: name in the zoo, path of a card, or a model that ``zoo.load`` gave.
+
+    Raises:
+        ModelError: no such model, or it has no such codebooks.
+    """
+    loaded = model if isinstance(model, zoo.LoadedModel) else zoo.load(model, device=device)
+    return SYSTEMS[type(payload)](loaded, payload)
+
+
+def payload_with(settings: dict[str, str]) -> Payload:
+    """The payload of settings as a command line has them, by the fields of the payloads; none: analog latents.
+
+    Raises:
+        ConfigError: a name that no payload has, names of different payloads, or a value that cannot be.
+    """
+    names = {field.name for payload in SYSTEMS for field in dataclasses.fields(payload)}
+    for name in settings:
+        if name not in names:
+            near = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"--set {shown(name)}: there is no such setting, did you mean '{near}'? There are "
+                f"{', '.join(sorted(names))}."
+            )
+    for payload in SYSTEMS:
+        if settings.keys() <= {field.name for field in dataclasses.fields(payload)}:
+            values = {name: parse_yaml(value) for name, value in settings.items()}
+            return make_settings(payload, values, "--set")
+    raise ConfigError(
+        f"--set {', '.join(settings)}: these belong to different ways of sending; name those of one."
+    )

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every command of the project has in common, `semcom` and the others: errors in words, and the exit status."""
+
+import errno
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from semcom.errors import ConfigError, SemcomError
+from semcom.parsing import shown
+
+
+def err() -> Console:
+    """The console for progress and complaints."""
+    return Console(stderr=True)
+
+
+def complain(error: Exception | str) -> None:
+    """Prints an error's sentences in red, without a traceback."""
+    err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+class Commands(TyperGroup):
+    """Prints what a user can cure in words, with the error's exit status; anything else keeps its traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except SemcomError as error:
+            complain(error)
+            raise typer.Exit(error.exit_status) from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
+                raise
+            complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
+            raise typer.Exit(2) from error
