@@ -12,9 +12,9 @@ import torch
 from tables import write_table
 
 from semcom.errors import HeaderError
+from semcom.experiments.trials import fly
 from semcom.modem import DetectedBurst, Modem, ModemProfile
 from semcom.modem.modem import OF_VERSION_2
-from semcom.modem.trials import fly
 
 PROFILES = {2: ModemProfile(frame_version=2, header_symbols=6), 3: ModemProfile()}
 

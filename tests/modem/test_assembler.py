@@ -201,7 +201,7 @@ def test_bits_a_latent_are_told_by_the_number_of_symbols(order, bits):
 
 def test_two_transmitters_may_send_the_same_number_at_once(modem, sent):
     latents, packed = sent
-    assembler, done = ImageAssembler(modem.profile, HASH), []
+    assembler, done = ImageAssembler(modem.profile), []
     for index in range(3):
         for sender in (0, 9):
             done += give(assembler, packed * (1 + sender), index, sender=sender)
@@ -211,7 +211,7 @@ def test_two_transmitters_may_send_the_same_number_at_once(modem, sent):
 
 def test_what_is_done_is_remembered_for_a_time_not_for_a_number_of_pictures():
     now = [0.0]
-    assembler = ImageAssembler(SHORT, HASH, clock=lambda: now[0])
+    assembler = ImageAssembler(SHORT, clock=lambda: now[0])
     assert len([image for number in range(500) for image in claim(assembler, 32, 1, number)]) == 500
     assert claim(assembler, 32, 1, 0) == [] and assembler.counters["bursts repeated or too late"] == 1
     now[0] = KEPT_S - 1
@@ -221,7 +221,7 @@ def test_what_is_done_is_remembered_for_a_time_not_for_a_number_of_pictures():
 
 
 def test_what_is_remembered_is_bounded():
-    assembler = ImageAssembler(SHORT, HASH, clock=lambda: 0.0)
+    assembler = ImageAssembler(SHORT, clock=lambda: 0.0)
     for sender in (0, 1):
         for number in range(KEPT_ITEMS // 2 + 50):
             assembler.add(header(0, number, sender=sender, latent_count=100), *ONES, 10.0)
@@ -251,7 +251,7 @@ def item():
 
 
 def test_parts_of_an_item_are_joined_and_what_lies_between_is_erased(modem, item):
-    assembler = ImageAssembler(modem.profile, HASH, **BEGIN)
+    assembler = ImageAssembler(modem.profile, **BEGIN)
     (base,) = send_part(assembler, modem, item[:300], 0)
     assert torch.allclose(base.latents, item[:300], atol=1e-5) and base.parts == ((0, 300),)
     (more,) = send_part(assembler, modem, item[500:700], 500)
@@ -269,7 +269,7 @@ def test_parts_of_an_item_are_joined_and_what_lies_between_is_erased(modem, item
 
 
 def test_a_later_part_alone_begins_with_erasures(modem, item):
-    assembler = ImageAssembler(modem.profile, HASH, **BEGIN)
+    assembler = ImageAssembler(modem.profile, **BEGIN)
     (image,) = send_part(assembler, modem, item[500:700], 500)
     assert image.parts == ((500, 200),) and len(image.latents) == 700
     assert torch.isinf(image.noise_var[:500]).all() and torch.isfinite(image.noise_var[500:]).all()
@@ -277,7 +277,7 @@ def test_a_later_part_alone_begins_with_erasures(modem, item):
 
 def test_a_part_joins_one_that_is_under_way_and_what_it_lost_stays_erased(item):
     modem = Modem(ModemProfile(max_payload_symbols=1))
-    assembler = ImageAssembler(modem.profile, HASH, **BEGIN)
+    assembler = ImageAssembler(modem.profile, **BEGIN)
     assert send_part(assembler, modem, item[:400], 0, bursts=[0]) == []  # of two
     (image,) = send_part(assembler, modem, item[400:600], 400)
     assert (image.bursts_received, image.burst_count) == (2, 3)
@@ -293,7 +293,7 @@ def test_a_part_joins_one_that_is_under_way_and_what_it_lost_stays_erased(item):
 
 def test_where_parts_overlap_the_one_with_less_noise_counts(modem, item):
     """The shape of the noise is each part's own, its scale that of the estimated SNR."""
-    assembler = ImageAssembler(modem.profile, HASH, **BEGIN)
+    assembler = ImageAssembler(modem.profile, **BEGIN)
     packed = modem.pack_latents(item[None, :300])[0]
     usual = {"height": 32, "width": 32, "latent_count": 300}
     assembler.add(header(0, side=0, **usual), packed, torch.full((300,), 0.1), 5.0)
@@ -308,7 +308,7 @@ def test_where_parts_overlap_the_one_with_less_noise_counts(modem, item):
     "other", [{"model_hash": 6}, {"mode": 7}, {"height": 33}, {"sender": 2}, {"kind": 1}]
 )
 def test_parts_of_another_item_are_not_joined(modem, item, other):
-    assembler = ImageAssembler(modem.profile, None, modes=(0, 7), **BEGIN)
+    assembler = ImageAssembler(modem.profile, **BEGIN)
     send_part(assembler, modem, item[:300], 0)
     (image,) = send_part(assembler, modem, item[300:500], 300, **other)
     assert image.parts == ((300, 200),)
@@ -316,7 +316,7 @@ def test_parts_of_another_item_are_not_joined(modem, item, other):
 
 def test_parts_are_kept_for_a_time_and_within_a_memory(modem, item):
     now = [0.0]
-    assembler = ImageAssembler(modem.profile, HASH, clock=lambda: now[0], **BEGIN)
+    assembler = ImageAssembler(modem.profile, clock=lambda: now[0], **BEGIN)
     send_part(assembler, modem, item[:300], 0)
     now[0] = KEPT_S - 1
     assert (
@@ -339,13 +339,13 @@ def test_parts_are_kept_for_a_time_and_within_a_memory(modem, item):
 
 
 def test_a_part_beyond_its_item_is_counted_before_anything_is_allocated(modem, item):
-    assembler = ImageAssembler(modem.profile, HASH, first_place=lambda header: header.side)
+    assembler = ImageAssembler(modem.profile, first_place=lambda header: header.side)
     assert send_part(assembler, modem, item[:300], 0, side=2**20 - 1) == []
     assert assembler.counters == {MISPLACED: 1} and assembler.flush() == []
 
 
 def test_an_item_has_so_many_parts_at_most(modem, item):
-    assembler = ImageAssembler(modem.profile, HASH, **BEGIN)
+    assembler = ImageAssembler(modem.profile, **BEGIN)
     for number in range(MOST_PARTS + 3):
         images = send_part(assembler, modem, item[:10], 10 * number)
         assert len(images) == (number < MOST_PARTS)
@@ -354,7 +354,7 @@ def test_an_item_has_so_many_parts_at_most(modem, item):
 
 
 def test_without_parts_another_side_is_another_picture(modem, item):
-    assembler = ImageAssembler(modem.profile, HASH)
+    assembler = ImageAssembler(modem.profile)
     (first,) = send_part(assembler, modem, item[:300], 0)
     (second,) = send_part(assembler, modem, item[300:600], 300)
     assert first.side == 0 and second.side == 30 and second.parts == ((0, 300),)

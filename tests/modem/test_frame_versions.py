@@ -13,9 +13,9 @@ from semcom.codec import build
 from semcom.codec.image.adapted import Adapted, over
 from semcom.codec.image.distortion import PayloadGrid
 from semcom.errors import ConfigError, HeaderError
+from semcom.experiments.trials import fly
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, header, v2
 from semcom.modem.modem import OF_VERSION_2
-from semcom.modem.trials import fly
 from semcom.radio import LinkProfile, load_link
 
 BEFORE = ModemProfile(frame_version=2, header_symbols=6)
