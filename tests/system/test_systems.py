@@ -24,7 +24,7 @@ def header(system, **other):
     k, code = system.symbol_count((64, 96)), system.model.model_hash
     return BurstHeader(
         **{
-            **dict(image_id=1, burst_index=0, burst_count=1, height=64, width=96),
+            **dict(image_id=1, burst_index=0, height=64, width=96),
             **dict(latent_count=k, model_hash=code),
             **other,
         }
