@@ -89,11 +89,11 @@ def main() -> None:
     write_table(
         "header",
         "The burst header of frame versions 2 and 3",
-        "scripts/header_figure.py",
+        "scripts/header_figure.py" + (f" --scale {scale:g}" if scale != 1 else ""),
         ["what", "version 2 (17 words in 6 symbols)", "version 3 (20 words in 7 symbols)"],
         rows,
-        "A version 3 receiver looks for version 2 in what failed its own CRC three times. Times are CPU of one thread, "
-        "median, in turn within one run.",
+        "A receiver of version 3 looks for version 2 in what failed its own CRC at first look; what it knows is not "
+        "looked at again. Times are CPU of one thread, median, in turn within one run.",
     )
 
 

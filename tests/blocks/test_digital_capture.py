@@ -8,17 +8,17 @@ import torch
 from semcom import keys
 from semcom.blocks.capture_recorder import _read
 from semcom.blocks.pdu import Pdu
-from semcom.capture.replaying import _model_of, _Pictures
+from semcom.capture import CaptureWriter, RecordingInfo
+from semcom.capture.replaying import Replay, _model_of
 from semcom.modem import Modem, StreamDetector
 from semcom.modem.header import DIGITAL_MODES
 from semcom.payload.quantised import DigitalMode
 from semcom.system import zoo
-from semcom.system.latents import LatentSystem
 
 pytestmark = pytest.mark.timeout(60)
 
 
-def test_notes_name_the_mode_and_replay_finds_model_and_picture():
+def test_notes_name_the_mode_and_replay_finds_model_and_picture(tmp_path):
     model, modem, mode = zoo.load("cifar-1-12"), Modem(), DigitalMode(64)
     code, books = model.codebook_set("uniform")
     pixels = np.full((32, 32, 3), 128, np.uint8)
@@ -27,7 +27,8 @@ def test_notes_name_the_mode_and_replay_finds_model_and_picture():
     bursts = modem.modulate(symbols, image_id=[7], size=(32, 32), model_hash=code, mode=mode.header_mode)[0]
     detector = StreamDetector(modem)
     line = torch.nn.functional.pad(bursts, (600, 9000)).flatten()
-    (result,) = modem.demodulate(detector.push(line) + detector.flush())
+    found = detector.push(line) + detector.flush()
+    (result,) = modem.demodulate(found)
     header = result.header
     assert header.mode == 5 and header.order == 64 and header.mode in DIGITAL_MODES
 
@@ -39,12 +40,14 @@ def test_notes_name_the_mode_and_replay_finds_model_and_picture():
         keys.MODEL_HASH: code,
     }
     meta |= {keys.SAMPLE_OFFSET: 600, keys.CFO: 0.0, keys.SNR_DB: 40.0}
-    assert _read(Pdu(meta, result.latents.numpy())).mode == 5
+    note = _read(Pdu(meta, result.latents.numpy()))
+    assert note.mode == 5
 
-    found = _model_of(code)
-    assert found.card.name == "cifar-1-12"
-    assert found.model_hash != code
-    pictures = _Pictures(modem, found, code)
-    ((image, *_),) = pictures.add(None, result, 40.0, 0, 0)
-    again = LatentSystem(found).receive([image])[0].value
-    assert np.abs(again.astype(int) - pixels).mean() < 12
+    named = _model_of(code)
+    assert named.card.name == "cifar-1-12"
+    assert named.model_hash != code
+    writer = CaptureWriter(tmp_path, RecordingInfo(1e6), min_free_bytes=0)
+    writer.write(found[0].samples.numpy(), note, 0.0)
+    writer.close()
+    (picture,) = Replay(tmp_path)
+    assert np.abs(picture.pixels.astype(int) - pixels).mean() < 12

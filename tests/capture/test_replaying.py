@@ -149,7 +149,7 @@ def test_repeats_that_outnumber_the_pictures_under_way(live, pictures, tmp_path)
     assert run.latents_known == len(first) + len(again) - 2
     for picture in found:
         lacking = picture.header.image_id in (4, 9)
-        assert picture.bursts_received == picture.header.burst_count - lacking
+        assert picture.bursts_received == picture.burst_count - lacking
         assert picture.latents_known == picture.bursts_received
     recordings, _ = read_recordings(tmp_path)
     assert sum(summary(recording).pictures for recording in recordings) == len(found)
