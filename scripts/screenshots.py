@@ -105,7 +105,7 @@ class Player:
         self._publishers = {name: Publisher(address) for name, address in addresses.items()}
         self._digests = {name: Digest(name, link, MAX_RATE_HZ) for name in addresses}
         self._found, self._sent = {"bursts found": 0}, {"bursts sent": 0}
-        self._digests["rx"].watch("burst_detector", self._found)
+        self._digests["rx"].watch("receiver", self._found)
         self._digests["tx"].watch("burst_modulator", self._sent)
         self._clock = self._next_told = time.monotonic()
 
