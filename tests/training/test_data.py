@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from semcom.errors import ConfigError, ImageError
-from semcom_training.data import Pictures, data_root, load_cifar10
+from semcom.kinds.sets import load_cifar10
+from semcom_training.data import Pictures, data_root
 
 
 def test_both_forms_of_cifar_give_the_same_images(tmp_path):

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from semcom.errors import ConfigError, OutputError
+from semcom.kinds.sets import load_cifar10
 from semcom_training import download
-from semcom_training.data import Pictures, load_cifar10
+from semcom_training.data import Pictures
 from semcom_training.download import Download
 
 

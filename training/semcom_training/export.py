@@ -16,10 +16,11 @@ from semcom.codec.base import BaseCodec
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate, summarise
 from semcom.kinds import IMAGE, LABEL
+from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.system import zoo
 from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training import checkpoint as checkpoints
-from semcom_training.data import data_root, image_files, load_cifar10, load_cifar10_labels, read_image
+from semcom_training.data import data_root, image_files, read_image
 from semcom_training.errors import TrainingError
 from semcom_training.machine import hardware
 from semcom_training.models import build_codec, load_anchor, trained_part, user_arguments

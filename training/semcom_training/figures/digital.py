@@ -12,10 +12,11 @@ from semcom.experiments.evaluate import evaluate, summarise
 from semcom.experiments.runner import Cell, Experiment
 from semcom.experiments.table import markdown_table, page
 from semcom.kinds.pictures import list_pictures, read_picture
+from semcom.kinds.sets import load_cifar10
 from semcom.modulation import ORDERS, constellation
 from semcom.payload.quantised import DigitalMode, over
 from semcom.system import zoo
-from semcom_training.data import data_root, load_cifar10
+from semcom_training.data import data_root
 
 CIFAR, KODAK = "CIFAR-10", "Kodak"
 #: what a codec was trained for

@@ -62,10 +62,10 @@ def compare(
 ) -> None:
     """Draw PSNR, MS-SSIM and LPIPS over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
     from semcom.cli.console import mention, progress_bar
-    from semcom.cli.evaluate import read_set
     from semcom.cli.send import default_model
     from semcom.errors import ConfigError
     from semcom.files import writable_folder
+    from semcom.kinds.sets import read_set
 
     writable_folder(out)
     fixed = [word.strip() for word in mcs.split(",") if word.strip()]

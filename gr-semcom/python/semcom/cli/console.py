@@ -53,19 +53,21 @@ def mean_of(values, digits: int, unit: str = "", between: str = " ") -> str:
 
 def results_table(results, by_snr: bool) -> Table:
     """A table of ``link.Row`` objects: one row each, or one row an SNR (means and sums over it)."""
-    table = _figures_table("pictures\nreceived" if by_snr else "\npicture")
+    table = _figures_table(results, "pictures\nreceived" if by_snr else "\npicture")
     groups = [[result] for result in results]
     if by_snr:
         groups = [[r for r in results if r.snr_db == snr] for snr in dict.fromkeys(r.snr_db for r in results)]
     for group in groups:
-        name = escape(group[0].item) + (" (not decoded: one colour)" if _undecoded(group) else "")
+        name = escape(group[0].item) + (
+            " (not decoded: one colour)" if _undecoded(group) else _label(group[0])
+        )
         table.add_row(_received_of(group) if by_snr else name, *_figures(group))
     return _with_losses(table, results)
 
 
 def users_table(results) -> Table:
     """A table of ``link.Row`` objects: one row a user and SNR, means and sums over the pictures."""
-    table = _figures_table("\nuser", "pictures\nreceived")
+    table = _figures_table(results, "\nuser", "pictures\nreceived")
     for key in dict.fromkeys((r.user, r.snr_db) for r in results):
         group = [r for r in results if (r.user, r.snr_db) == key]
         table.add_row(escape(key[0]), _received_of(group), *_figures(group))
@@ -74,11 +76,15 @@ def users_table(results) -> Table:
 
 def _with_losses(table: Table, results) -> Table:
     """Says below the table how many pictures were lost, and that the means are without them."""
-    lost = sum(r.psnr_db is None for r in results)
+    lost = sum(r.value is None for r in results)
     if lost:
-        table.caption = (
-            f"{lost} of {len(results)} pictures lost; PSNR and MS-SSIM are means of those received."
+        # a lost label counts as wrong
+        means = (
+            "PSNR and MS-SSIM are means of those received."
+            if _kind(results).name == "image"
+            else "each counts as wrong."
         )
+        table.caption = f"{lost} of {len(results)} pictures lost; {means}"
         table.caption_justify = "left"
     return table
 
@@ -87,20 +93,40 @@ def _received_of(group) -> str:
     """How many of the results have a picture, in words, and how many of these could not be decoded."""
     failed = _undecoded(group)
     note = f", {failed} not decoded" if failed else ""
-    return f"{sum(r.psnr_db is not None for r in group)} of {len(group)}{note}"
+    return f"{sum(r.value is not None for r in group)} of {len(group)}{note}"
 
 
 def _undecoded(group) -> int:
     """How many pictures of the digital rival are one colour; the PSNR is that colour's."""
-    return sum(r.psnr_db is not None and not r.decoded for r in group)
+    return sum(r.value is not None and not r.decoded for r in group)
 
 
-def _figures_table(first: str, *others: str) -> Table:
+def _kind(results):
+    """The kind of what came out; pictures where nothing was sent."""
+    # it takes torch with it
+    from semcom.kinds import IMAGE, KINDS
+
+    return KINDS[results[0].kind] if results else IMAGE
+
+
+def _narrow(head: str, unit: str) -> str:
+    """A heading in two lines."""
+    return f"{head}\n{unit}" if unit else head.replace("-", "-\n") if "-" in head else f"\n{head}"
+
+
+def _label(result) -> str:
+    """What a classifier says of an item; "" of a picture."""
+    is_label = result.kind == "label" and result.value is not None
+    return f": class {result.value.argmax()}" if is_label else ""
+
+
+def _figures_table(results, first: str, *others: str) -> Table:
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column(first, overflow="fold", min_width=12)
     for head in (
         *others,
-        *("SNR dB\nasked", "SNR dB\nest.", "PSNR\ndB", "MS-\nSSIM", "\nLPIPS"),
+        *("SNR dB\nasked", "SNR dB\nest."),
+        *(_narrow(head, unit) for _, head, unit, _ in _kind(results).columns),
         *("bursts\nsent", "\nfound", "\nlost", "x real\ntime"),
     ):
         table.add_column(head, justify="right", no_wrap=True)
@@ -111,9 +137,10 @@ def _figures(group) -> list[str]:
     return [
         f"{group[0].snr_db:g}",
         number(mean(r.snr_est_db for r in group), 1),
-        mean_of((r.psnr_db for r in group), 2, between="\n"),
-        mean_of((r.scores.get("ms_ssim") for r in group), 4, between="\n"),
-        mean_of((r.scores.get("lpips") for r in group), 4, between="\n"),
+        *(
+            mean_of((r.scores.get(key) for r in group), digits, between="\n")
+            for key, _, _, digits in _kind(group).columns
+        ),
         *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
         _total(r.bursts_lost for r in group),
         number(mean(r.real_time_factor for r in group), 3),

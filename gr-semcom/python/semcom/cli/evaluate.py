@@ -36,15 +36,18 @@ def evaluate(
     from semcom.cli.output import KEYS, check_json, give_json
     from semcom.cli.send import default_model
 
-    measures = _measures(lpips, also)
-    images = read_set(data, limit)
     check_json(json)
     from rich.table import Table
 
     from semcom.experiments.evaluate import evaluate as measure
+    from semcom.kinds import IMAGE
+    from semcom.kinds.sets import read_set
     from semcom.system import zoo
 
     loaded = zoo.load(model or default_model())
+    kind = loaded.codec.result
+    measures = _measures(lpips, also) if kind is IMAGE else {}
+    images = read_set(data, limit, labels=kind is not IMAGE)
     snrs = list(dict.fromkeys(snr_db))
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(images) * len(snrs))
@@ -52,13 +55,23 @@ def evaluate(
         rows = measure(loaded, counted, snrs, channel, seed, perceptual=measures)
     rows = [dict.fromkeys(KEYS) | row for row in rows]
     table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel}, means over the images")
-    for head in ("images", "SNR asked", "SNR estimated", "PSNR", "MS-SSIM", *measures.values()):
+    plain = [column for column in kind.columns if column[0] != "lpips"]
+    for head in (
+        "images",
+        "SNR asked",
+        "SNR estimated",
+        *(head for _, head, _, _ in plain),
+        *measures.values(),
+    ):
         table.add_column(head, justify="right")
     for snr in snrs:
         here = [SimpleNamespace(**row) for row in rows if row["snr_db"] == snr]
         table.add_row(
             *(str(len(here)), f"{snr:g} dB", mean_of((r.snr_est_db for r in here), 1, " dB")),
-            *(mean_of((r.psnr_db for r in here), 2, " dB"), mean_of((r.ms_ssim for r in here), 4)),
+            *(
+                mean_of((getattr(r, key) for r in here), digits, f" {unit}" if unit else "")
+                for key, _, unit, digits in plain
+            ),
             *(mean_of((getattr(r, key) for r in here), 4) for key in measures),
         )
     give_json(json, rows, table)
@@ -93,18 +106,3 @@ class _Counted:
         for image in self._images:
             yield image
             self._on_taken()
-
-
-def read_set(folder: Path, limit: int | None) -> list:
-    """(name, uint8 ``[H, W, 3]``) of the folder's pictures; of CIFAR-10 its test images in their order."""
-    if any((folder / name).exists() for name in ("test_00.webp", "test_batch", "cifar-10-batches-py")):
-        from semcom_training.data import load_cifar10
-
-        return [
-            (f"test_{number:05d}", pixels)
-            for number, pixels in enumerate(load_cifar10(folder, "test")[:limit])
-        ]
-    from semcom.kinds.pictures import list_pictures, read_picture
-
-    pictures = [read_picture(path) for path in list_pictures(folder)[:limit]]
-    return [(picture.name, picture.pixels) for picture in pictures]

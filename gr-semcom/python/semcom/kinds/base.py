@@ -14,11 +14,13 @@ class Kind(Protocol):
     Attributes:
         name: as cards and commands write it. code: its number in burst headers, 0..7.
         figure: the one number that says how good a result is, a key of ``score``.
+        columns: (key of ``score``, heading, unit, digits) of what tables show.
     """
 
     name: str
     code: int
     figure: str
+    columns: tuple[tuple[str, str, str, int], ...]
 
     def check(self, value: np.ndarray) -> None:
         """Raises SemcomError: the value is none of this kind."""

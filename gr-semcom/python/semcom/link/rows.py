@@ -17,6 +17,7 @@ class Row:
 
     Attributes:
         item: its name. user: who received it, "" where there is one receiver only. system: model and payload in words.
+        kind: name of the result's.
         snr_db: Es/N0 of the user's channel. snr_est_db: mean of the receiver's estimates; None: nothing came.
         scores: by metric, as the kind of the result has them; None where nothing can be said.
         bursts_sent, bursts_found: the item's. symbols: payload symbols. airtime_samples: of all its bursts.
@@ -30,6 +31,7 @@ class Row:
     snr_db: float
     user: str = ""
     system: str = ""
+    kind: str = IMAGE.name
     snr_est_db: float | None = None
     scores: dict = field(default_factory=dict)
     bursts_sent: int = 0
@@ -115,6 +117,7 @@ def row_of(
         snr_db=config.snr_db,
         user=user,
         system=system.name,
+        kind=system.result.name,
         scores=scores,
         source_values=item.pixels.size,
         detail=detail | measured,
