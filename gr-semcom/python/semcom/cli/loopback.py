@@ -140,7 +140,7 @@ def loopback(
     table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
     give_json(json, as_rows(results), table)  # first: no result is lost over a picture that cannot be written
     if out is not None:
-        _write_pictures(out, pictures, results)
+        _write_results(out, pictures, results)
 
 
 def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
@@ -178,7 +178,7 @@ def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, payload, ou
         task = bar.add_task("sending over the radio", total=len(pictures))
         results, summary = run(pictures, link_config, config, rx_gain_db, lambda: bar.advance(task))
     if out is not None:
-        _write_pictures(out, pictures, results)
+        _write_results(out, pictures, results)
     give_json(json, as_rows(results), results_table(results, by_snr=len(pictures) > 8))
     if str(json) != "-":
         console().print(counters_table(summary, "back"))
@@ -249,10 +249,11 @@ def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, run
     return named_users(model, [name for name in map(str.strip, names.split(",")) if name], values, seed)
 
 
-def _write_pictures(folder: Path, pictures, results) -> None:
-    """One PNG a result, ``<name>_<snr>dB.png`` or, with users, ``<name>_<user>_<snr>dB.png``.
+def _write_results(folder: Path, pictures, results) -> None:
+    """One PNG a result, ``<name>_<snr>dB.png`` or, with users, ``<name>_<user>_<snr>dB.png``; labels in ``labels.csv``.
 
     Pictures of the same name are numbered apart."""
+    from semcom.files import write_text
     from semcom.kinds.pictures import write_png
 
     stems: list[str] = []
@@ -264,8 +265,16 @@ def _write_pictures(folder: Path, pictures, results) -> None:
             stem = f"{first}-{number}"
         stems.append(stem)
     users = dict.fromkeys(result.user for result in results)
+    labels = ["file,snr_db,user,label,confidence"]
     for position, result in enumerate(results):
-        if result.value is not None:
-            stem = stems[position // len(users) % len(stems)]
-            user = f"_{result.user}" if any(users) else ""
-            write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.value)
+        if result.value is None:
+            continue
+        stem = stems[position // len(users) % len(stems)]
+        if result.kind == "label":
+            best = int(result.value.argmax())
+            labels.append(f"{stem},{result.snr_db:g},{result.user},{best},{result.value[best]:.4f}")
+            continue
+        user = f"_{result.user}" if any(users) else ""
+        write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.value)
+    if len(labels) > 1:
+        write_text(folder / "labels.csv", "\n".join(labels) + "\n")
