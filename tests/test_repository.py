@@ -121,6 +121,35 @@ def test_no_arrow_runs_back_up():
             assert not up, f"{path} imports {', '.join(up)} before it is asked to"
 
 
+def floors() -> dict[str, tuple[int, int]]:
+    """The rooms in docs/images/house.png: floor, and place on it. Modules beside the rooms are the ground floor."""
+    tree = ast.parse((ROOT / "scripts/house.py").read_text())
+    (value,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FLOORS"
+    )
+    drawn = ast.literal_eval(value)
+    rooms = {room[0].rstrip("/"): (level, n) for level, row in enumerate(drawn) for n, room in enumerate(row)}
+    # LPIPS as a measure is the kinds', as a loss the training's; it knows no room
+    return rooms | {"perceptual": (0, 1)}
+
+
+def test_a_room_uses_only_what_is_drawn_below_it():
+    library, training, rooms = ROOT / "gr-semcom/python/semcom", ROOT / "training/semcom_training", floors()
+    for path in [*library.rglob("*.py"), *training.rglob("*.py")]:
+        inside = path.relative_to(library).parts if path.is_relative_to(library) else ("training", "")
+        own = rooms[inside[0]] if len(inside) > 1 else (0, 0)
+        for name in imported(path, at_once=False):
+            parts = name.split(".")
+            if parts[0] not in ("semcom", "semcom_training") or path.parent.name == "cli":
+                continue
+            room = "training" if parts[0] == "semcom_training" else parts[1] if len(parts) > 1 else ""
+            if room == inside[0] or room not in rooms:
+                continue
+            assert rooms[room] < own, f"{path}: {inside[0]} stands below {room}, and imports {name}"
+
+
 def test_every_package_is_installed():
     """A folder of the library without ``__init__.py`` would be missing in a wheel."""
     for root in (ROOT / "gr-semcom" / "python" / "semcom", ROOT / "training" / "semcom_training"):

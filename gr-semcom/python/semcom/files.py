@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from semcom.descriptors import reserve
 from semcom.errors import OutputError
 from semcom.parsing import is_folder
-from semcom.wire.listening import reserve
 
 _TRIAL_BYTES = 4096
 

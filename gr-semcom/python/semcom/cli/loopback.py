@@ -253,6 +253,9 @@ def _write_results(folder: Path, pictures, results) -> None:
     """One PNG a result, ``<name>_<snr>dB.png`` or, with users, ``<name>_<user>_<snr>dB.png``; labels in ``labels.csv``.
 
     Pictures of the same name are numbered apart."""
+    import csv
+    import io
+
     from semcom.files import write_text
     from semcom.kinds.pictures import write_png
 
@@ -265,16 +268,18 @@ def _write_results(folder: Path, pictures, results) -> None:
             stem = f"{first}-{number}"
         stems.append(stem)
     users = dict.fromkeys(result.user for result in results)
-    labels = ["file,snr_db,user,label,confidence"]
+    table = io.StringIO()
+    labels = csv.writer(table, lineterminator="\n")
     for position, result in enumerate(results):
         if result.value is None:
             continue
         stem = stems[position // len(users) % len(stems)]
         if result.kind == "label":
             best = int(result.value.argmax())
-            labels.append(f"{stem},{result.snr_db:g},{result.user},{best},{result.value[best]:.4f}")
+            confidence = f"{result.value[best]:.4f}"
+            labels.writerow([stem, f"{result.snr_db:g}", result.user, best, confidence])
             continue
         user = f"_{result.user}" if any(users) else ""
         write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.value)
-    if len(labels) > 1:
-        write_text(folder / "labels.csv", "\n".join(labels) + "\n")
+    if table.getvalue():
+        write_text(folder / "labels.csv", "file,snr_db,user,label,confidence\n" + table.getvalue())

@@ -8,27 +8,22 @@ again by itself a second later. Who says nothing that is ZMQ's is put out by lib
 """
 
 import ctypes
-import errno
 import os
 import socket as sockets
 import struct
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import zmq
 
+from semcom.descriptors import reserve
 from semcom.wire.redial import monitored
 
 MAX_PEERS = 32
 SHUT = "times that no more connections were taken: too many at once"
-_RESERVED = 32  # descriptors, more than wait at the doors (``sockets.BACKLOG``), who get theirs first
 # Linux, asm-generic/socket.h; the socket module has no names for them
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
 _DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # a packet filter (BPF) of one instruction: return 0 bytes
-
-T = TypeVar("T")
 
 
 class Door:
@@ -109,41 +104,3 @@ def _listening(address: str) -> int | None:
         finally:
             end.detach()
     return None
-
-
-class _Reserve:
-    """Descriptors that are held so that a file can be opened when there are no others."""
-
-    def __init__(self):
-        self._held: list[int] = []
-        self._lock = threading.Lock()
-
-    def fill(self) -> None:
-        """Holds what it should, as far as there are any. Nothing is held before the first door is opened."""
-        with self._lock:
-            self._fill()
-
-    def lend(self, act: Callable[[], T]) -> T:
-        """What ``act`` returns, tried again with the descriptors that are held where there was none left."""
-        try:
-            return act()
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._held:
-                raise
-        with self._lock:
-            while self._held:
-                os.close(self._held.pop())
-            try:
-                return act()
-            finally:
-                self._fill()
-
-    def _fill(self) -> None:
-        try:
-            while len(self._held) < _RESERVED:
-                self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError:
-            return
-
-
-reserve = _Reserve()
