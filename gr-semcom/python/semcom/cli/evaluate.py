@@ -17,6 +17,7 @@ def evaluate(
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
     channel: options.ChannelName = "awgn",
+    settings: options.Set = [],  # noqa: B006
     seed: options.Seed = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     json: options.Json = None,
@@ -48,11 +49,12 @@ def evaluate(
     kind = loaded.codec.result
     measures = _measures(lpips, also) if kind is IMAGE else {}
     images = read_set(data, limit, labels=kind is not IMAGE)
+    send, rho = _sent_as(loaded, options.chosen_payload(settings, {}), channel, seed)
     snrs = list(dict.fromkeys(snr_db))
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(images) * len(snrs))
         counted = _Counted(images, lambda: bar.advance(task))
-        rows = measure(loaded, counted, snrs, channel, seed, perceptual=measures)
+        rows = measure(loaded, counted, snrs, send, seed, rho=rho, perceptual=measures)
     rows = [dict.fromkeys(KEYS) | row for row in rows]
     table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel}, means over the images")
     plain = [column for column in kind.columns if column[0] != "lpips"]
@@ -75,6 +77,27 @@ def evaluate(
             *(mean_of((getattr(r, key) for r in here), 4) for key in measures),
         )
     give_json(json, rows, table)
+
+
+def _sent_as(loaded, payload, channel: str, seed: int):
+    """The channel as latents see it through a payload, and the bandwidth ratio; None: the model's own.
+
+    Raises:
+        ConfigError: coded bits, or a rate that the codec does not have.
+    """
+    from semcom.channel.symbols import symbol_channel
+    from semcom.errors import ConfigError
+    from semcom.payload.quantised import DigitalMode, over
+    from semcom.system.coded import Coded
+    from semcom.system.make import make
+
+    if isinstance(payload, Coded):
+        raise ConfigError("evaluate measures codecs: coded bits are compared by `semcom compare`.")
+    make(loaded, payload)  # refuses what this model cannot do
+    if isinstance(payload, DigitalMode):
+        _, books = loaded.codebook_set(payload.codebook)
+        return over(symbol_channel(channel, seed), payload, books), None
+    return channel, loaded.codec.rho * payload.rate if payload.rate < 1 else None
 
 
 def _measures(lpips: bool, also: str) -> dict[str, str]:
