@@ -4,8 +4,8 @@
     .venv/bin/python scripts/grc_models.py
 
 To be run when a model comes or goes; a test holds the files against it. A block offers what it can use: whoever encodes
-models that encode, the mapper those whose latents can be labels, decoders users' too, and the modulation adapter those
-whose card says what bit errors they bear.
+models that encode, the digital rival those of pictures, the mapper those whose latents can be labels, decoders users'
+too, and the modulation adapter those whose card says what bit errors they bear.
 """
 
 import re
@@ -26,7 +26,10 @@ def choices() -> dict[str, list[str]]:
     quantised = [name for name in encoding if "quantised" in zoo.card(name).payloads]
     bearing = [name for name in encoding if (zoo.card(name).digital or {}).get("tolerance")]
     out = dict.fromkeys(ENCODING, encoding)
+    of_pictures = [name for name in encoding if zoo.card(name).result == "image"]
     return out | {
+        "separation_encoder": of_pictures,
+        "separation_decoder": of_pictures,
         "deepjscc_decoder": zoo.names(),
         "latent_mapper": quantised,
         "modulation_adapter": bearing,

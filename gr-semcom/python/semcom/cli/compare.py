@@ -62,7 +62,7 @@ def compare(
 ) -> None:
     """Draw PSNR, MS-SSIM and LPIPS over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
     from semcom.cli.console import mention, progress_bar
-    from semcom.cli.send import default_model
+    from semcom.cli.send import picture_model
     from semcom.errors import ConfigError
     from semcom.files import writable_folder
     from semcom.kinds.sets import read_set
@@ -82,7 +82,7 @@ def compare(
 
     if lpips:
         perceptual.load("lpips-alex")
-    model = model or default_model()
+    model = picture_model(model)
     zoo.load(model)
     chosen = source.value if source else default_source()
     if source is None and chosen == "jpeg":

@@ -30,7 +30,7 @@ def demo(
     from semcom.cli.console import mention, results_table
     from semcom.cli.console import out as console
     from semcom.cli.output import as_rows, check_json, give_json
-    from semcom.cli.send import default_model, send, sender
+    from semcom.cli.send import picture_model, send, sender
     from semcom.errors import MissingError
     from semcom.files import writable_folder
 
@@ -47,7 +47,7 @@ def demo(
     from semcom.link import LinkConfig
     from semcom.system import zoo
 
-    model = model or default_model()
+    model = picture_model(model)
     card = zoo.card(model)
     pictures = samples()
     configs = [

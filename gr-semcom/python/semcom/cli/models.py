@@ -21,7 +21,7 @@ def models() -> None:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=0,
-        caption="PSNR in dB at an SNR of 1 to 20 dB over AWGN, mean over the images",
+        caption="PSNR in dB (classifiers: share correct) at an SNR of 1 to 20 dB over AWGN, mean over the images",
     )
     table.add_column("model", no_wrap=True)
     table.add_column("rho", no_wrap=True)
@@ -32,12 +32,17 @@ def models() -> None:
     table.add_column("sha256", no_wrap=True)
     for card in cards.values():
         size = (zoo.WEIGHTS / card.weights_file).stat().st_size / 1e6
-        tables = card.tables("psnr_db", "awgn") or [{"set": "-", "snr_db": [], "values": []}]
+        digits = 2 if card.result == "image" else 4
+        tables = card.tables("psnr_db" if card.result == "image" else "correct", "awgn") or [
+            {"set": "-", "snr_db": [], "values": []}
+        ]
         for line, measured in enumerate(tables):
             psnr = dict(zip(measured["snr_db"], measured["values"]))
             own = (_shown(card), _ratio(card.rho)) if line == 0 else ("", "")
             size_sha = (f"{size:.1f}", card.weights_sha256[:8]) if line == 0 else ("", "")
-            table.add_row(*own, measured["set"], *(number(psnr.get(snr), 2) for snr in wanted), *size_sha)
+            table.add_row(
+                *own, measured["set"], *(number(psnr.get(snr), digits) for snr in wanted), *size_sha
+            )
     out().print(table)
 
 

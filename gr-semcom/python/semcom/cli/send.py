@@ -80,6 +80,25 @@ def send(pictures, configs, run) -> list:
     return results
 
 
+def picture_model(name: str | None) -> str:
+    """The model of that name, or the default one, for commands that show pictures.
+
+    Raises:
+        ModelError: no such model. ConfigError: what it gives are no pictures.
+    """
+    from semcom.errors import ConfigError
+    from semcom.system import zoo
+
+    name = name or default_model()
+    result = zoo.card(name).result
+    if result != "image":
+        raise ConfigError(
+            f"model '{name}' gives a {result}, and this command shows pictures: name a model of pictures, or use "
+            f"`semcom evaluate` and `semcom loopback`."
+        )
+    return name
+
+
 def default_model() -> str:
     """The model that is used when none is named: the first for photographs."""
     from semcom.system import zoo
