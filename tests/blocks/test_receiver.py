@@ -49,8 +49,10 @@ def eventful():
     burst, tags that say nothing, an end in the middle, and another at the end."""
     samples, starts, _ = on_air()
     samples[200:210] = np.nan
-    header = starts[1] + Modem().profile.preamble_samples
-    samples[header:] = np.where(np.arange(len(samples) - header) < 1800, 0.1 + 0j, samples[header:])
+    profile = Modem().profile
+    header = starts[1] + profile.preamble_samples
+    gone = np.arange(len(samples) - header) < profile.header_samples
+    samples[header:] = np.where(gone, 0.1 + 0j, samples[header:])
     at = int(starts[3]) + 3000
     samples = np.concatenate([samples[:at], samples[at + LOST :], np.zeros(1000, np.complex64)])
     middle = int(starts[5]) - LOST - 100

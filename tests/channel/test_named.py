@@ -64,12 +64,13 @@ def test_evaluation_and_link_agree_over_multipath():
         Picture(f"{n}", np.stack([np.roll(ramp[0], 4 * n, 0), ramp[1], ramp[0] // 2], -1).astype(np.uint8))
         for n in range(6)
     ]
-    model = zoo.load("cifar-1-12")
-    for seed in (0, 1):
+    model, gaps = zoo.load("cifar-1-12"), []
+    # one run of noise is half a dB up or down
+    for seed in range(4):
         rows = evaluate(model, [(p.name, p.pixels) for p in pictures], 10, "multipath", seed, False)
         flown = simulate(pictures, LinkConfig("cifar-1-12", 10.0, "multipath", seed=seed))
-        gap = np.mean([row["psnr_db"] for row in rows]) - np.mean([result.psnr_db for result in flown])
-        assert abs(gap) < 0.6
+        gaps.append(np.mean([row["psnr_db"] for row in rows]) - np.mean([row.psnr_db for row in flown]))
+    assert abs(np.mean(gaps)) < 0.6
 
 
 @pytest.mark.parametrize("name", CHANNELS)

@@ -10,6 +10,7 @@ import torch
 from semcom.codec.image.adapted import Adapted
 from semcom.codec.registry import build_decoder
 from semcom.errors import ConfigError
+from semcom.kinds import LABEL
 from semcom.modem.profile import ModemProfile
 from semcom_training.channels import channel
 from semcom_training.finetune import Example
@@ -51,9 +52,11 @@ def test_a_step_of_every_shipped_recipe_stays_on_its_device(name, air):
     objective = objective_of(recipe).to(META)
     images = torch.empty(2, 3, 32, 32, device=META)
     snr_db = torch.empty(2, device=META)
-    loss, psnr = objective(images, snr_db, snr_db, None)
+    is_label = objective.codec.result is LABEL
+    wanted = torch.empty(2, dtype=torch.long, device=META) if is_label else None
+    loss, figure = objective(images, snr_db, snr_db, None, wanted=wanted)
     loss.backward()
-    assert loss.device == psnr.device == META
+    assert loss.device == figure.device == META
     trained = [p for p in objective.parameters() if p.requires_grad]
     assert trained and all(p.grad is not None and p.grad.device == META for p in trained)
 

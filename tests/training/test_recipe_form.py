@@ -36,8 +36,8 @@ NESTED = {
 }
 
 
-def test_there_is_an_old_text_of_every_recipe():
-    assert set(FLAT) == {path.stem for path in RECIPES.glob("*.yaml")}
+def test_every_recipe_of_old_is_still_there():
+    assert set(FLAT) <= {path.stem for path in RECIPES.glob("*.yaml")}
 
 
 @pytest.mark.parametrize("name", FLAT)

@@ -20,7 +20,7 @@ from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint
-from semcom_training.log import FIELDS, Log
+from semcom_training.log import Log, fields_of
 from semcom_training.objective import Objective
 from semcom_training.optim import make_optimisers, orthogonalise
 from semcom_training.recipe import make_recipe
@@ -110,7 +110,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(generated, tmp_path, capsys):
 
 def test_a_full_disk_leaves_whole_rows_in_the_log(tmp_path):
     """The limit lets a part of a row through, as the last block of a disk does."""
-    log, row = Log(tmp_path / "log.csv", 0), dict.fromkeys(FIELDS, 1.5)
+    log, row = Log(tmp_path / "log.csv", 0), dict.fromkeys(fields_of("psnr_db"), 1.5)
     log.write(row | {"step": 1})
     before, limits = log.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -67,7 +67,7 @@ def time_step(training: Training, repeats: int = 5, clock: Callable = time.perf_
         return draw(training, 0)
 
     def latents():
-        images, snr, believed, noise, rho = batch()
+        images, snr, believed, noise, rho, _ = batch()
         with torch.no_grad():
             sent = objective.codec.send(images, believed, rho=rho, in_memory=True)
         return sent.values.requires_grad_(objective.encoder_learns), snr, noise
