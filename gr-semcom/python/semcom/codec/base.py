@@ -30,16 +30,22 @@ def normalise_power(latents: torch.Tensor) -> torch.Tensor:
 POWER_STEP, POWER_CODES = 1 / 8, 256
 
 
-def power_code(power: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Powers ``[B]`` about 1 to eight bits of log2 power, and what rounding multiplies them by (without gradient)."""
-    exact = power.detach().clamp_min(1e-12).log2() / POWER_STEP + POWER_CODES // 2
-    code = exact.round().clamp(0, POWER_CODES - 1)
-    return code.long(), torch.exp2((code - exact) * POWER_STEP)
+def power_code(
+    power: torch.Tensor, step: float = POWER_STEP, codes: int = POWER_CODES
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Powers ``[B]`` about 1 to whole steps of log2 power, and what rounding multiplies them by (without gradient).
+
+    Args:
+        step: of log2 power. codes: how many there are, 0..codes - 1; the one in the middle is power 1.
+    """
+    exact = power.detach().clamp_min(1e-12).log2() / step + codes // 2
+    code = exact.round().clamp(0, codes - 1)
+    return code.long(), torch.exp2((code - exact) * step)
 
 
-def power_of_code(code: torch.Tensor) -> torch.Tensor:
+def power_of_code(code: torch.Tensor, step: float = POWER_STEP, codes: int = POWER_CODES) -> torch.Tensor:
     """The power that :func:`power_code` wrote, ``[B]`` float64."""
-    return torch.exp2((code.double() - POWER_CODES // 2) * POWER_STEP)
+    return torch.exp2((code.double() - codes // 2) * step)
 
 
 def planes_to_latents(planes: torch.Tensor) -> torch.Tensor:

@@ -290,7 +290,10 @@ class HeaderCode:
         left = (crc16(_with_longest(body, 0)) ^ crc) @ _CRC_WEIGHTS
         longest = [_longest_by_crc(body.shape[1]).get(int(code)) for code in left]
         headers = self._headers(body, [n is not None for n in longest])
-        return [None if n is None else (header, n) for header, n in zip(headers, longest, strict=True)]
+        return [
+            None if header is None or n is None else (header, n)
+            for header, n in zip(headers, longest, strict=True)
+        ]
 
     def _headers(self, body: np.ndarray, wanted) -> list[BurstHeader | None]:
         """Headers of the rows ``[B, bits]`` that are wanted ``[B]``; None for the others."""

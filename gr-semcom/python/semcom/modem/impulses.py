@@ -30,7 +30,7 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
         return samples
     flat = samples.detach()[..., : blocks * _BLOCK].reshape(-1, blocks, _BLOCK)
     parts = 0 if energy is None else _BLOCK * len(energy) // count
-    if parts < 2 or _BLOCK % parts:
+    if energy is None or parts < 2 or _BLOCK % parts:
         row, block = torch.nonzero(_peaky(power_of(flat)), as_tuple=True)
     else:
         energy = energy[: blocks * parts].view(blocks, parts)

@@ -182,16 +182,19 @@ class Modem:
 
         Never raises for what is in the samples: a burst that cannot be read comes back with ``error`` set.
         """
-        results: list[DemodulatedBurst | None] = [None] * len(bursts)
+        results: dict[int, DemodulatedBurst] = {}
         head = self.profile.preamble_samples + self.profile.header_samples
         whole = [i for i, burst in enumerate(bursts) if len(burst.samples) >= head]
         for i in set(range(len(bursts))) - set(whole):
             results[i] = self._failed(bursts[i], "burst cut short before its header")
         if whole:
             self._demodulate_whole(bursts, whole, results)
-        return results
+        return [results[i] for i in range(len(bursts))]
 
-    def _demodulate_whole(self, bursts, whole, results) -> None:
+    def _demodulate_whole(
+        self, bursts: list[DetectedBurst], whole: list[int], results: dict[int, DemodulatedBurst]
+    ) -> None:
+        """Adds to ``results`` those of the bursts ``whole``, of which all samples up to the payload came."""
         p = self.profile
         head = p.preamble_samples + p.header_samples
         samples = torch.stack([bursts[i].samples[:head] for i in whole]).to(self.device, self.dtype)
@@ -216,13 +219,11 @@ class Modem:
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
-            plan, error = self._plan_of(headers[at])
-            if plan and len(bursts[i].samples) < p.burst_samples(1):
-                error = "burst cut short before its payload"
+            plan = self._plan_of(headers[at], len(bursts[i].samples))
             if at in others:
                 results[i] = self._failed(bursts[i], *others[at])
-            elif error:
-                results[i] = self._failed(bursts[i], error, headers[at])
+            elif isinstance(plan, str):
+                results[i] = self._failed(bursts[i], plan, headers[at])
             else:
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
@@ -376,14 +377,17 @@ class Modem:
         order = layout.order[: p.header_symbols].expand(len(data), -1, -1)
         return torch.cat([pilots, data], dim=-1).gather(-1, order)
 
-    def _plan_of(self, header: BurstHeader | None) -> tuple[FramePlan | None, str | None]:
+    def _plan_of(self, header: BurstHeader | None, samples: int) -> FramePlan | str:
+        """The plan of the item that a burst of so many samples is of, or why there is none, in words."""
         if header is None:
-            return None, "header failed its CRC: noise, or the stations loaded different link profiles"
+            return "header failed its CRC: noise, or the stations loaded different link profiles"
         try:
             header.check(self.profile.max_latents_per_burst)
         except HeaderError as error:
-            return None, str(error)
-        return self.plan(header.latent_count), None
+            return str(error)
+        if samples < self.profile.burst_samples(1):
+            return "burst cut short before its payload"
+        return self.plan(header.latent_count)
 
     def _failed(
         self, burst: DetectedBurst, error: str, header: BurstHeader | None = None

@@ -13,6 +13,7 @@ above what is before and after, and only as many are looked at as bursts could b
 stream before all that (``tones``).
 """
 
+import functools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -411,8 +412,8 @@ class StreamDetector:
         stretch, energy = self._detector.without_impulses(self._buffer[first:])
         room = max(_LEAST_ROOM, int(self._detector.room(len(stretch)) * self._trust))
         where, correlation = self._detector.candidates(stretch, room, energy)
-        options = {"limit": ready - first, "cfo_search": self._cfo_search}
-        found = self._detector.confirm(stretch, where, correlation, **options)
+        confirm = functools.partial(self._detector.confirm, limit=ready - first, cfo_search=self._cfo_search)
+        found = confirm(stretch, where, correlation)
         if len(where) and not found:
             self._refused += 1
         if (
@@ -421,9 +422,7 @@ class StreamDetector:
             and (self._refused <= _MIRROR_EVERY or self._refused % _MIRROR_EVERY == 0)
         ):
             some = slice(_MIRRORED)
-            mirrored = self._detector.confirm(
-                stretch.conj(), where[some], correlation[some].conj(), **options
-            )
+            mirrored = confirm(stretch.conj(), where[some], correlation[some].conj())
             self._count(MIRRORED_BURSTS, len(mirrored))
         # where search after search is full of what is no burst, fewer are looked at
         crowded = len(where) == room and not found

@@ -16,6 +16,7 @@ many times as much. In turn:
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,10 @@ class _Fit:
     prior: torch.Tensor
     frequency: torch.Tensor
     clock: torch.Tensor
+
+
+# a dataclass of tensors, one burst a row
+_Bursts = TypeVar("_Bursts", _Rows, _Fit)
 
 
 class Tracker:
@@ -195,7 +200,9 @@ class Tracker:
         grid = layout.pilots.new_zeros(self._rows, self.profile.active_carriers)
         return grid.scatter(1, layout.pilot_carriers, layout.pilots).expand(count, -1, -1)
 
-    def _moving_channel(self, ways, header_known):
+    def _moving_channel(
+        self, ways: list[tuple[_Rows, torch.Tensor, torch.Tensor]], header_known: torch.Tensor
+    ) -> tuple[_Fit, _Rows, torch.Tensor, torch.Tensor]:
         """The best model of a channel that moves.
 
         Args:
@@ -204,15 +211,13 @@ class Tracker:
         Returns:
             The fit, and rows, slips and clock offset of the way that it belongs to.
         """
-        best, rows, slips, clock = None, *ways[0]
+        rows, slips, clock = ways[0]
+        best = self._moved(rows, header_known, _FIRST_DOPPLER)
         every = torch.arange(len(header_known), device=header_known.device)
-        for these, lags, drift in ways:
-            if best is not None and not bool((lags != slips).any() or (drift != clock).any()):
+        for these, lags, drift in ways[1:]:
+            if not bool((lags != slips).any() or (drift != clock).any()):
                 continue
             fit = self._moved(these, header_known, _FIRST_DOPPLER)
-            if best is None:
-                best = fit
-                continue
             better = fit.evidence > best.evidence
             at = every[better]
             best, rows = _put(best, at, fit, better), _put(rows, at, these, better)
@@ -407,7 +412,7 @@ class Tracker:
 
     # -- channels -------------------------------------------------------------------------------------
 
-    def _known(self, rows: _Rows, header_known: torch.Tensor):
+    def _known(self, rows: _Rows, header_known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Matched known symbols: full rows ``[B, F, active]`` and the comb's ``[B, S, pilots]``, times known*."""
         layout, head = self.layout, self.profile.header_symbols
         full = torch.cat(
@@ -487,7 +492,7 @@ class Tracker:
             rows = whole.scatter(2, kept[:, None].expand(-1, rows.shape[1], -1), rows)
         return rows, dof, explained, logdet
 
-    def _fit(self, full, comb, basis, noise, prior, segments, amplitude, kept=None):
+    def _fit(self, full, comb, basis, noise, prior, segments, amplitude, kept=None) -> _Fit:
         """Fits with weights that follow the noise of segments and rows.
 
         Args:
@@ -497,7 +502,7 @@ class Tracker:
             amplitude: ``[B, R]`` of the gains taken out. kept: ``[B, T]`` numbers of the taps fitted; None: all.
 
         Returns:
-            The fields of ``_Fit`` but the last two.
+            Without offsets of carrier and clock, which are 0.
         """
         split = full.shape[1]
         tiny = torch.finfo(noise.dtype).tiny + _LEAST_NOISE * power_of(full).mean((1, 2))[:, None]
@@ -527,7 +532,8 @@ class Tracker:
         evidence = -((received.log() * sizes).sum(1) + rest / noise + logdet)
         noise = _typical(received, sizes, torch.zeros_like(segments))[:, 0]
         noisy = noisy | (level > _ROW_TROUBLE * level.median(1, keepdim=True).values)
-        return channel, noise, received / noise[:, None], noisy, evidence, dof, excess, prior
+        row_noise, zero = received / noise[:, None], torch.zeros_like(noise)
+        return _Fit(channel, noise, row_noise, noisy, evidence, dof, excess, prior, zero, zero)
 
     def _prior(self, taps: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Power of each tap over the burst, smoothed among neighbours: ``[B, taps]``."""
@@ -571,13 +577,15 @@ class Tracker:
         comb = comb * back[:, split:, None] * self._comb(clock_turn)
         prior = self._first_prior(rows.training, noise)
         basis = torch.ones(len(times), 1, dtype=times.dtype, device=times.device)
-        fit = _Fit(*self._fit(full, comb, basis, noise, prior, segments, amplitude), fine, clock)
+        fit = self._fit(full, comb, basis, noise, prior, segments, amplitude)
         number = segments.amax(1) + 1
         return replace(
             fit,
             channel=fit.channel * (turn * back.conj())[..., None] * clock_turn.conj(),
             evidence=fit.evidence - _SEGMENT_COST * (number - 1),
             dof=fit.dof + equalizer.phase_dof + number - 1,
+            frequency=fine,
+            clock=clock,
         )
 
     def _make_moving(self, doppler: float) -> torch.Tensor:
@@ -601,9 +609,7 @@ class Tracker:
             prior = self._first_prior(rows.training, noise) + _FADED_SHARE * power[:, None]
         ones = torch.ones_like(self._sizes).expand(len(full), -1)
         none = torch.zeros_like(ones).long()
-        fit = self._fit(full, comb, self._moving(doppler), noise, prior, none, ones, taps)
-        zero = torch.zeros_like(noise)
-        return _Fit(*fit, zero, zero)
+        return self._fit(full, comb, self._moving(doppler), noise, prior, none, ones, taps)
 
     # -- the payload ----------------------------------------------------------------------------------
 
@@ -718,12 +724,12 @@ def _usual(power: torch.Tensor) -> torch.Tensor:
     return power.sort(-1).values[..., :kept].mean(-1) / mean
 
 
-def _take(what, at: torch.Tensor):
+def _take(what: _Bursts, at: torch.Tensor) -> _Bursts:
     """The bursts ``at`` of a dataclass of tensors."""
     return type(what)(*(getattr(what, name)[at] for name in what.__dataclass_fields__))
 
 
-def _put(old, at: torch.Tensor, new, chosen: torch.Tensor):
+def _put(old: _Bursts, at: torch.Tensor, new: _Bursts, chosen: torch.Tensor) -> _Bursts:
     """``old`` with its bursts ``at`` replaced by the ``chosen`` ones of ``new``: dataclasses of tensors."""
     return type(old)(
         *(

@@ -27,6 +27,10 @@ class Canceller(nn.Module):
         modem: of the bursts.
     """
 
+    coefficients: torch.Tensor
+    limit: torch.Tensor
+    removed: torch.Tensor
+
     def __init__(self, modem: ModemProfile):
         super().__init__()
         self.modem = modem

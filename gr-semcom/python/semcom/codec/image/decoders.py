@@ -15,7 +15,7 @@ from torch import nn
 
 from semcom.codec.base import Decoder
 from semcom.codec.layers.gdn import GDN
-from semcom.codec.layers.stages import Stage, up
+from semcom.codec.layers.stages import Stage, up, zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
@@ -67,9 +67,9 @@ class UserDecoder(Decoder):
         self.blocks = nn.ModuleList(self.make_blocks(inputs, width, depth))
         self.linear = nn.Conv2d(inputs, 3 * stride**2, 3, padding=1) if linear else None
         if self.linear is not None:
-            last = self.blocks[-1].convolution
-            for tensor in (self.linear.weight, self.linear.bias, last.weight, last.bias):
-                nn.init.zeros_(tensor)  # the network starts as mid-grey, the linear path as nothing
+            # the network starts as mid-grey, the linear path as nothing
+            zeroed(self.linear)
+            zeroed(self.blocks[-1].get_submodule("convolution"))
 
     def make_blocks(self, inputs: int, width: int, depth: int) -> list[nn.Module]:
         """The chain from ``inputs`` planes to 3; each takes (x, snr_db)."""
@@ -100,8 +100,7 @@ class SnrFusion(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.dense = nn.Linear(1, 2 * channels)
-        nn.init.zeros_(self.dense.weight)
-        nn.init.zeros_(self.dense.bias)
+        zeroed(self.dense)
 
     def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         """``[B, c, h, w]`` and SNR ``[B]`` in dB to the same shape."""

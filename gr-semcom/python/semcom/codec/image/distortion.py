@@ -43,10 +43,10 @@ class PayloadGrid:
         room = plan.burst_count * plan.latents_per_burst
         payload = nn.functional.pad(frame.scramble(latents, p.frame_version), (0, room - plan.latent_count))
         payload = payload.reshape(-1, plan.latents_per_burst)
-        fill = sequences.qpsk(
+        symbols = sequences.qpsk(
             plan.payload_symbols * p.data_per_symbol - plan.latents_per_burst, sequences.SEED_FILL
         )
-        fill = torch.as_tensor(fill.copy()).to(payload).expand(len(payload), -1)
+        fill = torch.as_tensor(symbols.copy()).to(payload).expand(len(payload), -1)
         header = payload.new_zeros(len(payload), p.header_symbols * p.data_per_symbol)
         data = torch.cat([header, payload, fill], dim=1).unflatten(1, (-1, p.data_per_symbol))
         grid = self._layout.fill_grid(data)[:, p.header_symbols :]
@@ -114,6 +114,9 @@ class Distortion(nn.Module):
     Args:
         profile: of the modem whose bursts are meant.
     """
+
+    coefficients: torch.Tensor
+    limit: torch.Tensor
 
     def __init__(self, profile: ModemProfile):
         super().__init__()
