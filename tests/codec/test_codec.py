@@ -45,7 +45,7 @@ def test_the_snr_range_is_an_argument_of_every_architecture(name):
         arguments = arguments | {"depth": 2}
     codec = make(name, arguments, (-12.0, -4.0))
     assert codec.snr_range_db == (-12, -4)
-    assert codec._told(torch.tensor([-20.0, -7.0, 9.0])).tolist() == [-12, -7, -4]
+    assert codec._clamped(torch.tensor([-20.0, -7.0, 9.0])).tolist() == [-12, -7, -4]
     with pytest.raises(ConfigError, match="lower one first, not 20 and 0"):
         make(name, arguments, (20.0, 0.0))
 

@@ -31,7 +31,7 @@ def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> BaseCode
     Args:
         arguments: of the architecture; beside them ``true_scale`` for any that sends planes: the picture's power goes
             to the decoder.
-        snr_range_db: the lowest and the highest SNR in dB that its networks are told (``BaseCodec``).
+        snr_range_db: the lowest and the highest SNR in dB that its networks are given (``BaseCodec``).
 
     Raises:
         ModelError: unknown name (the nearest is suggested), arguments that the architecture does not take, or larger
@@ -85,12 +85,8 @@ def _make(classes: Mapping[str, Callable[..., M]], what: str, name: str, argumen
     try:
         with limited_size(f"{what} '{name}'"):
             return classes[name](**arguments, snr_range_db=snr_range_db)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        ZeroDivisionError,
-    ) as error:  # torch's, of sizes that are none
+    # torch's, of sizes that cannot be
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ModelError(
             f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
         ) from error

@@ -21,19 +21,19 @@ OF_VERSION_2 = (
     f"burst of frame version {v2.VERSION}, this receiver reads version {VERSION}: "
     "give both stations the same release"
 )
-_TRACKED_AT_ONCE = 8  # bursts in trouble: some 30 MB each
+_TRACKED_AT_ONCE = 8  # bursts that the static model does not fit: some 30 MB each
 
 
 @dataclass(frozen=True)
 class DemodulatedBurst:
-    """What the modem got out of one burst.
+    """What the modem received of one burst.
 
-    header is None when the burst cannot be read, and ``error`` then says why in words; ``refused`` is its header where
-    that much could be read. ``latents`` ``[m]`` complex are equalised, of unit scale, in burst order (``ImageAssembler``
-    puts them in their places); ``noise_var`` ``[m]``. ``pilots_rx``, ``pilots_ref`` ``[p]`` and ``pilot_dof`` are what
-    ``snr.estimate_snr`` wants; of a burst in trouble they are those of the payload alone.
+    header is None when the burst cannot be read, and ``error`` is then the reason in words; ``refused`` is its header,
+    where that could be read. ``latents`` ``[m]`` complex are equalised, of unit scale, in burst order
+    (``ImageAssembler`` puts them in their places); ``noise_var`` ``[m]``. ``pilots_rx``, ``pilots_ref`` ``[p]`` and
+    ``pilot_dof`` are what ``snr.estimate_snr`` takes; of a tracked burst they are those of the payload alone.
     slips: samples inserted (negative: lost) at each place in the burst where its timing changed.
-    symbols_erased: payload symbols of which nothing is known, as they were cut off, zeroed or drowned.
+    symbols_erased: payload symbols erased, as they were cut off, zeroed or below the interference.
     """
 
     header: BurstHeader | None
@@ -180,7 +180,7 @@ class Modem:
     def demodulate(self, bursts: list[DetectedBurst]) -> list[DemodulatedBurst]:
         """Bursts to latents: headers of all bursts at once, then payloads of one size at once.
 
-        Never raises for what is in the samples: a burst that cannot be read comes back with ``error`` set.
+        Never raises because of the samples: a burst that cannot be read comes back with ``error`` set.
         """
         results: dict[int, DemodulatedBurst] = {}
         head = self.profile.preamble_samples + self.profile.header_samples
@@ -205,7 +205,7 @@ class Modem:
         others = {} if all(headers) else self._of_others(soft, headers, bits)
         unread = [row for row, header in enumerate(headers) if header is None and row not in others]
         if unread:
-            # a second look: most words of a failed header are right, so what it was taken for is a fine training
+            # a second pass: most words of a failed header are right, so the header as decoded serves as training
             guess = self._header_grid(self._equalizer(1).layout, self._header_symbols(bits.cpu().numpy()))
             soft = self._equalizer(1).soft_header_again(training, symbols, guess, frequency)
             again, more_bits = self._code.decode(soft)
@@ -274,7 +274,7 @@ class Modem:
     def _look_harder(
         self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits, unread: list[int]
     ) -> None:
-        """A third look at headers that failed: without impulses, and where samples were lost or inserted, re-timed."""
+        """A third pass over headers that failed: impulses blanked, and re-timed where samples were lost or inserted."""
         failed = torch.tensor(unread, device=self.device)
         count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
         whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
@@ -290,10 +290,10 @@ class Modem:
                 headers[at], bits[at] = again[row], more_bits[row]
 
     def _of_others(self, soft: torch.Tensor, headers: list, bits) -> dict[int, tuple[str, BurstHeader]]:
-        """Bursts among those that failed, by row, that are of another make and can be read no further: why, and what can
-        be read of their headers. ``soft`` as the first look gave it.
+        """Bursts among those that failed, by row, of another frame version or link profile: the reason, and what can be
+        read of their headers. ``soft`` is that of the first pass.
 
-        Training, pilots and header of frame version 2 lie where they lie today; the last header symbol was payload.
+        Training, pilots and header of frame version 2 have the same places; its last header symbol was payload.
         """
         p = self.profile
         if p.frame_version == v2.VERSION:
@@ -397,7 +397,7 @@ class Modem:
 
 
 def _fits(header: BurstHeader, max_latents_per_burst: int) -> bool:
-    """Whether its fields go together; those of noise that passed a CRC hardly ever do."""
+    """Whether its fields are consistent; those of noise that passed a CRC hardly ever are."""
     try:
         header.check(max_latents_per_burst)
     except HeaderError:

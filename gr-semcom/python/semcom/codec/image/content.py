@@ -28,7 +28,7 @@ from semcom.errors import ConfigError, ImageError, ModelError
 MOST_RHO = 1 / 4
 _PRICE_TRIES = 5
 _POWER_STEP, _POWER_CODES = 1 / 4, 32
-_SMALLEST = 1e-7  # variance a pixel below which the networks are not told more
+_SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
 _EMBEDDING = 16
 #: brings planes to about 1
 _PICTURE_SCALE = 5.0
@@ -50,7 +50,7 @@ def in_single_precision(method):
 
 
 class Trunk(nn.Module):
-    """A residual network on grids of 1/4 and 1/8 of the resolution, told what is known of each 8x8 cell.
+    """A residual network on grids of 1/4 and 1/8 of the resolution, with what is known of each 8x8 cell as features.
 
     What it adds is in units of the error that the closed form expects there, which spans two decades from 0 to 20 dB.
     Its last convolution starts at zero, so an untrained codec is the closed form alone.
@@ -175,7 +175,7 @@ class ContentAdaptive(BaseCodec):
         self._coder: tuple[sideinfo.MapCoder, int] | None = None
         self._autocast = False
         known = 2 * closed.ZONES
-        # class 0 of each: nothing is known of the block
+        # class 0 of each: the block is unknown
         self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.receiver_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.sender = Trunk(widths, sender_blocks, _EMBEDDING + 2 * known + 1)
@@ -325,7 +325,7 @@ class ContentAdaptive(BaseCodec):
         height, width = images.shape[-2:]
         total = self.latent_count(height, width, rho)
         images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
-        code = closed.snr_code(self._told(self._per_image(snr_db, images)))
+        code = closed.snr_code(self._clamped(self._per_image(snr_db, images)))
         with torch.no_grad():
             planes = closed.to_colours(images)
             layout = _on_device(closed.base_layout(*planes.shape[-2:]), planes.device)
@@ -454,7 +454,7 @@ class ContentAdaptive(BaseCodec):
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
         known = self._receiver_cells(plan, error, unsent, base_error, power)
-        snr = self._told(self._per_image(snr_db, linear))
+        snr = self._clamped(self._per_image(snr_db, linear))
         images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
         images = images[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
@@ -472,7 +472,7 @@ class ContentAdaptive(BaseCodec):
             levels = plan.levels[row].reshape(-1)
             sent_p = plan.powers[row, index]
             if not len(places):
-                # without the map nobody knows; the mean is 1
+                # without the map the variances are unknown; their mean is 1
                 sent_p, last = plan.powers.new_ones(count - first), count
             p = F.pad(torch.cat([plan.base_powers[row], sent_p]), (0, count - last)).float()
             values, known = closed.despread(reals[row, :count], noise[row, :count], p)
@@ -547,7 +547,7 @@ class ContentAdaptive(BaseCodec):
         with torch.autocast(given[0].device.type, enabled=self._autocast):
             return trunk(*given).float()
 
-    # --- what the networks are told -----------------------------------------------------------------------------
+    # --- inputs of the networks ---------------------------------------------------------------------------------
 
     def _class_index(self, blocks: BlockMap) -> torch.Tensor:
         first = torch.tensor([0, *self.classes[:-1]], device=blocks.size.device).cumsum(0) + 1
@@ -555,7 +555,7 @@ class ContentAdaptive(BaseCodec):
         return torch.where(blocks.size < 0, 0, index)
 
     def _sender_cells(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the sender's network is told of each cell, and the deviation of the error that it expects there."""
+        """The input of the sender's network of each cell, and the deviation of the error that it expects there."""
         variances = closed.level_variances().to(plan.levels.device)
         noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)
         # the error of each level, sent or not, as if all of the threshold's own level were sent
@@ -578,7 +578,7 @@ class ContentAdaptive(BaseCodec):
     def _receiver_cells(
         self, plan: Plan, error, unsent, base_error, power
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same of the receiver's, from the noise that it met."""
+        """The same of the receiver's, from the noise that it measured."""
         zones = [closed.zone_energy(values, plan.blocks) for values in (error, unsent)]
         whole = torch.stack([_as_feature(base_error), 0.25 * power.float().log2()], dim=1)
         whole = whole[:, :, None, None].expand(-1, -1, *zones[0].shape[2:])

@@ -3,8 +3,8 @@
 
 They follow the users of anchor-aided multi-user semantic communication: attention, convolutional, residual
 and VGG-style. Two things are common to all here and not from the paper. Each sees, beside every latent times
-its MMSE weight, the weights themselves (as ``linres`` does), so that faded and lost latents are known to it;
-and feature channels halve as height and width double, so that no stage is much dearer than the others.
+its MMSE weight, the weights themselves (as ``linres`` does), so that faded and lost latents are marked;
+and feature channels halve as height and width double, so that no stage costs much more than the others.
 """
 
 from itertools import pairwise
@@ -21,7 +21,7 @@ from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 KERNEL = 5
-SNR_SCALE_DB = 20.0  # a light FC sees the SNR as a number around 1
+SNR_SCALE_DB = 20.0  # the SNR as an input of about 1
 BN_MOMENTUM = 0.02  # batches are small and SNRs differ: statistics over the last 50 of them
 
 
@@ -67,7 +67,7 @@ class UserDecoder(Decoder):
         self.blocks = nn.ModuleList(self.make_blocks(inputs, width, depth))
         self.linear = nn.Conv2d(inputs, 3 * stride**2, 3, padding=1) if linear else None
         if self.linear is not None:
-            # the network starts as mid-grey, the linear path as nothing
+            # the network starts as mid-grey, the linear path as zero
             zeroed(self.linear)
             zeroed(self.blocks[-1].get_submodule("convolution"))
 
@@ -189,7 +189,7 @@ class ResNetDecoder(UserDecoder):
     """Residual blocks: transposed convolution + BN + PReLU, convolution + BN, skip.
 
     ``depth`` counts the blocks, all but the last log2(stride) - 1 of which (they double the resolution) work on
-    the latent grid; the paper has five. What it knows of the SNR are the weights of the latents.
+    the latent grid; the paper has five. Its only SNR input are the weights of the latents.
     """
 
     least_depth = 1

@@ -16,7 +16,7 @@ from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 SNR_INPUTS = ("both", "decoder", "none")
-_ASSUMED_DB = 10.0  # by whoever is not told the SNR
+_ASSUMED_DB = 10.0  # by an end without the SNR as input
 
 
 class ResidualBlock(nn.Module):
@@ -65,7 +65,7 @@ class LinRes(Codec):
         channels: real planes sent (8 for rho = 1/12 at stride 4; 32 at stride 8).
         widths: feature channels of the grids, finest first; one width: stride 4, two: stride 8.
         encoder_blocks, decoder_blocks: residual blocks on each grid, in the order of ``widths``.
-        snr_input: who is told the SNR: both ends, the decoder alone, or none; the others always assume 10 dB. With
+        snr_input: which ends are given the SNR: both, the decoder alone, or none; the others always assume 10 dB. With
             none the decoder still knows which latents were lost.
     """
 

@@ -39,7 +39,7 @@ class Stage(nn.Module):
 
 
 def zeroed(layer: nn.Module) -> None:
-    """Sets all parameters of a layer to zero: it starts as nothing, and others beside it train first."""
+    """Sets all parameters of a layer to zero, so that it adds nothing before training."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
