@@ -43,7 +43,7 @@ def test_a_short_training_over_noise_learns_what_was_sent():
         # one constant for all: mean power 1 over many pictures, and no more than the peak in any symbol
         assert float(sent.values.abs().square().mean()) == pytest.approx(1, abs=0.1)
         assert float(sent.values.abs().square().max()) <= codec.peak_power * 1.001
-        values = LABEL.values(codec.receive(sent.told(10.0), 10.0, (4, 1)))
+        values = LABEL.values(codec.receive(sent.with_noise(10.0), 10.0, (4, 1)))
         scores = [LABEL.score(int(label), value)["correct"] for label, value in zip(labels, values)]
     assert np.mean(scores) > 0.95
 
@@ -59,7 +59,7 @@ def test_sizes_and_erasures():
     logits = codec.receive(lost, 10.0, (4, 1))
     assert torch.isfinite(logits).all() and torch.equal(logits[0], logits[1])
     with pytest.raises(ImageError, match="no label of 4 classes"):
-        codec.receive(sent.told(10.0), 10.0, (5, 1))
+        codec.receive(sent.with_noise(10.0), 10.0, (5, 1))
     with pytest.raises(ConfigError, match="one bandwidth ratio"):
         codec.send(torch.rand(1, 3, 32, 32), 10.0, rho=0.5)
     with pytest.raises(ConfigError, match="at least 2 classes"):

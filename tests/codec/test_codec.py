@@ -9,7 +9,7 @@ import torch
 
 from semcom.channel.awgn import awgn
 from semcom.codec import ARCHITECTURES, DECODERS, build, build_decoder
-from semcom.codec.base import latents_to_planes, normalise_power, planes_to_latents
+from semcom.codec.base import latents_to_planes, normalise_power, planes_to_latents, power_code, power_of_code
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
 
@@ -45,9 +45,20 @@ def test_the_snr_range_is_an_argument_of_every_architecture(name):
         arguments = arguments | {"depth": 2}
     codec = make(name, arguments, (-12.0, -4.0))
     assert codec.snr_range_db == (-12, -4)
-    assert codec._told(torch.tensor([-20.0, -7.0, 9.0])).tolist() == [-12, -7, -4]
+    assert codec._clamped(torch.tensor([-20.0, -7.0, 9.0])).tolist() == [-12, -7, -4]
     with pytest.raises(ConfigError, match="lower one first, not 20 and 0"):
         make(name, arguments, (20.0, 0.0))
+
+
+@pytest.mark.parametrize(("step", "codes"), [(1 / 8, 256), (1 / 4, 32)])
+def test_the_code_of_a_power_is_its_nearest_step(step, codes):
+    power = torch.tensor([2.0**-60, 0.07, 0.3, 1.0, 1.03, 12.0, 2.0**40])
+    code, rounding = power_code(power, step, codes)
+    written = power_of_code(code, step, codes)
+    assert code[3] == codes // 2 and code[-1] == codes - 1 and code[0] == 0
+    inside = slice(1, 6)
+    assert torch.allclose((power * rounding)[inside], written[inside].float(), rtol=1e-5)
+    assert (rounding[inside].log2().abs() <= step / 2 + 1e-6).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (8, 8), (32, 32), (67, 45), (33, 64)])

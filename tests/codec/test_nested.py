@@ -58,7 +58,7 @@ def test_more_planes_are_a_better_picture(codec, images):
     errors = []
     for planes in (1, 2, 4):
         part = codec.send(images, 10.0, rho=codec.rho * planes / 4)
-        got = codec.receive(part.told(30.0), 30.0, (24, 24))
+        got = codec.receive(part.with_noise(30.0), 30.0, (24, 24))
         errors.append(float((got - images).square().mean()))
     assert errors[0] > errors[2]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from semcom.codec import DECODERS, build_decoder
+from semcom.codec import DECODERS, build, build_decoder
 from semcom.codec.image.paired import Paired
 from semcom.errors import ModelError
 from semcom.experiments.evaluate import evaluate
@@ -129,6 +129,27 @@ def test_a_user_is_no_anchor(folder):
     reference = read_card(folder / "tiny-vgg.json").reference
     with pytest.raises(ModelError, match="is itself a user decoder.*'tiny'"):
         zoo.load(change(folder / "tiny-conv.json", anchor=reference))
+
+
+ADAPTIVE = {"classes": [1, 1, 1, 1], "widths": [8, 8], "sender_blocks": [0, 0], "receiver_blocks": [0, 0]}
+
+
+def test_an_anchor_that_sends_no_planes(folder):
+    codec = build("content-adaptive", ADAPTIVE)
+    sha256 = zoo.save_weights(codec, folder / "tiny.safetensors")
+    values = json.loads((folder / "tiny.json").read_text())
+    values |= {"architecture": "content-adaptive", "arguments": ADAPTIVE}
+    for part in values["parts"].values():
+        part["sha256"] = sha256
+    (folder / "tiny.json").write_text(json.dumps(values))
+    reference = read_card(folder / "tiny.json").reference
+    with pytest.raises(ModelError, match="tiny.json.*'content-adaptive' sends no planes"):
+        zoo.load(change(folder / "tiny-conv.json", anchor=reference))
+
+
+def test_only_what_decodes_planes_is_adapted_to_a_transmitter():
+    with pytest.raises(ModelError, match="'content-adaptive'.*planes"):
+        build_decoder("adapted", {"decoder": "content-adaptive", "arguments": ADAPTIVE})
 
 
 def test_a_decoder_that_does_not_fit_its_anchors_grid(folder):

@@ -63,9 +63,7 @@ def _whole(image: torch.Tensor) -> torch.Tensor:
 
 def _without_base(planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The base layer's coefficients, and the planes without them."""
-    layout = closed.base_layout(*planes.shape[-2:])
-    base = closed.base_analysis(planes, layout)
-    return base, planes - closed.base_synthesis(base, layout, planes.shape[-2:])
+    return closed.split_base(planes, closed.base_layout(*planes.shape[-2:]))
 
 
 def _measure_base(codec: ContentAdaptive, planes) -> None:
@@ -161,7 +159,7 @@ def refine(codec: ContentAdaptive, base, rest, generator, passes: int, tables: b
     sums = [torch.zeros(table.shape) for table in codec.tables()]
     water = torch.zeros(closed.SNR_CODES, 3, dtype=torch.float64)
     contexts = [torch.zeros_like(getattr(codec, f"contexts_{size}")) for size in closed.SIZES]
-    coder = codec._map_coder()[0]
+    coder = codec.map_coder()[0]
     for coefficients, planes in zip(base, rest):
         # the middle of the header's range, where transmissions are
         code = torch.randint(14, 60, (1,), generator=generator)

@@ -88,7 +88,7 @@ def count_macs(codec, size, device="cpu") -> tuple[int, int]:
     with torch.no_grad():
         sent = codec.send(torch.rand(1, 3, *size, device=device), 10.0)
         encoder, total = total, 0
-        codec.receive(sent.told(10.0), 10.0, size)
+        codec.receive(sent.with_noise(10.0), 10.0, size)
     for handle in handles:
         handle.remove()
     return encoder, total
@@ -98,7 +98,7 @@ def count_macs(codec, size, device="cpu") -> tuple[int, int]:
 def timing(codec, size, repeats: int = 3) -> dict:
     """Best-of-``repeats`` milliseconds to encode and to decode one image on the present threads."""
     images = torch.rand(1, 3, *size)
-    sent = codec.send(images, 10.0).told(10.0)
+    sent = codec.send(images, 10.0).with_noise(10.0)
     codec.receive(sent, 10.0, size)
     best = {}
     for name, call in {

@@ -144,7 +144,7 @@ def map_bits(codec, images, snr_db: float) -> tuple[float, float]:
     bits, share = [], []
     for pixels in images:
         memory = codec.send(pixels.float() / 255, snr_db, in_memory=True)
-        coder, _ = codec._map_coder()
+        coder, _ = codec.map_coder()
         bits.append(len(coder.encode(memory.shared.blocks, int(memory.shared.code[0]))))
         sent = codec.send(pixels.float() / 255, snr_db)
         share.append(1 - int(sent.count[0]) / sent.values.shape[1])

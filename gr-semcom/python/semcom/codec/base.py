@@ -30,16 +30,22 @@ def normalise_power(latents: torch.Tensor) -> torch.Tensor:
 POWER_STEP, POWER_CODES = 1 / 8, 256
 
 
-def power_code(power: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Powers ``[B]`` about 1 to eight bits of log2 power, and what rounding multiplies them by (without gradient)."""
-    exact = power.detach().clamp_min(1e-12).log2() / POWER_STEP + POWER_CODES // 2
-    code = exact.round().clamp(0, POWER_CODES - 1)
-    return code.long(), torch.exp2((code - exact) * POWER_STEP)
+def power_code(
+    power: torch.Tensor, step: float = POWER_STEP, codes: int = POWER_CODES
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Powers ``[B]`` about 1 to whole steps of log2 power, and what rounding multiplies them by (without gradient).
+
+    Args:
+        step: of log2 power. codes: how many there are, 0..codes - 1; the one in the middle is power 1.
+    """
+    exact = power.detach().clamp_min(1e-12).log2() / step + codes // 2
+    code = exact.round().clamp(0, codes - 1)
+    return code.long(), torch.exp2((code - exact) * step)
 
 
-def power_of_code(code: torch.Tensor) -> torch.Tensor:
+def power_of_code(code: torch.Tensor, step: float = POWER_STEP, codes: int = POWER_CODES) -> torch.Tensor:
     """The power that :func:`power_code` wrote, ``[B]`` float64."""
-    return torch.exp2((code.double() - POWER_CODES // 2) * POWER_STEP)
+    return torch.exp2((code.double() - codes // 2) * step)
 
 
 def planes_to_latents(planes: torch.Tensor) -> torch.Tensor:
@@ -85,13 +91,13 @@ class Latents:
             raise ModelError("received latents come without the side bits of their headers: give side [B].")
         return self.side
 
-    def told(self, snr_db: float) -> "Latents":
-        """As a receiver would have them that met no noise but is told that of an Es/N0 in dB (to time and to count)."""
+    def with_noise(self, snr_db: float) -> "Latents":
+        """The same values with the ``noise_var`` of an Es/N0 in dB; nothing is added (for timing and warm-up)."""
         return replace(self, noise_var=torch.full_like(self.values.real, 10 ** (-snr_db / 10)))
 
 
 def checked_range(snr_range_db) -> tuple[float, float]:
-    """The lowest and the highest SNR in dB that networks are told.
+    """The lowest and the highest SNR in dB that networks are given.
 
     Raises:
         ConfigError: not two finite numbers in that order.
@@ -109,12 +115,12 @@ class BaseCodec(nn.Module):
 
     Attributes:
         source, result: the kinds that it takes and gives (``semcom.kinds``); pictures both, unless said otherwise.
-        quantisable: its latents alone say everything, so that they may be sent as labels.
+        quantisable: it decodes from its latents alone, so that they may be sent as labels.
         power: ``mean``: symbols have mean power 1 an item; ``peak``: over many items, and none exceeds a peak.
 
     Args:
-        snr_range_db: the lowest and the highest SNR in dB that the networks are told; an SNR beyond is told as the
-            nearer one. Every architecture takes it as its last keyword.
+        snr_range_db: the lowest and the highest SNR in dB that the networks are given; an SNR beyond is clamped.
+            Every architecture takes it as its last keyword.
 
     Raises:
         ConfigError: a range with its ends the wrong way round.
@@ -128,7 +134,7 @@ class BaseCodec(nn.Module):
 
     def __init__(self, snr_range_db: tuple[float, float] = RANGE_DB):
         super().__init__()
-        #: what the networks are told is kept within this range: of a trained model the one trained for
+        #: the SNR input of the networks is clamped to this range: of a trained model the one trained for
         self.snr_range_db = checked_range(snr_range_db)
 
     @property
@@ -163,33 +169,33 @@ class BaseCodec(nn.Module):
         Args:
             snr_db: the Es/N0 in dB that the transmitter expects, a number or ``[B]``.
             rho: another bandwidth ratio than the codec's own, where it has a choice.
-            in_memory: pass side information as ``Latents.shared`` (trainings); its price is counted all the same.
+            in_memory: pass side information as ``Latents.shared`` (trainings); its symbols are counted all the same.
         """
         raise NotImplementedError
 
     def encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
         """Latents alone, for codecs without side information. Raises ModelError for the others."""
-        raise ModelError(self._latents_are_not_all())
+        raise ModelError(self._needs_side_information())
 
     def decode(self, latents: torch.Tensor, snr_db, size: tuple[int, int], noise_var=None) -> torch.Tensor:
-        """The inverse of :meth:`encode`. Raises ModelError likewise."""
-        raise ModelError(self._latents_are_not_all())
+        """The inverse of :meth:`encode`. Raises ModelError under the same condition."""
+        raise ModelError(self._needs_side_information())
 
-    def _latents_are_not_all(self) -> str:
+    def _needs_side_information(self) -> str:
         return (
             f"'{self.name}' sends side information beside its latents, which encode and decode leave out: call send and "
             "receive, as systems, trainings and measurements do."
         )
 
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
-        """The same with the side information lost of the pictures ``lost`` (``[B]`` bool); trainings practise it."""
+        """The same without the side information of the pictures ``lost`` (``[B]`` bool); used in training."""
         return latents
 
     def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
         """What was received, with ``noise_var``, to images ``[B, 3, H, W]``; ``snr_db`` is the equivalent SNR."""
         raise NotImplementedError
 
-    def _told(self, snr_db: torch.Tensor) -> torch.Tensor:
+    def _clamped(self, snr_db: torch.Tensor) -> torch.Tensor:
         return snr_db.clamp(*self.snr_range_db)
 
     @staticmethod
@@ -201,7 +207,7 @@ class BaseCodec(nn.Module):
 
 
 class Decoder(BaseCodec):
-    """Base of whatever turns received latents into images: sizes, erasures, weights, what it is told of the SNR.
+    """Base of all that turn received latents into images: sizes, erasures, MMSE weights, the range of the SNR.
 
     A subclass implements :meth:`decode_planes`. One decoder fits every encoder of the same ``channels`` and
     ``stride``: several users can decode what one transmitter sends, each with its own.
@@ -261,7 +267,7 @@ class Decoder(BaseCodec):
             ModelError: the codec needs the picture's power beside them.
         """
         if self.true_scale:
-            raise ModelError(self._latents_are_not_all())
+            raise ModelError(self._needs_side_information())
         return self._decode(latents, snr_db, size, noise_var)
 
     def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0) -> torch.Tensor:
@@ -279,7 +285,7 @@ class Decoder(BaseCodec):
         latents = torch.where(torch.isinf(noise_var), torch.zeros_like(latents), latents)
         planes = latents_to_planes(latents * scale, self.channels, grid)
         weights = latent_weights(noise_var).reshape(-1, self.channels // 2, *grid)
-        images = self.decode_planes(planes, weights, self._told(snr))[..., : size[0], : size[1]].float()
+        images = self.decode_planes(planes, weights, self._clamped(snr))[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
 
     def decode_planes(
@@ -290,7 +296,7 @@ class Decoder(BaseCodec):
         raise NotImplementedError
 
     def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
-        """As :meth:`decode`, with planes at the sender's scale where the side information says it."""
+        """As :meth:`decode`, with planes at the sender's scale where the side information carries it."""
         if not self.true_scale:
             return self._decode(latents.values, snr_db, size, latents.noise_var)
         power = power_of_code(latents.side_bits).to(latents.values.real.dtype)
@@ -317,7 +323,7 @@ class Codec(Decoder):
             ModelError: the codec sends the picture's power beside them.
         """
         if self.true_scale:
-            raise ModelError(self._latents_are_not_all())
+            raise ModelError(self._needs_side_information())
         return normalise_power(self._encode(images, snr_db))
 
     def _encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
@@ -331,7 +337,7 @@ class Codec(Decoder):
         pad = (0, columns * self.stride - width, 0, rows * self.stride - height)
         if any(pad):
             images = F.pad(images, pad, mode="replicate")
-        planes = self.encode_planes(images, self._told(self._per_image(snr_db, images)))
+        planes = self.encode_planes(images, self._clamped(self._per_image(snr_db, images)))
         return planes_to_latents(planes)
 
     def send(self, images: torch.Tensor, snr_db, *, rho=None, in_memory: bool = False) -> Latents:

@@ -4,9 +4,11 @@
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from semcom.codec import image, task
-from semcom.codec.base import Codec, Decoder
+from semcom.codec.base import BaseCodec, Codec, Decoder
 from semcom.codec.bounds import check_arguments, limited_size
 from semcom.codec.image.adapted import Adapted, without_encoder
 from semcom.codec.names import ARCHITECTURES, DECODERS
@@ -15,19 +17,21 @@ from semcom.errors import ModelError
 from semcom.parsing import shortened, shown
 from semcom.registering import PLUGIN_CURE
 
+M = TypeVar("M", bound=BaseCodec)
+
 # every file of these folders registers its own
 for _room in (image, task):
     for _file in pkgutil.iter_modules(_room.__path__, f"{_room.__name__}."):
         importlib.import_module(_file.name)
 
 
-def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> Codec:
+def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> BaseCodec:
     """An untrained codec of a named architecture.
 
     Args:
         arguments: of the architecture; beside them ``true_scale`` for any that sends planes: the picture's power goes
             to the decoder.
-        snr_range_db: the lowest and the highest SNR in dB that its networks are told (``BaseCodec``).
+        snr_range_db: the lowest and the highest SNR in dB that its networks are given (``BaseCodec``).
 
     Raises:
         ModelError: unknown name (the nearest is suggested), arguments that the architecture does not take, or larger
@@ -56,16 +60,22 @@ def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decode
         ModelError: as of :func:`build`.
         ConfigError: values that cannot be.
     """
-    return _make({**DECODERS, Adapted.name: _adapted}, "decoder family", family, arguments, snr_range_db)
+    families: dict[str, Callable[..., Decoder]] = {**DECODERS, Adapted.name: _adapted}
+    return _make(families, "decoder family", family, arguments, snr_range_db)
 
 
 def _adapted(decoder: str, arguments: dict, modem: dict | None = None, *, snr_range_db=RANGE_DB) -> Adapted:
     if decoder in ARCHITECTURES:
-        return Adapted(without_encoder(build(decoder, arguments, snr_range_db)), modem)
+        codec = build(decoder, arguments, snr_range_db)
+        if not isinstance(codec, Decoder):
+            raise ModelError(
+                f"decoder '{Adapted.name}' cannot be made of architecture '{decoder}': it takes one that sends planes."
+            )
+        return Adapted(without_encoder(codec), modem)
     return Adapted(_make(DECODERS, "decoder family", decoder, arguments, snr_range_db), modem)
 
 
-def _make(classes: dict, what: str, name: str, arguments: dict, snr_range_db):
+def _make(classes: Mapping[str, Callable[..., M]], what: str, name: str, arguments: dict, snr_range_db) -> M:
     if name not in classes:
         near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
         raise ModelError(
@@ -75,12 +85,8 @@ def _make(classes: dict, what: str, name: str, arguments: dict, snr_range_db):
     try:
         with limited_size(f"{what} '{name}'"):
             return classes[name](**arguments, snr_range_db=snr_range_db)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        ZeroDivisionError,
-    ) as error:  # torch's, of sizes that are none
+    # torch's, of sizes that cannot be
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ModelError(
             f"{what} '{name}' does not take these arguments {shown(arguments)}: {shortened(str(error))}."
         ) from error

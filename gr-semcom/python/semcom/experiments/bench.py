@@ -191,8 +191,9 @@ def codec_rows(device: str = "cpu") -> list[dict]:
                 ("encode", lambda codec=codec, image=image: codec.send(image, 10.0)),
                 (
                     "decode",
-                    lambda codec=codec, got=sent.told(10.0), size=codec.result_size((height, width)): (
+                    lambda codec=codec, got=sent.with_noise(10.0), size=codec.result_size((height, width)): (
                         codec.receive(got, 10.0, size)
+                    ),
                     ),
                 ),
             ):

@@ -14,7 +14,11 @@ class Image:
     """``semcom.kinds.base.Kind`` of pictures. Codecs take and give float32 ``[B, 3, H, W]``, 0..1."""
 
     name, code, figure = "image", 0, "psnr_db"
-    columns = (("psnr_db", "PSNR", "dB", 2), ("ms_ssim", "MS-SSIM", "", 4), ("lpips", "LPIPS", "", 4))
+    columns: tuple[tuple[str, str, str, int], ...] = (
+        ("psnr_db", "PSNR", "dB", 2),
+        ("ms_ssim", "MS-SSIM", "", 4),
+        ("lpips", "LPIPS", "", 4),
+    )
 
     def check(self, value: np.ndarray) -> None:
         """Raises ImageError: not uint8 ``[H, W, 3]``."""

@@ -13,7 +13,10 @@ class Label:
     """``semcom.kinds.base.Kind`` of labels: float32 probabilities ``[classes]``. Codecs give logits ``[B, classes]``."""
 
     name, code, figure = "label", 3, "correct"
-    columns = (("correct", "correct", "", 4), ("confidence", "confidence", "", 2))
+    columns: tuple[tuple[str, str, str, int], ...] = (
+        ("correct", "correct", "", 4),
+        ("confidence", "confidence", "", 2),
+    )
 
     def check(self, value: np.ndarray) -> None:
         """Raises ConfigError: not probabilities of two classes or more."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bursts back into pictures' worth of payload symbols; what never came is an erasure, and is counted."""
+"""Bursts to the payload symbols of whole pictures; what was not received is an erasure, and is counted."""
 
 import time
 from collections import Counter, OrderedDict
@@ -33,14 +33,14 @@ JOINED = "parts joined to what came before"
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """What a receiver decodes, whatever headers claim: anybody can send a header, and one burst can claim a picture
-    that takes half a minute and gigabytes.
+    """What a receiver decodes, whatever headers claim: anyone can send a header, and one burst can claim a picture that
+    takes half a minute and gigabytes.
 
     Attributes:
         largest_picture_pixels: height times width; larger ones are not begun.
-        least_share: of a picture's bursts that must have come for it to be decoded.
-        decode_budget: pixels that may be decoded for each pixel whose share of a burst came, 1 or more: what complete
-            pictures leave over is there for incomplete ones. A complete picture is always decoded.
+        least_share: of a picture's bursts that must have been received for it to be decoded.
+        decode_budget: pixels that may be decoded for each pixel whose share of a burst was received, 1 or more: what
+            complete pictures do not use is left for incomplete ones. A complete picture is always decoded.
 
     Raises:
         ConfigError: an impossible value, named.
@@ -65,11 +65,11 @@ class PictureLimits:
 
 @dataclass(frozen=True)
 class AssembledImage:
-    """The payload of one picture, as far as it came.
+    """The payload of one picture, as far as it was received.
 
     latents ``[k]`` complex (0 where erased): latents, or the symbols of another payload mode; noise_var ``[k]`` (inf
-    where erased); snr_db: mean over the bursts that came, of the estimates given with them; size: (height, width) in
-    pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the part that came last.
+    where erased); snr_db: mean over the bursts received, of the estimates given with them; size: (height, width) in
+    pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the last part received.
     parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
     what lies between them is erased. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
     with the bursts that were used, in the order in which they came.
@@ -178,8 +178,8 @@ class ImageAssembler:
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
-        is kept. ``note``: anything that is to come back with the picture, if the burst is used: so that nobody keeps
-        another account of which bursts make which picture.
+        is kept. ``note``: anything that is returned with the picture if the burst is used, so that callers need no
+        second record of which bursts make which picture.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
@@ -211,7 +211,7 @@ class ImageAssembler:
         entry.snr_db[header.burst_index] = snr_db
         entry.notes.append(note)
         entry.begun_since = 0
-        self._open.move_to_end(key)  # the first is the one not heard of for longest
+        self._open.move_to_end(key)  # the first is the one without a burst for longest
         self._earn(entry)
         self.counters["bursts used"] += 1
         if len(entry.snr_db) == entry.burst_count:
@@ -363,13 +363,8 @@ class ImageAssembler:
         )
 
 
-_ITEM = (
-    "kind",
-    "mode",
-    "height",
-    "width",
-    "model_hash",
-)  # beside sender and number, what parts of an item share
+# beside sender and number, what parts of an item share
+_ITEM = ("kind", "mode", "height", "width", "model_hash")
 
 
 def _number(header: BurstHeader) -> tuple[int, int]:

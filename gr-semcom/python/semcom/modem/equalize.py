@@ -18,17 +18,16 @@ _LATE_TAPS = 6
 _SMOOTH_ROWS = 3  # symbols on either side that share a phase estimate
 _SMOOTH_CARRIERS = 8  # carriers on either side that share a noise estimate
 _SMOOTH_TAPS = 2  # taps on either side that share a delay profile
-_TAP_FLOOR = 0.1  # power believed of a tap that shows none, in units of its noise
-_ROW_LIMIT = (
-    2.4  # noise of one payload symbol's pilots over what training and header promise: more is trouble
-)
-_BURST_LIMIT, _BURST_SPREAD = 1.2, 0.8  # of all payload symbols; the spread is for short bursts
-_HEADER_LIMIT = 1.7  # likewise of header symbols over the long training
+_TAP_FLOOR = 0.1  # least prior power of a tap, in units of its noise
+# noise of one payload symbol's pilots over that expected from training and header; above it the model does not fit
+_ROW_LIMIT = 2.4
+_BURST_LIMIT, _BURST_SPREAD = 1.2, 0.8  # the same of all payload symbols; the spread is for short bursts
+_HEADER_LIMIT = 1.7  # the same of header symbols over the long training
 _SHARE_LIMIT = 14.0  # a squared sum over its variance
-# ... and so much more a pilot: errors that cost some tenths of a dB are borne
+# added per pilot: errors that cost some tenths of a dB are tolerated
 _ALWAYS_LOSS, _AT_TIMES_LOSS, _LOUDER_LOSS = 0.1, 0.03, 0.01
 _MODEL_FLOOR = 1e-3  # what the model may miss of the signal's power
-_CLOCK_PRIOR = 40e-6  # standard deviation of the clock offset believed before looking
+_CLOCK_PRIOR = 40e-6  # prior standard deviation of the clock offset
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Equalized:
     dof: ``[B]`` parameters fitted to them.
     frequency: ``[B]`` residual carrier offset found, cycles per sample.
     clock: ``[B]`` sample clock offset found (1e-6 is one ppm).
-    trouble: ``[B]`` bool: the pilots say that this is no channel that stands still under even noise.
+    trouble: ``[B]`` bool: the pilots do not fit a static channel with stationary noise.
     """
 
     payload: torch.Tensor
@@ -232,10 +231,10 @@ class Equalizer:
 
     @torch.no_grad()
     def _trouble(self, full_left, comb_left, comb, reference, channel, training_noise) -> torch.Tensor:
-        """Bursts ``[B]`` whose payload's pilots leave more, row by row or in all, than training and header promise.
+        """Bursts ``[B]`` whose payload's pilots have larger residuals, row by row or in all, than expected from
+        training and header.
 
-        Thresholds: of 10^5 good bursts of 40 symbols one in a thousand is taken for one in trouble, and is then received
-        no worse.
+        Thresholds: of 10^5 good bursts of 40 symbols one in a thousand is flagged, and is then received no worse.
         """
         repeats, head = self.profile.lts_repeats, self.profile.header_symbols
         strength = power_of(channel).mean(-1)
@@ -243,16 +242,16 @@ class Equalizer:
         rows = full_left.mean(-1) + floor[:, None]
         level = self.smooth_noise(full_left.sum(1), rows.new_zeros(len(rows)), self._full_visits)
         level = level + floor[:, None]
-        promised = self.layout.take_pilots(level[:, None].expand(-1, comb.shape[1], -1), head)
-        payload = (comb_left / promised).mean(-1)
-        # what is left is to be noise, not a share of the signal, neither all along nor one that comes and goes; at low
-        # SNR a gain that changes shows in the power first
+        expected = self.layout.take_pilots(level[:, None].expand(-1, comb.shape[1], -1), head)
+        payload = (comb_left / expected).mean(-1)
+        # residuals must be noise, not proportional to the signal, neither throughout nor at times; at low SNR a change
+        # of gain shows in the power first
         count, power = comb[0].numel(), power_of(comb)
         sums = ((comb - reference) * reference.conj()).sum(-1).cumsum(-1)
-        variance = (power_of(reference) * promised).sum((1, 2))
+        variance = (power_of(reference) * expected).sum((1, 2))
         always = power_of(sums[:, -1]) / variance
         at_times = power_of(sums - self._line * sums[:, -1:]).amax(-1) / variance
-        louder = (power / (power_of(reference) + promised) - 1).sum(-1).cumsum(-1)
+        louder = (power / (power_of(reference) + expected) - 1).sum(-1).cumsum(-1)
         louder_always = louder[:, -1].square() / count
         louder_at_times = (louder - self._line * louder[:, -1:]).square().amax(-1) / count
         training = training_noise + floor
@@ -269,10 +268,10 @@ class Equalizer:
             | silent.any(1)
         )
 
-    def clock_drift(self, full_dot, comb_dot, channel, comb_channel, times, noise, heard=None):
+    def clock_drift(self, full_dot, comb_dot, channel, comb_channel, times, noise, coherence=None):
         """Ridge regression of the phase on time x carrier number: the rotation ``[B, rows, active]``, and ppm*1e-6.
 
-        heard: ``[B, rows]`` weights of the rows; None: all alike."""
+        coherence: ``[B, rows]`` weights of the rows; None: all alike."""
         layout = self.layout
         split = full_dot.shape[1]
         k_full, k_comb = (
@@ -287,11 +286,11 @@ class Equalizer:
             ],
             dim=1,
         )
-        if heard is not None:
+        if coherence is not None:
             weight, full_dot, comb_dot = (
-                weight * heard,
-                full_dot * heard[:, :split, None],
-                comb_dot * heard[:, split:, None],
+                weight * coherence,
+                full_dot * coherence[:, :split, None],
+                comb_dot * coherence[:, split:, None],
             )
         # the channel was fitted over training and header: measure time from their centre
         centred = times - times[:split].mean()
@@ -363,5 +362,5 @@ class FrequencySearch:
 
 
 def peak_frequency(phasors: torch.Tensor, times: torch.Tensor, limit: float) -> torch.Tensor:
-    """``FrequencySearch`` for times that are met but once."""
+    """``FrequencySearch`` for times that are used once."""
     return FrequencySearch(times, limit)(phasors)

@@ -40,8 +40,8 @@ class BurstLayout:
         )
 
         lts_times = profile.fft_size * (np.arange(profile.lts_repeats) + 0.5)
-        row_times = profile.lts_repeats * profile.fft_size + profile.cp_samples + profile.fft_size / 2
-        row_times = row_times + profile.symbol_samples * np.arange(rows)
+        first_row = profile.lts_repeats * profile.fft_size + profile.cp_samples + profile.fft_size / 2
+        row_times = first_row + profile.symbol_samples * np.arange(rows)
 
         def to(array, kind):
             return torch.as_tensor(np.array(array), device=device).to(kind)

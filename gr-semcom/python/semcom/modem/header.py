@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The burst header of frame version 3: fields, bits, and a code strong enough never to be the cliff.
+"""The burst header of frame version 3: fields, bits, and a code that fails at a lower SNR than the payload.
 
 160 bits (144 of fields, 16 of CRC) are cut into 20 bytes; each byte is one word of the first-order Reed-Muller
 code RM(1, 7) (biorthogonal, 128 chips, distance 64), which a single matrix product decodes by maximum likelihood.
@@ -25,14 +25,8 @@ from semcom.modulation import ORDERS
 VERSION = 3
 KIND_IMAGE = 0
 MODE_LATENTS = 0  # payload: one complex latent a subcarrier
-DIGITAL_MODES = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-)  # payload: labels of quantised latents, on a constellation of so many points:
+# payload: labels of quantised latents, one mode a constellation of ``modulation.ORDERS``
+DIGITAL_MODES = (1, 2, 3, 4, 5, 6)
 MODE_CODED = 7  # payload: bits of a source and channel code (separation); model_hash names both
 MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED)
 MAX_BITS_PER_LATENT = 8
@@ -290,7 +284,10 @@ class HeaderCode:
         left = (crc16(_with_longest(body, 0)) ^ crc) @ _CRC_WEIGHTS
         longest = [_longest_by_crc(body.shape[1]).get(int(code)) for code in left]
         headers = self._headers(body, [n is not None for n in longest])
-        return [None if n is None else (header, n) for header, n in zip(headers, longest, strict=True)]
+        return [
+            None if header is None or n is None else (header, n)
+            for header, n in zip(headers, longest, strict=True)
+        ]
 
     def _headers(self, body: np.ndarray, wanted) -> list[BurstHeader | None]:
         """Headers of the rows ``[B, bits]`` that are wanted ``[B]``; None for the others."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Single samples that no signal of ours has: ignition, switching, lost bits on the way from a converter."""
+"""Impulsive noise, blanked: ignition, switching, bits lost on the way from a converter."""
 
 import math
 
@@ -9,7 +9,7 @@ from semcom.modem.tensors import power_of
 
 _BLOCK = 64
 _IMPULSE = 32.0  # power over the level around; OFDM signals stay below 25
-_MOST = 6  # in a block; more are a signal of few bits
+_MOST = 6  # in a block; more are the samples of a coarsely quantised signal
 # energy of a part of a block over the least of its parts: an impulse adds as much as 32 samples have
 _SUSPECT = 3.3
 
@@ -21,8 +21,8 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
     back itself, not a copy.
 
     Args:
-        energy: of each 16 (or 32) of the ``samples`` ``[n]``, where it is known: it tells where to look, for a fraction
-            of the time.
+        energy: of each 16 (or 32) of the ``samples`` ``[n]``, where it is known: only blocks of uneven energy are then
+            searched, in a fraction of the time.
     """
     count = samples.shape[-1]
     blocks = count // _BLOCK
@@ -30,7 +30,7 @@ def blank_impulses(samples: torch.Tensor, energy: torch.Tensor | None = None) ->
         return samples
     flat = samples.detach()[..., : blocks * _BLOCK].reshape(-1, blocks, _BLOCK)
     parts = 0 if energy is None else _BLOCK * len(energy) // count
-    if parts < 2 or _BLOCK % parts:
+    if energy is None or parts < 2 or _BLOCK % parts:
         row, block = torch.nonzero(_peaky(power_of(flat)), as_tuple=True)
     else:
         energy = energy[: blocks * parts].view(blocks, parts)

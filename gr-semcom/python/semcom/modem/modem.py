@@ -21,19 +21,19 @@ OF_VERSION_2 = (
     f"burst of frame version {v2.VERSION}, this receiver reads version {VERSION}: "
     "give both stations the same release"
 )
-_TRACKED_AT_ONCE = 8  # bursts in trouble: some 30 MB each
+_TRACKED_AT_ONCE = 8  # bursts that the static model does not fit: some 30 MB each
 
 
 @dataclass(frozen=True)
 class DemodulatedBurst:
-    """What the modem got out of one burst.
+    """What the modem received of one burst.
 
-    header is None when the burst cannot be read, and ``error`` then says why in words; ``refused`` is its header where
-    that much could be read. ``latents`` ``[m]`` complex are equalised, of unit scale, in burst order (``ImageAssembler``
-    puts them in their places); ``noise_var`` ``[m]``. ``pilots_rx``, ``pilots_ref`` ``[p]`` and ``pilot_dof`` are what
-    ``snr.estimate_snr`` wants; of a burst in trouble they are those of the payload alone.
+    header is None when the burst cannot be read, and ``error`` is then the reason in words; ``refused`` is its header,
+    where that could be read. ``latents`` ``[m]`` complex are equalised, of unit scale, in burst order
+    (``ImageAssembler`` puts them in their places); ``noise_var`` ``[m]``. ``pilots_rx``, ``pilots_ref`` ``[p]`` and
+    ``pilot_dof`` are what ``snr.estimate_snr`` takes; of a tracked burst they are those of the payload alone.
     slips: samples inserted (negative: lost) at each place in the burst where its timing changed.
-    symbols_erased: payload symbols of which nothing is known, as they were cut off, zeroed or drowned.
+    symbols_erased: payload symbols erased, as they were cut off, zeroed or below the interference.
     """
 
     header: BurstHeader | None
@@ -180,18 +180,21 @@ class Modem:
     def demodulate(self, bursts: list[DetectedBurst]) -> list[DemodulatedBurst]:
         """Bursts to latents: headers of all bursts at once, then payloads of one size at once.
 
-        Never raises for what is in the samples: a burst that cannot be read comes back with ``error`` set.
+        Never raises because of the samples: a burst that cannot be read comes back with ``error`` set.
         """
-        results: list[DemodulatedBurst | None] = [None] * len(bursts)
+        results: dict[int, DemodulatedBurst] = {}
         head = self.profile.preamble_samples + self.profile.header_samples
         whole = [i for i, burst in enumerate(bursts) if len(burst.samples) >= head]
         for i in set(range(len(bursts))) - set(whole):
             results[i] = self._failed(bursts[i], "burst cut short before its header")
         if whole:
             self._demodulate_whole(bursts, whole, results)
-        return results
+        return [results[i] for i in range(len(bursts))]
 
-    def _demodulate_whole(self, bursts, whole, results) -> None:
+    def _demodulate_whole(
+        self, bursts: list[DetectedBurst], whole: list[int], results: dict[int, DemodulatedBurst]
+    ) -> None:
+        """Adds to ``results`` those of the bursts ``whole``, of which all samples up to the payload came."""
         p = self.profile
         head = p.preamble_samples + p.header_samples
         samples = torch.stack([bursts[i].samples[:head] for i in whole]).to(self.device, self.dtype)
@@ -202,7 +205,7 @@ class Modem:
         others = {} if all(headers) else self._of_others(soft, headers, bits)
         unread = [row for row, header in enumerate(headers) if header is None and row not in others]
         if unread:
-            # a second look: most words of a failed header are right, so what it was taken for is a fine training
+            # a second pass: most words of a failed header are right, so the header as decoded serves as training
             guess = self._header_grid(self._equalizer(1).layout, self._header_symbols(bits.cpu().numpy()))
             soft = self._equalizer(1).soft_header_again(training, symbols, guess, frequency)
             again, more_bits = self._code.decode(soft)
@@ -216,13 +219,11 @@ class Modem:
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
-            plan, error = self._plan_of(headers[at])
-            if plan and len(bursts[i].samples) < p.burst_samples(1):
-                error = "burst cut short before its payload"
+            plan = self._plan_of(headers[at], len(bursts[i].samples))
             if at in others:
                 results[i] = self._failed(bursts[i], *others[at])
-            elif error:
-                results[i] = self._failed(bursts[i], error, headers[at])
+            elif isinstance(plan, str):
+                results[i] = self._failed(bursts[i], plan, headers[at])
             else:
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
@@ -273,7 +274,7 @@ class Modem:
     def _look_harder(
         self, samples: list[torch.Tensor], cfo: torch.Tensor, headers: list, bits, unread: list[int]
     ) -> None:
-        """A third look at headers that failed: without impulses, and where samples were lost or inserted, re-timed."""
+        """A third pass over headers that failed: impulses blanked, and re-timed where samples were lost or inserted."""
         failed = torch.tensor(unread, device=self.device)
         count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
         whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
@@ -289,10 +290,10 @@ class Modem:
                 headers[at], bits[at] = again[row], more_bits[row]
 
     def _of_others(self, soft: torch.Tensor, headers: list, bits) -> dict[int, tuple[str, BurstHeader]]:
-        """Bursts among those that failed, by row, that are of another make and can be read no further: why, and what can
-        be read of their headers. ``soft`` as the first look gave it.
+        """Bursts among those that failed, by row, of another frame version or link profile: the reason, and what can be
+        read of their headers. ``soft`` is that of the first pass.
 
-        Training, pilots and header of frame version 2 lie where they lie today; the last header symbol was payload.
+        Training, pilots and header of frame version 2 have the same places; its last header symbol was payload.
         """
         p = self.profile
         if p.frame_version == v2.VERSION:
@@ -376,14 +377,17 @@ class Modem:
         order = layout.order[: p.header_symbols].expand(len(data), -1, -1)
         return torch.cat([pilots, data], dim=-1).gather(-1, order)
 
-    def _plan_of(self, header: BurstHeader | None) -> tuple[FramePlan | None, str | None]:
+    def _plan_of(self, header: BurstHeader | None, samples: int) -> FramePlan | str:
+        """The plan of the item that a burst of so many samples is of, or why there is none, in words."""
         if header is None:
-            return None, "header failed its CRC: noise, or the stations loaded different link profiles"
+            return "header failed its CRC: noise, or the stations loaded different link profiles"
         try:
             header.check(self.profile.max_latents_per_burst)
         except HeaderError as error:
-            return None, str(error)
-        return self.plan(header.latent_count), None
+            return str(error)
+        if samples < self.profile.burst_samples(1):
+            return "burst cut short before its payload"
+        return self.plan(header.latent_count)
 
     def _failed(
         self, burst: DetectedBurst, error: str, header: BurstHeader | None = None
@@ -393,7 +397,7 @@ class Modem:
 
 
 def _fits(header: BurstHeader, max_latents_per_burst: int) -> bool:
-    """Whether its fields go together; those of noise that passed a CRC hardly ever do."""
+    """Whether its fields are consistent; those of noise that passed a CRC hardly ever are."""
     try:
         header.check(max_latents_per_burst)
     except HeaderError:

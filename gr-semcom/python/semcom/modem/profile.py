@@ -11,7 +11,7 @@ from semcom.parsing import shown
 
 MAX_BURST_SAMPLES = 2**18  # of the longest burst; a receiver keeps several of them in memory
 _LEAST_TRAINING_SAMPLES = 128
-_REPEATED = 1.1  # a header's code is sent so often, or it is lost before the picture is
+_REPEATED = 1.1  # least repetition of a header's code: with less it is lost before the picture is
 _LIMITS = {  # of each size, checked before anything of that size is made
     "fft_size": (32, 4096),
     "cp_samples": (1, 4096),
@@ -36,7 +36,7 @@ class ModemProfile:
         | short training: sts_repeats x sts_period | CP | long training x lts_repeats | header | payload |
 
     Header and payload symbols carry ``pilots_per_symbol`` pilots on a comb that moves from symbol to symbol, so
-    that the pilots of a burst visit every subcarrier. frame_version: header and interleaving; stations speak 3, and 2 is
+    that the pilots of a burst visit every subcarrier. frame_version: header and interleaving; stations use 3, and 2 is
     there to read recordings.
 
     Raises:

@@ -22,7 +22,7 @@ def short_training(period: int) -> np.ndarray:
 def long_training(carriers: int) -> np.ndarray:
     """The long training symbol on its subcarriers: random QPSK, ``[carriers]``.
 
-    Random, not a chirp: a chirp shifted in frequency is a chirp shifted in time, and the long training has to tell a
+    Random, not a chirp: a chirp shifted in frequency is a chirp shifted in time, and the long training has to separate a
     carrier offset from its alias one short-training line away.
     """
     return qpsk(carriers, SEED_LONG_TRAINING)

@@ -19,8 +19,8 @@ from semcom.equivalent_snr import equivalent_snr
 from semcom.errors import ConfigError
 
 _DB = 10 / math.log(10)
-_FLOOR = 1e-3  # -30 dB: below it an estimate says only "nothing there"
-_CEILING = 1e6  # 60 dB: above it, "no noise to speak of"
+_FLOOR = 1e-3  # -30 dB: below it an estimate means only that no signal is there
+_CEILING = 1e6  # 60 dB: above it there is no measurable noise
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def estimate_snr(
     """SNR of known symbols, flat or frequency selective.
 
     Over a selective channel the figure is the equivalent SNR: that of the flat channel with the same mean MMSE
-    error, so it is also what a decoder should be told.
+    error, so it is also what a decoder should be given.
 
     Args:
         received: ``[B, N]`` complex, known symbols as received.

@@ -13,6 +13,7 @@ above what is before and after, and only as many are looked at as bursts could b
 stream before all that (``tones``).
 """
 
+import functools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -33,13 +34,13 @@ _BANDS, _FILLED = 32, 0.1
 _SEARCH = 320  # samples around the coarse start in which the long training is looked for
 _OVERLAP = 64  # samples searched twice: a start estimated a little differently must not fall between searches
 _REFINE_LAGS = (128, 512)
-_APART = 72  # periods from a burst's peak at which nothing is left of it
+_APART = 72  # periods from a burst's peak at which its metric has vanished
 _LEAST_RISE = 10.0  # of a peak's score above the lower side
 _TOGETHER = 16  # candidates looked at as one batch
 _LEAST_ROOM, _LEAST_TRUST = 4, 0.125
 _MIRROR_EVERY = 8  # searches in vain, after as many at the start
 _MIRRORED = 2  # candidates a search that are tried with the spectrum inverted
-_WRAPPED = 0.6  # of the range of lag 16: as far off as noise may make an angle
+_WRAPPED = 0.6  # of the range of lag 16, beyond which noise may have wrapped the angle
 CFO_SEARCH_RANGE = 0.1  # cycles per sample
 LOUDEST_SAMPLES = 131072
 _LOUDER = 1.05  # less is not worth a copy
@@ -96,7 +97,7 @@ class Detector:
 
         Args:
             limit: only starts before this index are reported (those after want more samples); default: all.
-            cfo_search: look for carrier offsets up to +-``CFO_SEARCH_RANGE``, not only within what lag 16 can tell.
+            cfo_search: look for carrier offsets up to +-``CFO_SEARCH_RANGE``, not only in the range of lag 16.
 
         Returns:
             Detections with non-negative starts, one a burst.
@@ -159,8 +160,8 @@ class Detector:
         if not len(where):
             return []
         cfo = torch.angle(correlation).double() / (2 * torch.pi * self.profile.sts_period)
-        # lag 16 tells the offset but for whole lines of the short training; and near the edge of its range noise may
-        # have wrapped the angle: the long training tells which it is
+        # lag 16 gives the offset modulo the line spacing of the short training, and near the edge of that range noise
+        # may have wrapped the angle: the long training resolves the ambiguity
         wrap = 1.0 / self.profile.sts_period
         if cfo_search or float(cfo.abs().amax()) > (1 - _WRAPPED) * wrap:
             reach = CFO_SEARCH_RANGE / wrap if cfo_search else 0.0
@@ -336,9 +337,8 @@ class StreamDetector:
         self._store = self._buffer  # of which the buffer is the beginning: memory that is used again
         self._origin = -len(self._buffer)  # stream index of the buffer's first sample
         self._searched = 0  # starts before this index of the buffer are decided
-        self._waiting: list[
-            Detection
-        ] = []  # found but perhaps not complete; starts are indices of the buffer
+        # found but perhaps not complete; starts are indices of the buffer
+        self._waiting: list[Detection] = []
         self._last_start = -(2**62)  # of the last detection, stream index
         self._tones = ToneRemover(self._dtype)
         self._invert, self._cfo_search = invert_spectrum, cfo_search
@@ -411,8 +411,8 @@ class StreamDetector:
         stretch, energy = self._detector.without_impulses(self._buffer[first:])
         room = max(_LEAST_ROOM, int(self._detector.room(len(stretch)) * self._trust))
         where, correlation = self._detector.candidates(stretch, room, energy)
-        options = {"limit": ready - first, "cfo_search": self._cfo_search}
-        found = self._detector.confirm(stretch, where, correlation, **options)
+        confirm = functools.partial(self._detector.confirm, limit=ready - first, cfo_search=self._cfo_search)
+        found = confirm(stretch, where, correlation)
         if len(where) and not found:
             self._refused += 1
         if (
@@ -421,9 +421,7 @@ class StreamDetector:
             and (self._refused <= _MIRROR_EVERY or self._refused % _MIRROR_EVERY == 0)
         ):
             some = slice(_MIRRORED)
-            mirrored = self._detector.confirm(
-                stretch.conj(), where[some], correlation[some].conj(), **options
-            )
+            mirrored = confirm(stretch.conj(), where[some], correlation[some].conj())
             self._count(MIRRORED_BURSTS, len(mirrored))
         # where search after search is full of what is no burst, fewer are looked at
         crowded = len(where) == room and not found

@@ -24,29 +24,29 @@ from semcom.modem.tensors import mean_power, power_of, wrapped_phasor
 MAX_TONES = 8
 REACH = 1024  # samples on either side that share an amplitude: the notch is a quarter of a carrier wide
 _HISTORY = 8192  # samples before a chunk that take part in its estimates
-_ENOUGH = 32768  # samples looked at in all, where so many have come
+_ENOUGH = 32768  # samples examined in all, where as many have been received
 _SEGMENT = 1024
 _FEW, _MANY = 8, 48  # stretches of the first survey, of the second
 _LEAST = 8  # below that many stretches nothing is decided: the short training of one burst fills two
-_SEEN = 5.4  # of 1/mean(1/(1+p)) - 1, which is 0.68 on noise; what is there half of the time reaches 2.4
+_SEEN = 5.4  # of 1/mean(1/(1+p)) - 1, which is 0.68 on noise; what is present half of the time reaches 2.4
 _CONTRAST = 8.0  # over the median of the neighbours
-_NEAR, _NARROW, _FAR = 4, 8, 28  # bins away: the nearest neighbour, how many tell a line, the farthest
+_NEAR, _NARROW, _FAR = 4, 8, 28  # bins away: the nearest neighbour, how many identify a line, the farthest
 _DUST = 1e-7  # of the strongest power: rounding
 _NOTHING = 1e-10  # of the energy that was in a block: rounding of the tones
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _BLOCK = 64  # samples for which an amplitude is constant
 _FAST, _DRIFT = 256, 8192  # samples on either side: of an amplitude whose phase is followed, of a frequency
-_COARSE = 4  # blocks that are one where a frequency is looked for
+_COARSE = 4  # blocks taken together where a frequency is estimated
 _ROUNDS = 3
-_CALM = 3.5  # of the same as _SEEN: below it nothing was there
-_PATIENT = 2**19  # samples until what is calm is surveyed again
+_CALM = 3.5  # the same as _SEEN; below it there was no tone
+_PATIENT = 2**19  # samples until a spectrum without tones is surveyed again
 _CHANGE = 0.02  # of the power: a tone may have begun
-_REST = 8  # chunks before a bin is looked at again that was no tone time and again; the first time it is 1
-_GONE = 0.003  # of the power of all else: a tone that is no more
-_EVEN = 2.0  # the most over the least of what is left: all blocks are worth the same
-_WORTH = 1.02  # times the power that is steady: a drift worth following
-_STEADY = 0.3  # of the power in a block's band: less of it is no tone
-_CLOSE = 2  # tones that cannot be told apart within REACH
+_REST = 8  # chunks for which a bin is skipped that repeatedly was no tone; the first time 1
+_GONE = 0.003  # of the power of all else; below it the tone has ended
+_EVEN = 2.0  # the most over the least residual energy, below which all blocks have the same weight
+_WORTH = 1.02  # gain of the steady power from which a drift is followed
+_STEADY = 0.3  # of the power in a block's band; less is no tone
+_CLOSE = 2  # tones that cannot be resolved within REACH
 
 
 class ToneRemover:
@@ -63,11 +63,11 @@ class ToneRemover:
         self._past = torch.zeros(0, dtype=dtype)
         self._window = torch.blackman_window(_SEGMENT, periodic=True, dtype=dtype.to_real())
         self._turn = 0.0
-        self._rest = torch.zeros(_SEGMENT, dtype=torch.long)  # chunks for which a bin is left alone
+        self._rest = torch.zeros(_SEGMENT, dtype=torch.long)  # chunks for which a bin is skipped
         self._doubt = torch.ones(_SEGMENT, dtype=torch.long)  # chunks for which it would be
         self._calm, self._waited, self._level = False, 0, 0.0
-        self._resting = 0  # chunks until none is left alone
-        self._dust = 0.0  # power of a bin that is rounding and no more
+        self._resting = 0  # chunks until none is skipped
+        self._dust = 0.0  # power of a bin that is rounding alone
         self.frequencies: list[float] = []
 
     def clean(self, samples: torch.Tensor, power: float | None = None) -> torch.Tensor:
@@ -99,7 +99,7 @@ class ToneRemover:
                     steady, restless = _subtract(line, torch.tensor(group, dtype=torch.float64), fresh)
                     self.frequencies += steady
                     self._give_up(restless)
-                # what rounding leaves of a tone without noise looks like anything
+                # the rounding error of a tone without noise may resemble any tone
                 blocks = line.view(-1, _BLOCK)
                 blocks[_block_energy(blocks) < _NOTHING * whole] = 0
                 found = self._find(line)
@@ -110,7 +110,7 @@ class ToneRemover:
         return samples[len(samples) - new :]
 
     def _due(self, new: int, power: float) -> bool:
-        """Whether to survey: where nothing was and the power has not changed, nothing strong has begun."""
+        """Whether to survey: where there was no tone and the power has not changed, no strong one has begun."""
         self._waited += new
         if self._calm and self._waited < _PATIENT and abs(power - self._level) <= _CHANGE * self._level:
             return False
@@ -118,14 +118,14 @@ class ToneRemover:
         return True
 
     def _give_up(self, frequencies: list[float]) -> None:
-        """What stays after all rounds, or moves, is no tone: not worth the same work with every chunk."""
+        """What remains after all rounds, or moves, is no tone: it is skipped for some chunks."""
         if not frequencies:
             return
         self._resting = _REST
         places = [round(frequency * _SEGMENT) for frequency in frequencies]
         near = range(-_NEAR + 1, _NEAR)
         bins = sorted({(place + step) % _SEGMENT for place in places for step in near})
-        # what begins within a chunk looks restless, once
+        # a tone that begins within a chunk seems to move, once
         self._rest[bins] = self._doubt[bins]
         self._doubt[bins] = (2 * self._doubt[bins]).clamp_max(_REST)
 
@@ -155,7 +155,7 @@ class ToneRemover:
         away = torch.arange(_NEAR, _FAR + 1, device=seen.device)
         right, left = (seen[(bins[:, None] + side * away) % _SEGMENT] for side in (1, -1))
         level = torch.cat([left, right], dim=-1).median(-1).values
-        # what is wide is no tone, even where nothing is farther off
+        # a wide peak is no tone, even where its far neighbours are empty
         level = torch.maximum(level, torch.maximum(left[:, :_NARROW].amin(-1), right[:, :_NARROW].amin(-1)))
         peak = seen[bins] >= torch.maximum(seen[bins - 1], seen[(bins + 1) % _SEGMENT])
         bins = bins[(seen[bins] > _CONTRAST * level) & peak]
@@ -172,7 +172,7 @@ class ToneRemover:
         count = min(count, len(line) // _SEGMENT)
         step, first = len(line) / count, []
         for stretch in range(count):
-            # bursts may come as regularly as stretches are looked at: these are not regular
+            # bursts may be periodic, so the stretches must not be
             self._turn = (self._turn + _GOLDEN) % 1.0
             first.append(int(stretch * step + self._turn * (step - _SEGMENT)))
         spectra = torch.stack([line[at : at + _SEGMENT] for at in first]).mul_(self._window)
@@ -184,7 +184,7 @@ class ToneRemover:
 
 
 def _apart(frequencies: list[float]) -> list[list[float]]:
-    """Frequencies in groups that can be told apart within ``REACH`` samples, the first with as many as can be."""
+    """Frequencies in groups that can be resolved within ``REACH`` samples, the first as large as possible."""
     groups: list[list[float]] = []
     for frequency in frequencies:  # a handful
         for group in groups:
@@ -216,7 +216,7 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
     means = _means(blocks, ramps)
     drift = _drift(means * turns)
     follow = turns * wrapped_phasor(-drift.cumsum(-1) * _BLOCK, line.dtype)
-    # where two tones are near each other what is followed is neither of them
+    # where two tones are near each other the phase followed is that of neither
     gain = _band_power(means * follow) > _WORTH * _band_power(means * turns)
     drift, turns = drift * gain[:, None], torch.where(gain[:, None], follow, turns)
     weight = torch.ones_like(turns[:1].real)
@@ -227,7 +227,7 @@ def _subtract(line: torch.Tensor, near: torch.Tensor, fresh: bool) -> tuple[list
         better = torch.complex(*(smooth[:-1] / smooth[-1:]).unflatten(0, (2, -1)).unbind(0)).to(line.dtype)
         blocks.addmm_(((better - amplitude) * turns.conj()).T, ramps.conj(), alpha=-1)
         amplitude = better
-        if turn == 0:  # bursts of any level come and go: what is left tells how much each block is worth
+        if turn == 0:  # bursts of any level come and go: weights follow the residual energy
             left = _block_energy(blocks)[None]
             near_by = F.avg_pool1d(left[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
             mean = left.mean() + torch.finfo(left.dtype).tiny

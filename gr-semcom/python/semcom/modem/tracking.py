@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bursts in trouble: samples lost or inserted, impulses, gain steps, part-burst interference, clocks, moving channels.
+"""Damaged bursts: samples lost or inserted, impulses, gain steps, part-burst interference, clocks, moving channels.
 
-``Equalizer`` says which bursts fit its model of a channel that stands still; only the others come here, since it costs
-many times as much. In turn:
+``Equalizer`` flags the bursts that do not fit its model of a static channel; only those are tracked, since it costs many
+times as much. In turn:
 
 1. impulses are blanked (``blank_impulses``);
-2. the clock offset is read off the header, and each symbol is taken where and as fast as it came;
+2. the clock offset is estimated from the header, and each symbol is demodulated at its own time and rate;
 3. pilots are correlated with the samples around, and the burst is cut into segments of one delay and one gain each,
    by dynamic programming over the likelihood of all segments (a change point search, Auger and Lawrence 1989);
-4. the channel is fitted, as one that stands still up to a gain a segment, or as one that moves with a Doppler spread
+4. the channel is fitted, as static up to a gain per segment, or as time-varying with a Doppler spread
    (linear MMSE over taps and time, Jakes' correlation), whichever explains the pilots best (evidence);
 5. noise is measured symbol by symbol and in the neighbourhood of each carrier; symbols without a trace of their pilots
    are erased.
@@ -16,6 +16,7 @@ many times as much. In turn:
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ from semcom.modem.impulses import blank_impulses
 from semcom.modem.tensors import power_of
 
 MAX_SLIP_SAMPLES = 1024  # lost or inserted, taken together; more is erased
-_LAG_ROWS = 3  # symbols whose pilots are added when lags are looked for
+_LAG_ROWS = 3  # symbols whose pilots are added in the search for lags
 _LAGS_KEPT = 24
 _SILENT = 1e-4  # power of a symbol over that of the others: zeros that stand for what was lost
 _MAX_SEGMENTS = 6
@@ -41,17 +42,17 @@ _SEGMENT_COST = 20.0  # in nepers of likelihood: noise reaches 12 among all lags
 _HEADER_COHERENCE = 0.6  # 200 ppm leave 0.77 of the last header symbol
 _FINE_LIMIT = 1e-4  # cycles per sample
 _CLOCK_PRIOR = 150e-6
-_DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first look
+_DOPPLERS = (1e-5, 3e-5, 2.5e-4, 5e-4)  # cycles per sample, beside the one of the first fit
 _FIRST_DOPPLER = 1e-4
-_MOVING_COST = 10.0  # nepers by which the pilots must speak for a channel that moves
+_MOVING_COST = 10.0  # nepers of evidence that a channel that moves must have over a static one
 _EXCESS_DOUBT = 1.4  # noise of most symbols over that of the long training
 _TAP_SEEN = 0.3  # power of a tap over that of its noise
 _MOST_TAPS = 24  # of a channel that moves fast
 _LEAST_NOISE = 1e-6  # of the power
-_FADED_SHARE = 0.02  # of the power, believed of each tap of a channel that moves before looking
-_ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on it is believed
+_FADED_SHARE = 0.02  # of the power: prior of each tap of a channel that moves
+_ROW_TROUBLE = 1.7  # noise of a symbol over that of the burst from which on its own estimate is used
 _OUTLIER = 12.0  # power of a single pilot's error over its noise
-_PATCH_TROUBLE = 2.5  # likewise of a neighbourhood of carriers
+_PATCH_TROUBLE = 2.5  # the same of a neighbourhood of carriers
 _PATCH_ROWS, _PATCH_CARRIERS = 3, 6  # on either side
 _ERASED_BELOW = 6.0  # squared pilot sum over its variance: noise alone reaches it once in 400 symbols
 
@@ -61,7 +62,7 @@ class Tracked:
     """An ``Equalized`` burst and what was found on the way.
 
     slips: ``[B, header_symbols + S]`` samples inserted (lost: negative) before each symbol, 0 where there are none.
-    erased: ``[B, S]`` payload symbols of which nothing is known.
+    erased: ``[B, S]`` bool, payload symbols erased.
     """
 
     equalized: Equalized
@@ -98,6 +99,10 @@ class _Fit:
     prior: torch.Tensor
     frequency: torch.Tensor
     clock: torch.Tensor
+
+
+# a dataclass of tensors, one burst a row
+_Bursts = TypeVar("_Bursts", _Rows, _Fit)
 
 
 class Tracker:
@@ -195,7 +200,9 @@ class Tracker:
         grid = layout.pilots.new_zeros(self._rows, self.profile.active_carriers)
         return grid.scatter(1, layout.pilot_carriers, layout.pilots).expand(count, -1, -1)
 
-    def _moving_channel(self, ways, header_known):
+    def _moving_channel(
+        self, ways: list[tuple[_Rows, torch.Tensor, torch.Tensor]], header_known: torch.Tensor
+    ) -> tuple[_Fit, _Rows, torch.Tensor, torch.Tensor]:
         """The best model of a channel that moves.
 
         Args:
@@ -204,21 +211,19 @@ class Tracker:
         Returns:
             The fit, and rows, slips and clock offset of the way that it belongs to.
         """
-        best, rows, slips, clock = None, *ways[0]
+        rows, slips, clock = ways[0]
+        best = self._moved(rows, header_known, _FIRST_DOPPLER)
         every = torch.arange(len(header_known), device=header_known.device)
-        for these, lags, drift in ways:
-            if best is not None and not bool((lags != slips).any() or (drift != clock).any()):
+        for these, lags, drift in ways[1:]:
+            if not bool((lags != slips).any() or (drift != clock).any()):
                 continue
             fit = self._moved(these, header_known, _FIRST_DOPPLER)
-            if best is None:
-                best = fit
-                continue
             better = fit.evidence > best.evidence
             at = every[better]
             best, rows = _put(best, at, fit, better), _put(rows, at, these, better)
             slips, clock = slips.index_put((at,), lags[better]), clock.index_put((at,), drift[better])
         prior, noise = best.prior, best.noise
-        # taps that the first look saw nothing of are left out: the cost goes with the third power of their number
+        # taps without power in the first fit are left out: the cost grows with the third power of their number
         count = int((prior > _TAP_SEEN * (noise / self._sizes.sum())[:, None]).sum(1).max().clamp(4))
         taps = prior.topk(min(count, _MOST_TAPS, prior.shape[1]), dim=1).indices
         for doppler in _DOPPLERS:
@@ -287,7 +292,7 @@ class Tracker:
         dots = rows.header * (header_known * channel[:, None]).conj()
         sums = dots.sum(-1, keepdim=True)
         dots = dots * sums.conj() / sums.abs().clamp_min(torch.finfo(noise.dtype).tiny)
-        # symbols that lost their timing say nothing: weigh by how much of the power is coherent
+        # symbols that lost their timing carry no information: weigh by how much of the power is coherent
         expected = power_of(channel).sum(-1)[:, None]
         weight = (sums[..., 0].abs() / (expected + torch.finfo(noise.dtype).tiny)).clamp_max(1).detach()
         weight = weight * (weight > _HEADER_COHERENCE)
@@ -341,11 +346,11 @@ class Tracker:
         found = torch.fft.ifft(spectrum)[..., : 2 * MAX_SLIP_SAMPLES + 1]
 
         level = power_of(around[..., MAX_SLIP_SAMPLES : MAX_SLIP_SAMPLES + p.fft_size]).mean(-1)
-        # zeros that stand for lost samples speak neither for a lag nor against it
-        heard = (level > _SILENT * level.mean(1, keepdim=True)).to(level)
+        # zeros that stand for lost samples are no evidence of a lag
+        present = (level > _SILENT * level.mean(1, keepdim=True)).to(level)
         level = level + torch.finfo(level.dtype).tiny
-        energy = heard * power_of(reference).sum(-1) / level
-        found = found * (heard / level)[..., None]
+        energy = present * power_of(reference).sum(-1) / level
+        found = found * (present / level)[..., None]
 
         # a few lags that stand out over a few symbols
         sums = F.pad(found.cumsum(1), (0, 0, 1, 0))
@@ -354,9 +359,8 @@ class Tracker:
         tiny = torch.finfo(energies.dtype).tiny
         runs = (energies[:, width:] - energies[:, :-width]).clamp_min(tiny)[..., None]
         runs = power_of(sums[:, width:] - sums[:, :-width]) / runs
-        kept = F.pad(
-            runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices, (1, 0), value=MAX_SLIP_SAMPLES
-        )  # and none
+        # and no lag
+        kept = F.pad(runs.amax(1).topk(_LAGS_KEPT, dim=-1).indices, (1, 0), value=MAX_SLIP_SAMPLES)
         sums = sums.gather(2, kept[:, None].expand(-1, self._rows + 1, -1))
 
         # all segments a..b, then the best way to cut the burst into so many
@@ -391,7 +395,7 @@ class Tracker:
         for turn, active, start, end in reversed(cuts):
             pick = which[batch, start, end] if turn else torch.zeros_like(end)
             value = pieces[batch, start, end, pick] / mass[batch, start, end].clamp_min(tiny)
-            # where hardly anything of the pilots is left there is no lag to be read off
+            # where pilots are too weak there is no lag to be estimated
             clear = active & (score[batch, start, end] > _SEGMENT_COST)
             last = torch.where(clear, kept[batch, pick] - MAX_SLIP_SAMPLES, last)
             here = active[:, None] & (order[:-1] >= start[:, None]) & (order[:-1] < end[:, None])
@@ -399,7 +403,7 @@ class Tracker:
             segment = torch.where(here, turn, segment)
             gains = torch.where(here, value[:, None], gains)
         segment = torch.cat([segment.new_zeros(len(segment), repeats), segment], 1)
-        # the first segment is that of the training, which the channel is the gain of
+        # the first segment is that of the training, whose gain is part of the channel
         gains = torch.cat(
             [gains.new_ones(len(gains), repeats), torch.where(segment[:, repeats:] == 0, 1, gains)], 1
         )
@@ -407,7 +411,7 @@ class Tracker:
 
     # -- channels -------------------------------------------------------------------------------------
 
-    def _known(self, rows: _Rows, header_known: torch.Tensor):
+    def _known(self, rows: _Rows, header_known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Matched known symbols: full rows ``[B, F, active]`` and the comb's ``[B, S, pilots]``, times known*."""
         layout, head = self.layout, self.profile.header_symbols
         full = torch.cat(
@@ -434,11 +438,13 @@ class Tracker:
     def _fine_frequency(self, rows: _Rows, header_known, noise) -> torch.Tensor:
         """Carrier offset ``[B]`` that the rows where they were sent still show, cycles per sample."""
         channel = self._training_channel(rows.training, noise)
-        full, comb, heard = self._dots(*self._known(rows, header_known), channel, noise)
-        return peak_frequency(torch.cat([full.sum(-1), comb.sum(-1)], 1) * heard, self._times(), _FINE_LIMIT)
+        full, comb, coherence = self._dots(*self._known(rows, header_known), channel, noise)
+        return peak_frequency(
+            torch.cat([full.sum(-1), comb.sum(-1)], 1) * coherence, self._times(), _FINE_LIMIT
+        )
 
     def _taps_of(self, full: torch.Tensor, comb: torch.Tensor) -> torch.Tensor:
-        """What each row says of the taps, ``[B, R, taps]``: basis^H times matched symbols."""
+        """Matched filter of each row onto the taps, ``[B, R, taps]``: basis^H times matched symbols."""
         return torch.cat(
             [full @ self.equalizer.basis.conj(), torch.einsum("bsp,spl->bsl", comb, self._comb_basis.conj())],
             1,
@@ -487,17 +493,17 @@ class Tracker:
             rows = whole.scatter(2, kept[:, None].expand(-1, rows.shape[1], -1), rows)
         return rows, dof, explained, logdet
 
-    def _fit(self, full, comb, basis, noise, prior, segments, amplitude, kept=None):
+    def _fit(self, full, comb, basis, noise, prior, segments, amplitude, kept=None) -> _Fit:
         """Fits with weights that follow the noise of segments and rows.
 
         Args:
-            full, comb: as ``_known`` gives them, with what is no part of the channel taken out.
-            basis, prior: as in ``_solve``. noise: ``[B]``, to begin with.
+            full, comb: as ``_known`` gives them, with gains, phases and drifts taken out.
+            basis, prior: as in ``_solve``. noise: ``[B]``, the initial value.
             segments: ``[B, R]`` numbers; each has its own noise, as a gain behind the noise scales both.
             amplitude: ``[B, R]`` of the gains taken out. kept: ``[B, T]`` numbers of the taps fitted; None: all.
 
         Returns:
-            The fields of ``_Fit`` but the last two.
+            Without offsets of carrier and clock, which are 0.
         """
         split = full.shape[1]
         tiny = torch.finfo(noise.dtype).tiny + _LEAST_NOISE * power_of(full).mean((1, 2))[:, None]
@@ -519,7 +525,7 @@ class Tracker:
             level = torch.where(noisy, left, shared)
             noise = _typical(left, sizes, torch.zeros_like(segments))[:, 0]
             prior = self._prior(taps, noise)
-            # a pilot that is hit on its own tells nothing: what was fitted stands in for it in the next turn
+            # a single pilot that was hit is replaced by the fitted one in the next turn
             comb = torch.where(apart > _OUTLIER * level[:, split:, None], comb_channel, whole_comb)
         excess = level.median(1).values / first_noise
         received = level * amplitude.square()
@@ -527,7 +533,8 @@ class Tracker:
         evidence = -((received.log() * sizes).sum(1) + rest / noise + logdet)
         noise = _typical(received, sizes, torch.zeros_like(segments))[:, 0]
         noisy = noisy | (level > _ROW_TROUBLE * level.median(1, keepdim=True).values)
-        return channel, noise, received / noise[:, None], noisy, evidence, dof, excess, prior
+        row_noise, zero = received / noise[:, None], torch.zeros_like(noise)
+        return _Fit(channel, noise, row_noise, noisy, evidence, dof, excess, prior, zero, zero)
 
     def _prior(self, taps: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Power of each tap over the burst, smoothed among neighbours: ``[B, taps]``."""
@@ -543,7 +550,7 @@ class Tracker:
         return ((power_of(matched) @ equalizer.profile_blur - level).clamp_min(0) + 0.1 * level).detach()
 
     def _still(self, rows: _Rows, header_known, segments, gains) -> _Fit:
-        """A channel that stands still, but for phase, drift, and a gain a segment."""
+        """A static channel but for phase, drift, and a gain per segment."""
         equalizer, times = self.equalizer, self._times()
         tiny = torch.finfo(times.dtype).tiny
         noise = self._training_noise(rows.training)
@@ -553,31 +560,33 @@ class Tracker:
         amplitude = gains.abs().clamp_min(0.05)
         turn = gains / gains.abs().clamp_min(tiny) * amplitude
         full, comb = full / turn[:, :split, None], comb / turn[:, split:, None]
-        dots_full, dots_comb, heard = self._dots(full, comb, channel, noise)
+        dots_full, dots_comb, coherence = self._dots(full, comb, channel, noise)
         dots = torch.cat([dots_full.sum(-1), dots_comb.sum(-1)], 1)
         same = (segments[:, :, None] == segments[:, None]).to(times)
         smooth = (equalizer.smooth.real * same).to(dots.dtype)
-        fine = peak_frequency(dots * heard, times, limit=_FINE_LIMIT)
+        fine = peak_frequency(dots * coherence, times, limit=_FINE_LIMIT)
         dots = dots * phasor(-fine[:, None] * times)
-        summed = torch.einsum("br,brq->bq", dots * heard, smooth)
+        summed = torch.einsum("br,brq->bq", dots * coherence, smooth)
         phase = torch.angle(summed) / (2 * math.pi) + fine[:, None] * times
         back = phasor(-phase)
         dots_full, dots_comb = dots_full * back[:, :split, None], dots_comb * back[:, split:, None]
         comb_channel = self._comb(channel[:, None].expand(-1, times.shape[0], -1))
         clock_turn, clock = equalizer.clock_drift(
-            dots_full, dots_comb, channel, comb_channel, times, noise, heard
+            dots_full, dots_comb, channel, comb_channel, times, noise, coherence
         )
         full = full * back[:, :split, None] * clock_turn[:, :split]
         comb = comb * back[:, split:, None] * self._comb(clock_turn)
         prior = self._first_prior(rows.training, noise)
         basis = torch.ones(len(times), 1, dtype=times.dtype, device=times.device)
-        fit = _Fit(*self._fit(full, comb, basis, noise, prior, segments, amplitude), fine, clock)
+        fit = self._fit(full, comb, basis, noise, prior, segments, amplitude)
         number = segments.amax(1) + 1
         return replace(
             fit,
             channel=fit.channel * (turn * back.conj())[..., None] * clock_turn.conj(),
             evidence=fit.evidence - _SEGMENT_COST * (number - 1),
             dof=fit.dof + equalizer.phase_dof + number - 1,
+            frequency=fine,
+            clock=clock,
         )
 
     def _make_moving(self, doppler: float) -> torch.Tensor:
@@ -601,9 +610,7 @@ class Tracker:
             prior = self._first_prior(rows.training, noise) + _FADED_SHARE * power[:, None]
         ones = torch.ones_like(self._sizes).expand(len(full), -1)
         none = torch.zeros_like(ones).long()
-        fit = self._fit(full, comb, self._moving(doppler), noise, prior, none, ones, taps)
-        zero = torch.zeros_like(noise)
-        return _Fit(*fit, zero, zero)
+        return self._fit(full, comb, self._moving(doppler), noise, prior, none, ones, taps)
 
     # -- the payload ----------------------------------------------------------------------------------
 
@@ -627,11 +634,11 @@ class Tracker:
         gain = torch.where(noisy, 1 + (1 - doubt) * offset, torch.ones_like(gain))
         reference = reference * gain[..., None]
         left = _usual(power_of(comb - reference))
-        heard = power_of((comb * reference.conj()).sum(-1)) / (
+        statistic = power_of((comb * reference.conj()).sum(-1)) / (
             power_of(reference).sum(-1) * (left + tiny) + tiny
         )
         silent = power_of(comb).mean(-1) < 0.02 * (fit.noise[:, None] + energy / p.pilots_per_symbol)
-        erased = (noisy & (heard < _ERASED_BELOW)) | silent
+        erased = (noisy & (statistic < _ERASED_BELOW)) | silent
         row_noise = torch.where(noisy, left / fit.noise[:, None], fit.row_noise[:, first:])
 
         # noise of the carriers over the burst, then of neighbourhoods that stand out
@@ -718,12 +725,12 @@ def _usual(power: torch.Tensor) -> torch.Tensor:
     return power.sort(-1).values[..., :kept].mean(-1) / mean
 
 
-def _take(what, at: torch.Tensor):
+def _take(what: _Bursts, at: torch.Tensor) -> _Bursts:
     """The bursts ``at`` of a dataclass of tensors."""
     return type(what)(*(getattr(what, name)[at] for name in what.__dataclass_fields__))
 
 
-def _put(old, at: torch.Tensor, new, chosen: torch.Tensor):
+def _put(old: _Bursts, at: torch.Tensor, new: _Bursts, chosen: torch.Tensor) -> _Bursts:
     """``old`` with its bursts ``at`` replaced by the ``chosen`` ones of ``new``: dataclasses of tensors."""
     return type(old)(
         *(

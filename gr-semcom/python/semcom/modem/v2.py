@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frame version 2: what a replay of its recordings needs, and how a receiver of today recognises its bursts.
+"""Frame version 2: what a replay of its recordings needs, and how today's receiver recognises its bursts.
 
-Stations send and read it no more. Nothing here changes: recordings must replay to the last bit
+Stations neither send nor read it. Nothing here changes: recordings must replay to the last bit
 (``tests/capture/test_frame_version_2.py``).
 """
 

@@ -109,4 +109,4 @@ class LatentSystem(System):
             self.send([np.zeros((*size, 3), np.uint8)], [10.0])
             return
         sent = self.codec.send(torch.zeros(1, 3, *size, device=self.model.device), 10.0)
-        self.codec.receive(sent.told(10.0), 10.0, self.codec.result_size(size))
+        self.codec.receive(sent.with_noise(10.0), 10.0, self.codec.result_size(size))

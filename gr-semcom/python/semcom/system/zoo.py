@@ -19,7 +19,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from semcom import files
-from semcom.codec.base import Codec, Decoder
+from semcom.codec.base import BaseCodec, Codec, Decoder
 from semcom.codec.image.paired import Paired
 from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.codec.registry import build, build_decoder
@@ -29,7 +29,7 @@ from semcom.parsing import is_file, is_folder, shown
 from semcom.payload import quantised as digital
 from semcom.system.card import ModelCard, digital_hash, read_card
 
-D = TypeVar("D", bound=Decoder)
+D = TypeVar("D", bound=BaseCodec)
 
 WEIGHTS = Path(__file__).parent.parent / "codec" / "weights"
 
@@ -41,7 +41,7 @@ class LoadedModel:
     Of a user decoder, ``codec`` is a :class:`~semcom.codec.image.paired.Paired`: the anchor's encoder, its decoder.
     """
 
-    codec: Codec
+    codec: BaseCodec
     card: ModelCard
     sha256: str  # of the weights file; a user's own
     #: codebooks of the model that encodes, by name: "uniform", and "learned" where its card names a file
@@ -86,7 +86,7 @@ class LoadedModel:
         )
 
     @property
-    def own(self) -> Decoder:
+    def own(self) -> BaseCodec:
         """What the card's own weights fill: the codec, or, of a user, its decoder alone."""
         return self.codec if self.card.anchor is None else cast(Decoder, self.codec.user)
 
@@ -181,11 +181,17 @@ def load(name, device="cpu") -> LoadedModel:
     model_card = read_card(path)
     _check_kind(model_card)
     if model_card.anchor is None:
-        codec, books = _filled(build, path, model_card), _codebooks(path, model_card)
+        codec: BaseCodec = _filled(build, path, model_card)
+        books = _codebooks(path, model_card)
     else:
         anchor_path = _anchor_path(model_card, path.parent)
         anchor_card = read_card(anchor_path)
         anchor, books = _filled(build, anchor_path, anchor_card), _codebooks(anchor_path, anchor_card)
+        if not isinstance(anchor, Codec):
+            raise ModelError(
+                f"{anchor_path}: architecture '{anchor_card.architecture}' sends no planes, so no user decoder can be "
+                f"trained beside it."
+            )
         codec = Paired(anchor, _filled(build_decoder, path, model_card))
     codec = codec.requires_grad_(False).eval().to(device)
     return LoadedModel(codec, model_card, model_card.weights_sha256, books)
@@ -237,7 +243,7 @@ def install(staged: Path, folder: Path) -> Path:
     return folder / staged.name
 
 
-def save_weights(codec: Decoder, path, dtype: torch.dtype = torch.float16) -> str:
+def save_weights(codec: BaseCodec, path, dtype: torch.dtype = torch.float16) -> str:
     """Writes a codec's or user decoder's tensors as safetensors, whole or not at all, and returns the file's sha256.
 
     Floating tensors are stored as ``dtype``, counters as they are.
@@ -333,7 +339,7 @@ def _tensors(file: Path, wanted: str, model_card: ModelCard) -> dict[str, torch.
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
 
 
-def _check_fit(codec: Decoder, tensors: dict, model_card: ModelCard) -> None:
+def _check_fit(codec: BaseCodec, tensors: dict, model_card: ModelCard) -> None:
     wanted = {key: list(tensor.shape) for key, tensor in codec.state_dict().items()}
     found = {key: list(tensor.shape) for key, tensor in tensors.items()}
     for key in sorted(wanted.keys() | found.keys()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A decoder adapted to one transmitter: what its amplifier and modulator did is taken out before decoding."""
+"""A decoder adapted to one transmitter: the distortion of its amplifier and modulator is cancelled before decoding."""
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,25 @@ from semcom.modem.profile import ModemProfile
 from semcom.modem.v2 import as_flown
 
 PASSES = 2
-_LEAST_POWER = 0.01  # believed of a latent whose neighbours show none
-_LEAST_SHARE = 0.05  # of the noise told that is believed to be left, at the least
+_LEAST_POWER = 0.01  # prior power of a latent whose neighbours have none beyond their noise
+_LEAST_SHARE = 0.05  # of the given noise variance, assumed to remain at the least
 
 
 class Canceller(nn.Module):
     """Takes distortion out of received latents, in a few passes of measured coefficients.
 
-    Each pass guesses what was sent (the latents cleaned so far, weighted as their neighbours tell), works out the
-    polynomial terms of the guessed samples (``semcom.codec.image.distortion``), less what of them is proportional to the
-    guess, and takes their weighted sum from the latents as received. So it removes no signal, and noise only by chance.
+    Each pass estimates what was sent (the latents cleaned so far, weighted by the power around them), computes the
+    polynomial terms of the estimated samples (``semcom.codec.image.distortion``) without what of them is proportional to
+    the estimate, and subtracts their weighted sum from the latents as received. So it removes no signal, and noise only
+    by chance.
 
     Args:
         modem: of the bursts.
     """
+
+    coefficients: torch.Tensor
+    limit: torch.Tensor
+    removed: torch.Tensor
 
     def __init__(self, modem: ModemProfile):
         super().__init__()
@@ -52,19 +57,21 @@ class Canceller(nn.Module):
 
     def terms(self, cleaned: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """What each term puts on the latents ``[B, k]``, without what is proportional to them: ``[terms, B, k]``."""
-        guess = local_wiener(cleaned, noise_var, grid)
-        air = PayloadGrid(self.modem, guess.shape[1], guess.device)
-        terms = torch.stack([air.take(t) for t in distortion_terms(air.put(guess), self.modem, self.limit)])
-        power = guess.abs().square().sum(-1).clamp_min(1e-9)
-        shares = (terms * guess.conj()).sum(-1) / power
-        return terms - shares[..., None] * guess
+        estimate = local_wiener(cleaned, noise_var, grid)
+        air = PayloadGrid(self.modem, estimate.shape[1], estimate.device)
+        terms = torch.stack(
+            [air.take(t) for t in distortion_terms(air.put(estimate), self.modem, self.limit)]
+        )
+        power = estimate.abs().square().sum(-1).clamp_min(1e-9)
+        shares = (terms * estimate.conj()).sum(-1) / power
+        return terms - shares[..., None] * estimate
 
 
 def local_wiener(latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """What was sent, as far as its surroundings tell: latents ``[B, k]`` times P / (P + noise variance).
+    """Wiener estimate of what was sent, with a local prior: latents ``[B, k]`` times P / (P + noise variance).
 
     P is the power that neighbours of the same plane (3 x 3) have beyond their noise: flat parts of a picture have
-    small latents, and what comes there is mostly noise.
+    small latents, and what is received there is mostly noise.
     """
     lost = torch.isinf(noise_var)
     power = latents.real.square() + latents.imag.square() - noise_var

@@ -47,7 +47,7 @@ class ADJSCC(Codec):
         return x
 
     def decode_planes(self, planes, weights, snr_db):
-        x = planes  # the paper's decoder knows no weights: an erased latent is simply 0
+        x = planes  # the paper's decoder takes no weights: an erased latent is 0
         for stage in self.decoder:
             x = stage(x, snr_db)
         return torch.sigmoid(x)

@@ -39,7 +39,7 @@ BASE_SIDE = BASE_LUMA + 1
 BASE_POWER_SHARE = 0.5  # of the picture's power at most
 BASE_POWER_FLOOR = 0.05
 #: how much more or less power than that of a mean picture the base layer may have, in the header: 2^((code - 4) / 2)
-BASE_BOOSTS = 8
+BASE_BOOSTS, NO_BOOST = 8, 4
 #: real dimensions that are mixed with each other before they are sent
 SPREAD = 64
 SNR_STEP_DB, SNR_LOW_DB, SNR_CODES = 0.5, -8.0, 64
@@ -206,6 +206,18 @@ def base_synthesis(coefficients: torch.Tensor, layout: BaseLayout, size: tuple[i
         "rui,bcrusj->bcrisj", rows, torch.einsum("swj,bcrusw->bcrusj", columns, low.view(shape))
     )
     return full.reshape(b, 3, len(rows) * ROOT, len(columns) * ROOT)[..., : size[0], : size[1]]
+
+
+def split_base(planes: torch.Tensor, layout: BaseLayout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Planes ``[B, 3, H, W]`` to the base layer's coefficients ``[B, count]``, and the planes without them."""
+    base = base_analysis(planes, layout)
+    height, width = planes.shape[-2:]
+    return base, planes - base_synthesis(base, layout, (height, width))
+
+
+def boost_factor(code: torch.Tensor) -> torch.Tensor:
+    """What the base layer's power is multiplied by, for the three bits of the header, float64."""
+    return torch.exp2((code.double() - NO_BOOST) / 2)
 
 
 # --- levels and powers ----------------------------------------------------------------------------------------

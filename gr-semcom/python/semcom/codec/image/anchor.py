@@ -10,7 +10,7 @@ from torch import nn
 from semcom.codec.base import Codec
 from semcom.codec.image.decoders import KERNEL, AttentionDecoder, widths_upwards
 from semcom.codec.image.linres import block_dct
-from semcom.codec.layers.stages import Stage, down
+from semcom.codec.layers.stages import Stage, down, zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 
@@ -24,9 +24,9 @@ class AnchorEncoder(nn.Module):
         self.stride = stride
         self.linear = nn.Conv2d(3 * stride**2, channels, 3, padding=1) if linear else None
         if self.linear is not None:
-            last = self.stages[-1].convolution
-            for tensor in (self.linear.weight, self.linear.bias, last.weight, last.bias):
-                nn.init.zeros_(tensor)  # it starts as a block DCT, the chain as nothing
+            # it starts as a block DCT, the chain as zero
+            zeroed(self.linear)
+            zeroed(stages[-1].convolution)
             with torch.no_grad():
                 self.linear.weight[:, :, 1, 1] = block_dct(channels, stride)
 
@@ -67,9 +67,8 @@ class Anchor(Codec):
     ):
         super().__init__(channels, stride, snr_range_db)
         self.decoder = AttentionDecoder(channels, stride, width, depth, linear, snr_range_db=snr_range_db)
-        flat = [channels] + [
-            width
-        ] * depth  # the nodes of the decoder's chain; the encoder's are the same, back
+        # the nodes of the decoder's chain; the encoder's are the same, reversed
+        flat = [channels] + [width] * depth
         shapes = [
             (a, b, KERNEL, 2)
             for a, b in pairwise([3, *widths_upwards(width, self.decoder.doublings)[:0:-1], flat[-1]])

@@ -15,25 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semcom.codec.base import BaseCodec, Latents
+from semcom.codec.base import BaseCodec, Latents, power_code, power_of_code
 from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
+from semcom.codec.layers.stages import zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
-from semcom.errors import ConfigError, ImageError
+from semcom.errors import ConfigError, ImageError, ModelError
 
 MOST_RHO = 1 / 4
 _PRICE_TRIES = 5
-_LOG_POWER_STEP, _LOG_POWER_ZERO = 1 / 4, 16
-_SMALLEST = 1e-7  # variance a pixel below which the networks are not told more
+_POWER_STEP, _POWER_CODES = 1 / 4, 32
+_SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
 _EMBEDDING = 16
 #: brings planes to about 1
 _PICTURE_SCALE = 5.0
 #: deviation of the error where the map is unknown
 _UNKNOWN = 0.05
-NO_BOOST = 4
 
 
 def in_single_precision(method):
@@ -50,7 +50,7 @@ def in_single_precision(method):
 
 
 class Trunk(nn.Module):
-    """A residual network on grids of 1/4 and 1/8 of the resolution, told what is known of each 8x8 cell.
+    """A residual network on grids of 1/4 and 1/8 of the resolution, with what is known of each 8x8 cell as features.
 
     What it adds is in units of the error that the closed form expects there, which spans two decades from 0 to 20 dB.
     Its last convolution starts at zero, so an untrained codec is the closed form alone.
@@ -69,8 +69,7 @@ class Trunk(nn.Module):
         self.up = nn.Conv2d(inner, 4 * outer, 1)
         self.outer_blocks = nn.ModuleList(ResidualBlock(outer) for _ in range(blocks[0]))
         self.picture_out = nn.Conv2d(outer, 48, 3, padding=1)
-        nn.init.zeros_(self.picture_out.weight)
-        nn.init.zeros_(self.picture_out.bias)
+        zeroed(self.picture_out)
 
     def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
         """Planes ``[B, 3, H, W]`` to a correction of the same shape.
@@ -135,6 +134,9 @@ class ContentAdaptive(BaseCodec):
     """
 
     quantisable = False
+    base_levels: torch.Tensor
+    water_levels: torch.Tensor
+    thresholds: torch.Tensor
 
     def __init__(
         self,
@@ -170,9 +172,10 @@ class ContentAdaptive(BaseCodec):
         # mean log2 of the price of power and mean threshold, in levels, at each allocation SNR
         self.register_buffer("water_levels", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
         self.register_buffer("thresholds", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
-        self._coder, self._autocast = None, False
+        self._coder: tuple[sideinfo.MapCoder, int] | None = None
+        self._autocast = False
         known = 2 * closed.ZONES
-        # class 0 of each: nothing is known of the block
+        # class 0 of each: the block is unknown
         self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.receiver_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.sender = Trunk(widths, sender_blocks, _EMBEDDING + 2 * known + 1)
@@ -238,7 +241,7 @@ class ContentAdaptive(BaseCodec):
         variance = closed.level_variances().to(levels.device)[levels]
         mu = torch.exp2(self.water_levels[code].double() / closed.LEVELS_PER_OCTAVE)
         powers = (variance * noise[:, None] / mu[:, None]).sqrt() - noise[:, None]
-        powers = powers.clamp_min(closed.BASE_POWER_FLOOR) * boost_factor(boost)[:, None]
+        powers = powers.clamp_min(closed.BASE_POWER_FLOOR) * closed.boost_factor(boost)[:, None]
         most = closed.BASE_POWER_SHARE * dimensions.double()
         return variance, powers * (most / powers.sum(dim=1)).clamp_max(1)[:, None]
 
@@ -256,7 +259,7 @@ class ContentAdaptive(BaseCodec):
         mu = torch.exp2(self.water_levels[code].double() / closed.LEVELS_PER_OCTAVE)
         threshold = self.thresholds[code].long() - closed.LEVEL_MIN
         class_bits = self.class_bits(code)
-        boost = torch.full_like(code, NO_BOOST)
+        boost = torch.full_like(code, closed.NO_BOOST)
         energies = closed.block_energies(planes)
         for _ in range(passes):
             priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
@@ -273,8 +276,8 @@ class ContentAdaptive(BaseCodec):
         noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)[None, :, None]
         energy, variance = base.double().square(), plan.base_variances
         codes = torch.arange(closed.BASE_BOOSTS, device=base.device)
-        now = boost_factor(plan.boost)[None, :, None]
-        power = plan.base_powers * boost_factor(codes)[:, None, None] / now
+        now = closed.boost_factor(plan.boost)[None, :, None]
+        power = plan.base_powers * closed.boost_factor(codes)[:, None, None] / now
         weight = power / (power + noise)
         error = (1 - weight) ** 2 * energy + weight**2 * noise * variance / power
         cost = (error + plan.mu[None, :, None] * power * energy / variance).sum(dim=2)
@@ -322,7 +325,7 @@ class ContentAdaptive(BaseCodec):
         height, width = images.shape[-2:]
         total = self.latent_count(height, width, rho)
         images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
-        code = closed.snr_code(self._told(self._per_image(snr_db, images)))
+        code = closed.snr_code(self._clamped(self._per_image(snr_db, images)))
         with torch.no_grad():
             planes = closed.to_colours(images)
             layout = _on_device(closed.base_layout(*planes.shape[-2:]), planes.device)
@@ -331,8 +334,7 @@ class ContentAdaptive(BaseCodec):
                     f"a picture of {height}x{width} pixels at rho = {rho or self._rho:.4f} has {total} symbols, fewer "
                     f"than its base layer takes ({layout.count}): send a larger picture or at a higher rate."
                 )
-            base = closed.base_analysis(planes, layout)
-            rest = planes - closed.base_synthesis(base, layout, planes.shape[-2:])
+            base, rest = closed.split_base(planes, layout)
             totals = torch.full((len(images),), total, device=code.device)
             if in_memory:
                 blocks, boost = self.choose_map(base, rest, code, totals, passes=1)
@@ -347,16 +349,16 @@ class ContentAdaptive(BaseCodec):
         planes = planes + self._network(
             self.sender, planes, *self._sender_cells(plan), closed.code_snr_db(code).float()
         )
-        reals, power_code = self._allocate(planes, plan)
+        reals, power = self._allocate(planes, plan)
         values = torch.view_as_complex(reals.view(len(reals), -1, 2)) * 0.5**0.5
         if coded is not None:
             values = torch.stack([torch.cat([m, v[: total - len(m)]]) for m, v in zip(coded, values)])
-        side_fields = power_code << 15 | boost << 12 | code << 6 | units
+        side_fields = power << 15 | boost << 12 | code << 6 | units
         return Latents(values, count=totals - side, side=side_fields, shared=plan if in_memory else None)
 
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
         """The same with the maps of the pictures ``lost`` ``[B]`` unknown: their base layer is all that is left."""
-        plan = latents.shared
+        plan = _shared_plan(latents)
         levels = plan.levels.masked_fill(lost[:, None, None, None], closed.NO_LEVEL)
         return replace(latents, shared=replace(plan, blocks=plan.blocks.without(lost), levels=levels))
 
@@ -365,29 +367,30 @@ class ContentAdaptive(BaseCodec):
 
         Returns the maps, boosts ``[B]``, the symbols of each picture's map and how many units they are ``[B]``.
         """
-        coder, key = self._map_coder()
+        coder, key = self.map_coder()
         maps, boosts, symbols, units = [], [], [], []
         for row in range(len(code)):
             own = slice(row, row + 1)
             snr, room = int(code[row]), torch.tensor([total], device=code.device)
-            blocks, price = None, 1.0
+            price = 1.0
             for _ in range(_PRICE_TRIES):
-                chosen, boost = self.choose_map(base[own], rest[own], code[own], room, bit_price=price)
-                bits = coder.encode(_to(chosen, "cpu"), snr)
+                blocks, boost = self.choose_map(base[own], rest[own], code[own], room, bit_price=price)
+                bits = coder.encode(_to(blocks, "cpu"), snr)
                 needed = sideinfo.units_for(len(bits), total, snr, self.side_backoff_db, self.side_loss)
                 if needed is not None:
-                    blocks = chosen
+                    layout = sideinfo.side_layout(needed, total, snr, self.side_backoff_db, self.side_loss)
+                    coded = sideinfo.send_bits(bits, layout, key).to(rest.device)
                     break
                 price *= 2
-            if blocks is None:
+            else:
                 blocks, needed, coded = self._default(rest[own]), 0, rest.new_zeros(0, dtype=torch.complex64)
                 boost = self._best_boost(
-                    base[own], self.plan(blocks, code[own], torch.full_like(boost, NO_BOOST), room)
+                    base[own], self.plan(blocks, code[own], torch.full_like(boost, closed.NO_BOOST), room)
                 )
-            else:
-                layout = sideinfo.side_layout(needed, total, snr, self.side_backoff_db, self.side_loss)
-                coded = sideinfo.send_bits(bits, layout, key).to(rest.device)
-            maps.append(blocks), boosts.append(boost), symbols.append(coded), units.append(needed)
+            maps.append(blocks)
+            boosts.append(boost)
+            symbols.append(coded)
+            units.append(needed)
         return _stacked(maps), torch.cat(boosts), symbols, torch.tensor(units, device=code.device)
 
     @staticmethod
@@ -395,7 +398,7 @@ class ContentAdaptive(BaseCodec):
         height, width = planes.shape[-2:]
         return _to(sideinfo.default_map(height // closed.CELL, width // closed.CELL), planes.device)
 
-    def _map_coder(self) -> tuple[sideinfo.MapCoder, int]:
+    def map_coder(self) -> tuple[sideinfo.MapCoder, int]:
         """The coder of maps, and the CRC-32 of all tables, which both ends must share; made anew when they change."""
         tables = [
             [getattr(self, f"{name}_{size}").cpu() for size in closed.SIZES]
@@ -409,8 +412,7 @@ class ContentAdaptive(BaseCodec):
 
     def _allocate(self, planes: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
         """Planes to real dimensions of mean power 1 ``[B, 2 k]`` in sending order, and the code of their power."""
-        base = closed.base_analysis(planes, plan.base)
-        rest = planes - closed.base_synthesis(base, plan.base, planes.shape[-2:])
+        base, rest = closed.split_base(planes, plan.base)
         coefficients = closed.adaptive_dct(rest, plan.blocks).flatten(1)
         base = base * (plan.base_powers / plan.base_variances).sqrt().float()
         room = int(plan.counts.max())
@@ -425,9 +427,7 @@ class ContentAdaptive(BaseCodec):
         reals = torch.stack(rows)
         # the power of the dimensions in use; sent in the header, so the receiver undoes it exactly
         power = reals.square().sum(dim=1) / plan.counts
-        exact = torch.log2(power.detach().clamp_min(1e-8)) / _LOG_POWER_STEP + _LOG_POWER_ZERO
-        code = exact.round().clamp(0, 31).long()
-        rounding = torch.exp2((code - exact) * _LOG_POWER_STEP)
+        code, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
         return reals / (power * rounding).clamp_min(1e-12).sqrt()[:, None], code
 
     @staticmethod
@@ -448,13 +448,13 @@ class ContentAdaptive(BaseCodec):
             ImageError: the number of symbols does not fit the size.
         """
         plan, values, noise_var = self._read_plan(latents, size)
-        power = torch.exp2(((latents.side_bits >> 15) - _LOG_POWER_ZERO) * _LOG_POWER_STEP)
+        power = power_of_code(latents.side_bits >> 15, _POWER_STEP, _POWER_CODES)
         noise = noise_var.repeat_interleave(2, dim=1)
         reals = torch.view_as_real(values).flatten(1) * 2**0.5
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
         known = self._receiver_cells(plan, error, unsent, base_error, power)
-        snr = self._told(self._per_image(snr_db, linear))
+        snr = self._clamped(self._per_image(snr_db, linear))
         images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
         images = images[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
@@ -472,7 +472,7 @@ class ContentAdaptive(BaseCodec):
             levels = plan.levels[row].reshape(-1)
             sent_p = plan.powers[row, index]
             if not len(places):
-                # without the map nobody knows; the mean is 1
+                # without the map the variances are unknown; their mean is 1
                 sent_p, last = plan.powers.new_ones(count - first), count
             p = F.pad(torch.cat([plan.base_powers[row], sent_p]), (0, count - last)).float()
             values, known = closed.despread(reals[row, :count], noise[row, :count], p)
@@ -492,27 +492,28 @@ class ContentAdaptive(BaseCodec):
             )
             unsent.append(variance.index_fill(0, places, 0.0))
         shape = plan.levels.shape
-        coefficients, errors, unsent = (torch.stack(rows).view(shape) for rows in (estimates, errors, unsent))
+        coefficients, error, rest = (torch.stack(rows).view(shape) for rows in (estimates, errors, unsent))
         planes = closed.adaptive_idct(coefficients, plan.blocks)
-        return torch.stack(bases), torch.stack(base_errors), planes, errors, unsent
+        return torch.stack(bases), torch.stack(base_errors), planes, error, rest
 
-    def _read_plan(self, latents: Latents, size):
+    def _read_plan(self, latents: Latents, size) -> tuple[Plan, torch.Tensor, torch.Tensor]:
         """The plan, and values and noise variances of its latents alone."""
         values, noise_var = latents.values, latents.noise_var
         if noise_var is None:
             raise ImageError("received symbols come with noise_var, the noise variance of each.")
         if latents.shared is not None:
-            return latents.shared, values, noise_var
+            return _shared_plan(latents), values, noise_var
         rows, columns = (-(-length // closed.CELL) for length in size)
-        total, (coder, key) = values.shape[1], self._map_coder()
+        total, (coder, key) = values.shape[1], self.map_coder()
         if total < self._least_symbols(rows, columns):
             raise ImageError(
                 f"{total} symbols do not fit an image of {size[0]}x{size[1]} pixels: its base layer alone takes "
                 f"{self._least_symbols(rows, columns)}."
             )
-        maps, known, sides = [], [], []
+        side_fields = latents.side_bits
+        maps, lost, sides = [], [], []
         for row in range(len(values)):
-            code, units = int(latents.side[row] >> 6 & 63), int(latents.side[row] & 63)
+            code, units = int(side_fields[row] >> 6 & 63), int(side_fields[row] & 63)
             layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, self.side_loss)
             bits, side = None, layout.symbols
             if units and layout.capacity > 0:
@@ -523,18 +524,20 @@ class ContentAdaptive(BaseCodec):
                 if bits is None
                 else coder.decode(bits, rows, columns, code)
             )
-            maps.append(blocks), known.append(not units or bits is not None), sides.append(side)
-        sides, lost = (torch.tensor(x, device=values.device) for x in (sides, [not k for k in known]))
+            maps.append(blocks)
+            lost.append(bool(units) and bits is None)
+            sides.append(side)
+        first = torch.tensor(sides, device=values.device)
         plan = self.plan(
-            _to(_stacked(maps), values.device), latents.side >> 6 & 63, latents.side >> 12 & 7, total - sides
+            _to(_stacked(maps), values.device), side_fields >> 6 & 63, side_fields >> 12 & 7, total - first
         )
         # a row's latents follow its map
-        place = (torch.arange(total, device=values.device) + sides[:, None]).clamp_max(total - 1)
+        place = (torch.arange(total, device=values.device) + first[:, None]).clamp_max(total - 1)
         got = replace(
             latents, values=values.gather(1, place), noise_var=noise_var.gather(1, place), shared=plan
         )
-        got = self.forget(got, lost)
-        return got.shared, got.values, got.noise_var
+        got = self.forget(got, torch.tensor(lost, device=values.device))
+        return _shared_plan(got), got.values, got.noise
 
     @staticmethod
     def _least_symbols(rows: int, columns: int) -> int:
@@ -544,7 +547,7 @@ class ContentAdaptive(BaseCodec):
         with torch.autocast(given[0].device.type, enabled=self._autocast):
             return trunk(*given).float()
 
-    # --- what the networks are told -----------------------------------------------------------------------------
+    # --- inputs of the networks ---------------------------------------------------------------------------------
 
     def _class_index(self, blocks: BlockMap) -> torch.Tensor:
         first = torch.tensor([0, *self.classes[:-1]], device=blocks.size.device).cumsum(0) + 1
@@ -552,7 +555,7 @@ class ContentAdaptive(BaseCodec):
         return torch.where(blocks.size < 0, 0, index)
 
     def _sender_cells(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the sender's network is told of each cell, and the deviation of the error that it expects there."""
+        """The input of the sender's network of each cell, and the deviation of the error that it expects there."""
         variances = closed.level_variances().to(plan.levels.device)
         noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)
         # the error of each level, sent or not, as if all of the threshold's own level were sent
@@ -568,18 +571,22 @@ class ContentAdaptive(BaseCodec):
             zones.append(closed.zone_energy(values.view(plan.levels.shape), plan.blocks))
         mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
         known = self.sender_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
-        return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(sum(zones), plan.blocks)
+        return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(
+            zones[0] + zones[1], plan.blocks
+        )
 
     def _receiver_cells(
         self, plan: Plan, error, unsent, base_error, power
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same of the receiver's, from the noise that it met."""
+        """The same of the receiver's, from the noise that it measured."""
         zones = [closed.zone_energy(values, plan.blocks) for values in (error, unsent)]
         whole = torch.stack([_as_feature(base_error), 0.25 * power.float().log2()], dim=1)
         whole = whole[:, :, None, None].expand(-1, -1, *zones[0].shape[2:])
         known = self.receiver_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
         cells = torch.cat([known, *map(_as_feature, zones), whole], dim=1)
-        return cells, _deviation(sum(zones) + base_error[:, None, None, None] / closed.ZONES, plan.blocks)
+        return cells, _deviation(
+            zones[0] + zones[1] + base_error[:, None, None, None] / closed.ZONES, plan.blocks
+        )
 
 
 def _deviation(zones: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
@@ -590,17 +597,19 @@ def _deviation(zones: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
     return torch.where(blocks.size[:, None] < 0, _UNKNOWN, (variance + _SMALLEST).sqrt())
 
 
+def _shared_plan(latents: Latents) -> Plan:
+    """What both ends know in a training. Raises ModelError: it is not there."""
+    if not isinstance(latents.shared, Plan):
+        raise ModelError("these latents come without their plan: send them with in_memory=True.")
+    return latents.shared
+
+
 def _stacked(maps: list[BlockMap]) -> BlockMap:
     return BlockMap(torch.cat([m.size for m in maps]), torch.cat([m.kind for m in maps]))
 
 
 def _to(blocks: BlockMap, device) -> BlockMap:
     return BlockMap(blocks.size.to(device), blocks.kind.to(device))
-
-
-def boost_factor(code: torch.Tensor) -> torch.Tensor:
-    """What the base layer's power is multiplied by, for the three bits of the header, float64."""
-    return torch.exp2((code.double() - NO_BOOST) / 2)
 
 
 def _as_feature(variance: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,8 @@
 
 They follow the users of anchor-aided multi-user semantic communication: attention, convolutional, residual
 and VGG-style. Two things are common to all here and not from the paper. Each sees, beside every latent times
-its MMSE weight, the weights themselves (as ``linres`` does), so that faded and lost latents are known to it;
-and feature channels halve as height and width double, so that no stage is much dearer than the others.
+its MMSE weight, the weights themselves (as ``linres`` does), so that faded and lost latents are marked;
+and feature channels halve as height and width double, so that no stage costs much more than the others.
 """
 
 from itertools import pairwise
@@ -15,13 +15,13 @@ from torch import nn
 
 from semcom.codec.base import Decoder
 from semcom.codec.layers.gdn import GDN
-from semcom.codec.layers.stages import Stage, up
+from semcom.codec.layers.stages import Stage, up, zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 KERNEL = 5
-SNR_SCALE_DB = 20.0  # a light FC sees the SNR as a number around 1
+SNR_SCALE_DB = 20.0  # the SNR as an input of about 1
 BN_MOMENTUM = 0.02  # batches are small and SNRs differ: statistics over the last 50 of them
 
 
@@ -67,9 +67,9 @@ class UserDecoder(Decoder):
         self.blocks = nn.ModuleList(self.make_blocks(inputs, width, depth))
         self.linear = nn.Conv2d(inputs, 3 * stride**2, 3, padding=1) if linear else None
         if self.linear is not None:
-            last = self.blocks[-1].convolution
-            for tensor in (self.linear.weight, self.linear.bias, last.weight, last.bias):
-                nn.init.zeros_(tensor)  # the network starts as mid-grey, the linear path as nothing
+            # the network starts as mid-grey, the linear path as zero
+            zeroed(self.linear)
+            zeroed(self.blocks[-1].get_submodule("convolution"))
 
     def make_blocks(self, inputs: int, width: int, depth: int) -> list[nn.Module]:
         """The chain from ``inputs`` planes to 3; each takes (x, snr_db)."""
@@ -100,8 +100,7 @@ class SnrFusion(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.dense = nn.Linear(1, 2 * channels)
-        nn.init.zeros_(self.dense.weight)
-        nn.init.zeros_(self.dense.bias)
+        zeroed(self.dense)
 
     def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         """``[B, c, h, w]`` and SNR ``[B]`` in dB to the same shape."""
@@ -190,7 +189,7 @@ class ResNetDecoder(UserDecoder):
     """Residual blocks: transposed convolution + BN + PReLU, convolution + BN, skip.
 
     ``depth`` counts the blocks, all but the last log2(stride) - 1 of which (they double the resolution) work on
-    the latent grid; the paper has five. What it knows of the SNR are the weights of the latents.
+    the latent grid; the paper has five. Its only SNR input are the weights of the latents.
     """
 
     least_depth = 1

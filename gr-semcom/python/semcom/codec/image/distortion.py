@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a transmitter's analogue parts do to the latents of a burst: the same model adds it in training and takes it
-away in a receiver.
+"""What a transmitter's analogue parts do to the latents of a burst: the same model adds it in training and removes it
+in a receiver.
 
 A power amplifier and an I/Q modulator act on samples, without memory. On the air's own grid of carriers that spreads
-every latent over its whole OFDM symbol, and interleaving over the whole picture: to a decoder it is noise. Seen on
-the samples of the symbol it is a function of few parameters, which a capture is enough to measure.
+every latent over its whole OFDM symbol, and interleaving over the whole picture: to a decoder it is noise. On the
+samples of the symbol it is a function of few parameters, which can be measured from one capture.
 """
 
 import math
@@ -43,10 +43,10 @@ class PayloadGrid:
         room = plan.burst_count * plan.latents_per_burst
         payload = nn.functional.pad(frame.scramble(latents, p.frame_version), (0, room - plan.latent_count))
         payload = payload.reshape(-1, plan.latents_per_burst)
-        fill = sequences.qpsk(
+        symbols = sequences.qpsk(
             plan.payload_symbols * p.data_per_symbol - plan.latents_per_burst, sequences.SEED_FILL
         )
-        fill = torch.as_tensor(fill.copy()).to(payload).expand(len(payload), -1)
+        fill = torch.as_tensor(symbols.copy()).to(payload).expand(len(payload), -1)
         header = payload.new_zeros(len(payload), p.header_symbols * p.data_per_symbol)
         data = torch.cat([header, payload, fill], dim=1).unflatten(1, (-1, p.data_per_symbol))
         grid = self._layout.fill_grid(data)[:, p.header_symbols :]
@@ -83,7 +83,7 @@ def distortion_terms(grid: torch.Tensor, profile: ModemProfile, limit: torch.Ten
     Terms are s|s|^2p, conj(s)|s|^2p and s^3|s|^2p, scaled to about power 1 for samples like noise. Differentiable.
 
     Args:
-        limit: power of a sample beyond which |s|^2 is taken for this, for polynomials run away.
+        limit: power of a sample to which |s|^2 is clipped, as polynomials diverge beyond the range of the fit.
 
     Returns:
         ``[TERMS, B, rows, active]``.
@@ -107,13 +107,16 @@ class Distortion(nn.Module):
         f(s) = sum a_p s |s|^2p + sum b_p s* |s|^2p + sum c_p s^3 |s|^2p
 
     a is what an amplifier does (AM/AM and AM/PM), b and c what an I/Q modulator in front of it adds. The channel lies
-    behind it and is taken out by the equaliser. |s|^2 is kept within what the fit has seen (``limit``), for
-    polynomials run away beyond it. It cannot represent what remembers (filters in the amplifier, oversampled signals'
+    behind it and is taken out by the equaliser. |s|^2 is clipped to the range of the fit (``limit``), as
+    polynomials diverge beyond it. It cannot represent memory (filters in the amplifier, oversampled signals'
     spectral regrowth), nor an I/Q error in the receiver, whose image lies behind the channel and the carrier offset.
 
     Args:
         profile: of the modem whose bursts are meant.
     """
+
+    coefficients: torch.Tensor
+    limit: torch.Tensor
 
     def __init__(self, profile: ModemProfile):
         super().__init__()

@@ -10,12 +10,13 @@ from torch import nn
 from semcom.codec.base import Codec, latent_weights
 from semcom.codec.image.allocation import LEVEL_MIN, largest, level_histogram, level_of, water_filling
 from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.stages import zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 SNR_INPUTS = ("both", "decoder", "none")
-_ASSUMED_DB = 10.0  # by whoever is not told the SNR
+_ASSUMED_DB = 10.0  # by an end without the SNR as input
 
 
 class ResidualBlock(nn.Module):
@@ -27,8 +28,7 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.attention = AttentionFeature(width)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        zeroed(self.second)
 
     def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         branch = self.second(F.leaky_relu(self.first(x), 0.1))
@@ -65,7 +65,7 @@ class LinRes(Codec):
         channels: real planes sent (8 for rho = 1/12 at stride 4; 32 at stride 8).
         widths: feature channels of the grids, finest first; one width: stride 4, two: stride 8.
         encoder_blocks, decoder_blocks: residual blocks on each grid, in the order of ``widths``.
-        snr_input: who is told the SNR: both ends, the decoder alone, or none; the others always assume 10 dB. With
+        snr_input: which ends are given the SNR: both, the decoder alone, or none; the others always assume 10 dB. With
             none the decoder still knows which latents were lost.
     """
 
@@ -118,8 +118,7 @@ class LinRes(Codec):
                 self.decoder_out,
                 *gains,
             ):
-                layer.weight.zero_()
-                layer.bias.zero_()
+                zeroed(layer)
             self.linear_encoder.weight[:, :, 1, 1] = basis
             # latents come at mean power 1; pixels of a block around mid-grey have an rms of about 0.25
             self.linear_decoder.weight[:, :, 1, 1] = 0.25 * basis.T / basis.square().sum(dim=1)

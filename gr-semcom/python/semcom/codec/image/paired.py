@@ -8,10 +8,10 @@ from semcom.errors import ModelError
 class Paired(Codec):
     """Encodes as the anchor does and decodes as the user does, each with its own SNR range.
 
-    Its own is what its encoder can be told, so the anchor's.
+    Its own range is that of its encoder, the anchor's.
 
     The two are not copied: training ``user`` trains what this decodes with, and the anchor's weights stay as
-    they are as long as nobody asks for their gradients.
+    they are unless their gradients are asked for.
 
     Args:
         anchor: the model whose encoder is on the air.

@@ -89,10 +89,10 @@ def unit_symbols(total: int) -> int:
 
 @dataclass(frozen=True)
 class SideLayout:
-    """How the map's bits lie in its symbols: what header and link settings say, and nothing else.
+    """How the map's bits lie in its symbols: what header and link settings determine alone.
 
     Attributes:
-        symbols: of all blocks. order: points of the constellation. info: bits of each block. coded: likewise.
+        symbols: of all blocks. order: points of the constellation. info: bits of each block. coded: coded bits of each.
     """
 
     symbols: int

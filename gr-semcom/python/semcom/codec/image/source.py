@@ -64,8 +64,8 @@ class CodedPicture:
 
         None if nothing fits.
         """
-        fitting = [(name, self._finest(name, budget_bytes)) for name in SOURCES[self.source]]
-        fitting = [key for key in fitting if key[1] is not None]
+        finest = ((name, self._finest(name, budget_bytes)) for name in SOURCES[self.source])
+        fitting = [(name, level) for name, level in finest if level is not None]
         if not fitting:
             return None
         name, level = max(fitting, key=lambda key: self._psnr(*key))
@@ -94,7 +94,8 @@ class CodedPicture:
 
     def _psnr(self, name: str, level: int) -> float:
         if (name, level) not in self._scored:
-            decoded = decode(self._encode(name, level), FORMATS.index(name), self.pixels.shape[:2])
+            height, width, _ = self.pixels.shape
+            decoded = decode(self._encode(name, level), FORMATS.index(name), (height, width))
             self._scored[name, level] = float(quality.psnr(decoded, self.pixels))
         return self._scored[name, level]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stage that ADJSCC, the anchor and its users are made of, and the convolutions in it."""
+"""The stage that ADJSCC, the anchor and its users are made of, the convolutions in it, and layers that start as zero."""
 
 import torch
 from torch import nn
@@ -18,7 +18,11 @@ class Stage(nn.Module):
         attention: with AF; without, the stage is blind to the SNR.
     """
 
-    def __init__(self, convolution: nn.Module, inverse: bool, last: bool, attention: bool):
+    convolution: nn.Conv2d | nn.ConvTranspose2d
+
+    def __init__(
+        self, convolution: nn.Conv2d | nn.ConvTranspose2d, inverse: bool, last: bool, attention: bool
+    ):
         super().__init__()
         channels = convolution.out_channels
         self.convolution = convolution
@@ -32,6 +36,12 @@ class Stage(nn.Module):
         if self.prelu is not None:
             x = self.prelu(x)
         return x if self.attention is None else self.attention(x, snr_db)
+
+
+def zeroed(layer: nn.Module) -> None:
+    """Sets all parameters of a layer to zero, so that it adds nothing before training."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def down(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv2d:

@@ -96,7 +96,7 @@ class Classifier(BaseCodec):
         x = images - 0.5
         for stage in self.stages:
             x = stage(x)
-        x = self.attention(x, self._told(self._per_image(snr_db, images)))
+        x = self.attention(x, self._clamped(self._per_image(snr_db, images)))
         values = torch.tanh(self.project(F.avg_pool2d(x, 2).flatten(1)).float())
         mean_square = self.mean_square
         if self.training:
