@@ -34,7 +34,7 @@ docs: setup ## build the pages and the API reference into site/ (tools: .venv/bi
 bench: setup ## measure the speed of every room
 	@$(SEMCOM) bench $(ARGS)
 
-torture: setup ## what radios, air, disks and strangers do to a receiver, at full size (hours; ARGS="--scale 0.02": minutes)
+torture: setup ## what radios, air, disks and untrusted input do to a receiver, at full size (hours; ARGS="--scale 0.02": minutes)
 	@.venv/bin/python scripts/torture $(ARGS)
 
 grc: setup ## open the loopback flowgraph in GNU Radio Companion

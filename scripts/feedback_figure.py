@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What telling the encoder the receiver's SNR is worth: .venv/bin/python scripts/feedback_figure.py"""
+"""What giving the encoder the receiver's SNR is worth: .venv/bin/python scripts/feedback_figure.py"""
 
 from tables import FIGURES
 
@@ -8,7 +8,7 @@ from semcom.experiments.command import Figure, main
 
 
 def draw(rows: list[dict], experiment=None):
-    """Above what the encoder is told, below what it costs not to know."""
+    """Above what the encoder is given, below what it costs not to know."""
     figure, (above, below) = style.panels(2, len(feedback.CHANNELS), 5.5, 3.6, height_ratios=[1, 1.5])
     arms = [arm for arm in feedback.ARMS if arm != feedback.GENIE]
     for top, bottom, (channel, trace) in zip(above, below, feedback.CHANNELS.items(), strict=True):
@@ -17,7 +17,7 @@ def draw(rows: list[dict], experiment=None):
         for number, arm in enumerate(("closed, 1 late", "closed, 10 late"), 2):
             top.plot(feedback.ARMS[arm](trace_db)[:128], color=style.colour(number), lw=1.1, label=arm)
         top.axhline(10, color=style.FAINT, lw=1, ls="--", label="open, 10 dB")
-        top.set(title=channel, xlabel="burst", ylabel="SNR the encoder is told (dB)")
+        top.set(title=channel, xlabel="burst", ylabel="SNR the encoder is given (dB)")
         for number, model in enumerate(feedback.MODELS):
             by_arm = {r["arm"]: r for r in rows if (r["channel"], r["model"]) == (channel, model)}
             bottom.errorbar(

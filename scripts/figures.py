@@ -50,7 +50,7 @@ def snr(
             "ours",
             "ours / bound",
             "our bias",
-            "standard error told",
+            "standard error reported",
             "GNU Radio M2M4",
             "GNU Radio SVR",
             "GNU Radio simple",
@@ -221,9 +221,8 @@ def memory(pictures_to_send: int = 2000) -> None:
             low = random.randint(0, 256, (4, 4, 3), dtype=np.uint8)
             yield Picture(f"{number}", np.ascontiguousarray(low.repeat(8, 0).repeat(8, 1)))
 
-    def count(
-        user, meta, pixels
-    ):  # nothing is kept: what is measured is the flowgraph, not a list of results
+    # nothing is kept: what is measured is the flowgraph, not a list of results
+    def count(user, meta, pixels):
         nonlocal arrived
         arrived += 1
         if arrived % 100 == 0:

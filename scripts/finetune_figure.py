@@ -15,14 +15,14 @@ def draw(rows: list[dict], experiment=None):
     for panel, model in zip(panels, models, strict=True):
         mine = [one for one in rows if one["model"] == model]
         backoffs = [one["backoff_db"] for one in mine]
-        for number, (arm, told) in enumerate(finetune.ARMS.items()):
+        for number, (arm, words) in enumerate(finetune.ARMS.items()):
             values = [one[f"{arm}_db"] for one in mine]
-            panel.plot(backoffs, values, "o-", color=style.colour(number), label=told)
+            panel.plot(backoffs, values, "o-", color=style.colour(number), label=words)
         panel.set_title(model, fontsize=10)
         panel.set_ylabel("PSNR, held out (dB)")
         line = "--" if panel is panels[-1] else "-"
-        for number, (reference, told) in enumerate(finetune.REFERENCES.items()):
-            values, label = [100 * one[f"recovered_{reference}"] for one in mine], f"{model}, at {told}"
+        for number, (reference, words) in enumerate(finetune.REFERENCES.items()):
+            values, label = [100 * one[f"recovered_{reference}"] for one in mine], f"{model}, at {words}"
             shares.plot(backoffs, values, "o" + line, color=style.colour(number), label=label)
     panels[0].legend(fontsize=8, frameon=False)
     shares.axhline(50, color=style.FAINT, linewidth=1)

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
     arguments = parser.parse_args()
     paths = [shipped.shipped_flowgraph(name) for name in arguments.names]
-    # the canvas shows values: one that tells where this checkout lies is of no use to others
+    # the canvas shows values: one that shows where this checkout lies is of no use to others
     shipped.shipped_link = lambda name: f"hardware/links/{name}.yaml"
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as home:  # without the user's settings and open files

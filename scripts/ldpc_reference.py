@@ -19,7 +19,8 @@ from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 from sionna.phy.mapping import Demapper, Mapper
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "figures" / "ldpc_reference.csv"
-GRID = {  # from the first SNR in dB on, in steps of 0.5
+# from the first SNR in dB on, in steps of 0.5
+GRID = {
     "4-2/3:256": (2.5, 5),
     "16-3/4:256": (9.5, 4),
     "64-5/6:256": (16.0, 5),

@@ -7,7 +7,7 @@
 
 The screenshot is of `semcom tx`, `semcom air` (a fading multipath channel) and `semcom rx` at work. To measure the
 dashboard alone, a link is run once (codec, modem, a multipath channel, noise) and then played over telemetry at the pace
-of the air by a process of its own: what a station would tell, without the load of a station.
+of the air by a process of its own: what a station would report, without the load of a station.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def record(steps: int, link: LinkProfile) -> list[list[Transmission]]:
 
 
 class Player:
-    """Tells of a recording as two stations would, at the pace of the air."""
+    """Reports a recording as two stations would, at the pace of the air."""
 
     def __init__(self, addresses: dict[str, str], link: LinkProfile):
         self._link, self._number = link, 0
@@ -107,7 +107,7 @@ class Player:
         self._found, self._sent = {"bursts found": 0}, {"bursts sent": 0}
         self._digests["rx"].watch("receiver", self._found)
         self._digests["tx"].watch("burst_modulator", self._sent)
-        self._clock = self._next_told = time.monotonic()
+        self._clock = self._next_report = time.monotonic()
 
     def play(self, recording: list[list[Transmission]]) -> None:
         """All of it in ``ROUND_S``, again and again until the process is ended."""
@@ -135,7 +135,7 @@ class Player:
             )
             tx.add_snr(snr_db, stderr_db)
             tx.add_papr(papr)
-        told = {
+        fields = {
             keys.SNR_DB: sum(snr for _, snr, _ in shot.bursts) / len(shot.bursts),
             keys.BURSTS_RECEIVED: len(shot.bursts),
             keys.BURST_COUNT: len(shot.papr_db),
@@ -143,18 +143,18 @@ class Player:
             keys.DETECTED_S: begun,
             keys.DECODED_S: time.monotonic(),
         }
-        rx.add_picture({**meta, **told}, shot.received)
+        rx.add_picture({**meta, **fields}, shot.received)
 
     def _wait(self, seconds: float) -> None:
-        """Lets time on the air pass; the stations tell what is new as often as a telemetry block does."""
+        """Lets time on the air pass; the stations report what is new as often as a telemetry block does."""
         self._clock += seconds
         while (now := time.monotonic()) < self._clock:
-            if now >= self._next_told:
-                self._next_told = max(self._next_told + 1 / MAX_RATE_HZ, now)
+            if now >= self._next_report:
+                self._next_report = max(self._next_report + 1 / MAX_RATE_HZ, now)
                 for name, digest in self._digests.items():
                     for message in digest.messages() if self._publishers[name].is_heard else []:
                         self._publishers[name].send(message)
-            time.sleep(max(0.0, min(self._clock, self._next_told) - time.monotonic()))
+            time.sleep(max(0.0, min(self._clock, self._next_report) - time.monotonic()))
 
 
 def play(recording: list[list[Transmission]], addresses: dict[str, str], link: LinkProfile) -> None:

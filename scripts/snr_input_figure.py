@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who should be told the SNR: .venv/bin/python scripts/snr_input_figure.py --data FOLDER"""
+"""Who should be given the SNR: .venv/bin/python scripts/snr_input_figure.py --data FOLDER"""
 
 import numpy as np
 from tables import FIGURES
@@ -19,11 +19,11 @@ def draw(rows: list[dict], experiment=None):
                 for at in columns
             ]
         )
-        label, colour = f"told: {snr_input.TITLES[arm[0]]}", style.colour(number)
+        label, colour = f"given to: {snr_input.TITLES[arm[0]]}", style.colour(number)
         axes.plot(snr_input.SNR_DB, off.mean(1), "o-", color=colour, label=label)
         axes.fill_between(snr_input.SNR_DB, off.min(1), off.max(1), color=colour, alpha=0.18, lw=0)
-    axes.set(xlabel="SNR (dB)", ylabel="PSNR beside both ends told (dB)")
-    axes.set_title(f"Who is told the SNR: mean and range of {off.shape[1]} seeds", loc="left")
+    axes.set(xlabel="SNR (dB)", ylabel="PSNR beside the SNR given to both ends (dB)")
+    axes.set_title(f"Who is given the SNR: mean and range of {off.shape[1]} seeds", loc="left")
     axes.legend(frameon=False)
     return figure
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where measured tables go: docs/figures unless told otherwise, each with the command that makes it."""
+"""Where measured tables go: docs/figures by default, each with the command that makes it."""
 
 from pathlib import Path
 

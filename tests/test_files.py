@@ -71,8 +71,8 @@ def test_a_full_disk_leaves_no_half_line(tmp_path):
             files.append_json_line(tmp_path / "a.jsonl", {"number": len(lines), "text": "x" * 700})
             lines.append(len(lines))
     assert len(lines) > 10 and "a.jsonl" not in error.value.kind
-    told = (tmp_path / "a.jsonl").read_text()
-    assert told.endswith("\n") and [json.loads(line)["number"] for line in told.splitlines()] == lines
+    text = (tmp_path / "a.jsonl").read_text()
+    assert text.endswith("\n") and [json.loads(line)["number"] for line in text.splitlines()] == lines
 
 
 def test_a_full_disk_is_seen_before_a_run(tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ def test_lines_are_whole_in_order_and_counted(tmp_path):
     for number in range(50):
         log.add({"number": number, "path": "caf\udce9"})
     log.close()
-    told = [json.loads(line) for line in log.path.read_text().splitlines()]
-    assert told == [{"number": number, "path": "caf\udce9"} for number in range(50)]
+    written = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert written == [{"number": number, "path": "caf\udce9"} for number in range(50)]
     assert log.counters == {WRITTEN: 50} and log.fault() == ""
     log.add({"number": 50})  # a station that runs again
     log.close()
@@ -26,7 +26,7 @@ def test_lines_are_whole_in_order_and_counted(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told_once_with_the_number_of_lines():
+def test_a_full_disk_is_reported_once_with_the_number_of_lines():
     log = LineLog("/dev/full")
     for _ in range(7):
         log.add({})

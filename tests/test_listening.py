@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strangers who connect and say nothing: so many and no more, put out after a while; files are written all the same."""
+"""Peers that connect and say nothing: so many and no more, put out after a while; files are written all the same."""
 
 import errno
 import resource
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture
 def door():
     speaker = open_socket(zmq.PUB, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
-    told = Counter()
-    made = Door(speaker, lambda what: told.update((what,)), most=4)
-    made.told = told
+    counted = Counter()
+    made = Door(speaker, lambda what: counted.update((what,)), most=4)
+    made.counted = counted
     yield made
     speaker.close()
 
 
-def strangers(address, count, patience_s=0.5):
+def callers(address, count, patience_s=0.5):
     """TCP connections that say nothing, called all at once; those that are taken."""
     port, made = int(address.rsplit(":", 1)[1]), [socket.socket() for _ in range(count)]
     for one in made:
@@ -53,9 +53,9 @@ def watched(door, until, within_s=10.0):
 
 
 def test_the_door_is_shut_when_enough_are_in_and_opened_again(door):
-    made = strangers(door.address, 4)
-    assert watched(door, lambda: door.told[SHUT] == 1) and len(door.peers) == 4
-    assert strangers(door.address, 1) == [], "the kernel drops what comes"
+    made = callers(door.address, 4)
+    assert watched(door, lambda: door.counted[SHUT] == 1) and len(door.peers) == 4
+    assert callers(door.address, 1) == [], "the kernel drops what comes"
     for one in made[:2]:
         one.close()
     assert watched(door, lambda: len(door.peers) == 2), "the others stay"
@@ -69,7 +69,7 @@ def test_the_door_is_shut_when_enough_are_in_and_opened_again(door):
 
 
 def test_who_says_nothing_is_put_out(door):
-    made = strangers(door.address, 3)
+    made = callers(door.address, 3)
     assert watched(door, lambda: len(door.peers) == 3)
     assert watched(door, lambda: not door.peers), "libzmq's own limit is half a minute"
     assert [one.recv(1000)[:1] for one in made] == [b"\xff"] * 3  # its greeting, then the end
@@ -106,7 +106,7 @@ def test_files_are_written_whatever_comes(tmp_path):
         pytest.skip("this machine allows few descriptors")
     command = [sys.executable, "-c", textwrap.dedent(_STATION), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as station:
-        made = strangers(station.stdout.readline().strip(), 260, patience_s=2.5)
+        made = callers(station.stdout.readline().strip(), 260, patience_s=2.5)
         assert len(made) > MAX_PEERS
         station.stdin.write("\n")
         station.stdin.flush()

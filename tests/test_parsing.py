@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""YAML and JSON as strangers write them: the values, or a short sentence, at once and in little memory."""
+"""YAML and JSON as untrusted peers write them: the values, or a short sentence, at once and in little memory."""
 
 import json
 import string
@@ -53,9 +53,9 @@ YAML = {
 
 @pytest.mark.parametrize("text, words", YAML.values(), ids=YAML)
 def test_yaml_that_blows_up_is_refused_in_a_sentence(text, words):
-    with pytest.raises(ParseError, match=words) as told:
+    with pytest.raises(ParseError, match=words) as error:
         parse_yaml(text)
-    assert len(str(told.value)) < 500 and str(told.value).isprintable()
+    assert len(str(error.value)) < 500 and str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("text", [text for text, _ in YAML.values()], ids=YAML)
@@ -63,9 +63,9 @@ def test_yaml_that_blows_up_is_refused_in_a_sentence(text, words):
 def test_every_reader_of_yaml_refuses_it_with_the_files_name(load, text, tmp_path):
     file = tmp_path / "given.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="given.yaml") as told:
+    with pytest.raises(ConfigError, match="given.yaml") as error:
         load(str(file))
-    assert len(str(told.value)) < 1000
+    assert len(str(error.value)) < 1000
 
 
 @given(
@@ -98,9 +98,9 @@ JSON = {
 @pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize("text, words", JSON.values(), ids=JSON)
 def test_json_that_json_takes_and_we_do_not(text, words, as_bytes):
-    with pytest.raises(ParseError, match=words) as told:
+    with pytest.raises(ParseError, match=words) as error:
         parse_json(text.encode() if as_bytes else text)
-    assert len(str(told.value)) < 500
+    assert len(str(error.value)) < 500
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats(-1e300, 1e300) | st.text(), st.lists, max_leaves=8))
@@ -151,9 +151,9 @@ LONG = "x" * 300
 )
 def test_names_that_no_file_can_have(name):
     for read in (load_link, load_device, load_script, load_recipe, load_experiment, read_card):
-        with pytest.raises(SemcomError) as told:
+        with pytest.raises(SemcomError) as error:
             read(name)
-        assert len(str(told.value)) < 1500
+        assert len(str(error.value)) < 1500
 
 
 def test_files_that_are_no_texts(tmp_path):
@@ -177,6 +177,6 @@ def test_what_an_error_shows_is_short():
         deep = [deep] * 9  # 9^30 values
     for value in (deep, "x" * 10**6, 10**5000, {i: i for i in range(10**5)}, "a\nb\x1b[31m"):
         assert len(shown(value)) < 500 and shown(value).isprintable()
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as error:
         settings.require("here", key=(deep, False, "less"))
-    assert len(str(told.value)) < 500
+    assert len(str(error.value)) < 500

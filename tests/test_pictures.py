@@ -191,7 +191,7 @@ class TestMetadata:
         if where == "before":
             assert "metadata" in picture.note and "a.png" in picture.note
 
-    def test_what_tells_how_the_picture_looks_is_kept(self, tmp_path):
+    def test_what_shows_how_the_picture_looks_is_kept(self, tmp_path):
         bad, clear = chunk(b"tEXt", b"a\0b", crc=1), chunk(b"tRNS", struct.pack(">H", 4))
         path = png(tmp_path / "a.png", (2, [bytes([4, 5])], 0), 8, bad, clear)
         assert read_picture(path).pixels[0, :, 0].tolist() == [255, 5]

@@ -114,10 +114,10 @@ def test_a_plugin_that_does_not_import_is_one_sentence(fresh_plugins, tmp_path, 
     file = tmp_path / "bad.py"
     file.write_text(text)
     for _ in range(2):  # the second time no less
-        with pytest.raises(PluginError) as told:
+        with pytest.raises(PluginError) as error:
             plugins.load(file)
-        assert re.search(words, str(told.value)) and str(file) in str(told.value)
-        assert "\n" not in str(told.value)
+        assert re.search(words, str(error.value)) and str(file) in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_the_command_ends_with_status_1_and_no_traceback(tmp_path):

@@ -20,8 +20,8 @@ class Listener:
 
     def __init__(self, kind, address):
         self.socket = open_socket(kind, address, bind=False, max_bytes=1000, high_water=16)
-        self.told = Counter()
-        self.redial = Redial(self.socket, address, lambda what: self.told.update((what,)))
+        self.counted = Counter()
+        self.redial = Redial(self.socket, address, lambda what: self.counted.update((what,)))
         self.patience_s = None  # that the speaker's promise allows
 
     def hears(self, speaker, within_s):
@@ -60,7 +60,7 @@ def listener():
 
 
 @PAIRS
-def test_a_speaker_that_was_restarted_is_heard_within_a_second(listener, speaks, listens):
+def test_a_speaker_that_was_restarted_is_received_within_a_second(listener, speaks, listens):
     speaker = open_socket(speaks, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
     address = bound_address(speaker)
     ours = listener(listens, address)
@@ -68,15 +68,15 @@ def test_a_speaker_that_was_restarted_is_heard_within_a_second(listener, speaks,
     speaker.close()
     time.sleep(0.5)
     ours.redial.watch()
-    assert not ours.redial.connected and ours.told == {LOST: 1}
+    assert not ours.redial.connected and ours.counted == {LOST: 1}
     speaker = open_socket(speaks, address, bind=True, max_bytes=1000)
     assert ours.hears(speaker, 5) < 1
-    assert ours.told == {LOST: 1}, "libzmq came back by itself"
+    assert ours.counted == {LOST: 1}, "libzmq came back by itself"
     speaker.close()
 
 
 @PAIRS
-def test_a_speaker_that_was_cut_off_is_called_again_within_a_second(listener, speaks, listens):
+def test_a_speaker_that_was_cut_off_is_reconnected_within_a_second(listener, speaks, listens):
     speaker = open_socket(speaks, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
     ours = listener(listens, bound_address(speaker))
     assert ours.hears(speaker, 5) < 1
@@ -84,11 +84,11 @@ def test_a_speaker_that_was_cut_off_is_called_again_within_a_second(listener, sp
         ours.socket.recv()
     speaker.send(b"x" * 1001)
     end = time.monotonic() + 5
-    while not ours.told and time.monotonic() < end:
+    while not ours.counted and time.monotonic() < end:
         ours.redial.watch()
-    assert ours.told == {LOST: 1}
+    assert ours.counted == {LOST: 1}
     assert ours.hears(speaker, 5) < 1
-    assert ours.told == {LOST: 1, CUT_OFF: 1}
+    assert ours.counted == {LOST: 1, CUT_OFF: 1}
     speaker.close()
 
 
@@ -103,7 +103,7 @@ def test_a_speaker_whose_machine_went_without_a_word_is_left_for_its_successor(l
         while ours.socket.poll(200):
             ours.socket.recv()
         assert ours.hears(speaker, 10) < 6
-        assert ours.told[SILENT] == 1
+        assert ours.counted[SILENT] == 1
     speaker.close()
 
 
@@ -120,7 +120,7 @@ def test_a_listener_that_does_not_read_for_a_while_keeps_its_line(listener):
         time.sleep(0.02)
     ours.redial.watch()
     ours.redial.tend()  # late, but there is something to be read
-    assert ours.told == {} and ours.hears(speaker, 5) < 1
+    assert ours.counted == {} and ours.hears(speaker, 5) < 1
     speaker.close()
 
 
@@ -133,7 +133,7 @@ def test_a_peer_that_promised_nothing_may_be_silent(listener):
     time.sleep(0.5)
     ours.redial.watch()
     ours.redial.tend()
-    assert ours.told == {}
+    assert ours.counted == {}
     speaker.close()
 
 

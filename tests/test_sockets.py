@@ -141,12 +141,12 @@ def test_a_subscriber_hears_everything(sock):
     assert subscriber.poll(WAIT_MS) and subscriber.recv() == b"whatever"
 
 
-def test_keys_open_and_strangers_get_nothing(sock, folder_of_keys, tmp_path):
-    stranger = make_keys(tmp_path / "stranger")
-    shutil.copy(f"{folder_of_keys}/server.key", stranger)  # public: anybody may have it
+def test_keys_open_and_others_get_nothing(sock, folder_of_keys, tmp_path):
+    intruder = make_keys(tmp_path / "intruder")
+    shutil.copy(f"{folder_of_keys}/server.key", intruder)  # public: anybody may have it
     server = sock(zmq.PUSH, ANY_PORT, bind=True, keys=folder_of_keys)
     address = bound_address(server)
-    outside = [sock(zmq.PULL, address), sock(zmq.PULL, address, keys=str(stranger))]
+    outside = [sock(zmq.PULL, address), sock(zmq.PULL, address, keys=str(intruder))]
     insider = sock(zmq.PULL, address, keys=folder_of_keys)
     for number in range(20):
         assert server.poll(WAIT_MS, zmq.POLLOUT)
@@ -156,7 +156,7 @@ def test_keys_open_and_strangers_get_nothing(sock, folder_of_keys, tmp_path):
     assert not any(socket.poll(100) for socket in outside)
 
 
-def test_a_server_that_is_not_ours_is_told_nothing(sock, folder_of_keys, tmp_path):
+def test_a_server_that_is_not_ours_is_sent_nothing(sock, folder_of_keys, tmp_path):
     impostor = make_keys(tmp_path / "impostor")
     shutil.copy(f"{folder_of_keys}/client.key", impostor)
     server = sock(zmq.PULL, ANY_PORT, bind=True, keys=str(impostor))

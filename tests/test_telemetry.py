@@ -218,30 +218,30 @@ def test_a_publisher_never_waits_for_a_slow_watcher(publisher, subscriber):
 
 
 def test_garbage_is_counted_in_words_and_the_rest_goes_on():
-    with zmq.Context() as context, context.socket(zmq.PUB) as stranger:
-        stranger.linger = 0
-        port = stranger.bind_to_random_port("tcp://127.0.0.1")
+    with zmq.Context() as context, context.socket(zmq.PUB) as intruder:
+        intruder.linger = 0
+        port = intruder.bind_to_random_port("tcp://127.0.0.1")
         watcher = Subscriber(f"tcp://127.0.0.1:{port}")
         got = []
 
-        def told():
-            stranger.send_multipart([b"hello"])
-            stranger.send_multipart([b"{}", b"x"])
-            stranger.send_multipart(pack(EXAMPLE))
+        def good_among_bad():
+            intruder.send_multipart([b"hello"])
+            intruder.send_multipart([b"{}", b"x"])
+            intruder.send_multipart(pack(EXAMPLE))
             got.extend(watcher.receive())
             return got and len(watcher.problems) == 2
 
         def recovered():
-            stranger.send_multipart(pack(EXAMPLE))
+            intruder.send_multipart(pack(EXAMPLE))
             return watcher.receive()
 
-        until(told, "a good message among bad ones")
+        until(good_among_bad, "a good message among bad ones")
         assert {
             "telemetry whose header is not JSON",
             "telemetry of another version: give both sides the same release",
         } == set(watcher.problems)
         assert all(same(message, EXAMPLE) for message in got)
-        stranger.send_multipart([b"x" * (telemetry.MAX_BYTES + 1)])  # libzmq cuts the connection for good
+        intruder.send_multipart([b"x" * (telemetry.MAX_BYTES + 1)])  # libzmq cuts the connection for good
         time.sleep(0.2)
         watcher.receive()
         until(recovered, "a message after one that was too large")
@@ -265,7 +265,7 @@ def test_a_watcher_hears_a_publisher_that_was_restarted(publisher, subscriber):
     assert first.session != second.session and first.sequence == second.sequence == 0
 
 
-def test_a_port_in_use_and_a_wrong_station_are_told(publisher):
+def test_a_port_in_use_and_a_wrong_station_are_reported(publisher):
     with pytest.raises(ConfigError, match="in use"):
         Publisher(publisher.address)
     with pytest.raises(ConfigError, match="without keys|keys"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What radios, air, disks and strangers do to a receiver, at full size: ``make torture`` writes docs/figures/torture.md.
+"""What radios, air, disks and untrusted input do to a receiver: ``make torture`` writes docs/figures/torture.md.
 
 Each module of this folder is an area (one whose name begins with ``_`` only helps) and has a function
 ``run(scale: float, seed: int) -> list[dict]``; the rows are those of ``row``. At scale 1 an area runs at full size, at

@@ -41,7 +41,7 @@ def main(
     ),
     rows_to: Path = typer.Option(None, hidden=True),
 ) -> None:
-    """What radios, air, disks and strangers do to a receiver: inputs tried, crashes, hangs, worst memory, losses.
+    """What radios, air, disks and untrusted input do to a receiver: inputs tried, crashes, hangs, worst memory, losses.
 
     The exit status is 1 where a row misses its target.
     """
@@ -108,7 +108,7 @@ def _write(rows: list[dict], scale: float, seed: int, areas: list[str], seconds:
     ok = sum(each["ok"] for each in rows)
     write_table(
         "torture",
-        "What radios, air, disks and strangers do to a receiver",
+        "What radios, air, disks and untrusted input do to a receiver",
         command,
         ["area", "case", "inputs", "crashes", "hangs", "worst memory, MiB", "result", "target", "held"],
         [[_cell(key, each[key]) for key in KEYS] for each in rows],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a receiver hears that is no burst: tones over bursts, inputs that repeat for ever, mirrored and far-off bursts.
+"""What a receiver gets that is no burst: tones over bursts, inputs that repeat for ever, mirrored and far-off bursts.
 
 .venv/bin/python scripts/torture/ears.py [SCALE]
 
@@ -27,7 +27,8 @@ from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.make import make
 
 SNR_DB = 10.0
-TONES = {  # what is added, and the bursts' carrier offset in cycles per sample
+# what is added, and the bursts' carrier offset in cycles per sample
+TONES = {
     "DC +7 dB": (tone(7, 0.0), 0.0),
     "DC +30 dB": (tone(30, 0.0), 0.0),
     "DC +30 dB, carrier offset 1.2 %": (tone(30, 0.0), 0.012),
@@ -78,8 +79,8 @@ def _tones(scale: float, seed: int) -> list[dict]:
     repeats = max(1, round(8 * scale))
     for what, (interference, cfo) in TONES.items():
         read = fly(count, SNR_DB, k=1000, cfo=cfo, interference=interference, seed=seed).found
-        clean, heard = (_psnr_db(each, cfo, repeats, seed) for each in (None, interference))
-        lost = clean - heard
+        clean, disturbed = (_psnr_db(each, cfo, repeats, seed) for each in (None, interference))
+        lost = clean - disturbed
         rows.append(
             _row(
                 f"{what}, {SNR_DB:g} dB SNR",
@@ -177,15 +178,15 @@ def _mirrored(scale: float, seed: int) -> list[dict]:
     def turned(line):
         return line.conj().resolve_conj()
 
-    deaf = fly(count, SNR_DB, k=500, interference=turned, seed=seed)
+    mirrored = fly(count, SNR_DB, k=500, interference=turned, seed=seed)
     back = fly(count, SNR_DB, k=500, interference=turned, seed=seed, invert_spectrum=True)
     return [
         _row(
             "spectrum inverted",
             count,
-            f"{100 * deaf.found:.1f} % read, with --invert-spectrum {100 * back.found:.1f} %",
+            f"{100 * mirrored.found:.1f} % read, with --invert-spectrum {100 * back.found:.1f} %",
             "0 %, >= 99 %",
-            deaf.found == 0 and back.found >= 0.99,
+            mirrored.found == 0 and back.found >= 0.99,
         )
     ]
 

@@ -58,7 +58,7 @@ def _row(case, inputs, crashes, hangs, memory, result, target, ok) -> dict:
 
 
 def _fuzz(case: str, kind: str, count: int, scale: float, seed: int) -> dict:
-    count, start, crashes, hangs, told = max(20, int(scale * count)), 0, 0, 0, Counter()
+    count, start, crashes, hangs, found = max(20, int(scale * count)), 0, 0, 0, Counter()
     memory = 0.0
     with tempfile.TemporaryDirectory() as folder:
         while start < count:
@@ -72,12 +72,12 @@ def _fuzz(case: str, kind: str, count: int, scale: float, seed: int) -> dict:
                 hangs, crashes, start = hangs + hung, crashes + (not hung), max(at, start) + 1
                 continue
             done = json.loads(child.stdout.read().splitlines()[-1])
-            told.update(done["outcomes"])
+            found.update(done["outcomes"])
             memory, start = max(memory, done["memory_mib"]), count
-    untyped = sum(n for what, n in told.items() if what.startswith("untyped"))
-    first = next((what for what in told if what.startswith("untyped")), "")
+    untyped = sum(n for what, n in found.items() if what.startswith("untyped"))
+    first = next((what for what in found if what.startswith("untyped")), "")
     result = (
-        f"{told['read']} read, {told['refused']} refused in words, {untyped} untyped errors {first}".strip()
+        f"{found['read']} read, {found['refused']} refused in words, {untyped} untyped errors {first}".strip()
     )
     target = f"0 untyped errors, crashes, hangs; below {MEMORY_MIB:g} MiB"
     ok = not (untyped or crashes or hangs) and memory < MEMORY_MIB
@@ -244,17 +244,17 @@ def _recording_case(folder: Path):
     wide = {1: 6.0, 2: 1e9, 3: 5e5, 4: 1.0000001e6}
 
     def one(random):
-        told = json.loads(json.dumps(corpus[random.integers(0, 2)]))
+        found = json.loads(json.dumps(corpus[random.integers(0, 2)]))
         structured = random.random() < 0.6
         for _ in range(random.integers(0, 4) if structured else 0):
-            part = told[("global", "captures", "annotations")[random.integers(0, 3)]]
+            part = found[("global", "captures", "annotations")[random.integers(0, 3)]]
             part = part[random.integers(0, len(part))] if isinstance(part, list) and part else part
             if isinstance(part, dict) and part:
                 part[list(part)[random.integers(0, len(part))]] = odd[random.integers(0, len(odd))]
-        told["global"]["core:sample_rate"] = wide.get(
-            int(random.integers(0, 8)), told["global"].get("core:sample_rate")
+        found["global"]["core:sample_rate"] = wide.get(
+            int(random.integers(0, 8)), found["global"].get("core:sample_rate")
         )
-        text = json.dumps(told).encode("utf-8", "backslashreplace")
+        text = json.dumps(found).encode("utf-8", "backslashreplace")
         meta.write_bytes(text if structured else mutated(text, random))
         size = int(random.integers(0, len(data)))
         meta.with_suffix(".sigmf-data").write_bytes(data[:size])
@@ -366,15 +366,15 @@ def _disks(scale: float) -> list[dict]:
     rows = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        air, json_file = folder / "air.c64", folder / "told.json"
+        air, json_file = folder / "air.c64", folder / "found.json"
         (folder / "link.yaml").write_text("name: torture\nmodel: cifar-1-12\n")
         _write_pictures(folder / "photos", pictures)
         link = ["--link", str(folder / "link.yaml"), "--json", str(json_file)]
         sent = [str(folder / "photos"), *link, "--radio"]
-        code, told = _station("tx", [*sent, f"file:{air}", "--log", "/dev/full"], json_file)
-        counted = told.get("pictures", 0)
-        _, heard = _station("rx", [*link, "--radio", f"file:{air}"], json_file)
-        on_air = heard.get("pictures", 0)
+        code, found = _station("tx", [*sent, f"file:{air}", "--log", "/dev/full"], json_file)
+        counted = found.get("pictures", 0)
+        _, received = _station("rx", [*link, "--radio", f"file:{air}"], json_file)
+        on_air = received.get("pictures", 0)
         result = f"{counted} counted, {on_air} of {pictures} on the air, status {code}"
         ok = counted == on_air == pictures and code == 2
         rows.append(
@@ -382,23 +382,23 @@ def _disks(scale: float) -> list[dict]:
         )
         with _SmallDisk(folder / "disk", 4096 * (pictures // 2)) as disk:
             out = disk / "out"
-            code, told = _station("rx", [*link, "--radio", f"file:{air}", "--out", str(out)], json_file)
+            code, found = _station("rx", [*link, "--radio", f"file:{air}", "--out", str(out)], json_file)
             whole = sum(_is_whole(file) for file in out.glob("*.png"))
             parts = len([file for file in out.iterdir() if file.suffix != ".png"])
         lost = [
-            what for what in told.get("counters", {}).get("image_sink", {}) if "cannot be written" in what
+            what for what in found.get("counters", {}).get("image_sink", {}) if "cannot be written" in what
         ]
         full = whole < pictures  # a machine that grants no tmpfs has no small disk
-        result = f"{told.get('pictures')} received, {told.get('written')} counted as written, {whole} whole files, "
+        result = f"{found.get('pictures')} received, {found.get('written')} counted as written, {whole} whole files, "
         result += f"{parts} parts, {len(lost)} reasons, status {code}"
-        ok = told.get("pictures") == pictures and told.get("written") == whole and not parts
+        ok = found.get("pictures") == pictures and found.get("written") == whole and not parts
         ok = ok and (code, len(lost)) == ((2, 1) if full else (0, 0))
         rows.append(
             _row("full disk under rx --out", pictures, 0, 0, None, result, "counted as written = files", ok)
         )
         limit = air.stat().st_size // 4  # a slow computer's file has more silence between its pictures
-        code, told = _station("tx", [*sent, f"file:{folder / 'b.c64'}"], json_file, limit_bytes=limit)
-        said = "cannot be written any further" in " ".join(told.get("faults", []))
+        code, found = _station("tx", [*sent, f"file:{folder / 'b.c64'}"], json_file, limit_bytes=limit)
+        said = "cannot be written any further" in " ".join(found.get("faults", []))
         result = f"status {code}, said in words: {said}"
         rows.append(
             _row("full disk under the samples", 1, 0, 0, None, result, "said, status 2", said and code == 2)

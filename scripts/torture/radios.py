@@ -106,15 +106,15 @@ def gone_and_back(scale: float, seed: int) -> dict:
         stop.set()
         hangs += not over.wait(30)
     summary = station.summary
-    told = f"{summary.bursts} of {station._ledger.bursts_made} bursts acknowledged"
+    acknowledged = f"{summary.bursts} of {station._ledger.bursts_made} bursts acknowledged"
     answers = sum(station._ledger.answers.values())
     return row(
         "radio gone and back while it transmits",
         absences,
         crashes,
         hangs,
-        f"came back {returns} of {absences} times, {told}, {answers} answered for",
-        "every time, and the exit status tells",
+        f"came back {returns} of {absences} times, {acknowledged}, {answers} answered for",
+        "every time, and the exit status shows it",
         returns == absences and bool(summary.faults),
     )
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What strangers write and send: a million inputs to every reader, by mutation and by Hypothesis; peers that are silent,
-that do not read, that claim huge pictures, that all send at once.
+"""What untrusted peers write and send: a million inputs to every reader, by mutation and by Hypothesis; peers that are
+silent, that do not read, that claim huge pictures, that all send at once.
 
 A call may take ``LIMIT_S`` and a trial hold ``MOST_MIB`` above what was held before.
 """
@@ -120,7 +120,7 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
                 name: dice.randrange(-1 if dice.random() < 0.01 else 0, 2**bits)
                 for name, bits in BurstHeader.FIELDS
             }
-            if dice.random() < 0.8:  # one that is taken: as a stranger who knows the format would
+            if dice.random() < 0.8:  # one that is taken: as an attacker who knows the format would
                 fields |= {"version": header_code.VERSION, "mode": 0, "kind": 0, "waveform": 0, "cipher": 0}
                 fields |= {
                     side: dice.choice((1, 32, 512, 2047, 2048, 4096, 8191)) for side in ("height", "width")
@@ -548,28 +548,31 @@ def _not_reading(scale: float) -> dict:
     lost = sum(sum(watcher.problems.values()) for watcher in watchers)
     for one in (*watchers, publisher):
         one.close()
-    result = f"{lost} connections lost, {late} watchers deaf after pauses of {', '.join(f'{p:g}' for p in pauses_s)} s"
+    pauses = ", ".join(f"{p:g}" for p in pauses_s)
+    result = f"{lost} connections lost, {late} watchers without messages after pauses of {pauses} s"
     case = "a watcher that does not read"
-    return row(AREA, case, inputs=sent, result=result, target="0 lost, 0 deaf", ok=not (lost or late))
+    return row(
+        AREA, case, inputs=sent, result=result, target="0 lost, 0 without messages", ok=not (lost or late)
+    )
 
 
 def _raw(scale: float, dice: random.Random) -> dict:
-    """Bytes that are not ZMQ's, and ZMQ messages of any length, to a listener; its friend is heard all the while."""
-    many, heard = max(20, round(2000 * scale)), 0
+    """Bytes that are not ZMQ's, and ZMQ messages of any length, to a listener; its good peer is received throughout."""
+    many, received = max(20, round(2000 * scale)), 0
     ear = open_socket(zmq.SUB, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
     port, friend = int(bound_address(ear).rsplit(":", 1)[1]), None
     friend = open_socket(zmq.PUB, f"tcp://127.0.0.1:{port}", bind=False, max_bytes=1000)
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
     for _ in range(many):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as intruder:
             begin = greeting if dice.random() < 0.5 else b""
             try:
-                stranger.sendall(begin + mutated(greeting, dice) + dice.randbytes(dice.randrange(500)))
+                intruder.sendall(begin + mutated(greeting, dice) + dice.randbytes(dice.randrange(500)))
             except OSError:
                 pass
         friend.send(b"friend", zmq.NOBLOCK)
         while ear.poll(2):
-            heard += ear.recv() == b"friend"
+            received += ear.recv() == b"friend"
     end = time.monotonic() + 5
     friend.send(b"last", zmq.NOBLOCK)
     last = False
@@ -577,13 +580,13 @@ def _raw(scale: float, dice: random.Random) -> dict:
         last = bool(ear.poll(100)) and ear.recv() == b"last"
     for one in (ear, friend):
         one.close()
-    result = f"friend heard {heard} times, at the end: {'yes' if last else 'no'}"
+    result = f"good peer received {received} times, at the end: {'yes' if last else 'no'}"
     return row(
         AREA,
         "bytes that are not ZMQ's",
         inputs=many,
         result=result,
-        target="friend heard to the end",
+        target="good peer received to the end",
         ok=last,
     )
 

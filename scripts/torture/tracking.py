@@ -31,9 +31,8 @@ GAP = 1500
 DELAYS, POWERS = (0, 1, 3), (1.0, 0.64, 0.25)  # of the fading channel, in samples
 FULL_TRIALS = 50
 
-Damage = Callable[
-    [torch.Tensor, torch.Generator], torch.Tensor
-]  # a burst's samples between two gaps, [n] to [m]
+# a burst's samples between two gaps, [n] to [m]
+Damage = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class Bench:
@@ -94,8 +93,8 @@ class Bench:
         received = []
         for burst in out:
             if burst.header is not None:
-                told = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
-                received.append((burst.header, burst.latents, burst.noise_var, float(told.snr_db)))
+                estimate = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
+                received.append((burst.header, burst.latents, burst.noise_var, float(estimate.snr_db)))
         return received
 
     def burst_ms(self) -> float:
@@ -201,7 +200,7 @@ def lost(counts: Callable[[torch.Generator], int], times: int = 1, part: str = "
 
 
 def zeroed(counts: Callable[[torch.Generator], int]) -> Damage:
-    """What the detector makes of a loss that ``rx_time`` tells of."""
+    """What the detector makes of a loss that ``rx_time`` shows."""
 
     def damage(samples, generator):
         at = _position(samples, generator)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The experiment of docs/figures/feedback.md, small: what the arms are told, and that the closed loop pays."""
+"""The experiment of docs/figures/feedback.md, small: what the arms are given, and that the closed loop pays."""
 
 import numpy as np
 import pytest
@@ -26,14 +26,14 @@ def test_the_fading_has_rayleighs_power_and_moves_slowly():
     assert np.median(np.abs(np.diff(trace_db))) < 1.0
 
 
-def test_what_the_arms_are_told():
+def test_what_the_arms_are_given():
     trace_db = loop.ramp_db(64)
     assert np.array_equal(loop.genie()(trace_db), trace_db)
     assert set(loop.open_loop(7.0)(trace_db)) == {7.0}
-    told = loop.closed_loop(5, stderr_db=0.05)(trace_db)
-    assert set(told[:5]) == {10.0}
-    assert np.abs(told[5:] - trace_db[:-5]).max() < 0.3
-    assert np.abs(told[10:] - trace_db[10:]).max() > 1.0
+    given_db = loop.closed_loop(5, stderr_db=0.05)(trace_db)
+    assert set(given_db[:5]) == {10.0}
+    assert np.abs(given_db[5:] - trace_db[:-5]).max() < 0.3
+    assert np.abs(given_db[10:] - trace_db[10:]).max() > 1.0
 
 
 def test_standard_errors_know_that_neighbours_are_alike():

@@ -214,9 +214,9 @@ def test_bad_reports_are_counted_and_change_nothing(clock, message):
         before = choose.hear(report(30.0, session=1, sequence=sequence))
     counted = choose.counters.total()
     assert before.order == 64 and choose.hear(message) == before
-    assert choose.counters["SNR reports believed"] == 3 and choose.counters.total() > counted
+    assert choose.counters["SNR reports accepted"] == 3 and choose.counters.total() > counted
     assert choose.hear(report(30.0, session=1, sequence=6)) == before
-    assert choose.counters["SNR reports believed"] == 4 and choose.counters["SNR reports lost"] == 0
+    assert choose.counters["SNR reports accepted"] == 4 and choose.counters["SNR reports lost"] == 0
 
 
 def test_nonsense_is_refused_in_words():

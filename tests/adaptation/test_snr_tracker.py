@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is believed of reports that are lost, repeated, out of order, old or absurd."""
+"""The estimate from reports that are lost, repeated, out of order, old or absurd."""
 
 import math
 import statistics
@@ -45,7 +45,7 @@ def test_believes_the_latest(tracker):
     for sequence in range(3):
         assert tracker.hear(report(5.0 + sequence, sequence)).snr_db == 5.0 + sequence
     assert tracker.belief().snr_db == 7.0
-    assert tracker.counters == {"SNR reports believed": 3}
+    assert tracker.counters == {"SNR reports accepted": 3}
 
 
 def test_lost_reports_are_counted(tracker):
@@ -64,7 +64,7 @@ def test_repeated_and_older_reports_change_nothing(tracker):
     assert tracker.belief().snr_db == 5.0
 
 
-def test_a_restarted_receiver_is_believed_at_once(tracker):
+def test_a_restarted_receiver_is_accepted_at_once(tracker):
     tracker.hear(report(5.0, 100, session=1))
     assert tracker.hear(report(9.0, 0, session=2)).snr_db == 9.0
     assert counted(tracker, "restarted") == 1
@@ -109,7 +109,7 @@ def test_one_late_report_of_a_former_session_does_not_silence_the_true_one(track
     assert counted(tracker, "former session") == 1 and counted(tracker, "restarted") == 1
 
 
-def test_a_former_session_that_lives_is_believed_until_the_later_one_speaks_on(tracker, clock):
+def test_a_former_session_that_lives_is_accepted_until_the_later_one_resumes(tracker, clock):
     tracker.hear(report(5.0, 100, session=1))
     tracker.hear(report(9.0, 0, session=2))
     said = []
@@ -121,10 +121,10 @@ def test_a_former_session_that_lives_is_believed_until_the_later_one_speaks_on(t
     assert tracker.hear(report(9.0, 0, session=2)) is None  # a replay of what it said before
     assert tracker.hear(report(8.0, 1, session=2)).snr_db == 8.0
     assert tracker.hear(report(5.0, 110, session=1)) is None
-    assert counted(tracker, "believed again") == 2
+    assert counted(tracker, "accepted again") == 2
 
 
-def test_a_former_session_replayed_for_ever_is_never_believed(tracker, clock):
+def test_a_former_session_replayed_for_ever_is_never_accepted(tracker, clock):
     for sequence in range(5):
         tracker.hear(report(5.0, sequence, session=1))
     tracker.hear(report(9.0, 0, session=2))
@@ -139,7 +139,7 @@ def test_a_former_session_replayed_for_ever_is_never_believed(tracker, clock):
         some.tuples(some.integers(0, 3), some.integers(0, 9), some.sampled_from([0.1, 1.0, 2.5])), max_size=40
     )
 )
-def test_the_session_that_began_last_is_heard_whatever_former_ones_say(said):
+def test_the_session_that_began_last_is_taken_whatever_former_ones_say(said):
     clock = Clock()
     tracker, began, last = SnrTracker(clock=clock), [], {}
     for session, sequence, pause_s in said:
@@ -192,11 +192,11 @@ def test_a_refused_report_takes_neither_session_nor_number(tracker, number):
     assert counted(tracker, "restarted") == counted(tracker, "lost") == counted(tracker, "ignored") == 0
 
 
-def test_an_older_number_after_a_silence_is_believed_and_counted(tracker, clock):
+def test_an_older_number_after_a_silence_is_accepted_and_counted(tracker, clock):
     tracker.hear(report(5.0, 9))
     clock.now_s += 2.1
     assert tracker.hear(report(6.0, 3)).snr_db == 6.0
-    assert counted(tracker, "out of order after a silence: believed") == 1
+    assert counted(tracker, "out of order after a silence: accepted") == 1
     assert tracker.hear(report(7.0, 4)).snr_db == 7.0 and counted(tracker, "lost") == 0
 
 
@@ -209,7 +209,7 @@ def test_an_absurd_report_is_not_counted_as_lost_too(tracker):
     assert counted(tracker, "lost") == 2  # 3 and 5
 
 
-def test_reports_of_a_plain_estimator_are_believed(tracker):
+def test_reports_of_a_plain_estimator_are_accepted(tracker):
     assert tracker.hear({keys.SNR_DB: 11}).snr_db == 11.0
     assert counted(tracker, "without session and sequence") == 1
 
@@ -239,9 +239,8 @@ def test_joining_makes_the_error_smaller_on_a_wandering_channel(clock):
         plain.append((seen_db - truth_db) ** 2)
         joined.append((belief.snr_db - truth_db) ** 2)
     assert statistics.mean(joined) < 0.7 * statistics.mean(plain)
-    assert statistics.mean(joined) == pytest.approx(
-        belief.stderr_db**2, rel=0.25
-    )  # and it knows how large it is
+    # and it knows how large it is
+    assert statistics.mean(joined) == pytest.approx(belief.stderr_db**2, rel=0.25)
 
 
 def test_arguments_are_checked():

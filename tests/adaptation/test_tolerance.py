@@ -94,7 +94,7 @@ def test_a_trial_takes_an_snr_for_each_picture(trial):
     assert np.array_equal(trial.psnr_db(4, 5.0, seed=1), trial.psnr_db(4, 5.0, seed=1))
 
 
-def test_the_encoder_is_told_what_quantising_leaves(trial):
+def test_the_encoder_is_given_what_quantising_leaves(trial):
     assert 7 < trial.encoder_snr_db < 10  # 16 points of a Gaussian: an error of about -9 dB
 
 

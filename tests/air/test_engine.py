@@ -152,7 +152,7 @@ def test_attenuation_and_absolute_noise():
     assert estimated_snr_db(play(plan, bursts())) == pytest.approx(10.0, abs=0.3)
 
 
-def test_a_louder_transmitter_is_heard_better():
+def test_a_louder_transmitter_is_received_better():
     plan = script(receiver={"snr_db": 10.0}, signal_amplitude=AMPLITUDE / 2)
     assert estimated_snr_db(play(plan, bursts())) == pytest.approx(16.0, abs=0.3)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each impairment: the same however the stream is cut, the same as ``semcom.channel`` has it, and as large as told."""
+"""Each impairment: the same however the stream is cut, the same as ``semcom.channel`` has it, and as large as set."""
 
 import math
 
@@ -238,7 +238,7 @@ def test_fading_of_two_taps_is_independent():
     assert correlation < 0.2
 
 
-def test_drops_are_as_many_and_as_long_as_told():
+def test_drops_are_as_many_and_as_long_as_set():
     drops, count = _Drops(random()), 10**6
     kept = drops.process(np.arange(count).astype(np.complex64), 1e-4, 500)
     expected = count / (1e4 + 500)

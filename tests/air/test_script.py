@@ -144,4 +144,4 @@ def test_the_script_in_the_documentation():
     assert [link.name for link in script.links] == ["alice>carol", "bob>carol"] and len(script.changes) == 3
     for thing in script.things().values():
         written = {field.name for field in fields(thing)} - {"noise_power_db"}
-        assert all(name in text for name in written), "each setting is told of"
+        assert all(name in text for name in written), "each setting is described"

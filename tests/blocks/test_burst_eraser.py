@@ -20,14 +20,14 @@ def tag(offset: int, key: str):
 
 
 def erased(drop: float, seed: int = 0):
-    """Which bursts are silent behind the eraser, what it told, and its counters; checks that all else is as sent."""
+    """Which bursts are silent behind the eraser, what it reported, and its counters; checks that all else is as sent."""
     line = np.arange(1, BURSTS * (BURST + GAP) + 1, dtype=np.float32).astype(np.complex64)
     starts = [GAP + n * (BURST + GAP) for n in range(BURSTS)]
     tags = [tag(at, keys.TAG_TX_SOB) for at in starts]
     tags += [tag(at + BURST - 1, keys.TAG_TX_EOB) for at in starts]
-    told = []
+    reported = []
     source, sink = gr_blocks.vector_source_c(line, False, 1, tags), gr_blocks.vector_sink_c()
-    eraser = blocks.burst_eraser(drop, seed, told.append)
+    eraser = blocks.burst_eraser(drop, seed, reported.append)
     flowgraph = gr.top_block()
     flowgraph.connect(source, eraser, sink)
     flowgraph.run()
@@ -37,12 +37,12 @@ def erased(drop: float, seed: int = 0):
         line[at : at + BURST] *= not gone
     assert np.array_equal(out, line)
     assert {t.offset for t in sink.tags()} == {t.offset for t in tags}
-    return silent, told, eraser.counters
+    return silent, reported, eraser.counters
 
 
 def test_whole_bursts_go_and_it_says_which():
-    silent, told, counters = erased(0.4, seed=1)
-    assert silent == told and 5 < sum(silent) < 28
+    silent, reported, counters = erased(0.4, seed=1)
+    assert silent == reported and 5 < sum(silent) < 28
     assert counters == {"bursts erased": sum(silent), "bursts passed": BURSTS - sum(silent)}
     assert erased(0.4, seed=1)[0] == silent != erased(0.4, seed=2)[0]
 

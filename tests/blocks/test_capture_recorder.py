@@ -238,9 +238,9 @@ def test_a_receiver_recorded_and_replayed_gives_the_same_latents_and_pictures(pi
     assert [f.note.sample_offset for f in found] == sorted(f.note.sample_offset for f in found)
     (unread,) = [f for f in found if f.note.error]
     assert unread.note.image_id is None and "header" in unread.note.error
-    told = found[0].recording.global_info
-    assert told["semcom:link_hash"] == link.hash == found[0].note.link_hash
-    assert told["semcom:link"]["model"] == MODEL
+    info = found[0].recording.global_info
+    assert info["semcom:link_hash"] == link.hash == found[0].note.link_hash
+    assert info["semcom:link"]["model"] == MODEL
 
     run = capture.replaying.Replay(tmp_path / "c")
     again = {p.header.image_id: p for p in run}
@@ -271,7 +271,7 @@ def test_when_the_disk_is_full_recording_stops_and_the_receiver_goes_on(pictures
 
 @pytest.mark.timeout(90)
 def test_a_stream_that_ends_ends_the_recorder_too_and_nothing_is_lost(pictures, tmp_path):
-    """GNU Radio tells the recorder that the detector is done while estimates are still on their way."""
+    """GNU Radio informs the recorder that the detector is done while estimates are still on their way."""
     chain = receive(
         stream_of(pictures), tmp_path / "c", tmp_path, stop=False, wait_s=0.5, max_file_bytes=2**18
     )

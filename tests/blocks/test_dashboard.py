@@ -89,7 +89,7 @@ PORTS = ("pictures", "bursts", "snr")
 
 @pytest.fixture
 def watched(graph):
-    """A telemetry block, its graph, and a function that waits until what was heard satisfies a condition."""
+    """A telemetry block, its graph, and a function that waits until what was received satisfies a condition."""
     block = blocks.telemetry("tcp://127.0.0.1:*", station="rx")
     running, subscriber, got = graph(block, PORTS), Subscriber(block.address), []
 
@@ -106,7 +106,7 @@ def watched(graph):
     subscriber.close()
 
 
-def test_what_passes_through_is_told(watched):
+def test_what_passes_through_is_reported(watched):
     block, graph, until = watched
     block.watch("telemetry", block)
     for _ in range(50):
@@ -139,8 +139,8 @@ def test_feedback_at_a_transmitter(watched):
     _, graph, until = watched
     graph.post("snr", bridge.to_dict({keys.SNR_DB: 7.5, keys.SNR_STDERR_DB: 0.5}))
     got = until(lambda m: any(keys.SNR_DB in one.values for one in m))
-    told = next(m for m in got if keys.SNR_DB in m.values)
-    assert told.values[keys.SNR_DB] == 7.5 and 0 <= told.values[digest.AGE_S] < 5
+    latest = next(m for m in got if keys.SNR_DB in m.values)
+    assert latest.values[keys.SNR_DB] == 7.5 and 0 <= latest.values[digest.AGE_S] < 5
 
 
 def test_what_cannot_be_read_is_counted_and_the_rest_goes_on(watched):
@@ -174,7 +174,7 @@ def test_nothing_is_prepared_while_nobody_watches(graph):
     assert block.counters["messages published"] == 0 and not block.digest._pictures
 
 
-def test_a_graph_started_again_is_heard_again(watched):
+def test_a_graph_started_again_is_received_again(watched):
     _, graph, until = watched
     graph.stop()
     before = len(until(lambda m: True))

@@ -60,10 +60,8 @@ def test_pictures_of_many_sizes_and_several_bursts(model):
         {"channel": "awgn", "cfo_hz": -30_000.0, "sro_ppm": 20.0},
         {"channel": "ideal", "sro_ppm": -20.0},
         {"channel": "multipath", "seed": 3},
-        {
-            "channel": "awgn",
-            "snr_db": -3.0,
-        },  # at -5 dB one header in 300 is lost: test_air_demands counts them
+        # at -5 dB one header in 300 is lost: test_air_demands counts them
+        {"channel": "awgn", "snr_db": -3.0},
     ],
 )
 def test_impaired_channels_lose_nothing(config, model, make_pictures):

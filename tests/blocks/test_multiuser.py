@@ -145,7 +145,7 @@ def test_the_flowgraph_shows_four_pictures_without_a_screen(tmp_path):
     if not Path("/usr/bin/grcc").exists():
         pytest.skip("GNU Radio Companion's compiler is not installed")
     clean = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
-    told = {
+    settings = {
         "HOME": str(tmp_path),
         "GRC_BLOCKS_PATH": str(ROOT / "gr-semcom/grc"),
         "QT_QPA_PLATFORM": "offscreen",
@@ -154,7 +154,7 @@ def test_the_flowgraph_shows_four_pictures_without_a_screen(tmp_path):
     def call(*arguments):
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
-            env=clean | told,
+            env=clean | settings,
             capture_output=True,
             text=True,
             timeout=110,

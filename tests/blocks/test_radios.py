@@ -52,7 +52,7 @@ def play(samples, sink, *tags):
     run(gr_blocks.vector_source_c(samples, tags=[tag(*one) for one in tags]), sink)
 
 
-def heard(source):
+def collected(source):
     """All that a source has, to its end: samples and tags."""
     back = gr_blocks.vector_sink_c()
     run(source, back)
@@ -78,7 +78,7 @@ def test_file_there_and_back_with_its_end(tmp_path):
     sink = blocks.radio_sink(f"file:{tmp_path}/air.c64")
     play(samples, sink, (99_999, keys.TAG_END))
     assert sink.sent_all() and sink.wait_sent(0)
-    got, tags = heard(blocks.radio_source(f"file:{tmp_path}/air.c64"))
+    got, tags = collected(blocks.radio_source(f"file:{tmp_path}/air.c64"))
     assert np.array_equal(got, samples)
     assert [(t.offset, pmt.symbol_to_string(t.key)) for t in tags] == [(99_999, keys.TAG_END)]
 
@@ -126,14 +126,14 @@ def test_file_cut_short_and_with_numbers_that_are_none(tmp_path):
     samples[[3, 500]] = np.nan, 1e30
     (tmp_path / "air.c64").write_bytes(samples.tobytes() + b"abc")
     source = blocks.radio_source(f"file:{tmp_path}/air.c64")
-    got, _ = heard(source)
+    got, _ = collected(source)
     assert len(got) == 1000 and got[3] == got[500] == 0 and np.array_equal(got[4:500], samples[4:500])
     assert any("cut in the middle" in reason for reason in source.counters)
     assert any("no numbers" in reason for reason in source.counters)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-def test_full_disk_is_told_and_ends_the_flowgraph():
+def test_full_disk_is_reported_and_ends_the_flowgraph():
     sink = blocks.radio_sink("file:/dev/full", overwrite=True)
     play(noise(1000), sink)
     assert any("cannot be written any further" in reason for reason in sink.counters)
@@ -152,9 +152,8 @@ def test_zmq_there_and_back_although_the_listener_comes_late_and_again():
         assert not sink.sent_all()
         for share in (100_000, 300_000):
             back = gr_blocks.vector_sink_c()
-            with Running(
-                blocks.radio_source(f"zmq:{address}"), gr_blocks.throttle(8, 2e6), back
-            ):  # slow: messages wait
+            # slow: messages wait
+            with Running(blocks.radio_source(f"zmq:{address}"), gr_blocks.throttle(8, 2e6), back):
                 wait_until(
                     lambda b=back, n=share: len(b.data()) >= n or sink.sent_all(), 10, lambda: "samples"
                 )
@@ -312,9 +311,8 @@ def test_modulator_through_a_usrp_every_burst_is_on_the_air_and_acknowledged(fak
         assert sink.wait_sent(30), dict(sink.counters)
     bursts = modulator.counters["bursts sent"]
     assert bursts >= 6
-    assert (
-        sink.counters["bursts acknowledged by the radio"] == bursts + 2
-    )  # the lead-in, and the silence at the end
+    # the lead-in, and the silence at the end
+    assert sink.counters["bursts acknowledged by the radio"] == bursts + 2
     assert not any("(L)" in reason or "(U)" in reason for reason in sink.counters)
     first = fake.on_air[0][0]
     assert first >= 1001e6, "less than half a second of lead"
@@ -392,7 +390,7 @@ def test_reports_of_the_radio_are_counted_in_words(fake):
     assert "event 'x' of the radio" in words and "no report" in words
 
 
-def test_clipped_gain_and_frequency_are_told_with_what_the_radio_took(fake):
+def test_clipped_gain_and_frequency_are_reported_with_what_the_radio_took(fake):
     sink = blocks.radio_sink("usrp", RATE, 50e6, 90.0)
     words = " / ".join(sink.counters)
     assert "tx gain: the radio took 76 dB instead of 90" in words
@@ -448,7 +446,9 @@ def test_a_word_that_names_no_radio_is_refused(fake):
 
 def test_the_gain_that_the_hardware_test_asks_for_reaches_the_radio(fake):
     """tests/hardware/test_uhd.py, on the fake radio: a profile without limits must let it through."""
-    assert told(blocks.radio_source("usrp", RATE, 2.4e9, 99.0), "rx gain: the radio took 76 dB instead of 99")
+    assert reported(
+        blocks.radio_source("usrp", RATE, 2.4e9, 99.0), "rx gain: the radio took 76 dB instead of 99"
+    )
 
 
 def test_a_rate_that_the_clock_does_not_divide_to_is_refused(fake):
@@ -456,14 +456,14 @@ def test_a_rate_that_the_clock_does_not_divide_to_is_refused(fake):
         blocks.radio_sink("usrp", 3e6)
 
 
-def test_overflow_is_counted_with_what_it_cost_and_told_to_the_detector(fake):
+def test_overflow_is_counted_with_what_it_cost_and_passed_to_the_detector(fake):
     source = blocks.radio_source("usrp", RATE, 2.4e9)
     fake.signal = lambda at: (at - 1_000_500_000).astype(np.complex64)
     block = fake.claims.block(transmit=False)
     block.feed = [fake.receive(4000) for _ in range(3)]
     fake.overflow(1234)
     block.feed += [fake.receive(4000) for _ in range(3)]
-    got, tags = heard(source)
+    got, tags = collected(source)
     assert np.array_equal(got.real, np.r_[:12_000, 13_234:25_234])
     assert source.counters[SAMPLES_LOST] == 1234 and source.counters[OVERFLOW] == 1
     times = [t for t in tags if pmt.symbol_to_string(t.key) == "rx_time"]
@@ -482,7 +482,7 @@ def test_dc_and_image_are_corrected_as_measured(fake, tmp_path):
         fake.claims.block(transmit=False).feed.append(
             type(piece)(received[at : at + 4000].astype(np.complex64), [])
         )
-    assert np.allclose(heard(source)[0], clean, atol=1e-5)
+    assert np.allclose(collected(source)[0], clean, atol=1e-5)
 
 
 def external(tmp_path, **clocks) -> str:
@@ -500,7 +500,7 @@ def test_a_reference_clock_that_is_not_there_is_refused(fake, tmp_path):
     assert not any("lock" in reason for reason in sink.counters)
 
 
-def test_oscillators_and_gps_receivers_that_lock_to_nothing_are_told(fake, tmp_path):
+def test_oscillators_and_gps_receivers_that_lock_to_nothing_are_reported(fake, tmp_path):
     fake.reference, fake.sensors = True, {"ref_locked": 1, "lo_locked": 0, "gps_locked": 0, "gps_time": 500}
     path = external(tmp_path, clock_source="gpsdo", time_source="gpsdo")
     words = " / ".join(blocks.radio_source("usrp", RATE, 2.4e9, device=path).counters)
@@ -520,11 +520,11 @@ def impatient(monkeypatch):
     monkeypatch.setattr(device_graph, "_AGAIN_S", 0.2)
 
 
-def told(end, words):
+def reported(end, words):
     return any(words in reason for reason in end.counters)
 
 
-def test_a_transmitter_that_goes_away_is_told_and_opened_again_when_it_is_back(fake, impatient):
+def test_a_transmitter_that_goes_away_is_reported_and_opened_again_when_it_is_back(fake, impatient):
     """Bursts that it was handed are answered for in words; those that wait go out when it is back, none twice."""
     answers = {}
     fake.buffer_samples = 12_000  # so that many are still to come
@@ -536,7 +536,7 @@ def test_a_transmitter_that_goes_away_is_told_and_opened_again_when_it_is_back(f
         with fake.claims.lock:
             fake.unplug()
         wait_until(lambda: sink.gone_s() > 0, 10, lambda: dict(sink.counters))
-        assert told(sink, "the radio at usrp:type=b200 no longer answers")
+        assert reported(sink, "the radio at usrp:type=b200 no longer answers")
         assert not sink.sent_all()
         fake.plug()
         assert sink.wait_sent(30), dict(sink.counters)
@@ -562,7 +562,7 @@ def test_a_transmitter_that_stays_away_does_not_hold_up_the_end(fake, impatient)
     assert sink.counters[NO_ANSWER] >= 1
 
 
-def test_a_receiver_that_goes_away_is_told_and_opened_again_when_it_is_back(fake, impatient):
+def test_a_receiver_that_goes_away_is_reported_and_opened_again_when_it_is_back(fake, impatient):
     fake.is_live = True
     source, back = blocks.radio_source("usrp:type=b200", RATE, 2.45e9), gr_blocks.vector_sink_c()
     with Running(source, back):
@@ -571,12 +571,12 @@ def test_a_receiver_that_goes_away_is_told_and_opened_again_when_it_is_back(fake
         with fake.claims.lock:
             fake.unplug()
         wait_until(lambda: source.gone_s() > 0, 10, lambda: dict(source.counters))
-        assert told(source, "the radio at usrp:type=b200 no longer answers")
+        assert reported(source, "the radio at usrp:type=b200 no longer answers")
         source.set_gain_db(11.0)
         before = len(back.data())
         fake.plug()
         wait_until(lambda: len(back.data()) > before + 50_000, 10, lambda: dict(source.counters))
-        assert source.gone_s() == 0 and told(source, "answers again") and fake.gain_db == 11.0
+        assert source.gone_s() == 0 and reported(source, "answers again") and fake.gain_db == 11.0
     assert source.counters[SAMPLES_LOST] == 0, "not an overflow"
 
 
@@ -621,7 +621,7 @@ def test_a_second_station_on_the_device_in_one_process(fake):
     assert fake.claims.opened == 6
 
 
-def test_a_device_that_another_program_uses_is_told_as_such():
+def test_a_device_that_another_program_uses_is_reported_as_such():
     from semcom.blocks.media.usrp import complaint_of
 
     for said in (

@@ -189,7 +189,7 @@ def test_bursts_are_those_of_the_library(chunk):
 
 
 def test_of_a_fast_stream_many_bursts_are_demodulated_together_and_none_is_kept(monkeypatch):
-    """The end of a stream need not be told: after the silence that every transmitter sends, all is out."""
+    """The end of a stream need not be marked: after the silence that every transmitter sends, all is out."""
     for name in ("burst_detector", "receiver"):
         # the package shows the classes of these names
         monkeypatch.setattr(sys.modules[f"semcom.blocks.{name}"], "_PATIENCE_S", 1e9)

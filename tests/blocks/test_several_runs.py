@@ -143,7 +143,7 @@ def test_every_block_that_keeps_anything_says_what_a_start_does_with_it():
         "separation_encoder": "as deepjscc_encoder",
         "separation_decoder": "as deepjscc_decoder",
         "dashboard": "shows a history",
-        "telemetry": "tells what the blocks count",
+        "telemetry": "reports what the blocks count",
     }
     for name in blocks.__all__:
         if name == "image_view":

@@ -229,8 +229,8 @@ def test_modulator_sends_what_the_modem_makes_with_gaps_and_tags():
 
 def test_kind_sender_and_side_go_through_both_ends(bench):
     """In a batch that shares all but sender and side, and one of another kind, whose size is no picture's."""
-    told = [{}, {keys.SENDER: 5, keys.SIDE: 2**20 - 1}, {keys.KIND: 3, keys.HEIGHT: 8000, keys.WIDTH: 8000}]
-    pdus = [latents_pdu(300, image_id=i, seed=i, **meta) for i, meta in enumerate(told)]
+    metas = [{}, {keys.SENDER: 5, keys.SIDE: 2**20 - 1}, {keys.KIND: 3, keys.HEIGHT: 8000, keys.WIDTH: 8000}]
+    pdus = [latents_pdu(300, image_id=i, seed=i, **meta) for i, meta in enumerate(metas)]
     bad = [latents_pdu(300, **{keys.SIDE: 2**20}), latents_pdu(300, **{keys.SENDER: "me"})]
     block = blocks.burst_modulator()
     samples = Stream(block).run([*bad, *pdus, Pdu.end()], lambda s: s.has_tag(keys.TAG_END))
@@ -358,7 +358,7 @@ def test_detector_finds_what_the_library_finds(chunk):
         assert np.array_equal(pdu.data[:size], burst.samples.numpy()[:size])
 
 
-def test_detector_puts_zeros_where_rx_time_tells_of_lost_samples():
+def test_detector_puts_zeros_where_rx_time_shows_lost_samples():
     """An overflow of 700 samples, its place and size known: the burst keeps its timing, and none is found to slip."""
     rate, lost = 1e6, 700
     samples = on_air(modulated()[1])
@@ -434,9 +434,11 @@ def test_demodulator_and_estimator(bench):
         estimates = pdus_of(b.messages("out", 6))
         feedback = [bridge.from_dict(m) for m in b.messages("snr", 6)]
         b.messages("history", 1)
-    for pdu, told in zip(estimates, feedback, strict=True):
+    for pdu, reported in zip(estimates, feedback, strict=True):
         assert abs(pdu.meta[keys.SNR_DB] - 20) < 1.5 and 0 < pdu.meta[keys.SNR_STDERR_DB] < 1
-        assert told[keys.SNR_DB] == pdu.meta[keys.SNR_DB] and told[keys.TIMESTAMP_S] <= time.monotonic()
+        assert (
+            reported[keys.SNR_DB] == pdu.meta[keys.SNR_DB] and reported[keys.TIMESTAMP_S] <= time.monotonic()
+        )
         assert pdu.meta["mine"] == 1
 
 
@@ -595,7 +597,7 @@ def test_decoder_gives_out_what_came_at_the_end(bench, model, make_pictures):
     assert out[0].meta[keys.BURSTS_RECEIVED] == 1 and out[1].is_end
 
 
-def test_decoder_counts_strangers_and_goes_on(bench, model, other_model, make_pictures):
+def test_decoder_counts_other_models_and_goes_on(bench, model, other_model, make_pictures):
     picture = next(make_pictures(1))
     good = next(burst_pdus(model, picture))
     with bench(blocks.deepjscc_decoder(model), "out") as b:
@@ -675,10 +677,12 @@ def test_demodulator_reports_another_link_profile(bench, tmp_path):
             b.post(Pdu({keys.CFO: 0.0}, samples))
         out = pdus_of(b.messages("out", 3))
     assert [pdu.meta[keys.LINK_HASH] for pdu in out] == [theirs, ours, 0]
-    told = [reason for reason in block.counters if "but loaded here is" in reason]
-    assert len(told) == 2 and all("give both stations the same link profile" in reason for reason in told)
+    reported = [reason for reason in block.counters if "but loaded here is" in reason]
+    assert len(reported) == 2 and all(
+        "give both stations the same link profile" in reason for reason in reported
+    )
     assert any(
-        f"with link profile {theirs:#05x}, but loaded here is link profile {ours:#05x}" in r for r in told
+        f"with link profile {theirs:#05x}, but loaded here is link profile {ours:#05x}" in r for r in reported
     )
 
 
@@ -699,13 +703,15 @@ def test_demodulator_suspects_the_profile_before_the_header(bench, tmp_path, loa
         for sent in (profiles["theirs"].hash, ours):
             samples = modem.modulate(latents, image_id=[5], size=(64, 64), model_hash=7, link_hash=sent)
             b.post(Pdu({keys.CFO: 0.0}, samples[0, 0]))
-        told = [bridge.from_dict(m)[keys.ERROR] for m in b.messages("failed", 2)]
+        reported = [bridge.from_dict(m)[keys.ERROR] for m in b.messages("failed", 2)]
     theirs = profiles["theirs"].hash
-    assert told[0].startswith(
+    assert reported[0].startswith(
         f"bursts sent with link profile {theirs:#05x}, but loaded here is {here}: give both"
     )
-    assert told[1].startswith("burst of a link whose bursts have up to 20 payload symbols; here they have 40")
-    assert all(block.counters[reason] == 1 for reason in told)
+    assert reported[1].startswith(
+        "burst of a link whose bursts have up to 20 payload symbols; here they have 40"
+    )
+    assert all(block.counters[reason] == 1 for reason in reported)
 
 
 @pytest.mark.parametrize("who", ["burst_modulator", "the air"])

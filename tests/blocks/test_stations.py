@@ -57,9 +57,9 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     )
     assert there.pictures == back.pictures == 3 and there.bursts == back.bursts == 3
     assert back.advice == "" and back.link == there.link
-    told, got = lines_of(tmp_path / "tx.jsonl"), lines_of(tmp_path / "rx.jsonl")
-    assert [line["image_id"] for line in told] == [line["image_id"] for line in got]
-    for picture, mine, theirs in zip(sent, told, got, strict=True):
+    reported, got = lines_of(tmp_path / "tx.jsonl"), lines_of(tmp_path / "rx.jsonl")
+    assert [line["image_id"] for line in reported] == [line["image_id"] for line in got]
+    for picture, mine, theirs in zip(sent, reported, got, strict=True):
         assert mine["sha256"] == pixels_sha256(picture.pixels) and mine["image"] == picture.name
         received = read_picture(tmp_path / "out" / f"{theirs['image_id']:05d}.png").pixels
         assert theirs["sha256"] == pixels_sha256(received)
@@ -144,8 +144,8 @@ def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp
     config = StationConfig(link, radio, log=str(tmp_path / "tx.jsonl"))
     there = transmit(config, list(make_pictures(2)), repeat=True, seconds=1.0)  # some are always on their way
     back = receive(StationConfig(link, radio), seconds=60)
-    told = lines_of(tmp_path / "tx.jsonl")
-    assert len(told) == there.pictures > 10
+    reported = lines_of(tmp_path / "tx.jsonl")
+    assert len(reported) == there.pictures > 10
     assert there.counters["image_source"]["sent to 'out'"] == there.pictures + 1  # and the end of the stream
     assert back.counters["deepjscc_decoder"]["pictures"] == there.pictures
 
@@ -157,7 +157,7 @@ def test_a_transmitter_nobody_listens_to_can_be_stopped(link, make_pictures):
     assert time.monotonic() - began < 20
 
 
-def test_another_profile_is_told_in_words(tmp_path, link, make_pictures):
+def test_another_profile_is_reported_in_words(tmp_path, link, make_pictures):
     (tmp_path / "other.yaml").write_text("name: other\nmodel: cifar-1-12\n")
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(str(tmp_path / "other.yaml"), radio), make_pictures(1), seconds=30)
@@ -175,7 +175,7 @@ def test_another_profile_is_told_in_words(tmp_path, link, make_pictures):
         ("fft_size: 512", False, ""),
     ],
 )
-def test_a_profile_by_which_nothing_can_be_read_is_told_in_words(
+def test_a_profile_by_which_nothing_can_be_read_is_reported_in_words(
     tmp_path, link, make_pictures, modem, found, words
 ):
     """Where the header is read by its hash; where it is not, the end of the run says what to compare."""
@@ -193,7 +193,7 @@ def test_a_profile_by_which_nothing_can_be_read_is_told_in_words(
     assert mine in back.link and f"({theirs:#05x})" in sent.link
 
 
-def test_silence_and_no_samples_at_all_are_told_apart(tmp_path, link, make_pictures):
+def test_silence_and_no_samples_at_all_are_distinguished(tmp_path, link, make_pictures):
     np.zeros(200_000, np.complex64).tofile(tmp_path / "air.c64")
     silent = receive(StationConfig(radio=f"file:{tmp_path / 'air.c64'}"), seconds=30)
     assert (
@@ -203,18 +203,18 @@ def test_silence_and_no_samples_at_all_are_told_apart(tmp_path, link, make_pictu
     assert nobody.advice.startswith("no samples came from zmq:")
 
 
-def test_an_inverted_spectrum_is_told_and_turned_back(tmp_path, link, make_pictures):
+def test_an_inverted_spectrum_is_reported_and_turned_back(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
     np.fromfile(tmp_path / "air.c64", np.complex64).conj().tofile(tmp_path / "air.c64")
-    deaf = receive(StationConfig(link, radio), seconds=30)
-    assert deaf.pictures == 0 and "start again with --invert-spectrum" in deaf.advice
+    empty = receive(StationConfig(link, radio), seconds=30)
+    assert empty.pictures == 0 and "start again with --invert-spectrum" in empty.advice
     assert receive(StationConfig(link, radio, invert_spectrum=True), seconds=30).pictures == 3
     (tmp_path / "radio.yaml").write_text("name: bench\ninvert_spectrum: true\n")
     assert StationConfig(link, radio, hardware=str(tmp_path / "radio.yaml")).spectrum_inverted
 
 
-def test_what_is_odd_about_the_samples_is_told_at_the_end(tmp_path, link, make_pictures):
+def test_what_is_odd_about_the_samples_is_reported_at_the_end(tmp_path, link, make_pictures):
     radio, g = f"file:{tmp_path / 'air.c64'}", np.random.RandomState(0)
     hiss = 0.01 * (g.randn(300_000) + 1j * g.randn(300_000))
     (hiss + 0.3).astype(np.complex64).tofile(tmp_path / "air.c64")
@@ -222,19 +222,19 @@ def test_what_is_odd_about_the_samples_is_told_at_the_end(tmp_path, link, make_p
     assert "of the power is DC" in advice and "Check the level" in advice
 
 
-def test_an_offset_beyond_the_preamble_is_told_and_searched(tmp_path, link, make_pictures):
+def test_an_offset_beyond_the_preamble_is_reported_and_searched(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
     sent = np.fromfile(tmp_path / "air.c64", np.complex64)
     (sent * np.exp(2j * np.pi * 0.08 * np.arange(len(sent)))).astype(np.complex64).tofile(
         tmp_path / "air.c64"
     )
-    deaf = receive(StationConfig(link, radio), seconds=30)
-    assert deaf.pictures == 0 and "start again with --cfo-search" in deaf.advice
+    empty = receive(StationConfig(link, radio), seconds=30)
+    assert empty.pictures == 0 and "start again with --cfo-search" in empty.advice
     assert receive(StationConfig(link, radio, cfo_search=True), seconds=30).pictures == 3
 
 
-def test_another_model_is_told_in_words(tmp_path, link, make_pictures):
+def test_another_model_is_reported_in_words(tmp_path, link, make_pictures):
     (tmp_path / "other.yaml").write_text("name: other\nmodel: cifar-1-6\n")
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(str(tmp_path / "other.yaml"), radio), make_pictures(1), seconds=30)
@@ -242,7 +242,7 @@ def test_another_model_is_told_in_words(tmp_path, link, make_pictures):
     assert back.pictures == 0 and back.counters["deepjscc_decoder"]["bursts of another model"] == 1
 
 
-def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_heard(link, make_pictures):
+def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_received(link, make_pictures):
     address = free_address()
     config = StationConfig(link, f"zmq:{address}")
     receiver, stop, ids = None, threading.Event(), []
@@ -256,8 +256,8 @@ def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_heard(link, ma
         assert summary.pictures == 2
     thread.join(30)
     stop.set()
-    told = {block.name(): dict(block.counters) for block in receiver.chain}
-    assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (ids, told)
+    reported = {block.name(): dict(block.counters) for block in receiver.chain}
+    assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (ids, reported)
 
 
 def test_the_air_holds_a_fast_transmitter_up(link, make_pictures):

@@ -33,16 +33,16 @@ def fake():
 
 
 def test_pictures_come_back_through_one_device_and_the_encoder_hears_the_snr(fake, link, make_pictures):
-    told = []
+    calls = []
     results, summary = run(
         list(make_pictures(6)),
         LinkConfig("cifar-1-12", snr_db=5.0),
         StationConfig(link, "usrp:type=b200", gain_db=11.0),
         rx_gain_db=22.0,
-        progress=lambda: told.append(1),
+        progress=lambda: calls.append(1),
     )
     assert fake.claims.opened == 2 and fake.claims.args == "type=b200"
-    assert len(results) == len(told) == summary.pictures == 6 and summary.faults == []
+    assert len(results) == len(calls) == summary.pictures == 6 and summary.faults == []
     assert all(result.psnr_db > 22 and abs(result.snr_est_db - 20) < 1.5 for result in results)
     assert summary.counters["deepjscc_encoder"]["SNR feedback received"] >= 3
     assert summary.counters["radio_sink"]["bursts acknowledged by the radio"] >= 6

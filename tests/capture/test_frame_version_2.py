@@ -23,22 +23,22 @@ RECORDED = Path(__file__).parent / "frame_version_2"
 
 @pytest.mark.parametrize("name, numbers", [("three_payloads", [7, 8, 9, 10]), ("a_burst_lost", [65535, 0])])
 def test_they_replay_bit_for_bit(name, numbers):
-    told = np.load(RECORDED / name / "replayed.npz")
+    content = np.load(RECORDED / name / "replayed.npz")
     run = Replay(RECORDED / name)
     pictures = list(run)
     assert [picture.header.image_id for picture in pictures] == numbers and run.problems == []
     # another engine rounds the last bits otherwise
-    same = run.same_engine and str(told["engine"]) == engine()
+    same = run.same_engine and str(content["engine"]) == engine()
     assert run.latents_known == run.bursts and (run.latents_equal == run.bursts or not same)
     for picture, number in zip(pictures, numbers, strict=True):
-        assert picture.bursts_received == told[f"bursts_{number}"][0]
-        assert picture.snr_db == told[f"snr_db_{number}"]
+        assert picture.bursts_received == content[f"bursts_{number}"][0]
+        assert picture.snr_db == content[f"snr_db_{number}"]
         for what, tolerance in (("latents", 1e-3), ("noise_var", 1e-3), ("pixels", 2)):
             got = getattr(picture, what)
-            if f"{what}_{number}" not in told:
+            if f"{what}_{number}" not in content:
                 assert what == "pixels" and got is None
                 continue
-            then = told[f"{what}_{number}"]
+            then = content[f"{what}_{number}"]
             assert got.dtype == then.dtype and got.shape == then.shape
             if same:
                 assert np.array_equal(got, then)
@@ -63,9 +63,9 @@ def said_to_be_of(version, tmp_path):
     """The first recording, as if its receiver had read that version."""
     folder = shutil.copytree(RECORDED / "three_payloads", tmp_path / "copy")
     meta = folder / "three_payloads.sigmf-meta"
-    told = json.loads(meta.read_text())
-    told["global"]["semcom:frame_version"] = version
-    meta.write_text(json.dumps(told))
+    content = json.loads(meta.read_text())
+    content["global"]["semcom:frame_version"] = version
+    meta.write_text(json.dumps(content))
     return folder
 
 

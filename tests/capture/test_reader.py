@@ -22,9 +22,9 @@ def meta(recorder, tmp_path):
 
 
 def alter(meta, change):
-    told = json.loads(meta.read_text())
-    change(told)
-    meta.write_text(json.dumps(told))
+    content = json.loads(meta.read_text())
+    change(content)
+    meta.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize("ending", [".sigmf-meta", ".sigmf-data", ""])
@@ -112,7 +112,7 @@ def test_json_of_another_kind(meta, text):
     ],
 )
 def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change):
-    alter(meta, lambda told: told["annotations"][1].update(change))
+    alter(meta, lambda content: content["annotations"][1].update(change))
     recording = open_recording(meta)
     assert [b.note.sample_offset for b in recording.bursts] == [0, 2, 3, 4]
     (reason,) = recording.skipped
@@ -121,15 +121,15 @@ def test_annotations_outside_of_the_schema_are_skipped_and_counted(meta, change)
 
 @pytest.mark.parametrize("key", ["semcom:burst_index", "semcom:burst_count"])
 def test_half_a_header_is_none(meta, key):
-    alter(meta, lambda told: told["annotations"][1].pop(key))
+    alter(meta, lambda content: content["annotations"][1].pop(key))
     recording = open_recording(meta)
     assert [b.note.sample_offset for b in recording.bursts] == [0, 2, 3, 4]
     assert key in next(iter(recording.skipped))
 
 
 def test_many_bad_annotations_are_few_reasons(meta):
-    def spoil(told):
-        for number, annotation in enumerate(told["annotations"]):
+    def spoil(content):
+        for number, annotation in enumerate(content["annotations"]):
             annotation["semcom:cfo"] = 3.0 + number
 
     alter(meta, spoil)
@@ -140,25 +140,25 @@ def test_many_bad_annotations_are_few_reasons(meta):
 
 def test_metadata_that_another_program_rewrote(meta):
     """Whole numbers with a point, a byte-order mark, dates without Z, a frequency that is none."""
-    told = json.loads(meta.read_text())
-    for part in told["captures"] + told["annotations"]:
+    content = json.loads(meta.read_text())
+    for part in content["captures"] + content["annotations"]:
         part["core:sample_start"] = float(part["core:sample_start"])
-    for capture in told["captures"]:
+    for capture in content["captures"]:
         capture["core:datetime"] = capture["core:datetime"].removesuffix("Z")
-    for annotation in told["annotations"]:
+    for annotation in content["annotations"]:
         annotation |= {
             k: float(v) for k, v in annotation.items() if isinstance(v, int) and not isinstance(v, bool)
         }
-    told["captures"][0]["core:frequency"] = "none"
+    content["captures"][0]["core:frequency"] = "none"
     before = [(burst.start, burst.received_s, burst.note.label) for burst in open_recording(meta).bursts]
-    meta.write_bytes(b"\xef\xbb\xbf" + json.dumps(told).encode())
+    meta.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
     recording = open_recording(meta)
     assert [(burst.start, burst.received_s, burst.note.label) for burst in recording.bursts] == before
     assert recording.centre_frequency_hz == 0.0 and not recording.skipped
 
 
 def test_annotations_of_others_are_left_alone(meta):
-    alter(meta, lambda told: told["annotations"].append({"core:sample_start": 7, "other:thing": 1}))
+    alter(meta, lambda content: content["annotations"].append({"core:sample_start": 7, "other:thing": 1}))
     recording = open_recording(meta)
     assert len(recording.bursts) == 5 and recording.skipped["annotations of others"] == 1
 

@@ -59,9 +59,8 @@ def live(model, pictures):
                 )
                 sent = burst * turn.to(burst.dtype) + noise * 10 ** (-SNR_DB / 20)
                 detected.append(DetectedBurst(sent, 5000 + 20_000 * len(detected), cfo, 0.9))
-        detected[4] = replace(
-            detected[4], samples=detected[4].samples * 0 + 1e-3 * noise[0]
-        )  # none can read it
+        # none can read it
+        detected[4] = replace(detected[4], samples=detected[4].samples * 0 + 1e-3 * noise[0])
         out, latents_of = [], {}
         sizes = itertools.cycle([1, 7, 2, 5, 3])
         while len(out) < len(detected):
@@ -92,8 +91,8 @@ def note(burst, result, batch):
 def record(folder, bursts, **options):
     info = RecordingInfo(1e6, 2.45e9, engine=engine())
     writer = CaptureWriter(folder, info, min_free_bytes=0, **options)
-    for number, (burst, told) in enumerate(bursts):
-        assert writer.write(burst, told, 1000.0 + number)
+    for number, (burst, burst_info) in enumerate(bursts):
+        assert writer.write(burst, burst_info, 1000.0 + number)
     writer.close()
     return writer
 
@@ -119,7 +118,10 @@ def test_latents_are_those_of_the_live_run_to_the_last_bit(folder, live):
 
 def test_it_matters_what_was_demodulated_together(folder, live, tmp_path):
     """Without the batches most latents differ in their last bits: this is what they are recorded for."""
-    record(tmp_path, [(burst, replace(told, batch=None, batch_start=None)) for burst, told in live[0]])
+    record(
+        tmp_path,
+        [(burst, replace(info, batch=None, batch_start=None)) for burst, info in live[0]],
+    )
     run = Replay(tmp_path, decode=False)
     list(run)
     assert run.latents_equal < run.latents_known / 2
@@ -135,12 +137,12 @@ def test_bursts_whose_batch_is_gone_in_part_are_still_pictures(live, tmp_path, p
 
 def test_repeats_that_outnumber_the_pictures_under_way(live, pictures, tmp_path):
     """A file played twice: the last picture lacks a burst while all before it come again, and stays whole."""
-    shown = [(burst, told) for burst, told in live[0] if told.image_id is None or told.image_id < 10]
+    shown = [(burst, info) for burst, info in live[0] if info.image_id is None or info.image_id < 10]
     assert shown[-1][1].image_id == 9 and shown[-1][1].burst_count == 2
     # the last burst is lost, then the recording ends before its picture
     first, again = shown[:-1], shown[:-2]
     later = first[-1][1].sample_offset + 20_000
-    again = [(burst, moved(told, later)) for burst, told in again]
+    again = [(burst, moved(info, later)) for burst, info in again]
     record(tmp_path, first + again)
     run = Replay(tmp_path, decode=False)
     found = list(run)
@@ -155,9 +157,9 @@ def test_repeats_that_outnumber_the_pictures_under_way(live, pictures, tmp_path)
     assert sum(summary(recording).pictures for recording in recordings) == len(found)
 
 
-def moved(told, by):
-    start = None if told.batch_start is None else told.batch_start + by
-    return replace(told, sample_offset=told.sample_offset + by, batch_start=start)
+def moved(info, by):
+    start = None if info.batch_start is None else info.batch_start + by
+    return replace(info, sample_offset=info.sample_offset + by, batch_start=start)
 
 
 def test_pictures_and_their_psnr(folder, pictures, tmp_path):
@@ -192,7 +194,7 @@ def test_the_data_set_for_training(folder, pictures, live, model):
 
 
 def test_a_model_that_is_not_here_is_named(live, tmp_path):
-    bursts = [(burst, told) for burst, told in live[0][:3]]
+    bursts = [(burst, info) for burst, info in live[0][:3]]
     record(tmp_path, bursts)
     run = Replay(tmp_path, model="cifar-1-6")
     assert list(run) == [] and run.counters["bursts of another model"] == 3
@@ -202,10 +204,10 @@ def test_an_originals_folder_by_hash_not_by_name(folder, pictures, tmp_path):
     """Same name, other picture: not taken for the original."""
     write_png(tmp_path / "0.png", pictures[0].pixels[::-1])
     find = Originals(tmp_path).find
-    told = BurstNote(0, 0.0, image_id=0, image="0.png", image_sha256=pixels_sha256(pictures[0].pixels))
-    assert find(told, None, (32, 32)) == ("0.png", None)
+    info = BurstNote(0, 0.0, image_id=0, image="0.png", image_sha256=pixels_sha256(pictures[0].pixels))
+    assert find(info, None, (32, 32)) == ("0.png", None)
     write_png(tmp_path / "renamed.png", pictures[0].pixels)
-    name, pixels = Originals(tmp_path).find(told, None, (32, 32))
+    name, pixels = Originals(tmp_path).find(info, None, (32, 32))
     assert name == "0.png" and np.array_equal(pixels, pictures[0].pixels)
 
 
@@ -222,8 +224,8 @@ def test_rows_and_summary(folder, live, pictures):
     recordings, _ = read_recordings(folder)
     found = [row for recording in recordings for row in rows(recording)]
     assert len(found) == len(live[0]) and sum(row["error"] is not None for row in found) == 1
-    for row, (_, told) in zip(found, live[0], strict=True):
-        assert row["cfo_hz"] == pytest.approx((told.cfo_refined or told.cfo) * 1e6)
+    for row, (_, info) in zip(found, live[0], strict=True):
+        assert row["cfo_hz"] == pytest.approx((info.cfo_refined or info.cfo) * 1e6)
     totals = [summary(recording) for recording in recordings]
     assert all(total.intact for total in totals)
     assert sum(total.bursts for total in totals) == len(live[0]) == 1 + sum(t.bursts_read for t in totals)
@@ -263,6 +265,12 @@ def test_items_that_are_no_pictures_are_counted_not_decoded(tmp_path, model, liv
     run = Replay(tmp_path, decode=False)
     assert len(list(run)) == 1 and run.counters["bursts of items of kind 3, which are no pictures"] == 1
     (recording,) = read_recordings(tmp_path)[0]
-    told = recording.bursts[0].note
-    assert (told.kind, told.sender, told.side, told.version, told.burst_count) == (3, 9, 77, 3, 1)
+    info = recording.bursts[0].note
+    assert (
+        info.kind,
+        info.sender,
+        info.side,
+        info.version,
+        info.burst_count,
+    ) == (3, 9, 77, 3, 1)
     assert [(row["kind"], row["sender"]) for row in rows(recording)] == [(3, 9), (0, 0)]

@@ -36,9 +36,9 @@ def as_type(samples, name):
     return np.ascontiguousarray(parts.astype(kind.part)).tobytes()
 
 
-def record(folder, data, name="there", captures=({"core:sample_start": 0},), **told):
+def record(folder, data, name="there", captures=({"core:sample_start": 0},), **fields):
     """A SigMF recording of those bytes, as another tool would write it; the path of its metadata."""
-    info = {"core:version": "1.0.0", **{f"core:{key}": value for key, value in told.items()}}
+    info = {"core:version": "1.0.0", **{f"core:{key}": value for key, value in fields.items()}}
     (folder / f"{name}.sigmf-data").write_bytes(data)
     meta = folder / f"{name}.sigmf-meta"
     meta.write_text(json.dumps({"global": info, "captures": list(captures), "annotations": []}))
@@ -140,8 +140,8 @@ def test_headers_between_segments_trailing_bytes_and_another_name(tmp_path):
         {"core:sample_start": 1000, "core:header_bytes": 100, "core:frequency": 1e9},
         {"core:sample_start": 1100, "core:header_bytes": 36},
     ]
-    told = {"datatype": "ci16_le", "trailing_bytes": 7, "dataset": "made by.x", "offset": 1000}
-    meta = record(tmp_path, b"", captures=captures, **told)
+    fields = {"datatype": "ci16_le", "trailing_bytes": 7, "dataset": "made by.x", "offset": 1000}
+    meta = record(tmp_path, b"", captures=captures, **fields)
     (tmp_path / "made by.x").write_bytes(b"".join(parts))
     file = open_samples(meta)
     np.testing.assert_allclose(all_of(file), samples, atol=1e-4)
@@ -196,7 +196,7 @@ def test_archives_and_collections(tmp_path, how):
 
 
 @pytest.mark.parametrize(
-    "told, words",
+    "fields, words",
     [
         ({"datatype": "cf16_le"}, "there.sigmf-meta: sample type 'cf16_le'"),
         ({"datatype": None}, "does not say of what type"),
@@ -210,8 +210,8 @@ def test_archives_and_collections(tmp_path, how):
         ({"offset": -3}, "offset is '-3'"),
     ],
 )
-def test_metadata_that_cannot_be_used(tmp_path, told, words):
-    meta = record(tmp_path, bytes(800), **{"datatype": "cf32_le", **told})
+def test_metadata_that_cannot_be_used(tmp_path, fields, words):
+    meta = record(tmp_path, bytes(800), **{"datatype": "cf32_le", **fields})
     with pytest.raises(CaptureError, match=words):
         open_samples(meta)
 
@@ -369,6 +369,6 @@ def test_damaged_metadata_raise_nothing_else(tmp_path_factory, changes, cut):
 )
 def test_strange_metadata_raise_nothing_else(tmp_path_factory, info, captures):
     meta = record(tmp_path_factory.mktemp("m"), bytes(4000))
-    told = {"global": {"core:datatype": "cu8", **info}, "captures": captures}
-    meta.write_text(json.dumps(told))
+    fields = {"global": {"core:datatype": "cu8", **info}, "captures": captures}
+    meta.write_text(json.dumps(fields))
     read_or_refuse(meta)

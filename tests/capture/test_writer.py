@@ -71,23 +71,23 @@ def test_what_is_written_is_read_back(bursts):
             assert burst.received_s == pytest.approx(received_s, abs=1e-5)
 
 
-def test_metadata_say_what_a_stranger_needs(recorder, tmp_path):
+def test_metadata_say_what_another_tool_needs(recorder, tmp_path):
     link = {"name": "test", "modem": {"fft_size": 256}}
     writer = recorder(info=RecordingInfo(2e6, 868e6, "a B210", link, 77, "torch"))
     writer.write(samples_of(5, 100), note_of(5), 0.0)
     writer.write(samples_of(900, 50), note_of(900, image_id=None, burst_index=None, error="no header"), 1.5)
     writer.close()
     (meta,), (data,) = list(tmp_path.glob("*.sigmf-meta")), list(tmp_path.glob("*.sigmf-data"))
-    told = json.loads(meta.read_text())
-    assert told["global"]["core:sample_rate"] == 2e6 and told["global"]["core:hw"] == "a B210"
-    assert told["global"]["semcom:link"] == link and told["global"]["semcom:link_hash"] == 77
-    assert told["global"]["core:extensions"] == [{"name": "semcom", "version": "1.0.0", "optional": True}]
-    assert told["global"]["core:sha512"] == hashlib.sha512(data.read_bytes()).hexdigest()
-    first, second = told["captures"]
+    content = json.loads(meta.read_text())
+    assert content["global"]["core:sample_rate"] == 2e6 and content["global"]["core:hw"] == "a B210"
+    assert content["global"]["semcom:link"] == link and content["global"]["semcom:link_hash"] == 77
+    assert content["global"]["core:extensions"] == [{"name": "semcom", "version": "1.0.0", "optional": True}]
+    assert content["global"]["core:sha512"] == hashlib.sha512(data.read_bytes()).hexdigest()
+    first, second = content["captures"]
     assert (first["core:sample_start"], second["core:sample_start"]) == (0, 100)
     assert (first["core:global_index"], first["semcom:sample_offset"]) == (5, 5)
     assert first["core:frequency"] == 868e6 and second["core:datetime"] == "1970-01-01T00:00:01.500000Z"
-    assert [a["core:label"] for a in told["annotations"]] == ["00005 1/1", "unread"]
+    assert [a["core:label"] for a in content["annotations"]] == ["00005 1/1", "unread"]
     assert not list(tmp_path.glob("*.sigmf-journal"))
 
 

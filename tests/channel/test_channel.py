@@ -19,13 +19,13 @@ def test_awgn_gives_the_snr_asked(batch, snr_db):
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_symbol_channels_tell_the_noise_they_add(name):
+def test_symbol_channels_report_the_noise_they_add(name):
     g = torch.Generator().manual_seed(1)
     x = torch.randn(200, 2000, dtype=torch.complex64, generator=g)
     y, noise_var = symbol_channel(name)(x, torch.full((200,), 10.0), g)
     assert y.shape == noise_var.shape == x.shape
-    told = ((y - x).abs().square() / noise_var).mean()
-    assert told == pytest.approx(0.0 if name == "ideal" else 1.0, abs=0.02)
+    reported = ((y - x).abs().square() / noise_var).mean()
+    assert reported == pytest.approx(0.0 if name == "ideal" else 1.0, abs=0.02)
 
 
 def test_unknown_channel_names_the_known_ones():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``semcom air`` as a user runs it: a process of its own that ends when it is told to."""
+"""``semcom air`` as a user runs it: a process of its own that ends when asked to."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_three_processes_and_each_restarted(start, addresses):
 
 
 def hears(sender, listener, value):
-    """Sends a value for as long as it takes to hear it, at most 3 s."""
+    """Sends a value for as long as it takes to receive it, at most 3 s."""
     message = np.full(1000, value, np.complex64)
     message[900:] = 0
     end = time.monotonic() + 3
@@ -113,7 +113,7 @@ def hears(sender, listener, value):
             samples = np.frombuffer(listener.recv(), np.complex64)
             if np.sum(np.abs(samples - value) < 0.02) > 100:
                 return
-    raise AssertionError(f"{value} was not heard within 3 s")
+    raise AssertionError(f"{value} was not received within 3 s")
 
 
 def test_a_script_and_its_time_on_air(tmp_path, addresses):
@@ -127,7 +127,7 @@ def test_a_script_and_its_time_on_air(tmp_path, addresses):
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert report["sample_rate_hz"] == 1e5 and report["time_on_air_s"] == pytest.approx(0.3, abs=0.02)
     assert set(report["receivers"]) == {"r"}
-    assert "t not heard" in done.stderr
+    assert "t not received" in done.stderr
 
 
 @pytest.mark.parametrize(

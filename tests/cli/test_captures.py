@@ -78,10 +78,10 @@ def test_inspect_shows_every_burst_and_draws_them(folder, tmp_path):
     done = run("inspect", folder, "--png", tmp_path / "new" / "s.png", "--json", tmp_path / "i.json")
     assert done.exit_code == 0, done.output
     assert all(words in done.output for words in ("0.png", "2.png", "header", "fits", "s.png"))
-    told = json.loads((tmp_path / "i.json").read_text())
-    assert [row["image_id"] for row in told["bursts"]] == [0, 1, 2, None]
-    assert told["bursts"][3]["error"] == "header failed its CRC"
-    (recording,) = told["recordings"]
+    content = json.loads((tmp_path / "i.json").read_text())
+    assert [row["image_id"] for row in content["bursts"]] == [0, 1, 2, None]
+    assert content["bursts"][3]["error"] == "header failed its CRC"
+    (recording,) = content["recordings"]
     assert (recording["bursts"], recording["bursts_read"], recording["pictures"]) == (4, 3, 3)
     assert recording["state"] == "closed" and recording["intact"] and recording["hardware"] == "a test"
     with Image.open(tmp_path / "new" / "s.png") as image:
@@ -99,10 +99,10 @@ def test_replay_writes_pictures_and_compares_latents(folder, pictures, tmp_path)
     options = ["--out", tmp_path / "out", "--originals", tmp_path / "sent", "--json", tmp_path / "r.json"]
     done = run("replay", folder, *options)
     assert done.exit_code == 0, done.output
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert told["latents_equal"] == told["latents_compared"] == 3 and told["same_engine"]
-    assert [row["image"] for row in told["pictures"]] == ["0.png", "1.png", "2.png"]
-    for row in told["pictures"]:
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["latents_equal"] == content["latents_compared"] == 3 and content["same_engine"]
+    assert [row["image"] for row in content["pictures"]] == ["0.png", "1.png", "2.png"]
+    for row in content["pictures"]:
         assert row["psnr_db"] > 22 and row["snr_db"] == pytest.approx(20, abs=1)
         with Image.open(row["file"]) as image:
             assert image.size == (48, 32)
@@ -141,10 +141,10 @@ def test_replay_says_why_there_is_no_psnr(folder, pictures, tmp_path):
     (tmp_path / "sent" / "1.png").unlink()
     assert "1 of 3 pictures have a name and no PSNR" in said("--originals", tmp_path / "sent")
     (meta,) = folder.glob("*.sigmf-meta")
-    told = json.loads(meta.read_text())
-    for annotation in told["annotations"]:
+    content = json.loads(meta.read_text())
+    for annotation in content["annotations"]:
         annotation.pop("semcom:image", None)
-    meta.write_text(json.dumps(told))
+    meta.write_text(json.dumps(content))
     words = said("--originals", tmp_path / "sent")
     assert "3 of 3 pictures have no name" in words and "--sent-log FILE" in words
 
@@ -156,9 +156,9 @@ def test_json_on_the_standard_output_is_json_alone(folder):
 
 def test_a_recording_whose_recorder_was_killed_is_repaired(folder, tmp_path):
     (meta,) = folder.glob("*.sigmf-meta")
-    told = json.loads(meta.read_text())
-    lines = [{"global": {k: v for k, v in told["global"].items() if k != "core:sha512"}}]
-    pairs = zip(told["captures"], told["annotations"], strict=True)
+    content = json.loads(meta.read_text())
+    lines = [{"global": {k: v for k, v in content["global"].items() if k != "core:sha512"}}]
+    pairs = zip(content["captures"], content["annotations"], strict=True)
     lines += [{"capture": c, "annotation": a} for c, a in pairs]
     meta.with_suffix(".sigmf-journal").write_text("".join(json.dumps(line) + "\n" for line in lines))
     meta.unlink()
@@ -244,17 +244,17 @@ def test_recordings_of_other_tools_are_replayed_and_inspected(foreign, pictures,
     options = ["--out", tmp_path / "out", "--sent-log", tmp_path / "sent.log", "--json", tmp_path / "r.json"]
     done = run("replay", *foreign, *options)
     assert done.exit_code == 0 and "samples of type c" in done.output, done.output
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert [row["image_id"] for row in told["pictures"]] == [0, 1, 2, 3]
-    for row, pixels in zip(told["pictures"], pictures, strict=True):
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert [row["image_id"] for row in content["pictures"]] == [0, 1, 2, 3]
+    for row, pixels in zip(content["pictures"], pictures, strict=True):
         psnr_db = quality.psnr(pixels, read_picture(row["file"]).pixels)
         assert psnr_db > 22 and row["psnr_db"] == pytest.approx(psnr_db)
     done = run("inspect", *foreign, "--png", tmp_path / "s.png", "--json", tmp_path / "i.json")
     assert done.exit_code == 0 and "foreign" in done.output, done.output
-    told = json.loads((tmp_path / "i.json").read_text())
-    assert [row["image_id"] for row in told["bursts"]] == [0, 1, 2, 3]
-    assert all(abs(row["snr_db"] - 20) < 1.5 and row["sync_quality"] > 0.9 for row in told["bursts"])
-    assert told["recordings"][0]["bursts_read"] == 4 and (tmp_path / "s.png").exists()
+    content = json.loads((tmp_path / "i.json").read_text())
+    assert [row["image_id"] for row in content["bursts"]] == [0, 1, 2, 3]
+    assert all(abs(row["snr_db"] - 20) < 1.5 and row["sync_quality"] > 0.9 for row in content["bursts"])
+    assert content["recordings"][0]["bursts_read"] == 4 and (tmp_path / "s.png").exists()
 
 
 @pytest.mark.radio
@@ -313,10 +313,10 @@ def test_capture_replay_inspect(bursts, pictures, tmp_path):
         "replay", tmp_path / "captures", "--sent-log", tmp_path / "sent.log", "--json", tmp_path / "r.json"
     )
     assert done.exit_code == 0, done.output
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert told["latents_equal"] == told["latents_compared"] == 4
-    assert [row["image"] for row in told["pictures"]] == [f"p{n}.png" for n in range(4)]
-    assert all(row["psnr_db"] > 22 for row in told["pictures"])
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["latents_equal"] == content["latents_compared"] == 4
+    assert [row["image"] for row in content["pictures"]] == [f"p{n}.png" for n in range(4)]
+    assert all(row["psnr_db"] > 22 for row in content["pictures"])
 
 
 @pytest.mark.radio
@@ -345,8 +345,8 @@ def test_capture_on_a_full_disk_ends_with_an_error(bursts, tmp_path, monkeypatch
     done = run("capture", *options)
     said = " ".join(done.stderr.split())
     assert done.exit_code == 2 and "recording stopped: the disk of" in said and "is full" in said, done.output
-    told = json.loads((tmp_path / "c.json").read_text())
-    assert told["pictures"] == 4 and told["counters"]["capture_recorder"]["bursts recorded"] == 1
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert content["pictures"] == 4 and content["counters"]["capture_recorder"]["bursts recorded"] == 1
 
 
 @pytest.mark.radio
@@ -361,5 +361,5 @@ def test_capture_takes_keys_and_insecure_as_rx_does(tmp_path, keyed_sender):
     address, folder = keyed_sender([bytes(80_000)])
     near = [*far[:4], f"zmq:{address}", "--seconds", 3, "--json", tmp_path / "c.json"]
     assert run(*near, "--keys", folder).exit_code == 0
-    told = json.loads((tmp_path / "c.json").read_text())
-    assert told["counters"]["radio_source"]["samples received"] == 10_000
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert content["counters"]["radio_source"]["samples received"] == 10_000

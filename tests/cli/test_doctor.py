@@ -207,8 +207,8 @@ class TestRadios:
     def test_radios_on_usb_by_speed_permission_and_rules(self, tmp_path):
         device = tmp_path / "1-1"
         device.mkdir()
-        told = {"idVendor": "2500", "idProduct": "0020", "speed": "480", "busnum": "1", "devnum": "7"}
-        for name, text in told.items():
+        texts = {"idVendor": "2500", "idProduct": "0020", "speed": "480", "busnum": "1", "devnum": "7"}
+        for name, text in texts.items():
             (device / name).write_text(text + "\n")
         (tmp_path / "usb1").mkdir()
         (only,) = usb_radios(tmp_path)

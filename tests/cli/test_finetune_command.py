@@ -27,26 +27,26 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-def test_a_better_model_is_written_and_told(folder, tmp_path):
+def test_a_better_model_is_written_and_reported(folder, tmp_path):
     result = run(
         *("--capture", folder / "air", "--originals", folder / "sent", "--model", MODEL),
-        *("--out", tmp_path, "--steps", 2, "--batch", 4, "--json", tmp_path / "told.json"),
+        *("--out", tmp_path, "--steps", 2, "--batch", 4, "--json", tmp_path / "report.json"),
     )
     assert result.exit_code == 0, result.output
-    told = json.loads((tmp_path / "told.json").read_text())
-    (model,) = told["models"]
-    assert told["pictures"] == 24 and model["gain_db"] > 0
-    assert zoo.load(model["card"]).card.capture["sha256"] == told["capture"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    (model,) = report["models"]
+    assert report["pictures"] == 24 and model["gain_db"] > 0
+    assert zoo.load(model["card"]).card.capture["sha256"] == report["capture"]
 
 
 @pytest.mark.slow
 def test_the_models_own_decoder_is_the_user_anchor(folder, tmp_path):
     result = run(
         *("--capture", folder / "air", "--originals", folder / "sent", "--model", MODEL, "--users", "anchor"),
-        *("--out", tmp_path, "--steps", 0, "--json", tmp_path / "told.json"),
+        *("--out", tmp_path, "--steps", 0, "--json", tmp_path / "report.json"),
     )
     assert result.exit_code == 0, result.output
-    (model,) = json.loads((tmp_path / "told.json").read_text())["models"]
+    (model,) = json.loads((tmp_path / "report.json").read_text())["models"]
     assert model["model"] == MODEL and zoo.load(model["card"]).card.anchor["name"] == MODEL
 
 
@@ -65,7 +65,7 @@ def test_the_models_own_decoder_is_the_user_anchor(folder, tmp_path):
         (("--model", MODEL, "--pictures", "."), "--pictures is for --anchor"),
     ],
 )
-def test_mistakes_are_told_in_words(folder, tmp_path, arguments, words):
+def test_mistakes_are_reported_in_words(folder, tmp_path, arguments, words):
     result = run("--capture", folder / "air", "--out", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())

@@ -42,8 +42,8 @@ def test_names_that_are_not_utf8_lose_no_result(tmp_path, picture_file, tiny_mod
     report, out = tmp_path / "r.json", tmp_path / "out"
     done = run("loopback", there, picture_file, "--model", tiny_model, "--out", out, "--json", report, *way)
     assert done.exit_code == 0, done.output
-    told = strict(report)
-    assert len(told) == 2 and told[0]["image"].isprintable() and told[0]["psnr_db"] > 10
+    rows = strict(report)
+    assert len(rows) == 2 and rows[0]["image"].isprintable() and rows[0]["psnr_db"] > 10
     assert len(list(out.iterdir())) == 2
 
 

@@ -76,8 +76,8 @@ def test_an_unknown_channel_is_named(place):
 def test_a_channel_comes_with_options(place):
     status, said = train(place, "--channel", "{name: modem, backoff_db: 6, delay_samples: 16}")
     assert status == 0, said
-    told = zoo.card(place / "out/mine/mine.json").recipe["channel"]
-    assert told == {"name": "modem", "backoff_db": 6, "delay_samples": 16}
+    written = zoo.card(place / "out/mine/mine.json").recipe["channel"]
+    assert written == {"name": "modem", "backoff_db": 6, "delay_samples": 16}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_channel_comes_with_options(place):
         ("{name:modem}", "channel None is unknown"),
     ],
 )
-def test_options_that_cannot_be_are_told(place, channel, words):
+def test_options_that_cannot_be_are_reported(place, channel, words):
     status, said = train(place, "--channel", channel)
     assert status == 2 and words in said, said
     assert not (place / "out").exists()
@@ -99,7 +99,7 @@ def test_the_help_says_how_options_are_written():
     assert "{name: modem, backoff_db: 6" in " ".join(call("train", "-h")[1].replace("│", " ").split())
 
 
-def test_a_name_that_no_card_can_have_is_told_before_the_training(place):
+def test_a_name_that_no_card_can_have_is_reported_before_the_training(place):
     (place / "mine.yaml").write_text(yaml.safe_dump(RECIPE | {"name": "../../escape"}))
     status, said = train(place)
     assert status == 2 and "'name' must be letters" in said, said

@@ -184,10 +184,10 @@ def test_unknown_architecture_and_arguments():
         build("linres", {"channels": 8, "widths": [8, 8], "encoder_blocks": [1], "decoder_blocks": [1]})
 
 
-@pytest.mark.parametrize(("told", "encoder", "decoder"), [("both", 1, 1), ("decoder", 0, 1), ("none", 0, 0)])
-def test_linres_uses_the_snr_where_it_is_told(told, encoder, decoder):
+@pytest.mark.parametrize(("ends", "encoder", "decoder"), [("both", 1, 1), ("decoder", 0, 1), ("none", 0, 0)])
+def test_linres_uses_the_snr_where_it_is_given(ends, encoder, decoder):
     torch.manual_seed(0)
-    codec = build("linres", SMALL["linres"] | {"snr_input": told}).eval()
+    codec = build("linres", SMALL["linres"] | {"snr_input": ends}).eval()
     for name, parameter in codec.named_parameters():  # AF gains start neutral: let them depend on the SNR
         if "gains" in name:
             parameter.data = parameter.data.abs() + 0.05 * torch.rand_like(parameter)

@@ -111,9 +111,8 @@ def test_a_linear_path_decodes_beside_the_network(family):
     decoder, size = small(family, linear=True).eval(), (24, 16)
     latents = received(decoder, size)
     with torch.no_grad():
-        assert torch.equal(
-            decoder.decode(latents, 10.0, size), torch.full((2, 3, *size), 0.5)
-        )  # nothing learnt
+        # nothing learnt
+        assert torch.equal(decoder.decode(latents, 10.0, size), torch.full((2, 3, *size), 0.5))
         decoder.linear.weight[:, :, 1, 1] = 0.02
         one, two = (decoder.train().decode(scale * latents, 10.0, size) - 0.5 for scale in (1.0, 2.0))
         weights = 10 / 11 * torch.ones(2, 4, 6, 4)  # the path also sees these, which do not scale

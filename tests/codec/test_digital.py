@@ -30,7 +30,7 @@ def latents():
 
 
 def error_of(latents, received, noise_var):
-    """Of the latents as a decoder weighs them, and what it is told of that."""
+    """Of the latents as a decoder weighs them, and what it is given of that."""
     weights = 1 / (1 + noise_var)
     return float((weights * received - latents).abs().square().mean()), float((1 - weights).mean())
 
@@ -47,20 +47,20 @@ def test_symbols_have_power_one_and_bring_latents_back(latents, order, bits):
     back = latents_of(
         received, noise_var, mode=mode.header_mode, model_hash=9, latent_count=K, books={9: books}
     )
-    error, told = error_of(latents, *back)
+    error, reported = error_of(latents, *back)
     # what quantising a Gaussian to so many bits leaves (Max 1960 has 0.637, 0.363, 0.118, 0.0345, 0.0095 a
     # dimension; these entries reach further out)
     assert error < {1: 0.72, 2: 0.4, 3: 0.29, 4: 0.15, 6: 0.055, 8: 0.02}[bits]
-    assert error == pytest.approx(told, rel=0.1)
+    assert error == pytest.approx(reported, rel=0.1)
 
 
 @pytest.mark.parametrize("order", (4, 16, 64, 256))
 @pytest.mark.parametrize("snr_db", (0.0, 10.0))
-def test_the_decoder_is_told_how_far_off_noisy_latents_are(latents, order, snr_db):
+def test_the_decoder_is_given_how_far_off_noisy_latents_are(latents, order, snr_db):
     channel = over(symbol_channel("awgn"), DigitalMode(order), uniform())
     received, noise_var = channel(latents, snr_db, torch.Generator().manual_seed(2))
-    error, told = error_of(latents, received, noise_var)
-    assert error == pytest.approx(told, rel=0.1)
+    error, reported = error_of(latents, received, noise_var)
+    assert error == pytest.approx(reported, rel=0.1)
 
 
 def test_many_points_come_close_to_analog_latents(latents):
@@ -80,8 +80,8 @@ def test_lost_symbols_are_lost_latents(latents):
         symbols = symbols.masked_fill(lost, 0)
         received, noise_var = digital.receive(symbols, noise_var, K, mode.order, uniform().of(6))
         assert torch.isfinite(torch.view_as_real(received)).all()
-        error, told = error_of(latents, received, noise_var)
-        assert error == pytest.approx(told, rel=0.15)
+        error, reported = error_of(latents, received, noise_var)
+        assert error == pytest.approx(reported, rel=0.15)
     whole = digital.receive(0 * symbols, torch.full(symbols.shape, torch.inf), K, 4, uniform().of(6))
     assert torch.isinf(whole[1]).all()
 
@@ -169,9 +169,9 @@ def test_learned_codebooks_are_stored_checked_and_named_on_the_air(tmp_path):
     torch.testing.assert_close(books.of(6).values, uniform().of(6).values)
     with pytest.raises(ModelError, match="learned codebooks of 8 bits do not exist: take 6"):
         books.of(8)
-    heard = simulate(pictures(1), LinkConfig(str(path), 10.0, payload=DigitalMode(64, codebook="learned")))
+    learned = simulate(pictures(1), LinkConfig(str(path), 10.0, payload=DigitalMode(64, codebook="learned")))
     same = simulate(pictures(1), LinkConfig(str(path), 10.0, payload=DigitalMode(64)))
-    assert heard[0].psnr_db == pytest.approx(same[0].psnr_db, abs=0.1)
+    assert learned[0].psnr_db == pytest.approx(same[0].psnr_db, abs=0.1)
 
 
 def test_codebooks_that_are_missing_altered_or_broken_are_refused(tmp_path):

@@ -56,7 +56,7 @@ def test_a_user_encodes_as_its_anchor_and_decodes_itself(family, tiny_users):
     assert evaluate(user, [("noise", IMAGE)], 10, with_ms_ssim=False)[0]["psnr_db"] > 5
 
 
-def test_each_is_told_the_snr_within_its_own_range(folder):
+def test_each_is_given_the_snr_within_its_own_range(folder):
     change(folder / "tiny-conv.json", snr_range_db=[5, 10])
     codec = zoo.load(folder / "tiny-conv.json").codec
     assert codec.anchor.snr_range_db == (0, 20) and codec.user.snr_range_db == (5, 10)
@@ -68,7 +68,7 @@ def test_each_is_told_the_snr_within_its_own_range(folder):
 
 
 @pytest.mark.parametrize("inner", ["conv", "linres"])
-def test_a_fine_tuned_decoder_is_told_the_snr_within_its_cards_range(inner, tiny_users, folder):
+def test_a_fine_tuned_decoder_is_given_the_snr_within_its_cards_range(inner, tiny_users, folder):
     """Its networks, not only what is around them: those that train see the range that those that fly see."""
     family = zoo.card(tiny_users["conv" if inner == "conv" else "anchor"])
     arguments = {"decoder": inner, "arguments": family.arguments}
@@ -87,15 +87,15 @@ def test_a_fine_tuned_decoder_is_told_the_snr_within_its_cards_range(inner, tiny
     )
     codec = zoo.load(card.write(folder / "tiny-air.json")).codec
     assert codec.user.snr_range_db == codec.user.decoder.snr_range_db == (5, 10)
-    told = []
+    given_db = []
     decode_planes = codec.user.decoder.decode_planes
     codec.user.decoder.decode_planes = lambda planes, weights, snr_db: (
-        told.append(float(snr_db)) or decode_planes(planes, weights, snr_db)
+        given_db.append(float(snr_db)) or decode_planes(planes, weights, snr_db)
     )
     latents = torch.randn(1, 8, dtype=torch.complex64)
     for snr_db in (-9.0, 8.0, 40.0):
         codec.decode(latents, snr_db, (8, 4), torch.full((1, 8), 10 ** (-snr_db / 10)))
-    assert told == [5, pytest.approx(8, abs=0.1), 10]
+    assert given_db == [5, pytest.approx(8, abs=0.1), 10]
 
 
 def test_the_anchor_is_beside_the_user_or_ships(tiny_users, folder):

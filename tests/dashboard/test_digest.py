@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a station tells: the burst's vectors back on their carriers, at a bounded rate."""
+"""What a station reports: the burst's vectors back on their carriers, at a bounded rate."""
 
 import numpy as np
 import pytest
@@ -121,11 +121,11 @@ def test_of_many_bursts_one_is_looked_into():
 
 def test_a_station_without_bursts_shows_signs_of_life():
     clock = Clock()
-    station, told = Digest("tx", clock=clock), 0
+    station, count = Digest("tx", clock=clock), 0
     for _ in range(100):
         clock.now += 0.04
-        told += len(station.messages())
-    assert 12 <= told <= 20  # four times a second
+        count += len(station.messages())
+    assert 12 <= count <= 20  # four times a second
 
 
 def test_counters_are_those_of_the_blocks():

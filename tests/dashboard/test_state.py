@@ -51,7 +51,7 @@ class TestPictures:
             state.take(picture("rx", image_id, 20 * image_id), 1.2)
             assert state.sent.image_id == image_id and state.psnr_db == 99.0
 
-    def test_one_that_nobody_heard_being_sent(self):
+    def test_one_that_nobody_received_being_sent(self):
         state = DashboardState()
         state.take(picture("tx", 1, 10), 1.0)
         state.take(picture("rx", 2, 10), 1.2)
@@ -112,9 +112,9 @@ class TestStations:
     def test_the_connection_in_words(self):
         state = DashboardState()
         station = state.stations["rx"]
-        assert last_heard(station, 0.0) == "not heard yet" and state.is_silent("rx", 0.0)
+        assert last_heard(station, 0.0) == "nothing received yet" and state.is_silent("rx", 0.0)
         state.take(state_of("rx", 0), 10.0)
-        assert last_heard(station, 10.2) == "last heard 0.2 s ago" and not state.is_silent("rx", 10.2)
+        assert last_heard(station, 10.2) == "last received 0.2 s ago" and not state.is_silent("rx", 10.2)
         assert last_heard(station, 22.0) == "silent for 12 s" and state.is_silent("rx", 22.0)
 
     def test_rates(self):

@@ -117,19 +117,19 @@ def shown():
 
 
 @pytest.mark.slow
-def test_before_anything_is_heard(shown):
-    assert shown["before"]["links"] == "not heard yet"
+def test_before_anything_is_received(shown):
+    assert shown["before"]["links"] == "nothing received yet"
     assert set(shown["before"]["tiles"].values()) == {"–"}
 
 
 @pytest.mark.slow
-def test_the_figures_are_those_that_were_told(shown):
+def test_the_figures_are_those_that_were_reported(shown):
     tiles = shown["after"]["tiles"]
     assert tiles["psnr"] == "28.1" and tiles["snr"] == "12.3" and tiles["cfo"] == "-4.32"
     assert tiles["latency"] == "125" and tiles["bursts"] == "70" and tiles["pictures"] == "20.0"
     assert shown["after"]["snr_unit"] == "± 0.25 dB"
     assert shown["line"] == pytest.approx([12.34, 12.84])
-    assert shown["after"]["links"] == "last heard 0.0 s ago"
+    assert shown["after"]["links"] == "last received 0.0 s ago"
 
 
 def test_both_pictures_and_their_captions(shown):
@@ -162,7 +162,7 @@ def test_a_receiver_that_falls_silent_and_comes_back(shown):
     )
     assert silent["problems"] == {"RuntimeError: the source broke": 1}
     assert shown["restarted"]["tiles"]["snr"] == "5.0"
-    assert shown["restarted"]["links"] == "last heard 0.0 s ago, restarted 1 x"
+    assert shown["restarted"]["links"] == "last received 0.0 s ago, restarted 1 x"
 
 
 def run(*arguments, **environment):
@@ -199,7 +199,7 @@ def test_what_a_user_can_get_wrong(arguments, words, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_no_screen_and_no_qt_are_told_in_words():
+def test_no_screen_and_no_qt_are_reported_in_words():
     bare = {name: "" for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")}
     done = run("--seconds", "1", **bare)
     assert done.returncode == 2 and "needs a screen" in done.stderr

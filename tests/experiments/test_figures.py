@@ -158,7 +158,9 @@ def toy_figure(marks, arms) -> Figure:
         axes.plot([row["value"] for row in rows])
         return figure
 
-    return Figure("toy", "make toy", plan, rows, lambda *told: table.page("Toys", made_by=told[2]), draw)
+    return Figure(
+        "toy", "make toy", plan, rows, lambda *arguments: table.page("Toys", made_by=arguments[2]), draw
+    )
 
 
 def invoke(figure, folder, *arguments):

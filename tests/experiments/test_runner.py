@@ -41,7 +41,7 @@ def test_every_arm_at_every_point_with_every_seed_once(marks, kept):
     found = run(one, kept, progress=lambda done, report: seen.append((done, report.kept)))
     assert values(found) == [2, 3, 11, 12] * 2 and seen == [(n, False) for n in range(1, 9)]
     again = run(one, kept)
-    # NaN as JSON has it, and every other bit the same: fresh and kept results cannot be told apart
+    # NaN as JSON has it, and every other bit the same: fresh and kept results cannot be distinguished
     assert [r.result for r in again] == [r.result for r in found] and again[0].result["nothing"] is None
     assert again[0].result["third"] == 1 / 3 and all(report.kept for report in again)
     assert len(list(marks.iterdir())) == len(list(kept.iterdir())) == 8

@@ -85,9 +85,9 @@ def test_description_fits_the_class(path, platform):
             continue
         assert parameter["id"] in arguments, f"{cls.__name__} has no argument {parameter['id']}"
         default = arguments[parameter["id"]].default
-        told = str(parameter["default"])
-        assert str(default) == told or float(default) == float(told), (
-            f"{parameter['id']}: {default} is not {told}"
+        stated = str(parameter["default"])
+        assert str(default) == stated or float(default) == float(stated), (
+            f"{parameter['id']}: {default} is not {stated}"
         )
     callbacks = {callback.split("(")[0] for callback in data["templates"].get("callbacks", [])}
     ours = [base for base in cls.__mro__ if base.__module__.startswith("semcom.")]
@@ -182,12 +182,12 @@ def test_loopback_runs_without_a_screen_and_shows_pictures(compiled, tmp_path):
     assert figures["counters"]["pilot_snr_estimator"]["sent to 'history'"] > 0
     assert figures["counters"]["burst_demodulator"]["sent to 'constellation'"] > 0
     equivalent_db = float(true_snr_db(torch.tensor([delay_taps(8)]), 16.0))
-    assert abs(figures["encoder_snr_db"] - equivalent_db) < 1.5, "the encoder does not hear the receiver"
+    assert abs(figures["encoder_snr_db"] - equivalent_db) < 1.5, "the encoder does not get the receiver's SNR"
 
 
 @pytest.mark.slow
 def test_the_modulation_order_follows_the_snr_without_a_screen(compiled, tmp_path):
-    """The sweep rises from 0 dB: from BPSK two orders up, each told to the mapper, and pictures all the while."""
+    """The sweep rises from 0 dB: from BPSK two orders up, each passed to the mapper, and pictures all the while."""
     pytest.importorskip("PyQt5")
     out = tmp_path / "out"
     wish = {"until": ["adapter", "orders stepped up", 2], "folder": str(out)}
@@ -198,6 +198,5 @@ def test_the_modulation_order_follows_the_snr_without_a_screen(compiled, tmp_pat
     assert counters["mapper"]["orders received"] >= 3, "the first order, and two that are higher"
     assert counters["view"]["pictures shown"] >= 4 and min(figures["window"]) > 300
     psnr_db = [best_psnr_db(picture) for picture in out.glob("*.png")]
-    assert len(psnr_db) >= 4 and min(psnr_db) > 15, (
-        psnr_db
-    )  # two bits a latent: 20 dB where all arrive, 10 by chance
+    # two bits a latent: 20 dB where all arrive, 10 by chance
+    assert len(psnr_db) >= 4 and min(psnr_db) > 15, psnr_db

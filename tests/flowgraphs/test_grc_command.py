@@ -29,10 +29,10 @@ def test_a_link_profile_is_found_by_its_name():
 
 
 def test_a_wrong_name_is_answered_with_those_that_there_are():
-    told = refusal("rx_zqm", "--compile")
-    assert "did you mean 'rx_zmq'?" in told
+    message = refusal("rx_zqm", "--compile")
+    assert "did you mean 'rx_zmq'?" in message
     for path in FLOWGRAPHS:
-        assert path.stem in told
+        assert path.stem in message
 
 
 def test_a_path_that_is_not_there_is_named():
@@ -59,7 +59,7 @@ def test_the_manifest_says_what_cgran_asks_for():
     manifest = yaml.safe_load((ROOT / "gr-semcom" / "MANIFEST.yml").read_text())
     asked = {"title", "brief", "tags", "author", "copyright_owner", "gr_supported_version", "dependencies"}
     assert asked | {"license", "description", "file_format"} <= set(manifest)
-    told = " ".join(manifest["dependencies"])
+    message = " ".join(manifest["dependencies"])
     project = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("]")[0]
     for line in project.strip().splitlines():
-        assert line.strip(' ",').split(">=")[0] in told
+        assert line.strip(' ",').split(">=")[0] in message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The models that GNU Radio Companion offers are the ones that ship and can fly; no GNU Radio is needed to tell."""
+"""The models that GNU Radio Companion offers are the ones that ship and can fly; no GNU Radio is needed to check."""
 
 import importlib.util
 from pathlib import Path

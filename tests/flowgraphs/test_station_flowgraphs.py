@@ -70,17 +70,17 @@ def test_both_stations_take_the_format_from_the_link_profile(compiled):
 
 @pytest.mark.slow
 def test_three_programs_over_the_virtual_air(compiled, tmp_path):
-    sent_at, heard_at, feedback = addresses(3)
+    sent_at, received_at, feedback = addresses(3)
     transmitter, receiver = (compiled(f"{side}_zmq") for side in ("tx", "rx"))
     common = ("--link", LINK, "--feedback", feedback)
-    air = ["air", "--tx", sent_at, "--rx", heard_at, "--snr-db", str(AIR_SNR_DB), "--status-every", "0"]
+    air = ["air", "--tx", sent_at, "--rx", received_at, "--snr-db", str(AIR_SNR_DB), "--status-every", "0"]
     enough = tmp_path / "enough"
     tx_wish = {"until_file": str(enough), "set": {"rate": 2.0, "snr_db": 5.0}}
     rx_wish = {"until": ["sink", "pictures", 4], "folder": str(tmp_path / "out")}
     with (
         running("-c", "from semcom.cli.main import app; app()", *air, home=tmp_path),
         station(transmitter, tx_wish, "--radio", f"zmq:{sent_at}", *common, home=tmp_path) as tx,
-        station(receiver, rx_wish, "--radio", f"zmq:{heard_at}", *common, home=tmp_path) as rx,
+        station(receiver, rx_wish, "--radio", f"zmq:{received_at}", *common, home=tmp_path) as rx,
     ):
         received = figures_of(rx)
         enough.touch()

@@ -68,7 +68,7 @@ def test_samples_come_in_with_their_time_and_without_loss():
     assert source.counters[SAMPLES_LOST] == 0
 
 
-def test_a_gain_out_of_range_is_told_with_what_the_radio_took():
+def test_a_gain_out_of_range_is_reported_with_what_the_radio_took():
     """99 dB is more than any USRP has, and within what a profile without limits lets through."""
     from semcom import blocks
 

@@ -108,7 +108,7 @@ def test_noise_per_subcarrier_reaches_the_receiver():
     for i, burst in trial.bursts.items():
         error = (burst.latents - trial.sent(i)).abs().square()
         clean, poor = burst.noise_var < burst.noise_var.median(), burst.noise_var >= burst.noise_var.median()
-        for part in (clean, poor):  # told and true noise agree on the good and on the bad carriers
+        for part in (clean, poor):  # reported and true noise agree on the good and on the bad carriers
             ratio = error[part].median() / burst.noise_var[part].median() / 0.693
             assert 0.6 < ratio < 1.7
 

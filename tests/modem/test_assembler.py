@@ -191,7 +191,7 @@ def test_picture_numbers_may_wrap_round(modem, sent):
 
 
 @pytest.mark.parametrize("order, bits", [(2, 8), (4, 1), (8, 8), (16, 3), (64, 8), (256, 3), (256, 6)])
-def test_bits_a_latent_are_told_by_the_number_of_symbols(order, bits):
+def test_bits_a_latent_are_known_by_the_number_of_symbols(order, bits):
     for latents in (7, 8, 255, 256):
         symbols = labels.symbol_count(latents, bits, order)
         assert labels.bits_per_latent(symbols, latents, order) == bits
@@ -319,9 +319,8 @@ def test_parts_are_kept_for_a_time_and_within_a_memory(modem, item):
     assembler = ImageAssembler(modem.profile, clock=lambda: now[0], **BEGIN)
     send_part(assembler, modem, item[:300], 0)
     now[0] = KEPT_S - 1
-    assert (
-        len(send_part(assembler, modem, item[300:500], 300)[0].parts) == 2
-    )  # which keeps it for as long again
+    # which keeps it for as long again
+    assert len(send_part(assembler, modem, item[300:500], 300)[0].parts) == 2
     now[0] = 2 * KEPT_S - 2
     assert len(send_part(assembler, modem, item[500:700], 500)[0].parts) == 3
     now[0] = 4 * KEPT_S

@@ -201,10 +201,10 @@ def test_the_longest_burst_of_a_sender_is_read_off_the_crc(ours, theirs):
 
 
 def test_a_model_tuned_under_version_2_meets_the_air_of_today(latents):
-    """Its card names the modem's sizes of then; over a recording of version 2 it can be told so."""
-    told = {"max_payload_symbols": 20, "header_symbols": 6}
+    """Its card names the modem's sizes of then; over a recording of version 2 it can be given them."""
+    sizes = {"max_payload_symbols": 20, "header_symbols": 6}
     decoder = build("linres", {"channels": 8, "widths": [8], "encoder_blocks": [1], "decoder_blocks": [1]})
-    adapted = Adapted(decoder, told)
+    adapted = Adapted(decoder, sizes)
     today = ModemProfile(max_payload_symbols=20)
     assert adapted.canceller.modem == today and Adapted(decoder, asdict(today)).canceller.modem == today
     before = ModemProfile(**v2.as_recorded(asdict(today)))

@@ -103,9 +103,8 @@ def test_a_coloured_channel_is_no_tone():
 
 
 def test_a_tone_is_taken_out_whatever_the_pieces():
-    line = tone(20, 0.0713)(
-        noise(300_000)
-    )  # 20 dB over a burst of unit level, which is 0.3 dB below the noise
+    # 20 dB over a burst of unit level, which is 0.3 dB below the noise
+    line = tone(20, 0.0713)(noise(300_000))
     for size in (300_000, 131_072, 20_011, 3_000):
         remover = ToneRemover(line.dtype)
         left = torch.cat([remover.clean(piece) for piece in line.split(size)])

@@ -29,9 +29,8 @@ def one_burst(modem, k=700, seed=0, **fields):
 def test_snr_is_es_over_n0_after_the_fft():
     # +-0.05 dB: 60 bursts of 8,640 latents, measured on the equalised payload of an otherwise perfect channel
     trial = fly(60, 10, k=8640)
-    assert float(trial.snr_db().mean()) == pytest.approx(
-        10, abs=0.12
-    )  # the estimate of the channel costs 0.05 dB
+    # the estimate of the channel costs 0.05 dB
+    assert float(trial.snr_db().mean()) == pytest.approx(10, abs=0.12)
 
 
 def test_latents_come_back_unchanged_without_noise(modem):

@@ -29,7 +29,7 @@ def test_near_the_cramer_rao_bound(count, snr_db):
     assert float(error.square().mean().sqrt()) <= 1.1 * float(cramer_rao_db(snr_db, count))
 
 
-def test_the_standard_error_told_is_the_spread_seen():
+def test_the_standard_error_reported_is_the_spread_seen():
     received, known = pilots(128, 8)
     estimate = estimate_snr(received, fit_flat(received, known))
     assert float(estimate.stderr_db.mean()) == pytest.approx(float(estimate.snr_db.std()), rel=0.05)

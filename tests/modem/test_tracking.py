@@ -48,7 +48,7 @@ class Flight:
         """Squared error of each payload symbol's latents ``[S]``."""
         return self.rows((self.out.latents - self.sent).abs().square()).mean(1)
 
-    def told(self):
+    def reported(self):
         return self.rows(self.out.noise_var).mean(1)
 
     def estimate_db(self):
@@ -75,9 +75,8 @@ def slip(symbol, count):
 def test_a_slip_costs_the_symbols_it_hits_and_no_more(count):
     flight = Flight(slip(12, count))
     hit = range(12, 13 + -(-max(count, 0) // 288) + 1)
-    end = 40 - (
-        -(-max(-count, 0) // 288) + 1 if count < -20 else 0
-    )  # what was inserted pushes the end out of the burst
+    # what was inserted pushes the end out of the burst
+    end = 40 - (-(-max(-count, 0) // 288) + 1 if count < -20 else 0)
     good = [row for row in range(end) if row not in hit]
     assert flight.error()[good].mean() < 0.115
     assert abs(sum(flight.out.slips) + count) <= 1 and flight.out.slips
@@ -98,7 +97,7 @@ def test_two_slips_of_either_sign():
 def test_a_slip_in_the_header(symbol, count):
     flight = Flight(slip(symbol, count))
     rows = slice(2, 37)
-    assert flight.error()[rows].mean() < 0.12 and flight.told()[rows].mean() < 0.13
+    assert flight.error()[rows].mean() < 0.12 and flight.reported()[rows].mean() < 0.13
 
 
 def test_symbols_zeroed_in_place_are_erased():
@@ -108,7 +107,7 @@ def test_symbols_zeroed_in_place_are_erased():
         return samples
 
     flight = Flight(damage)
-    assert torch.isinf(flight.told()[20:23]).all() and torch.isfinite(flight.told()[24:]).all()
+    assert torch.isinf(flight.reported()[20:23]).all() and torch.isfinite(flight.reported()[24:]).all()
     assert flight.out.symbols_erased == 3 and not flight.out.slips
     assert (flight.rows(flight.out.latents)[20:23] == 0).all()
     assert abs(flight.estimate_db() - float(equivalent_snr_db(flight.out.noise_var))) < 0.4
@@ -124,7 +123,7 @@ def test_a_burst_cut_short_keeps_what_came():
     assert torch.isinf(noise_var[11:]).all() and noise_var[:10].mean() < 0.13
 
 
-def test_energies_tell_where_impulses_are():
+def test_energies_show_where_impulses_are():
     g = torch.Generator().manual_seed(0)
     line = torch.randn(200_000, dtype=torch.complex64, generator=g)
     assert blank_impulses(line, line.view(-1, 16).abs().square().sum(-1)) is line
@@ -179,7 +178,7 @@ def test_a_gain_step_inside_a_burst(decibels, symbol, snr_db):
     good = [row for row in range(40) if row != symbol]
     noise = 10 ** (-snr_db / 10)
     assert 0.85 * noise < flight.error()[good].mean() < 1.25 * noise
-    assert (flight.told()[good] / noise).log().abs().median() < 0.2
+    assert (flight.reported()[good] / noise).log().abs().median() < 0.2
 
 
 def test_noise_in_part_of_a_burst_weighs_on_the_symbols_it_hits():
@@ -191,8 +190,8 @@ def test_noise_in_part_of_a_burst_weighs_on_the_symbols_it_hits():
         return samples
 
     flight = Flight(damage)
-    told = torch.where(torch.isinf(flight.told()), 100.0, flight.told())
-    assert (told[10:14] > 1.5).all() and told[[*range(10), *range(14, 40)]].mean() < 0.13
+    reported = torch.where(torch.isinf(flight.reported()), 100.0, flight.reported())
+    assert (reported[10:14] > 1.5).all() and reported[[*range(10), *range(14, 40)]].mean() < 0.13
 
 
 def test_a_carrier_that_comes_up_inside_a_burst_weighs_on_its_neighbourhood():
@@ -304,6 +303,5 @@ def test_rubbish_behind_a_header_neither_raises_nor_lies(rubbish, k):
     assert (good.latents - modem.pack_latents(latents[1:])[0]).abs().square().mean() < 0.1
     if rubbish != "nan":
         assert torch.isfinite(torch.view_as_real(bad.latents)).all() and (bad.noise_var > 0).all()
-        assert (
-            float((1 / (1 + bad.noise_var)).mean()) < 0.45
-        )  # little is believed, where a tone lies on a pilot; hardly anything elsewhere
+        # little weight is left, where a tone lies on a pilot; hardly anything elsewhere
+        assert float((1 / (1 + bad.noise_var)).mean()) < 0.45

@@ -62,7 +62,7 @@ def test_mistakes_in_a_profile_are_named(tmp_path, text, words):
         load_device(path)
 
 
-def test_unknown_names_are_told_with_those_that_are_there(tmp_path):
+def test_unknown_names_are_reported_with_those_that_are_there(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'x310'.*b200, b210"):
         load_device("x31")
     with pytest.raises(ConfigError, match="no radio profile"):

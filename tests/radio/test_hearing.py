@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the end of a run that heard nothing says, by what is in the samples."""
+"""What the end of a run that received nothing says, by what is in the samples."""
 
 import math
 
@@ -31,22 +31,22 @@ def noise(count: int = 131_072, power: float = 0.01) -> torch.Tensor:
     return math.sqrt(power) * torch.randn(count, dtype=torch.complex64, generator=g)
 
 
-def told(samples: torch.Tensor, **options) -> tuple[list[str], list[str]]:
+def advice(samples: torch.Tensor, **options) -> tuple[list[str], list[str]]:
     return findings(samples, Modem(), RATE_HZ, **options)
 
 
 def test_noise_has_nothing_odd():
-    assert told(noise()) == ([], [])
+    assert advice(noise()) == ([], [])
 
 
 def test_an_inverted_spectrum():
     mirrored = bursts().conj().resolve_conj()
-    assert "start again with --invert-spectrum" in " ".join(told(mirrored)[0])
-    assert "start again without --invert-spectrum" in " ".join(told(bursts(), inverted=True)[0])
+    assert "start again with --invert-spectrum" in " ".join(advice(mirrored)[0])
+    assert "start again without --invert-spectrum" in " ".join(advice(bursts(), inverted=True)[0])
 
 
 def test_an_offset_beyond_what_is_searched():
-    settings, _ = told(bursts(cfo=0.07))
+    settings, _ = advice(bursts(cfo=0.07))
     assert len(settings) == 1 and "--cfo-search" in settings[0]
     assert float(settings[0].split("there ")[1].split(" Hz")[0].replace(",", "")) == pytest.approx(
         7e4, rel=1e-2
@@ -56,7 +56,7 @@ def test_an_offset_beyond_what_is_searched():
 @pytest.mark.parametrize("factor", [2, 0.5, 4, 0.25, 1.25])
 def test_a_sample_rate_that_is_another(factor):
     """Received at RATE_HZ what was sent at ``factor`` times that."""
-    settings, _ = told(resampled(bursts(), 1 / factor)[:131_072])
+    settings, _ = advice(resampled(bursts(), 1 / factor)[:131_072])
     assert len(settings) == 1 and f"sample rate is {RATE_HZ * factor:g} Hz" in settings[0]
 
 
@@ -72,9 +72,9 @@ def test_a_sample_rate_that_is_another(factor):
     ],
 )
 def test_what_is_odd_about_the_samples(samples, words):
-    settings, oddities = told(samples)
+    settings, oddities = advice(samples)
     assert not settings and words in " ".join(oddities)
 
 
 def test_too_few_samples_say_nothing():
-    assert told(noise(100)) == ([], [])
+    assert advice(noise(100)) == ([], [])

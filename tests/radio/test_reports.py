@@ -39,13 +39,13 @@ def burst(number, start_s=0.0, end_s=1.0):
     return Burst(number, Time.of(start_s), Time.of(end_s), number)
 
 
-def test_late_bursts_are_answered_for_and_told_to_the_schedule():
-    told, said, answers = [], [], []
+def test_late_bursts_are_answered_for_and_passed_to_the_schedule():
+    calls, said, answers = [], [], []
     reports = TxReports(
         said.append,
         said.append,
-        lambda burst: told.append(("late", burst.number)),
-        lambda burst: told.append(("ack", burst.number)),
+        lambda burst: calls.append(("late", burst.number)),
+        lambda burst: calls.append(("ack", burst.number)),
         lambda burst, answer: answers.append((burst.number, answer)),
     )
     for number in range(3):
@@ -57,12 +57,12 @@ def test_late_bursts_are_answered_for_and_told_to_the_schedule():
         reports.event("time_error", Time.of(1.95))
     assert reports.outstanding == 2, "reports of packets are no answers of bursts"
     reports.event("burst_ack", Time.of(2.9))
-    assert reports.outstanding == 0 and told == [("ack", 0), ("late", 1), ("ack", 2)]
+    assert reports.outstanding == 0 and calls == [("ack", 0), ("late", 1), ("ack", 2)]
     assert answers == [(0, ON_AIR), (1, LATE), (2, ON_AIR)]
     assert said.count(ACKNOWLEDGED) == 2 and len(said) == 4
 
 
-def test_a_burst_without_an_answer_is_told_from_one_that_was_late():
+def test_a_burst_without_an_answer_is_distinguished_from_one_that_was_late():
     answers = []
     reports = TxReports(lambda _: None, lambda _: None, on_answer=lambda *one: answers.append(one[1]))
     for number in range(4):
@@ -109,7 +109,7 @@ def test_gaps_are_overflows_with_the_samples_they_cost():
     assert counts[OVERFLOW] == 3 and counts[SAMPLES_LOST] == sum(lost)
 
 
-def test_a_new_rate_is_no_gap_and_a_clock_set_back_is_told():
+def test_a_new_rate_is_no_gap_and_a_clock_set_back_is_reported():
     clock_, counts = clock()
     clock_.on_time(0, Time(5, 0.0))
     clock_.on_rate(2e6)

@@ -60,8 +60,12 @@ class Station:
         good = 0
         for time, burst in self.due:
             start = round(time.whole * RATE + time.fraction * RATE)
-            heard = self.radio.transmitted(start - 10, len(burst) + 20)
-            good += np.array_equal(heard[10:-10], burst) and not heard[:10].any() and not heard[-10:].any()
+            received = self.radio.transmitted(start - 10, len(burst) + 20)
+            good += (
+                np.array_equal(received[10:-10], burst)
+                and not received[:10].any()
+                and not received[-10:].any()
+            )
         return good
 
     def events_with(self, words):

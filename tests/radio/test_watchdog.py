@@ -34,7 +34,7 @@ def test_a_radio_from_which_something_comes_is_not_asked():
     assert watched.looks == 0
 
 
-def test_a_clock_that_cannot_be_read_is_told_after_a_while():
+def test_a_clock_that_cannot_be_read_is_reported_after_a_while():
     watched = Watched(owes=False)
     assert watched.after(2) == "" and watched.after(10) == "", "idle, and it answers"
     watched.dead = True
@@ -42,7 +42,7 @@ def test_a_clock_that_cannot_be_read_is_told_after_a_while():
     assert watched.after(2) == "its clock cannot be read: OpTimeout: no ACK"
 
 
-def test_silence_where_something_is_due_is_told_although_the_clock_runs():
+def test_silence_where_something_is_due_is_reported_although_the_clock_runs():
     watched = Watched()
     assert watched.after(2) == "" and "nothing came of it for 4 s" in watched.after(2)
 

@@ -9,7 +9,8 @@ from semcom.errors import ConfigError
 from semcom.payload.coded.base_graph import LIFTINGS, choose_graph, lifted_graph
 from semcom.payload.coded.ldpc import LdpcCode, ldpc_code
 
-REFERENCE = {  # (info, coded, bits a symbol): code words of Sionna 2.2's encoder, two blocks, packed, sha256
+# (info, coded, bits a symbol): code words of Sionna 2.2's encoder, two blocks, packed, sha256
+REFERENCE = {
     (171, 512, 2): "9356dfcb1d685a3a",
     (400, 1024, 4): "73c8bed7468c0902",
     (768, 1024, 4): "5b67fdcd5f1d8545",

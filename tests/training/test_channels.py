@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Channels of training: what they tell is what they do, gradients pass, and the modem costs what it costs in flight."""
+"""Channels of training: what they report is what they do, gradients pass, the modem costs what it costs in flight."""
 
 import pytest
 import torch
@@ -26,8 +26,8 @@ def test_noise_is_what_the_channel_says(name):
     sent, snr = latents(24), torch.linspace(0, 18, 24)
     got = channel(name)(sent, snr, generator())
     assert got.latents.shape == got.noise_var.shape == sent.shape and got.snr_db.shape == (24,)
-    told = ((got.latents - sent).abs().square() / got.noise_var).mean()
-    assert told == pytest.approx(0 if name == "ideal" else 1, abs=0.1)
+    reported = ((got.latents - sent).abs().square() / got.noise_var).mean()
+    assert reported == pytest.approx(0 if name == "ideal" else 1, abs=0.1)
     if name in ("awgn", "modem"):
         assert (got.snr_db - snr).abs().max() < 1.5
 

@@ -61,13 +61,13 @@ def test_a_damaged_picture_is_named(generated, tmp_path):
     for file in sorted((generated / "pictures").iterdir())[:3]:
         (tmp_path / "photos" / file.name).write_bytes(file.read_bytes())
     whole = (tmp_path / "photos" / file.name).read_bytes()
-    for spoilt, told in (
+    for spoilt, words in (
         (whole[: len(whole) // 2], "is damaged or cut short"),
         (b"", "is empty"),
         (b"no picture at all", "is not a picture"),
     ):
         (tmp_path / "photos" / file.name).write_bytes(spoilt)
-        with pytest.raises(ImageError, match=f"photos/{file.name} {told}"):
+        with pytest.raises(ImageError, match=f"photos/{file.name} {words}"):
             Pictures(tmp_path, ["photos"], crop=24, held_out=1)
 
 

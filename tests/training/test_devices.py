@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a training computes, as far as a machine without a GPU can tell: everything on one device, networks in
+"""Where a training computes, as far as a machine without a GPU can show: everything on one device, networks in
 bfloat16."""
 
 import dataclasses

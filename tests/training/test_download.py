@@ -69,10 +69,10 @@ def png(level):
 
 def test_single_pictures_are_fetched_once(server, monkeypatch, tmp_path):
     offer(monkeypatch, server, "kodak", {"a.png": png(1), "b.png": png(2)})
-    heard = []
-    folder = download.get("kodak", tmp_path, lambda *what: heard.append(what))
+    progress = []
+    folder = download.get("kodak", tmp_path, lambda *what: progress.append(what))
     assert (folder / "a.png").read_bytes() == png(1) and (folder / "b.png").exists()
-    assert heard[-1] == ("b.png", len(png(2)), len(png(2)))
+    assert progress[-1] == ("b.png", len(png(2)), len(png(2)))
     download.get("kodak", tmp_path)
     assert len(server.asked) == 2
 

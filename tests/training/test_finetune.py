@@ -73,13 +73,13 @@ def test_every_picture_comes_with_its_original_and_nothing_is_skipped(capture):
 
 
 def test_the_hash_of_a_capture_is_over_its_recordings_hashes(folder, capture):
-    told = [
+    content = [
         json.loads(p.read_text())["global"]["core:sha512"] for p in sorted((folder / "air").glob("*-meta"))
     ]
-    assert capture.sha256 == hashlib.sha256("".join(told).encode()).hexdigest()
+    assert capture.sha256 == hashlib.sha256("".join(content).encode()).hexdigest()
 
 
-def test_altered_samples_have_a_hash_of_their_own_and_are_told(tmp_path):
+def test_altered_samples_have_a_hash_of_their_own_and_are_reported(tmp_path):
     make_capture(tmp_path, 9)
     before = read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
     data = next((tmp_path / "air").glob("*.sigmf-data"))
@@ -101,7 +101,7 @@ def test_receptions_of_one_picture_are_on_one_side_of_the_split(capture):
     assert len(held_out) == 20 and split(twice[::-1], 0.25)[1][0].key in {e.key for e in held_out}
 
 
-def test_the_snr_that_the_encoder_was_told_is_found(capture, codec, sent):
+def test_the_snr_that_the_encoder_was_given_is_found(capture, codec, sent):
     exact = encode_again(codec, capture.examples, SNR_DB)
     error = torch.stack([(a - b).abs().square().mean() for a, b in zip(sent, exact, strict=True)])
     assert error.mean() < 1e-3
@@ -304,9 +304,9 @@ def test_a_capture_of_another_model_is_refused_in_words(folder):
 def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
     make_capture(tmp_path, 2, Transmitter())
     meta = next((tmp_path / "air").glob("*.sigmf-meta"))
-    told = json.loads(meta.read_text())
-    told["global"]["semcom:link"] = asdict(LinkProfile(name="theirs"))
-    meta.write_text(json.dumps(told))
+    content = json.loads(meta.read_text())
+    content["global"]["semcom:link"] = asdict(LinkProfile(name="theirs"))
+    meta.write_text(json.dumps(content))
     with pytest.raises(CaptureError, match="recordings of another link profile: 1"):
         read_capture(tmp_path / "air", MODEL, tmp_path / "sent", link=LinkProfile(name="ours"))
 
@@ -330,10 +330,10 @@ def test_missing_originals_are_counted_and_said_with_the_cure(folder, tmp_path):
         read_capture(folder / "air", MODEL, tmp_path / "sent")
     shutil.copytree(folder / "air", tmp_path / "air")
     meta = next((tmp_path / "air").glob("*.sigmf-meta"))
-    told = json.loads(meta.read_text())
-    for annotation in told["annotations"]:  # as without the transmitter's log
+    content = json.loads(meta.read_text())
+    for annotation in content["annotations"]:  # as without the transmitter's log
         del annotation["semcom:image"], annotation["semcom:image_sha256"]
-    meta.write_text(json.dumps(told))
+    meta.write_text(json.dumps(content))
     with pytest.raises(
         CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 40"
     ):

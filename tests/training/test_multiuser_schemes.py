@@ -406,8 +406,8 @@ def test_commands_make_every_figure(recipe, generated, tmp_path):
         linked = re.findall(r"\]\(([^)]+)\)", page.read_text())
         assert linked and {name for name in linked} <= names
     assert "| 26.08 | 28.25 |" in (figures / "rayleigh.md").read_text()
-    told = (figures / "schemes.md").read_text()
-    assert "## How near to done" in told and "seeds 2." in told
+    page_text = (figures / "schemes.md").read_text()
+    assert "## How near to done" in page_text and "seeds 2." in page_text
     (kept,) = (tmp_path / "runs/tiny").glob("iterative-2.*.json")
     cell = json.loads(kept.read_text())["result"]
     assert all(0 < v < 60 for by_user in cell["psnr_db"]["div2k"].values() for v in by_user.values())

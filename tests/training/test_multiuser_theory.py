@@ -124,7 +124,7 @@ def test_forgetting_is_drawn_for_any_number_of_seeds(experiment, tmp_path):
     assert "1.50 ± 0.00 dB lost per epoch over all 6" in (tmp_path / "forgetting.md").read_text()
 
 
-def test_cosine_rows_tell_both_angle_and_length():
+def test_cosine_rows_show_both_angle_and_length():
     series = [{"cosines": {"a/b": -0.5}, "norms": {"a": 2.0, "b": 1.0}}]
     (row,) = theory.cosine_rows([cell("iterative", 1, {}, series)])
     assert (row["epoch"], row["pair"], row["cosine"], row["norm_ratio"]) == (0, "a/b", -0.5, 0.5)

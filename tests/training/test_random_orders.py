@@ -25,8 +25,8 @@ def test_gradients_pass_straight_through_every_order():
 def test_all_orders_are_drawn():
     send = random_orders(channel("awgn"), [0, 4, 256])
     latents, generator = torch.ones(1, 32, dtype=torch.complex64), torch.Generator().manual_seed(0)
-    told = {round(float(send(latents, torch.tensor([10.0]), generator).snr_db), 0) for _ in range(30)}
-    assert len(told) >= 2
+    reported_db = {round(float(send(latents, torch.tensor([10.0]), generator).snr_db), 0) for _ in range(30)}
+    assert len(reported_db) >= 2
 
 
 def test_orders_that_do_not_exist_are_refused():

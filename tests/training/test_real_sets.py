@@ -8,11 +8,8 @@ from semcom.system import zoo
 from semcom_training.export import evaluation_images
 from semcom_training.recipe import make_recipe
 
-FLOORS_DB = {
-    "cifar-1-12": (21.0, 26.5),
-    "cifar-1-6": (23.0, 29.0),
-    "photo-1-12": (25.2, 28.5),
-}  # at 1 and 10 dB
+# at 1 and 10 dB
+FLOORS_DB = {"cifar-1-12": (21.0, 26.5), "cifar-1-6": (23.0, 29.0), "photo-1-12": (25.2, 28.5)}
 
 
 @pytest.mark.parametrize("name", FLOORS_DB)

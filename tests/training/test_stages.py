@@ -144,14 +144,12 @@ def test_a_card_keeps_the_range_that_was_trained(snr_range_db, generated, tmp_pa
 
 
 def test_snrs_are_those_of_the_list():
-    snr, believed = draw_snr(
-        make_recipe(ANCHOR | {"stale_fraction": 0}), 2000, torch.Generator().manual_seed(0)
-    )
+    snr, given = draw_snr(make_recipe(ANCHOR | {"stale_fraction": 0}), 2000, torch.Generator().manual_seed(0))
     values, counts = snr.unique(return_counts=True)
-    assert values.tolist() == [1, 4, 7, 10, 13] and counts.min() > 300 and torch.equal(snr, believed)
+    assert values.tolist() == [1, 4, 7, 10, 13] and counts.min() > 300 and torch.equal(snr, given)
     of_range = make_recipe(ANCHOR | {"snr_db": [], "snr_low_db": 2, "snr_high_db": 5})
-    snr, believed = draw_snr(of_range, 2000, torch.Generator().manual_seed(0))
-    assert snr.min() >= 2 and snr.max() <= 5 and 0.05 < (snr != believed).float().mean() < 0.15
+    snr, given = draw_snr(of_range, 2000, torch.Generator().manual_seed(0))
+    assert snr.min() >= 2 and snr.max() <= 5 and 0.05 < (snr != given).float().mean() < 0.15
 
 
 def losses(folder):

@@ -67,9 +67,9 @@ def time_step(training: Training, repeats: int = 5, clock: Callable = time.perf_
         return draw(training, 0)
 
     def latents():
-        images, snr, believed, noise, rho, _ = batch()
+        images, snr, given_db, noise, rho, _ = batch()
         with torch.no_grad():
-            sent = objective.codec.send(images, believed, rho=rho, in_memory=True)
+            sent = objective.codec.send(images, given_db, rho=rho, in_memory=True)
         return sent.values.requires_grad_(objective.encoder_learns), snr, noise
 
     total = timed(lambda: take_step(training, 0, 0.0))

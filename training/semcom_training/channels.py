@@ -29,7 +29,7 @@ class Received:
     """What reaches the decoder.
 
     latents: ``[B, k]`` complex, equalised. noise_var: ``[B, k]`` noise variance of each, ``inf`` where erased.
-    snr_db: ``[B]`` equivalent SNR of the latents in dB, which the decoder is told; of a modem, as estimated from its
+    snr_db: ``[B]`` equivalent SNR of the latents in dB, which the decoder is given; of a modem, as estimated from its
     pilots.
     """
 

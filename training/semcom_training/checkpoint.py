@@ -88,8 +88,8 @@ def read_checkpoint(path: Path, device="cpu", keys=KEYS) -> dict:
         state = torch.load(path, weights_only=True, map_location=device)
         whole = set(keys) <= set(state)
     except Exception as error:  # whatever the bytes make of zip, pickle and torch
-        told = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
-        raise TrainingError(f"{path} cannot be read as a checkpoint ({told}): {_CURE}") from error
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+        raise TrainingError(f"{path} cannot be read as a checkpoint ({reason}): {_CURE}") from error
     if not whole:
         raise TrainingError(f"{path} is no checkpoint of a training: {_CURE}")
     return state

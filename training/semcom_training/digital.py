@@ -36,6 +36,6 @@ def _carry(latents, snr_db, generator, *, send: Channel, orders: tuple) -> Recei
     with torch.no_grad():
         got = send(mode.send(latents, books), snr_db, generator)
         book = books.of(mode.bits_per_latent).to(latents.device)
-        heard, noise_var = digital.receive(got.latents, got.noise_var, latents.shape[1], order, book)
+        received, noise_var = digital.receive(got.latents, got.noise_var, latents.shape[1], order, book)
     # straight through: what quantising, noise and demapping change counts as noise, whose gradient is zero
-    return Received(latents + (heard - latents).detach(), noise_var, equivalent_snr_db(noise_var))
+    return Received(latents + (received - latents).detach(), noise_var, equivalent_snr_db(noise_var))

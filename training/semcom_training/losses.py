@@ -19,13 +19,8 @@ from semcom.registering import PLUGIN_CURE, Registry, calling_place
 Loss = Callable[..., torch.Tensor]
 
 LOG_MSE_FLOOR = 3e-5
-_MS_SSIM_WEIGHTS = (
-    0.0448,
-    0.2856,
-    0.3001,
-    0.2363,
-    0.1333,
-)  # of the scales, Wang et al. 2003, from fine to coarse
+# of the scales, Wang et al. 2003, from fine to coarse
+_MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
 _OF = ("decoded", "latents")
 

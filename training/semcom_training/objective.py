@@ -39,7 +39,7 @@ class Objective(nn.Module):
         """Images ``[B, 3, H, W]`` in 0..1 to the loss and the mean figure of the result (PSNR in dB, share correct).
 
         Args:
-            snr_db: ``[B]`` of the channel. believed_db: ``[B]`` what the encoder is told.
+            snr_db: ``[B]`` of the channel. believed_db: ``[B]`` what the encoder is given.
             generator: of the channel's noise. rho: the bandwidth ratio, where the codec has a choice.
             wanted: what should come out; None: the images.
         """
@@ -58,7 +58,7 @@ class Objective(nn.Module):
 
 
 def draw_snr(recipe: Recipe, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """SNR in dB of each of ``count`` images, and what its encoder believes: in some images a value a few dB off."""
+    """SNR in dB of each of ``count`` images, and what its encoder is given: in some images a value a few dB off."""
     uniform = torch.rand(count, 2, generator=generator)
     if recipe.snr_db:
         snr = torch.tensor(recipe.snr_db)[(uniform[:, 0] * len(recipe.snr_db)).long()]

@@ -56,22 +56,18 @@ class Recipe:
     # of semcom_training.losses; in place of a weight {weight: 1, floor: 1e-4} where a loss has options
     loss: dict = dataclasses.field(default_factory=lambda: {"log-mse": 1})
     channel: str | dict = "awgn"  # of semcom_training.channels, or {name: modem, delay_samples: 8, ...}
-    orders: list = dataclasses.field(
-        default_factory=list
-    )  # one drawn a batch, 0: analog; empty: analog always
-    snr_db: list[float] = dataclasses.field(
-        default_factory=list
-    )  # one of these an image; empty: the range below
+    # one drawn a batch, 0: analog; empty: analog always
+    orders: list = dataclasses.field(default_factory=list)
+    # one of these an image; empty: the range below
+    snr_db: list[float] = dataclasses.field(default_factory=list)
     snr_low_db: float = -1.0
     snr_high_db: float = 21.0
     snr_skew: float = 1.0  # above 1 low SNRs are drawn more often: low + (high - low) * uniform^skew
-    uneven_fraction: float = (
-        0.25  # of the images see uneven noise: erased latents, or faded on a flat channel
-    )
+    # of the images see uneven noise: erased latents, or faded on a flat channel
+    uneven_fraction: float = 0.25
     stale_fraction: float = 0.1  # of the images are encoded for an SNR that is a few dB off
-    rates: list[float] = dataclasses.field(
-        default_factory=list
-    )  # one bandwidth ratio drawn a batch; empty: the codec's
+    # one bandwidth ratio drawn a batch; empty: the codec's
+    rates: list[float] = dataclasses.field(default_factory=list)
     side_lost_fraction: float = 0.0  # of the images lose their side information, where the codec has any
     seed: int = 1
     init_from: str = ""  # card of a model whose fitting tensors are the start
@@ -154,9 +150,8 @@ def stages_of(recipe: Recipe, out="runs", source: str = "recipe") -> list[Recipe
         named = next((key for key in ("version", "name", "stages") if key in changes), None)
         if named:
             raise ConfigError(f"{place}: '{named}' is the recipe's: a stage cannot change it.")
-        recipe_form.flattened(
-            {"version": recipe_form.VERSION, **changes}, place
-        )  # refuses what is no section
+        # refuses what is no section
+        recipe_form.flattened({"version": recipe_form.VERSION, **changes}, place)
         values = recipe_form.merged(base, changes)
         values["name"] = recipe.name if number == len(recipe.stages) else f"{recipe.name}-stage{number}"
         if made:

@@ -103,9 +103,8 @@ def _upgrade_loss(values: Mapping, out: dict, source: str) -> None:
     if "loss" in out and isinstance(out["loss"], str):
         out["loss"] = {out["loss"]: 1}
     floor = values.get("loss_floor")
-    if (
-        floor is None or floor == 3e-5
-    ):  # what it is where nothing is said; older checkpoints and cards say it always
+    # what it is where nothing is said; older checkpoints and cards say it always
+    if floor is None or floor == 3e-5:
         return
     losses = out.setdefault("loss", {"log-mse": 1})
     if not isinstance(losses, dict) or "log-mse" not in losses:

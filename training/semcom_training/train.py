@@ -225,8 +225,8 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
             group["lr"] = rate * group["rate_scale"]
         optimiser.zero_grad(set_to_none=True)
 
-    images, snr, believed, noise, rho, wanted = draw(training, step)
-    loss, figure = training.objective(images, snr, believed, noise, rho, wanted)
+    images, snr, given_db, noise, rho, wanted = draw(training, step)
+    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
@@ -248,7 +248,7 @@ def update(training: Training, step: int) -> None:
 
 
 def draw(training: Training, step: int):
-    """Images, SNRs, what encoders believe, the noise's generator and the rate: this process's share of a step's batch.
+    """Images, SNRs, what encoders are given, the noise's generator and the rate: this process's share of a step's batch.
 
     Every step draws from its own seed, so that a resumed training repeats an unbroken one. Processes draw the same
     batch and take every n-th row of it; the noise of each is its own.
@@ -259,7 +259,7 @@ def draw(training: Training, step: int):
     images = training.pictures.batch(recipe.batch, generator, rank, ranks).to(fabric.device).float() / 255
     if fabric.device.type == "cpu":
         images = images.contiguous(memory_format=torch.channels_last)
-    snr, believed = (x[rank::ranks].to(fabric.device) for x in draw_snr(recipe, recipe.batch, generator))
+    snr, given_db = (x[rank::ranks].to(fabric.device) for x in draw_snr(recipe, recipe.batch, generator))
     noise = torch.Generator().manual_seed(1_009 * generator.initial_seed() + rank)
     rho = None
     if recipe.rates:
@@ -268,7 +268,7 @@ def draw(training: Training, step: int):
     if training.codec.result is LABEL:
         wanted = training.pictures.batch_labels(recipe.batch, step_generator(recipe, step), rank, ranks)
         wanted = wanted.to(fabric.device)
-    return images, snr, believed, noise, rho, wanted
+    return images, snr, given_db, noise, rho, wanted
 
 
 def step_generator(recipe: Recipe, step: int) -> torch.Generator:

@@ -7,9 +7,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-_ALIKE = (
-    2  # steps of 255: a profile that moves no colour further is sRGB, and pixels stay as they are in the file
-)
+# steps of 255: a profile that moves no colour further is sRGB, and pixels stay as they are in the file
+_ALIKE = 2
 _BLACK_TO_BLACK = 0x2000  # cmsFLAGS_BLACKPOINTCOMPENSATION
 _SPACES = {"RGB": "RGB ", "CMYK": "CMYK", "L": "GRAY", "LAB": "Lab "}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One SNR for latents that are not all equally noisy: what AF modules are told, and what the receiver estimates.
+"""One SNR for latents that are not all equally noisy: the input of AF modules, and what the receiver estimates.
 
 A latent of power 1 with noise variance s2 has the MMSE error e = s2 / (1 + s2); that of an erased one (``inf``) is 1.
 The equivalent SNR is that of the uniform channel with the same mean error m: (1 - m) / m.

@@ -25,9 +25,8 @@ BURST_INDEX = "burst_index"  # long, 0..burst_count-1
 BURST_COUNT = "burst_count"  # long
 LABEL = "label"  # long: the likeliest class, where the result is a label; its vector holds probabilities
 CONFIDENCE = "confidence"  # double: the probability of that class
-DECODED = (
-    "decoded"  # bool: False where a picture is one colour, as its code could not be decoded; absent: True
-)
+# bool: False where a picture is one colour, as its code could not be decoded; absent: True
+DECODED = "decoded"
 BURSTS_RECEIVED = "bursts_received"  # long: of BURST_COUNT, at the image decoder
 SNR_DB = "snr_db"  # double: SNR used or estimated, Es/N0 in dB
 SNR_STDERR_DB = "snr_stderr_db"  # double: standard error of SNR_DB
@@ -35,9 +34,8 @@ CFO = "cfo"  # double: carrier offset, cycles per sample
 SAMPLE_OFFSET = "sample_offset"  # long: first sample of the burst's preamble in the stream
 SYNC_QUALITY = "sync_quality"  # double: normalised preamble correlation, 0..1
 NOISE_VAR = "noise_var"  # f32vector: noise variance of each equalised latent; inf: nothing of it came
-PILOTS_RX = (
-    "pilots_rx"  # c32vector: known symbols as received after synchronisation; payload's alone if tracked
-)
+# c32vector: known symbols as received after synchronisation; payload's alone if tracked
+PILOTS_RX = "pilots_rx"
 PILOTS_REF = "pilots_ref"  # c32vector: channel gain times known symbol, what PILOTS_RX would be without noise
 PILOT_DOF = "pilot_dof"  # double: parameters fitted from those pilots
 PAPR_DB = "papr_db"  # double: peak to average power of the burst

@@ -89,9 +89,8 @@ def _fit(value: Any, kind: Any, place: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else make(kind, value, place)
     plain: Callable = origin or kind
-    if (
-        plain is float and isinstance(value, int | str) and not isinstance(value, bool)
-    ):  # YAML 1.1: 1e6 is a string
+    # YAML 1.1: 1e6 is a string
+    if plain is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _number(value)
     wrong = not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool)
     if wrong or (isinstance(value, float) and not math.isfinite(value)):

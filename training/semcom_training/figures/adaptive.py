@@ -29,7 +29,7 @@ RIVAL = "photo-1-12"
 OURS = "content-adaptive"
 BELIEF_OFF_DB = (-10, -6, -3, -1, 0, 1, 3, 6, 10)
 #: SNR in dB that is allocated for; None: the true one
-BELIEFS_DB = {f"allocated for {snr:g} dB": snr for snr in (5.0, 10.0, 15.0)} | {"told the truth, 10 dB": None}
+BELIEFS_DB = {f"allocated for {snr:g} dB": snr for snr in (5.0, 10.0, 15.0)} | {"true SNR, 10 dB": None}
 RATES = (1 / 48, 1 / 24, 1 / 12, 1 / 6, 1 / 4)
 LOSSES = (0.0, 0.05, 0.1, 0.2, 0.3)
 #: how far below the allocation SNR the map is still read, in dB, and which share of it may be lost

@@ -193,7 +193,7 @@ def row(case: Case, backoff_db: float, psnr: dict[str, np.ndarray]) -> dict:
 
 def verdict(rows: list[dict]) -> str:
     """Where half of the loss is recovered for every model, and where it is not."""
-    told = []
+    words = []
     for reference, name in REFERENCES.items():
         by_backoff = {
             backoff: [one[f"recovered_{reference}"] for one in rows if one["backoff_db"] == backoff]
@@ -205,11 +205,11 @@ def verdict(rows: list[dict]) -> str:
             for backoff, shares in by_backoff.items()
             if min(shares) < 0.5
         ]
-        told.append(
+        words.append(
             f"Beside a clean transmitter at {name}: at a back-off of {', '.join(held) or 'none'} dB"
             + f", not at {'; '.join(missed)}" * bool(missed)
         )
-    return f"**Where half or more of the loss is recovered, for both models.** {'. '.join(told)}."
+    return f"**Where half or more of the loss is recovered, for both models.** {'. '.join(words)}."
 
 
 def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
@@ -223,12 +223,12 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
         [
             f"`{one['model']}`",
             f"{one['backoff_db']:g} dB",
-            f"clean, {told}",
+            f"clean, {words}",
             one[f"lost_{reference}_db"],
             *(f"{100 * one[f'{key}_{reference}']:.0f} %" for key in keys),
         ]
         for one in rows
-        for reference, told in REFERENCES.items()
+        for reference, words in REFERENCES.items()
     ]
     head = [
         "model",
@@ -266,7 +266,7 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
         "*Clean*: the same two rays without amplifier and I/Q error. *Same Es/N0*: with the noise of the distorted "
         f"arm. *Equal noise*: with more, by what the amplifier lowers the wanted signal ({lowered}), so that both have "
         "the same noise after equalisation; what the amplifier costs in power is then no part of the loss. The "
-        f"encoder is told {SNR_DB:g} dB in all arms. *Lost* = clean - distorted; *recovered* = (fine-tuned - "
+        f"encoder is given {SNR_DB:g} dB in all arms. *Lost* = clean - distorted; *recovered* = (fine-tuned - "
         "distorted) / lost. *Control*: the same fine-tuning on the clean capture of equal noise, which shows what "
         "further training on such pictures is worth by itself; *beyond control* subtracts that. Standard errors of "
         f"the gain, over pictures: {errors}.",

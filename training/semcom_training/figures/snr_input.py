@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who should be told the SNR: both ends (encoder by feedback), the decoder alone, or none. One training each."""
+"""Who should be given the SNR: both ends (encoder by feedback), the decoder alone, or none. One training each."""
 
 import dataclasses
 import functools
@@ -23,13 +23,13 @@ from semcom_training.recipe import Recipe, load_recipe
 SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 DOPPLER = 0.02  # cycles a burst
 TITLES = {"both": "both ends", "decoder": "the decoder alone", "none": "none (erasures are known)"}
-#: who is told, and whether the encoder hears of it by feedback
+#: who is given the SNR, and whether the encoder gets it by feedback
 ARMS = ("both", True), ("both", False), ("decoder", False), ("none", False)
 _NOTE = """\
 CIFAR-10, rho = 1/12, LinRes of width {width}, {steps} steps of {batch} images for each arm and seed: same batches, SNRs
 and noise. Mean of {seeds} seeds; in brackets the difference from the first row and its standard deviation over seeds.
-PSNR in dB on {images} test images. Static columns: whoever is told is told the truth. Fading: Rayleigh, mean 12 dB,
-Doppler {doppler} cycles a burst, one picture a burst; with feedback the encoder hears the estimate of the burst before
+PSNR in dB on {images} test images. Static columns: the SNR given is the true one. Fading: Rayleigh, mean 12 dB,
+Doppler {doppler} cycles a burst, one picture a burst; with feedback the encoder gets the estimate of the burst before
 (0.4 dB off, through `SnrTracker`), without it assumes 10 dB. These networks are small and were trained for minutes."""
 
 
@@ -40,7 +40,7 @@ def plan(
     seeds: int = 3,
     images: int = 1000,
 ) -> Experiment:
-    """Who should be told the SNR: docs/figures/snr_input.{csv,png,md}; nine trainings of a few minutes on one core.
+    """Who should be given the SNR: docs/figures/snr_input.{csv,png,md}; nine trainings of a few minutes on one core.
 
     Trainings are kept, too, and go on where they were stopped.
     """
@@ -49,14 +49,14 @@ def plan(
     return Experiment("snr_input", own, cells, {"steps": steps, "images": images})
 
 
-def recipe_of(told: str, seed: int, steps: int) -> Recipe:
+def recipe_of(ends: str, seed: int, steps: int) -> Recipe:
     """The recipe of one training."""
     base = load_recipe("cifar-1-12")
     arguments = {"channels": 8, "widths": [48], "encoder_blocks": [2], "decoder_blocks": [3]}
     return dataclasses.replace(
         base,
-        name=f"{told}-{seed}",
-        arguments=arguments | {"snr_input": told},
+        name=f"{ends}-{seed}",
+        arguments=arguments | {"snr_input": ends},
         steps=steps,
         warmup_steps=50,
         log_every=steps,
@@ -76,19 +76,19 @@ def measure(cell: Cell, steps: int, images: int, data: str, trainings: str) -> d
     trace_db = loop.rayleigh_db(len(pictures), 12.0, DOPPLER, cell.seed)
     sent = np.stack([np.asarray(pixels) for _, pixels in pictures])
     fading = {}
-    for feedback in (feedback for told, feedback in ARMS if told == cell.arm):
-        tell = loop.closed_loop(1, seed=cell.seed) if feedback else loop.open_loop(10.0)
-        fading[str(feedback)] = float(loop.psnr_db(model, sent, trace_db, tell, cell.seed).mean())
+    for feedback in (feedback for ends, feedback in ARMS if ends == cell.arm):
+        arm = loop.closed_loop(1, seed=cell.seed) if feedback else loop.open_loop(10.0)
+        fading[str(feedback)] = float(loop.psnr_db(model, sent, trace_db, arm, cell.seed).mean())
     return {"static": {f"{row['snr_db']:g} dB": row["psnr_db"] for row in static}, "fading": fading}
 
 
 def rows(found) -> list[dict]:
     """One row an arm, seed and place of measurement."""
     return [
-        {"told": told, "feedback": feedback, "seed": cell.seed, "at": at, "psnr_db": psnr}
-        for told, feedback in ARMS
+        {"given_to": ends, "feedback": feedback, "seed": cell.seed, "at": at, "psnr_db": psnr}
+        for ends, feedback in ARMS
         for cell, result in found
-        if cell.arm == told
+        if cell.arm == ends
         for at, psnr in (result["static"] | {"fading": result["fading"][str(feedback)]}).items()
     ]
 
@@ -99,7 +99,7 @@ def over_seeds(rows: list[dict], arm: tuple[str, bool], at: str) -> np.ndarray:
         [
             row["psnr_db"]
             for row in rows
-            if (row["told"], str(row["feedback"]), row["at"]) == (arm[0], str(arm[1]), at)
+            if (row["given_to"], str(row["feedback"]), row["at"]) == (arm[0], str(arm[1]), at)
         ]
     )
 
@@ -119,13 +119,13 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
         images=experiment.settings["images"],
         doppler=DOPPLER,
     )
-    return page("Who is told the SNR", markdown_table(["told", *columns], lines), note, made_by=made_by)
+    return page("Who is given the SNR", markdown_table(["given to", *columns], lines), note, made_by=made_by)
 
 
 def _words(arm: tuple[str, bool]) -> str:
-    told, feedback = arm
-    how = " (encoder by feedback)" if feedback else ", no feedback" if told == "both" else ""
-    return TITLES[told] + how
+    snr_input, feedback = arm
+    how = " (encoder by feedback)" if feedback else ", no feedback" if snr_input == "both" else ""
+    return TITLES[snr_input] + how
 
 
 def _cell(rows: list[dict], arm: tuple[str, bool], column: str) -> str:

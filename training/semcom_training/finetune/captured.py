@@ -122,7 +122,7 @@ def capture_sha256(recordings: list[Recording], doubtful: Counter) -> str:
     """SHA-256 over the SHA-512 of each recording's samples, in the order of their names: which capture it was.
 
     Args:
-        doubtful: counts recordings whose samples are not those that their metadata tell of.
+        doubtful: counts recordings whose samples are not those that their metadata describe.
     """
     digest = hashlib.sha256()
     for recording in sorted(recordings, key=lambda one: one.name):
@@ -152,12 +152,12 @@ def _of_one_link(recordings, link, skipped) -> tuple[list[Recording], ModemProfi
     kept: list[Recording] = []
     modem = None
     for recording in recordings:
-        told = recording.global_info.get(namespace.LINK)
-        if link is not None and told is None:
+        recorded = recording.global_info.get(namespace.LINK)
+        if link is not None and recorded is None:
             skipped["recordings whose link profile is not known (taken to be the one given)"] += 1
         theirs = link_of(recording, LinkProfile())
         wanted = link.at_frame_version(theirs.modem.frame_version) if link is not None else None
-        if wanted is not None and told is not None and theirs.hash != wanted.hash:
+        if wanted is not None and recorded is not None and theirs.hash != wanted.hash:
             skipped["recordings of another link profile"] += 1
         elif theirs.modem != (modem or (wanted or theirs).modem):
             skipped["recordings of another modem profile"] += 1

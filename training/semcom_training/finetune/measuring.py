@@ -13,20 +13,20 @@ from semcom.modem import ofdm
 from semcom_training.finetune.captured import Example
 
 _RIDGE = 1e-7  # of the mean power of the terms
-_LOOKED_AT = 12  # pictures that say together what the encoder was told
+_LOOKED_AT = 12  # pictures that say together what the encoder was given
 _STEPS_DB = (4.0, 2.0, 1.0)  # in which that is looked for
-_CLEAR = 20.0  # log-likelihood by which a picture must disagree with the others to be believed
+_CLEAR = 20.0  # log-likelihood by which a picture must disagree with the others to get an SNR of its own
 
 
 @torch.no_grad()
 def encode_again(codec: Codec, examples: list[Example], snr_db: float | None = None) -> list[torch.Tensor]:
     """The latents ``[k]`` that were sent, for each example.
 
-    Headers do not say which SNR the encoder was told. It is taken to be the one whose latents are nearest to what came,
+    Headers do not say which SNR the encoder was given. It is taken to be the one whose latents are nearest to what came,
     for all pictures together; a picture that clearly disagrees (feedback was on) is looked at by itself.
 
     Args:
-        snr_db: what the encoder was told, where that is known.
+        snr_db: what the encoder was given, where that is known.
     """
     if snr_db is not None:
         return [_encode(codec, example, snr_db) for example in examples]
@@ -35,10 +35,10 @@ def encode_again(codec: Codec, examples: list[Example], snr_db: float | None = N
     out = []
     for example in examples:
         costs = {snr: _misfit(codec, example, snr) for snr in (common, common - 4, common + 4)}
-        told = common
+        given = common
         if costs[common] - min(costs.values()) > _CLEAR:
-            told = _search(codec.snr_range_db, lambda snr, e=example: _misfit(codec, e, snr))
-        out.append(_encode(codec, example, told))
+            given = _search(codec.snr_range_db, lambda snr, e=example: _misfit(codec, e, snr))
+        out.append(_encode(codec, example, given))
     return out
 
 
@@ -94,15 +94,15 @@ def _least_squares(examples: list[Example], columns: Callable, targets: list[tor
 
 
 def _removed(canceller: Canceller, examples, sent, stride: int, passes: int) -> float:
-    """Noise variance that the receiver tells of, but that is no longer there after so many passes."""
+    """Noise variance that the receiver reports, but that is no longer there after so many passes."""
     gone = weight = 0.0
     for example, known in zip(examples, sent, strict=True):
         came = ~torch.isinf(example.noise_var)
         cleaned, _ = _clean(canceller, example, stride, passes)
-        told = example.noise_var[came]
-        weights = (1 + told / told.median()) ** -2  # faded carriers say little about it
+        reported = example.noise_var[came]
+        weights = (1 + reported / reported.median()) ** -2  # faded carriers say little about it
         error = (cleaned[0] - known)[came].abs().square()
-        gone, weight = gone + float((weights * (told - error)).sum()), weight + float(weights.sum())
+        gone, weight = gone + float((weights * (reported - error)).sum()), weight + float(weights.sum())
     return max(0.0, gone / weight)
 
 
@@ -125,13 +125,12 @@ def _encode(codec: Codec, example: Example, snr_db: float) -> torch.Tensor:
 
 
 def _misfit(codec: Codec, example: Example, snr_db: float) -> float:
-    """Minus log-likelihood of what came, had the encoder been told ``snr_db``; ``inf`` outside of what it knows."""
+    """Minus log-likelihood of what came, had the encoder been given ``snr_db``; ``inf`` outside of what it knows."""
     low, high = codec.snr_range_db
     if not low <= snr_db <= high:
         return float("inf")
-    floor = noise_power(
-        30.0, like=example.received
-    )  # the encoder may be of another arithmetic than the sender's
+    # the encoder may be of another arithmetic than the sender's
+    floor = noise_power(30.0, like=example.received)
     error = (example.received - _encode(codec, example, snr_db)).abs().square()
     return float((error / (floor + example.noise_var)).sum())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a fine-tuning can be told, range-checked once; it goes into the card of what comes out."""
+"""The options of a fine-tuning, range-checked once; it goes into the card of what comes out."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Options:
         check_every: steps between looks at the pictures set apart for choosing; the best weights seen are kept.
         held_out: share of the pictures that decide at the end; chosen: share of the others that choose.
         margin_db: what must be gained on held-out pictures for a model to be written.
-        encoder_snr_db: what the encoder was told; None: found from what came.
+        encoder_snr_db: what the encoder was given; None: found from what came.
         seed: of the order of pictures, and of noise that is replayed.
     """
 

@@ -28,7 +28,7 @@ def tune_pair(
     progress: Callable[[str], None] | None = None,
     fresh: list[Example] | None = None,
 ) -> tuple[Codec, Tuned]:
-    """Fine-tunes a copy of a whole codec; the encoder is told the mean of the SNRs that the receiver estimated.
+    """Fine-tunes a copy of a whole codec; the encoder is given the mean of the SNRs that the receiver estimated.
 
     Args:
         fresh: other pictures to train on (``fresh.fresh_examples``); the channel is that of the captured ones, whose

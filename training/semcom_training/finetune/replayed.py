@@ -17,7 +17,7 @@ _SMOOTH_CARRIERS = 8  # on either side, that share an estimate of the response
 @dataclass(frozen=True)
 class _Record:
     """One captured picture: response ``[active]`` left after the equaliser, residual ``[rows, active]``, ``there``
-    ``[rows, active]`` whether there is one, noise_var ``[active]`` as told."""
+    ``[rows, active]`` whether there is one, noise_var ``[active]`` as reported."""
 
     response: torch.Tensor
     residual: torch.Tensor
@@ -33,7 +33,7 @@ class ReplayedChannel:
         y = g f(x) + e
 
     f: the transmitter's distortion (one for the whole capture), g: what the equaliser left of the response (one a
-    carrier and picture), e: the residual; and the noise variance that the receiver told. Fresh latents get f, then g
+    carrier and picture), e: the residual; and the noise variance that the receiver reported. Fresh latents get f, then g
     and e of a picture drawn at random; e from a row drawn anew for each carrier and row, turned by a random quarter:
     its power on each carrier is kept, and what it had to do with the old picture is not.
 
@@ -55,7 +55,7 @@ class ReplayedChannel:
     def __call__(
         self, latents: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fresh latents ``[B, k]`` to received ones and the noise variances told, ``[B, k]`` both."""
+        """Fresh latents ``[B, k]`` to received ones and the noise variances reported, ``[B, k]`` both."""
         grid = PayloadGrid(self.modem, latents.shape[1], latents.device)
         carried = self.distortion.on_carriers(grid.put(latents))
         rows = carried.shape[1]
@@ -63,8 +63,8 @@ class ReplayedChannel:
         records = [self.records[pick] for pick in picks]
         residual = torch.stack([_draw(record, rows, generator) for record in records])
         response = torch.stack([record.response for record in records])[:, None]
-        told = torch.stack([record.noise_var for record in records])[:, None].expand(carried.shape)
-        return grid.take(carried * response + residual), grid.take_values(told)
+        reported = torch.stack([record.noise_var for record in records])[:, None].expand(carried.shape)
+        return grid.take(carried * response + residual), grid.take_values(reported)
 
     @torch.no_grad()
     def _record(self, example: Example, sent: torch.Tensor) -> _Record:
@@ -79,8 +79,8 @@ class ReplayedChannel:
         # what the fit of the response took from it
         fitted = _around(there.sum(0).float())
         residual = residual * (fitted / (fitted - 1).clamp_min(1)).sqrt()
-        told = put(example.noise_var.to(torch.complex64)).real.sum(0) / there.sum(0).clamp_min(1)
-        return _Record(response, residual, there, _fill(told, there.any(0)))
+        reported = put(example.noise_var.to(torch.complex64)).real.sum(0) / there.sum(0).clamp_min(1)
+        return _Record(response, residual, there, _fill(reported, there.any(0)))
 
 
 class _Scatter:

@@ -40,7 +40,7 @@ def air(transmitter: Transmitter, route: Route, receiver: Receiver, seed: int = 
 def record(
     pictures: Iterable[Picture], model: LoadedModel, snr_db: float, through: Engine, folder: str | Path
 ) -> None:
-    """Sends pictures once each, the encoder told ``snr_db``, and records what the receiver gets into ``folder``.
+    """Sends pictures once each, the encoder given ``snr_db``, and records what the receiver gets into ``folder``.
 
     Raises:
         OutputError: the folder cannot be written.

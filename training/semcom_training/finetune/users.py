@@ -56,7 +56,7 @@ def decoder_of(model: LoadedModel) -> Decoder:
 
 
 def decode_examples(decoder: Decoder, examples: list[Example]) -> torch.Tensor:
-    """Examples of one size to ``[B, 3, H, W]``, told what a receiver would be."""
+    """Examples of one size to ``[B, 3, H, W]``, with the fields that a receiver would have."""
     received = torch.stack([example.received for example in examples])
     noise_var = torch.stack([example.noise_var for example in examples])
     return decoder.decode(received, equivalent_snr_db(noise_var), examples[0].size, noise_var)

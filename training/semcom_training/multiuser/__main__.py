@@ -128,7 +128,7 @@ def table(
     written = write_schemes(asked, found, figures, name, made_by)
     if paper_name and asked.channel == "rayleigh":
         written += write_paper_table(asked, found, figures, paper_name, made_by)
-    _tell(written)
+    _report(written)
 
 
 @command
@@ -145,7 +145,7 @@ def forgetting(
     cells = common.cells()
     _require_known(cells.experiment, "user", (user, rival), cells.experiment.users)
     made_by = common.made_by("forgetting", name, "forgetting")
-    _tell(write_forgetting(cells.experiment, cells.all(SCHEMES), figures, name, made_by, user, rival))
+    _report(write_forgetting(cells.experiment, cells.all(SCHEMES), figures, name, made_by, user, rival))
 
 
 @command
@@ -166,7 +166,7 @@ def theory(
     except ValueError:
         raise ConfigError(f"--step-sizes '{step_sizes}' must be numbers separated by commas.") from None
     cells = common.cells()
-    _tell(write_theory(cells, figures, name, common.made_by("theory", name, "theory"), steps, sizes))
+    _report(write_theory(cells, figures, name, common.made_by("theory", name, "theory"), steps, sizes))
 
 
 def _require_known(experiment: "Experiment", what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
@@ -177,7 +177,7 @@ def _require_known(experiment: "Experiment", what: str, wanted: Iterable[str], k
             )
 
 
-def _tell(written) -> None:
+def _report(written) -> None:
     for path in written:
         typer.echo(path)
 

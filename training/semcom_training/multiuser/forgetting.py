@@ -27,10 +27,10 @@ def forgetting_rows(cells: Sequence[dict], user: str, rival: str) -> list[dict]:
             if epoch["users"] != [rival]:
                 continue
             same = all(before["digests"][part] == after["digests"][part] for part in ("encoder", user))
-            told = {"before_db": before["psnr_db"][user], "after_db": after["psnr_db"][user]}
-            row = {"scheme": cell["scheme"], "seed": cell["seed"], "rival_epoch": epoch["number"] + 1, **told}
+            psnr = {"before_db": before["psnr_db"][user], "after_db": after["psnr_db"][user]}
+            row = {"scheme": cell["scheme"], "seed": cell["seed"], "rival_epoch": epoch["number"] + 1, **psnr}
             rows.append(
-                row | {"lost_db": told["before_db"] - told["after_db"], "bits": "same" if same else "changed"}
+                row | {"lost_db": psnr["before_db"] - psnr["after_db"], "bits": "same" if same else "changed"}
             )
     return rows
 

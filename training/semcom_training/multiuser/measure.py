@@ -46,7 +46,7 @@ def psnr_by_user(system: System, images: torch.Tensor, snr_db: float, draws: int
 
     Args:
         images: uint8 ``[N, 3, H, W]``.
-        snr_db: average Es/N0, which the encoder is told; decoders are told what they received.
+        snr_db: average Es/N0, which the encoder is given; decoders are given the SNR that they received.
     """
     system.eval()
     device = next(system.parameters()).device

@@ -119,8 +119,8 @@ def write_paper_table(
     for row in psnr_rows(experiment, cells):
         if row["set"] == experiment.watch:
             family = experiment.users[row["user"]].family
-            told = RAYLEIGH_PSNR_DB.get(family, {}).get(row["scheme"], {}).get(row["snr_db"])
-            rows.append(row | {"paper_psnr_db": told})
+            published = RAYLEIGH_PSNR_DB.get(family, {}).get(row["scheme"], {}).get(row["snr_db"])
+            rows.append(row | {"paper_psnr_db": published})
     lines = []
     for user in experiment.users:
         for scheme in experiment.schemes:
@@ -171,10 +171,10 @@ def draw_paper_table(rows: Sequence[dict], path: Path) -> Path:
                 "capsize": 2,
             }
             one.errorbar(snrs, psnr, spread, marker="o", **style)
-            told = [math.nan if r["paper_psnr_db"] is None else r["paper_psnr_db"] for r in some]
-            if not all(map(math.isnan, told)):  # no line over SNRs for which there are no digits
+            published = [math.nan if r["paper_psnr_db"] is None else r["paper_psnr_db"] for r in some]
+            if not all(map(math.isnan, published)):  # no line over SNRs for which there are no digits
                 style = {"color": colour, "label": f"{words}, paper", "linewidth": 0.8, "linestyle": ":"}
-                one.plot(snrs, told, marker="s", markersize=4, markerfacecolor="none", **style)
+                one.plot(snrs, published, marker="s", markersize=4, markerfacecolor="none", **style)
         one.set_title(user, fontsize=10)
         one.set_xticks(sorted({row["snr_db"] for row in rows}))
         one.set_xlabel("average SNR in dB")
@@ -257,8 +257,10 @@ def _order_words(order: list[dict]) -> list[str]:
             lines = []
             for key in dict.fromkeys((row["set"], row["user"]) for row in failed):
                 mine = [row for row in failed if (row["set"], row["user"]) == key]
-                told = [f"{r['snr_db']:g} dB: {r['difference_db']:+.2f} ± {r['spread_db']:.2f}" for r in mine]
-                lines.append([*key, "; ".join(told)])
+                differences = [
+                    f"{r['snr_db']:g} dB: {r['difference_db']:+.2f} ± {r['spread_db']:.2f}" for r in mine
+                ]
+                lines.append([*key, "; ".join(differences)])
             text.append(
                 markdown_table(["set", "user", f"does not hold at ({words}, difference in dB)"], lines)
             )

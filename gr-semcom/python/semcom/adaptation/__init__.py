@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a transmitter learns what its receiver hears: no GNU Radio in here."""
+"""How a transmitter learns the SNR at its receiver: no GNU Radio in here."""
 
 from semcom.adaptation.feedback import SNR_RANGE_DB, Belief, SnrTracker, report_of
 from semcom.adaptation.wire import read_dictionary

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What feedback is worth: the same pictures and the same noise, the encoder told the SNR in different ways.
+"""What feedback is worth: the same pictures and the same noise, the encoder given the SNR in different ways.
 
 One picture is one burst; burst n crosses the air at ``trace_db[n]`` behind a perfect equaliser. The decoder knows what
-it received, as in flight; only what the encoder is told differs between the arms.
+it received, as in flight; only what the encoder is given differs between the arms.
 """
 
 import math
@@ -24,7 +24,8 @@ from semcom.wire.numbering import Numbering
 
 _BATCH_PIXELS = 2**18
 
-Arm = Callable[[np.ndarray], np.ndarray]  # the true SNR in dB of each burst, to what the encoder is told
+# the true SNR in dB of each burst, to what the encoder is given
+Arm = Callable[[np.ndarray], np.ndarray]
 
 
 def ramp_db(count: int, period: int = 128, high_db: float = 20.0, low_db: float = 0.0) -> np.ndarray:
@@ -64,8 +65,8 @@ def closed_loop(
         start_db: assumed before the first report. burst_s: seconds between bursts.
     """
 
-    def tell(trace_db: np.ndarray) -> np.ndarray:
-        now_s, numbering, told = 0.0, Numbering(session=seed), []
+    def given(trace_db: np.ndarray) -> np.ndarray:
+        now_s, numbering, given_db = 0.0, Numbering(session=seed), []
         tracker = SnrTracker(clock=lambda: now_s)
         seen_db = trace_db + stderr_db * np.random.default_rng(seed).standard_normal(len(trace_db))
         for burst in range(len(trace_db)):
@@ -74,10 +75,10 @@ def closed_loop(
                 report = {keys.SNR_DB: float(seen_db[burst - delay]), keys.SNR_STDERR_DB: stderr_db}
                 tracker.hear(report | numbering.next())
             belief = tracker.belief()
-            told.append(start_db if belief is None else belief.snr_db)
-        return np.array(told)
+            given_db.append(start_db if belief is None else belief.snr_db)
+        return np.array(given_db)
 
-    return tell
+    return given
 
 
 @torch.inference_mode()
@@ -90,14 +91,14 @@ def psnr_db(
         pictures: uint8 ``[N, H, W, 3]``, one a burst. trace_db: the SNR that each meets, ``[N]``.
         seed: of the noise: the same for all arms, so that their differences are not its.
     """
-    told_db, size = arm(trace_db), pictures.shape[1:3]
+    given_db, size = arm(trace_db), pictures.shape[1:3]
     generator, out = torch.Generator().manual_seed(seed), []
     step = max(_BATCH_PIXELS // math.prod(size), 1)
     for start in range(0, len(pictures), step):
         some = slice(start, start + step)
         pixels = torch.from_numpy(pictures[some]).permute(0, 3, 1, 2)
         snr_db = torch.from_numpy(trace_db[some]).float()
-        latents = model.codec.encode(pixels.float() / 255, torch.from_numpy(told_db[some]).float())
+        latents = model.codec.encode(pixels.float() / 255, torch.from_numpy(given_db[some]).float())
         received = awgn(latents, snr_db, generator)
         noise_var = noise_power(snr_db, like=latents)[:, None].expand_as(latents.real)
         decoded = model.codec.decode(received, equivalent_snr_db(noise_var), size, noise_var)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a transmitter may believe of the SNR reports that come back to it.
+"""Which SNR reports a transmitter accepts, and the estimate that they give.
 
 A report is a dictionary: ``snr_db``, ``snr_stderr_db`` and, from our own sender, ``session`` (drawn when the receiving
 station starts) and ``sequence`` (``semcom.wire.numbering``). Reports get lost, repeated, reordered, old and
-absurd; ``SnrTracker`` counts each in words and keeps the rest. Ages are counted from arrival on the transmitter's clock,
+absurd; ``SnrTracker`` counts each by reason and keeps the rest. Ages count from arrival on the transmitter's clock,
 as the clocks of two machines need not agree.
 
 Reports are joined by a Kalman filter with one state: the SNR wanders by ``wander_db`` in a second (by its root of t in t
@@ -24,7 +24,7 @@ from semcom.errors import ConfigError, PduError
 SNR_RANGE_DB = (-20.0, 60.0)  # reports outside of it are refused
 _MAX_STDERR_DB = 20.0
 _MIN_STDERR_DB = 0.05  # nobody knows better: the channel moves within a burst
-_UNTOLD_STDERR_DB = 1.0  # of a report that does not say
+_DEFAULT_STDERR_DB = 1.0  # of a report without one
 _MAX_SEQUENCE = 2**63
 _FORMER_SESSIONS = 8
 _REFUSED = 64
@@ -32,8 +32,8 @@ _REFUSED = 64
 
 @dataclass
 class _Session:
-    """A receiving station's run. began: its turn among the sessions heard; last: its highest number; rising_s: when a
-    number above the last was first heard after another session had taken its place; None: not since then."""
+    """A receiving station's run. began: its turn among the sessions received; last: its highest number; rising_s: when a
+    number above the last was first received after another session had taken its place; None: not since then."""
 
     began: int
     last: int
@@ -42,7 +42,7 @@ class _Session:
 
 @dataclass(frozen=True)
 class Belief:
-    """What is held true: SNR and its standard error in dB; when the latest report arrived (s, the tracker's clock)."""
+    """The estimate: SNR and its standard error in dB; when the latest report arrived (s, the tracker's clock)."""
 
     snr_db: float
     stderr_db: float
@@ -67,11 +67,11 @@ def report_of(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SnrTracker:
-    """Takes in reports one by one and says what to believe. One thread at a time.
+    """Takes in reports one by one and estimates the SNR. One thread at a time.
 
     Args:
-        max_age_s: how long after its arrival the latest report is believed.
-        wander_db: how far the SNR wanders in a second; infinity believes the latest report alone.
+        max_age_s: how long after its arrival the latest report holds.
+        wander_db: how far the SNR wanders in a second; at infinity the latest report counts alone.
         clock: seconds that never go back.
 
     Attributes:
@@ -92,11 +92,11 @@ class SnrTracker:
         self._session: int | None = None
         self._sequence = -1
         self._refused: deque[tuple[int, int]] = deque(maxlen=_REFUSED)  # they came, so they are not lost
-        self._turns = self._began = 0  # sessions heard so far; the present one's turn among them
+        self._turns = self._began = 0  # sessions received so far; the present one's turn among them
         self._former: OrderedDict[int, _Session] = OrderedDict()
 
     def hear(self, message: Mapping[str, Any]) -> Belief | None:
-        """What is believed after a report; None: the report changed nothing, and the counters say why."""
+        """The estimate after a report; None: the report changed nothing, and the counters say why."""
         now_s = self._clock()
         fresh = self._is_fresh(now_s)
         try:
@@ -114,12 +114,12 @@ class SnrTracker:
         if not self._take_number(number, fresh):
             return None
         self._was_fresh = True
-        self.counters["SNR reports believed"] += 1
+        self.counters["SNR reports accepted"] += 1
         self._held = self._join(report, now_s, fresh)
         return self._held
 
     def belief(self) -> Belief | None:
-        """What is believed now; None: nothing was heard, or too long ago (counted once for each silence)."""
+        """The present estimate; None: nothing was received, or too long ago (counted once for each timeout)."""
         fresh = self._is_fresh(self._clock())
         if self._was_fresh and not fresh:
             self._was_fresh = False
@@ -131,7 +131,7 @@ class SnrTracker:
 
     def _join(self, report: Mapping[str, float], now_s: float, fresh: bool) -> Belief:
         snr_db = report[keys.SNR_DB]
-        stderr_db = max(report.get(keys.SNR_STDERR_DB, _UNTOLD_STDERR_DB), _MIN_STDERR_DB)
+        stderr_db = max(report.get(keys.SNR_STDERR_DB, _DEFAULT_STDERR_DB), _MIN_STDERR_DB)
         if self._held is None or not fresh:
             return Belief(snr_db, stderr_db, now_s)
         wandered = self._held.stderr_db**2 + self._wander_db**2 * max(now_s - self._held.heard_s, 0.0)
@@ -144,19 +144,19 @@ class SnrTracker:
 
     def _take_number(self, number: tuple[int, int] | None, fresh: bool) -> bool:
         """Whether a report is newer than all before it. Once they are stale, any order begins anew: nothing that a
-        broken or hostile peer sends keeps the tracker deaf for longer than ``max_age_s``."""
+        broken or hostile peer sends blocks the tracker for longer than ``max_age_s``."""
         if number is None:
             self.counters["SNR reports without session and sequence"] += 1
             return True
         session, sequence = number
         if session != self._session:
-            return self._may_speak(session, sequence, fresh) and self._change_session(session, sequence)
+            return self._may_take_over(session, sequence, fresh) and self._change_session(session, sequence)
         if sequence <= self._sequence and fresh:
             what = "repeated" if sequence == self._sequence else "out of order"
             self.counters[f"SNR reports {what}: ignored"] += 1
             return False
         if sequence <= self._sequence:
-            self.counters["SNR reports out of order after a silence: believed"] += 1
+            self.counters["SNR reports out of order after a silence: accepted"] += 1
         elif sequence > self._sequence + 1:
             refused = {number for number in self._refused if number[0] == session}
             came = sum(self._sequence < number < sequence for _, number in refused)
@@ -164,10 +164,10 @@ class SnrTracker:
         self._sequence = sequence
         return True
 
-    def _may_speak(self, session: int, sequence: int, fresh: bool) -> bool:
-        """Whether another session than the present one is heard: a new one is; of a former one only what it never said
-        before, and only if it began after the present one (which took its place by mistake), or if the present one is
-        silent and this one spoke on for ``max_age_s``. One late or replayed report is no station."""
+    def _may_take_over(self, session: int, sequence: int, fresh: bool) -> bool:
+        """Whether another session than the present one is accepted: a new one is; of a former one only numbers above its
+        last, and only if it began after the present one (which took its place by mistake), or if the present one is
+        silent and this one continued for ``max_age_s``. One late or replayed report is no station."""
         former = self._former.get(session)
         if former is None:
             return True
@@ -190,7 +190,7 @@ class SnrTracker:
             while len(self._former) > _FORMER_SESSIONS:
                 self._former.popitem(last=False)
             self._held = None  # another receiver, perhaps in another place
-            again = "a former session of SNR reports speaks on: believed again"
+            again = "a former session of SNR reports resumed: accepted again"
             new = "receiver restarted: a new session of SNR reports"
             self.counters[again if former else new] += 1
         self._turns += former is None

@@ -57,8 +57,8 @@ class OrderChooser:
         channel: "awgn" or "rayleigh", whose error rate is meant.
         confidence: of the lower limit of the SNR, one-sided. The limit falls as a report ages, by ``wander_db``.
         margin_db: taken off the limit on top.
-        max_age_s: how long after its arrival the latest report is believed.
-        wander_db: how far the SNR wanders in a second. Infinity believes the latest report alone and lets no limit fall.
+        max_age_s: how long after its arrival the latest report holds.
+        wander_db: how far the SNR wanders in a second. At infinity the latest report counts alone and no limit falls.
         fallback: when no fresh report is there: "lowest" order, or "hold" the one in use.
         clock: seconds that never go back.
 

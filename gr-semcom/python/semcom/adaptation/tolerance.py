@@ -37,7 +37,7 @@ class Tolerance:
 
     Attributes:
         bits_per_latent: q. codebook: "uniform" or "learned".
-        encoder_snr_db: what the encoder was told throughout.
+        encoder_snr_db: what the encoder was given throughout.
         loss_db: PSNR that a picture may lose. share: of pictures that may lose more. confidence: that they are no more.
         pictures: how many it was measured on. data: what they were.
         max_ber: bit error rate borne, of each order that bears any.
@@ -149,7 +149,7 @@ class DigitalTrial:
 
     Args:
         pictures: uint8 ``[N, H, W, 3]``.
-        encoder_snr_db: what the encoder is told; None: the SNR of analog latents that are as uncertain as the quantised.
+        encoder_snr_db: what the encoder is given; None: the SNR of analog latents as uncertain as the quantised.
 
     Attributes:
         clean_db: PSNR in dB of each picture without errors, labels sent as bits, ``[N]``.
@@ -190,8 +190,8 @@ class DigitalTrial:
         chosen = torch.arange(len(self._pixels)) if rows is None else torch.as_tensor(rows)
         snr_db = torch.as_tensor(snr_db, dtype=torch.float32).expand(len(chosen))
         generator, out = torch.Generator().manual_seed(seed), []
-        for some, told_db in zip(chosen.split(self._step), snr_db.split(self._step), strict=True):
-            out.append(self._carry(self._latents[some], self._pixels[some], order, told_db, generator))
+        for some, given_db in zip(chosen.split(self._step), snr_db.split(self._step), strict=True):
+            out.append(self._carry(self._latents[some], self._pixels[some], order, given_db, generator))
         return torch.cat(out).numpy() if out else np.empty(0)
 
     def _carry(self, latents, pixels, order, snr_db, generator) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from semcom.errors import PduError
 
-HEARTBEAT = b"\x06"  # an empty dictionary: a sender that has nothing to tell is still there
+HEARTBEAT = b"\x06"  # an empty dictionary: a sender that has nothing to report is still there
 
 _TRUE, _FALSE, _SYMBOL, _NULL, _PAIR, _DICT = 0x00, 0x01, 0x02, 0x06, 0x07, 0x09
 _NUMBERS = {

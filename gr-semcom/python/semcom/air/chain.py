@@ -58,7 +58,7 @@ def _seen_ppm(sro_ppm: float) -> float:
 class LinkChain:
     """One link: delay, attenuation and taps, then the carrier offset.
 
-    Every link has a delay of ``GROUP_DELAY_SAMPLES`` beside the one told.
+    Every link has a delay of ``GROUP_DELAY_SAMPLES`` beside the one configured.
 
     Args:
         route: as it is at first. max_delay: the longest there will be. block_samples: of each block.

@@ -92,9 +92,11 @@ class Engine:
         }
         arriving = dict.fromkeys(self.script.receivers, silence)
         for link in self.script.links:
-            heard = self._links[link.name].process(radiated[link.sender], self._settings["link", link.name])
+            received = self._links[link.name].process(
+                radiated[link.sender], self._settings["link", link.name]
+            )
             there = arriving[link.receiver]
-            arriving[link.receiver] = heard if there is silence else there + heard
+            arriving[link.receiver] = received if there is silence else there + received
         self.samples += self.block_samples
         return {
             name: self._receivers[name].process(

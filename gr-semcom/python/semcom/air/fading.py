@@ -22,14 +22,14 @@ def static_kernel(profile: list[Tap], spread: bool, generator: np.random.Generat
 
     Args:
         spread: taps are one draw of CN(0, power) each, as in ``semcom.channel.fading``; else they have the powers
-            told, and the phase told or drawn.
+            configured, and the phase configured or drawn.
     """
     kernel = np.zeros(max(tap.delay_samples for tap in profile) + 1, complex)
     phases = generator.uniform(0, 2 * np.pi, len(profile))
     draws = generator.standard_normal((len(profile), 2)) @ np.array([1, 1j])
     for tap, gain, phase, draw in zip(profile, mean_gains(profile), phases, draws, strict=True):
-        told = math.radians(tap.phase_deg) if tap.phase_deg is not None else phase
-        kernel[tap.delay_samples] += gain * (draw if spread else np.exp(1j * told))
+        phase_rad = math.radians(tap.phase_deg) if tap.phase_deg is not None else phase
+        kernel[tap.delay_samples] += gain * (draw if spread else np.exp(1j * phase_rad))
     return kernel / np.linalg.norm(kernel)
 
 

@@ -62,7 +62,7 @@ class TransmitterPort:
 
     def listen(self) -> bool:
         """Takes what has come, as far as there is room; whether there was anything."""
-        heard = False
+        received = False
         for _ in range(_MESSAGES_AT_ONCE):
             if not self.has_room:
                 break
@@ -70,11 +70,11 @@ class TransmitterPort:
                 message = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            heard = self._redial.connected = True
+            received = self._redial.connected = True
             samples = self._samples(message)
             self.counters["samples received"] += len(samples)
             self.queue.push(samples, time.monotonic())
-        return heard
+        return received
 
     def take(self, limit: int) -> np.ndarray:
         """Up to ``limit`` samples to be played now."""
@@ -97,7 +97,7 @@ class TransmitterPort:
 
 
 class ReceiverPort:
-    """Feeds one receiver; it may come and go. Nothing here waits longer than it is told to."""
+    """Feeds one receiver; it may come and go. Nothing here waits longer than it was asked to."""
 
     def __init__(self, address: str, sample_rate_hz: float, block_samples: int, **keys):
         high_water = max(4, round(_OUT_QUEUE_S * sample_rate_hz / block_samples))

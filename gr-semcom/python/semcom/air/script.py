@@ -339,7 +339,7 @@ def _stations(cls, written: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def _links(written, transmitters: dict, receivers: dict, sample_rate_hz: float, source: str) -> list[Link]:
-    """Links as written; none written: everybody hears everybody as they are."""
+    """Links as written; none written: everybody receives everybody, undisturbed."""
     if written is None:
         written = [{"from": sender, "to": receiver} for sender in transmitters for receiver in receivers]
     links: list[Link] = []
@@ -432,7 +432,7 @@ def _shallow(thing) -> dict[str, Any]:
 
 
 def _make(cls, values, source: str):
-    """``settings.make`` with the place told also where a class's own rule complains."""
+    """``settings.make`` with the place named also where a class's own rule complains."""
     try:
         return settings.make(cls, values, source)
     except ConfigError as error:

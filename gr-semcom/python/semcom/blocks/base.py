@@ -140,7 +140,7 @@ class Guarded:
                 self.counters[what] = self._before[what] + number
 
     def keep_counts(self) -> None:
-        """The library object is replaced by a new one: what ``set_counts`` is told from here on adds to what it was."""
+        """The library object is replaced by a new one: what ``set_counts`` is given from here on adds to what it was."""
         with self._guard_lock:
             self._before.update(self._theirs)
             self._theirs = {}
@@ -149,7 +149,7 @@ class Guarded:
         """Counts and logs something that went wrong: the first times, then at most every few seconds. The log names the
         input of an error whose ``kind`` is counted."""
         reason = printable(reason)
-        told = str(error) if isinstance(error, SemcomError) and error.kind == reason else reason
+        words = str(error) if isinstance(error, SemcomError) and error.kind == reason else reason
         self.count(reason)
         self.error = error or self.error
         with self._guard_lock:
@@ -158,7 +158,7 @@ class Guarded:
             if times < _LOG_FIRST or now - last > _LOG_EVERY_S:
                 if len(self._logged) < 2 * _MAX_REASONS or reason in self._logged:
                     self._logged[reason] = (times + 1, now)
-                    self._log.warn(f"{told} ({self.counters.get(reason, 0)} so far)")
+                    self._log.warn(f"{words} ({self.counters.get(reason, 0)} so far)")
 
     def warn(self, words: str) -> None:
         """Says something once, in the log."""
@@ -311,7 +311,7 @@ class PduWorker(Stage, Batches):
 
     def on_system(self, message: Pmt) -> None:
         """GNU Radio says that a block upstream is done. Left alone it would end this one on the spot, with
-        PDUs still waiting; so they go first, and only then is the block told."""
+        PDUs still waiting; so they go first, and only then is the block informed."""
         self._take_what_came()
         with self._arrived:
             self._queue.append(_UpstreamDone(message))

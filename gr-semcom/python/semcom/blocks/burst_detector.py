@@ -138,7 +138,7 @@ def tags_of(block: gr.sync_block, count: int) -> list[tuple[int, str, Pmt]]:
 
 
 def check_search(block: str, chunk_samples: int, invert_spectrum: bool, cfo_search: bool) -> None:
-    """Validates what a search is told. Raises ConfigError like ``check``."""
+    """Validates the settings of a search. Raises ConfigError like ``check``."""
     check(
         block,
         chunk_samples=(chunk_samples, is_count(chunk_samples), "a whole number of samples, 1 or more"),
@@ -152,9 +152,9 @@ class burst_detector(Stage, Guarded, gr.sync_block):
     the samples from the burst's first preamble sample on (c32vector).
 
     Ports: stream in; ``out`` PDUs. The tag ``semcom_end`` flushes what is held back and is followed by a PDU
-    with ``end_of_stream``; so does a stop of the flowgraph. Where the tag ``rx_time`` tells of lost samples, zeros take
+    with ``end_of_stream``; so does a stop of the flowgraph. Where the tag ``rx_time`` shows lost samples, zeros take
     their place (as many as the longest burst has, at most), so that the burst they are missing from keeps its timing;
-    the tag ``rx_rate`` must have told the sample rate.
+    the tag ``rx_rate`` must have given the sample rate.
 
     Steady tones, DC among them, are taken out before anything is searched (``modem.tones``).
 

@@ -167,7 +167,7 @@ class burst_modulator(PduWorker, gr.sync_block):
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
         dropped = self._random.random(len(bursts)) < self.drop
         if self._on_sent:
-            told = {
+            sent = {
                 keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
                 keys.LATENT_COUNT: len(pdu.data),
                 keys.BURST_COUNT: len(bursts),
@@ -176,7 +176,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 "bursts_dropped": int(dropped.sum()),
             }
             try:
-                self._on_sent(told)
+                self._on_sent(sent)
             except Exception as error:  # whoever listens stands between no picture and the air
                 self.fail(reason_of(error), error)
         gap = np.zeros(self.gap_samples, np.complex64)

@@ -20,7 +20,7 @@ class dashboard(Watcher):
     """Shows what a link does in a Qt widget: pictures with PSNR, SNR, constellation, subcarriers, peak power, counters.
 
     Ports: ``pictures`` PDUs of decoded pictures, ``sent`` PDUs of pictures as the source emits them, ``bursts`` PDUs of
-    the pilot_snr_estimator, ``snr`` dictionaries of feedback as the transmitter hears it.
+    the pilot_snr_estimator, ``snr`` dictionaries of feedback as the transmitter receives it.
 
     Args:
         profile: path of the link profile; "": none. max_pixels: of a larger picture every n-th pixel is shown.

@@ -124,15 +124,15 @@ class deepjscc_decoder(PduBlock):
         return [self._outcome(item, one) for item, one in zip(ready, received, strict=True)]
 
     def _outcome(self, ready: "_Ready", received: Received) -> tuple[str, Pdu]:
-        value, told = received.value, {}
+        value, extra = received.value, {}
         if keys.DECODED in received.detail:
-            told = {keys.DECODED: received.detail[keys.DECODED]}
+            extra = {keys.DECODED: received.detail[keys.DECODED]}
             self.count("pictures decoded" if received.detail[keys.DECODED] else FAILED)
         if value is None:
             colour = np.array(self._colour_of(ready.image.image_id), np.uint8)
             value = np.broadcast_to(colour, (*ready.image.size, 3))
         port, pdu = self._message(ready, value)
-        return port, pdu.with_meta(**told)
+        return port, pdu.with_meta(**extra)
 
     def _message(self, ready: "_Ready", value: np.ndarray) -> tuple[str, Pdu]:
         """A result, of a picture uint8 ``[H, W, 3]``, as it leaves."""

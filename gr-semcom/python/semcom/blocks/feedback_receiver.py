@@ -18,14 +18,14 @@ from semcom.wire import sockets
 from semcom.wire.redial import Redial
 
 _MAX_BYTES = 65536  # who sends more is cut off; what is shorter and still too long is counted
-_HIGH_WATER = 64  # reports that wait to be heard
+_HIGH_WATER = 64  # reports in the queue
 _POLL_MS = 50
 
 
 class feedback_receiver(SocketThread, gr.basic_block):
-    """Hears SNR reports over ZMQ, believes those that are new and possible, and hands on what they say together.
+    """Receives SNR reports over ZMQ, accepts those that are new and plausible, and passes on the joint estimate.
 
-    Port: ``snr``, for ``deepjscc_encoder:snr``: after each report believed a dictionary with snr_db, snr_stderr_db and
+    Port: ``snr``, for ``deepjscc_encoder:snr``: after each report accepted a dictionary with snr_db, snr_stderr_db and
     timestamp_s (time.monotonic() here). What is lost, repeated, out of order, stale, absurd or malformed is counted in
     words, and so are a receiver that starts anew and a connection that is lost. GNU Radio's own
     ``zeromq.pub_msg_sink`` may be at the other end.

@@ -88,7 +88,7 @@ class LoopbackFlowgraph(Flowgraph):
 
     Args:
         items: what to send; read one by one.
-        config: model, payload, SNR told to the encoder, channel, offsets, drops, seed. users: who receives.
+        config: model, payload, SNR given to the encoder, channel, offsets, drops, seed. users: who receives.
         on_sent, on_modulated: the callbacks of image source and modulator.
         on_result: called with (User, meta, value) for each result that a user received.
         on_burst: called with (User, lost) for each burst on its way to a user, in order, if ``config.drop`` is not 0.
@@ -253,11 +253,10 @@ class Ledger:
         self._passing = {user.name: [0, 0, 0] for user in users}  # entry, its bursts so far, those lost
         self._open: dict[int, dict] = {}  # by the 16-bit number on the air
         self._waiting: dict[int, float] = {}  # pictures that some user lacks, and when the first had them
-        self._absent: set[str] = (
-            set()
-        )  # users that missed a picture and have had none since: nobody waits for them
+        # users that missed a picture and have had none since: nobody waits for them
+        self._absent: set[str] = set()
         self._lock = threading.Lock()
-        self.complete = 0  # pictures that came to every user who hears anything
+        self.complete = 0  # pictures that came to every user who receives anything
         self.acknowledge: Callable[[int], None] = lambda image_id: None
 
     def sent(self, image_id: int, picture: Picture) -> None:

@@ -38,7 +38,7 @@ class modulation_adapter(Guarded, gr.basic_block):
     """Chooses the highest order whose bit errors the model bears at the SNR that is reported, as its card says.
 
     Ports: ``snr`` takes reports as ``pilot_snr_estimator`` and ``feedback_receiver`` send them: NaN, infinite,
-    repeated and out-of-order ones are counted in words and change nothing; a late one that is in its order is believed,
+    repeated and reordered ones are counted by reason and change nothing; a late one that is in sequence is accepted,
     as reports carry no time that could be trusted. ``order``, for ``latent_mapper:order``: a
     dictionary with order when the graph starts and whenever it changes, and with snr_db, the lower confidence limit it
     was chosen for (absent without a fresh report). ``history``: the latest orders, one a report, in bits per symbol, as
@@ -120,7 +120,7 @@ class modulation_adapter(Guarded, gr.basic_block):
             report = meta_of(message)
             with self._lock:
                 choice = self._chooser.hear(report)
-                self._tell(choice)
+                self._publish(choice)
                 self._history.append(float(constellation(choice.order).bits))
                 history = pmt.cons(pmt.PMT_NIL, bridge.to_vector(np.array(self._history, dtype=np.float32)))
                 self.message_port_pub(pmt.intern(keys.PORT_HISTORY), history)
@@ -148,13 +148,13 @@ class modulation_adapter(Guarded, gr.basic_block):
         while True:
             try:
                 with self._lock:
-                    self._tell(self._chooser.choice())
+                    self._publish(self._chooser.choice())
             except Exception as error:  # nothing may end this thread
                 self.fail(reason_of(error), error)
             if self._stopping.wait(_LOOK_S):
                 return
 
-    def _tell(self, choice: Choice) -> None:
+    def _publish(self, choice: Choice) -> None:
         self.set_counts(self._chooser.counters)
         if choice.order == self._told:
             return

@@ -273,8 +273,8 @@ class Pdu:
             values = from_vector(values)
         if not isinstance(values, np.ndarray) or values.dtype != dtype:
             raise PduError(f"PDU whose {name} is not a {_NAMES[np.dtype(dtype)]}")
-        told = values[values != np.inf] if key == keys.NOISE_VAR else values
-        if values.dtype.kind in "fc" and not finite(told):
+        finite_ones = values[values != np.inf] if key == keys.NOISE_VAR else values
+        if values.dtype.kind in "fc" and not finite(finite_ones):
             raise PduError(f"PDU whose {name} holds NaN or infinity")
         return values
 

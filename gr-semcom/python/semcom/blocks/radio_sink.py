@@ -11,7 +11,7 @@ class radio_sink(RadioEnd):
     """Sends a stream on the medium that ``radio`` names. What a radio reports is counted in words (``counters``).
 
     Ports: stream in. On a USRP only what lies between the tags tx_sob and tx_eob is sent, each burst at a time of its
-    own; elsewhere all of it. The tag ``semcom_end`` tells ``wait_sent`` where the end is.
+    own; elsewhere all of it. The tag ``semcom_end`` shows ``wait_sent`` where the end is.
 
     Args:
         radio: usrp[:ARGS], soapy:ARGS, zmq[:ENDPOINT] or file:PATH.

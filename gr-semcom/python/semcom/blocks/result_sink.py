@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends a chain, whatever the kind of its results: the latest kept, a function told, the source let go on."""
+"""What ends a chain, whatever the kind of its results: the latest kept, a function called, the source let go on."""
 
 import threading
 from collections import deque
@@ -49,7 +49,7 @@ class ResultSink(PduBlock):
         raise NotImplementedError
 
     def use(self, pdu: Pdu, value: np.ndarray) -> None:
-        """What this sink does with a result beside keeping it and telling the callback."""
+        """What this sink does with a result beside keeping it and calling the callback."""
 
     def prepare(self, pdu: Pdu) -> list:
         return [(pdu, self.value_of(pdu))]
@@ -58,17 +58,19 @@ class ResultSink(PduBlock):
         out = []
         for pdu, value in items:
             self.kept.append((pdu.meta, value))
-            for step in (self.use, self._tell):
+            for step in (self.use, self._report):
                 try:
                     step(pdu, value)
                 except Exception as error:
                     self.fail(reason_of(error), error)
             self.count(self._noun)
-            told = (keys.IMAGE_ID, keys.BURSTS_RECEIVED, keys.BURST_COUNT)
-            out.append((keys.PORT_DONE, Pdu({key: pdu.meta[key] for key in told if key in pdu.meta}, None)))
+            reported = (keys.IMAGE_ID, keys.BURSTS_RECEIVED, keys.BURST_COUNT)
+            out.append(
+                (keys.PORT_DONE, Pdu({key: pdu.meta[key] for key in reported if key in pdu.meta}, None))
+            )
         return out
 
-    def _tell(self, pdu: Pdu, value: np.ndarray) -> None:
+    def _report(self, pdu: Pdu, value: np.ndarray) -> None:
         if self._callback:
             self._callback(pdu.meta, value)
 

@@ -44,14 +44,14 @@ from semcom.system.make import Payload
 
 _TICK_S = 0.1
 _GIVE_UP_S = 120.0  # a radio that starts anew, from its own disk, is back by then
-_DRAIN_S = 3.0  # for an encoder and the bursts that wait; where nobody listens, nothing goes out ever
+_DRAIN_S = 3.0  # for an encoder and the bursts that wait; without a listener nothing goes out ever
 _AHEAD = 2  # pictures between source and modulator
 _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder's pause, and soon gone
 
 
 @dataclass(frozen=True)
 class StationConfig:
-    """What both stations are told.
+    """What both stations are given.
 
     Attributes:
         profile: path of the link profile; "": the defaults, and no profile named in the headers.
@@ -60,7 +60,7 @@ class StationConfig:
             comes before the link profile's.
         feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
             on ZMQ. insecure: allows those addresses beyond this machine without keys.
-        invert_spectrum: a receiver conjugates what it hears, as a radio profile may say too. cfo_search: it finds
+        invert_spectrum: a receiver conjugates what it receives, as a radio profile may say too. cfo_search: it finds
             carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
@@ -174,7 +174,7 @@ class Station(Flowgraph):
         raise NotImplementedError
 
     def missed(self) -> list[str]:
-        """What was not sent, or not heard because the radio was away, a sentence each."""
+        """What was not sent, or not received because the radio was away, a sentence each."""
         return [f"the radio at {self.config.radio} no longer answers"] if self._is_gone else []
 
     def unwritten(self) -> list[str]:
@@ -196,7 +196,7 @@ class Station(Flowgraph):
                     break
                 stop.wait(_TICK_S)
                 if on_tick:
-                    on_tick(self._tell(began))
+                    on_tick(self._report(began))
             self.drain()
             self._is_gone = self.gone_s() > 0
         finally:
@@ -207,9 +207,9 @@ class Station(Flowgraph):
         missed, unwritten = self.missed(), self.unwritten()
         self.summary.faults = missed + unwritten
         self.summary.exit_status = 2 if unwritten else 1 if missed else 0
-        return self._tell(began)
+        return self._report(began)
 
-    def _tell(self, began: float) -> Summary:
+    def _report(self, began: float) -> Summary:
         self.summary.seconds = time.monotonic() - began
         counted = [*self.chain, self.log] if self.log else self.chain
         self.summary.counters = {block.name(): dict(block.counters) for block in counted}
@@ -307,10 +307,10 @@ class TransmitStation(Station):
             }
             self.log.add(entry)
 
-    def _tell(self, began: float) -> Summary:
+    def _report(self, began: float) -> Summary:
         if self._ledger:
             self.summary.pictures, self.summary.bursts = self._ledger.pictures, self._ledger.answers[ON_AIR]
-        return super()._tell(began)
+        return super()._report(began)
 
     def drain(self) -> None:
         """Pictures that were begun still go out, where the air takes them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What passes through a station, told to whoever watches it (``semcom dashboard``)."""
+"""What passes through a station, reported to whoever watches it (``semcom dashboard``)."""
 
 import threading
 import time
@@ -106,7 +106,7 @@ class telemetry(Watcher):
         address: where to bind, tcp://HOST:PORT. station: "rx" or "tx".
         keys: folder of CurveZMQ certificates. insecure: allow other machines without keys.
         profile: path of the link profile; "": none.
-        max_rate_hz: messages of state a second, and pictures. max_pixels: of a larger picture every n-th pixel is told.
+        max_rate_hz: messages of state a second, and pictures. max_pixels: of a larger picture every n-th pixel is sent.
     """
 
     def __init__(
@@ -134,9 +134,8 @@ class telemetry(Watcher):
         )
         self.digest = Digest(station, load_link(profile), float(max_rate_hz), int(max_pixels))
         self._open = partial(Publisher, keys=keys, insecure=insecure)
-        self._publisher: Publisher | None = self._open(
-            address
-        )  # so that a port in use is told before anything runs
+        # opened here, so that a port in use is reported before anything runs
+        self._publisher: Publisher | None = self._open(address)
         self.address = self._publisher.address
         self._is_heard = False
         super().__init__("telemetry", ("pictures", "bursts", "snr"), float(max_rate_hz))
@@ -198,7 +197,7 @@ def hand_picture(message: Pmt, digest: Digest) -> None:
 
 
 def hand_burst(message: Pmt, digest: Digest) -> None:
-    """A burst's PDU (its vectors are read only if it is told), or a message with papr_db, to a digest.
+    """A burst's PDU (its vectors are read only if it is reported), or a message with papr_db, to a digest.
 
     Raises:
         PduError: neither.
@@ -239,5 +238,5 @@ def hand_snr(message: Pmt, digest: Digest) -> None:
     """
     if is_heartbeat(message):
         return
-    told = Pdu(meta_of(message), None)
-    digest.add_snr(told.number(keys.SNR_DB), told.number(keys.SNR_STDERR_DB, 0.0))
+    report = Pdu(meta_of(message), None)
+    digest.add_snr(report.number(keys.SNR_DB), report.number(keys.SNR_STDERR_DB, 0.0))

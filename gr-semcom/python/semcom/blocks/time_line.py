@@ -48,9 +48,8 @@ class time_line(PduBlock):
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         self._kept.extend(items)
         now_s = self._kept[-1][0]
-        while (
-            len(self._kept) > 1 and self._kept[1][0] <= now_s - self._span_s
-        ):  # the first holds where the line begins
+        # the first holds where the line begins
+        while len(self._kept) > 1 and self._kept[1][0] <= now_s - self._span_s:
             self._kept.popleft()
         return [(keys.PORT_OUT, Pdu({}, line(list(self._kept), now_s, self._span_s, self._rate_hz)))]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One radio that transmits and receives: a station that hears itself, in one flowgraph.
+"""One radio that transmits and receives: a station that receives itself, in one flowgraph.
 
     image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink   )
       ^                 ^- snr ------------.                             > one device
@@ -36,7 +36,7 @@ class TwoWayStation(Station):
 
     Args:
         config: as of the two stations; its gain is the transmitter's. pictures: what to send, in order.
-        rx_gain_db: instead of the profile's. link_config: what is sent, and the SNR told to the encoder until one is
+        rx_gain_db: instead of the profile's. link_config: what is sent, and the SNR given to the encoder until one is
             measured.
         on_sent, on_modulated, on_picture: the callbacks of image source, modulator and image sink.
 

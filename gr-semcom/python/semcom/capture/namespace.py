@@ -102,9 +102,8 @@ def note_of(annotation: dict[str, Any]) -> BurstNote:
         raise CaptureError(f"annotation outside of the semcom schema: {where}: {rule[:120]}")
     known = {f.name: annotation.get(PREFIX + f.name) for f in dataclasses.fields(BurstNote)}
     for name in _WHOLE & {name for name, value in known.items() if value is not None}:
-        known[name] = int(
-            known[name]
-        )  # to JSON's schema 3.0 is a whole number, and some programs write it so
+        # to JSON's schema 3.0 is a whole number, and some programs write it so
+        known[name] = int(known[name])
     if known["batch"] is not None:
         known["batch"] = tuple(map(int, known["batch"]))
     return BurstNote(**known)

@@ -38,22 +38,22 @@ def open_recording(path: str | Path, type_name: str = "", channel: int | None = 
         raise CaptureError(f"there is no SigMF recording {meta}.{alone}")
     if not journal.is_file() and not _is_ours(_read_meta(meta, {"global": dict})):
         return _foreign(meta, type_name, channel)
-    told = _merged(meta, journal)
+    content = _merged(meta, journal)
     if not data.is_file() and meta.is_file():
         raise CaptureError(f"{data} is missing: {meta.name} without its samples cannot be used. Copy both.")
     state = "closed"
     if journal.is_file():
         state = "being written" if is_being_written(journal) else "cut off"
-    _check(meta, told)
-    recording = Recording(base, state, told)
+    _check(meta, content)
+    recording = Recording(base, state, content)
     _take_bursts(recording, data.stat().st_size // SAMPLE_BYTES if data.is_file() else 0)
     return recording
 
 
 def _foreign(path: Path, type_name: str, channel: int | None) -> ForeignRecording:
     file = open_samples(path, type_name, channel)
-    told = file.metadata or {"global": {}, "captures": []}
-    recording = ForeignRecording(base_of(path), "foreign", told, file=file)
+    content = file.metadata or {"global": {}, "captures": []}
+    recording = ForeignRecording(base_of(path), "foreign", content, file=file)
     recording.skipped.update(file.notes)
     return recording
 
@@ -188,15 +188,15 @@ def _is_note(annotation: dict[str, Any]) -> bool:
     return any(key.startswith(namespace.PREFIX) for key in annotation)
 
 
-def _is_ours(told: dict[str, Any]) -> bool:
-    extensions = told["global"].get("core:extensions")
+def _is_ours(content: dict[str, Any]) -> bool:
+    extensions = content["global"].get("core:extensions")
     return isinstance(extensions, list) and any(
         isinstance(entry, dict) and entry.get("name") == namespace.NAME for entry in extensions
     )
 
 
-def _check(meta: Path, told: dict[str, Any]) -> None:
-    info = told["global"]
+def _check(meta: Path, content: dict[str, Any]) -> None:
+    info = content["global"]
     if info.get("core:datatype") != namespace.DATATYPE:
         raise CaptureError(
             f"{meta}: samples are {info.get('core:datatype')!r}, this reader takes {namespace.DATATYPE}; convert them."

@@ -84,8 +84,8 @@ class Recording:
     @property
     def centre_frequency_hz(self) -> float:
         captures = self.metadata["captures"]
-        told = captures[0].get("core:frequency") if captures else None
-        return float(told) if isinstance(told, int | float) and abs(told) < 1e18 else 0.0
+        stated = captures[0].get("core:frequency") if captures else None
+        return float(stated) if isinstance(stated, int | float) and abs(stated) < 1e18 else 0.0
 
     @property
     def session(self) -> str:
@@ -93,8 +93,8 @@ class Recording:
 
     def checksum_fits(self) -> bool | None:
         """Whether the samples are those that were recorded; None: the recording was not closed. Raises CaptureError."""
-        told = self.global_info.get("core:sha512")
-        return None if told is None else told == sha512(self.data_path)
+        stated = self.global_info.get("core:sha512")
+        return None if stated is None else stated == sha512(self.data_path)
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class ForeignRecording(Recording):
     @property
     def description(self) -> str:
         """What is in it, in a sentence."""
-        told = self.file.sample_rate_hz
-        rate = f"{told:g} a second" if told else "their rate not told"
+        stated = self.file.sample_rate_hz
+        rate = f"{stated:g} a second" if stated else "of unknown rate"
         return f"{self.name}: {self.file.count} samples of type {self.file.type.name}, {rate}; not a recording of ours."
 
     @property

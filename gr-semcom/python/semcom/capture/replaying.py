@@ -285,13 +285,15 @@ def link_of(recording: Recording, default: LinkProfile) -> LinkProfile:
             f"{recording.name}: bursts of frame version {shown(version)}; this release reads {v2.VERSION} and "
             f"{VERSION}. Replay it with the release that recorded it, or a later one."
         )
-    told = recording.global_info.get(namespace.LINK)
-    if told is None:
+    fields = recording.global_info.get(namespace.LINK)
+    if fields is None:
         return default.at_frame_version(version)
-    if version == v2.VERSION and isinstance(told, dict) and isinstance(told.get("modem", {}), dict):
-        told = told | {"modem": v2.as_recorded({"header_symbols": v2.HEADER_SYMBOLS} | told.get("modem", {}))}
+    if version == v2.VERSION and isinstance(fields, dict) and isinstance(fields.get("modem", {}), dict):
+        fields = fields | {
+            "modem": v2.as_recorded({"header_symbols": v2.HEADER_SYMBOLS} | fields.get("modem", {}))
+        }
     try:
-        return settings.make(LinkProfile, told, f"link profile in {recording.name}")
+        return settings.make(LinkProfile, fields, f"link profile in {recording.name}")
     except SemcomError as error:
         raise CaptureError(f"{error} Was it recorded by another release?") from error
 

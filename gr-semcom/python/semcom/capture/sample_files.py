@@ -34,7 +34,8 @@ _MAX_CHANNELS = 4096
 _MAX_RATIO = 256  # of sample rates
 _PHASES = 2048  # of the interpolation kernel, where the ratio of the rates asks for more
 _PIECE = 16384  # samples made at once by the resampler
-_UNREADABLE = (  # what archives raise that are cut, damaged, encrypted or of another make
+# what archives raise that are cut, damaged, encrypted or of another make
+_UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
@@ -144,23 +145,26 @@ class SampleStream:
 
     def __init__(self, file: SampleFile, rate_hz: float):
         self.file, self.rate_hz = file, float(rate_hz)
-        told = file.sample_rate_hz or rate_hz * (2 if file.type.is_real else 1)
-        ratio = told / rate_hz
+        file_rate_hz = file.sample_rate_hz or rate_hz * (2 if file.type.is_real else 1)
+        ratio = file_rate_hz / rate_hz
         if not 1 / _MAX_RATIO <= ratio <= _MAX_RATIO:
             raise CaptureError(
-                f"{file.path} has {told:g} samples a second, the link {rate_hz:g}: resample it first, to the link's."
+                f"{file.path} has {file_rate_hz:g} samples a second, the link {rate_hz:g}: resample it first, to the "
+                "link's."
             )
         if file.type.is_real and ratio < 2 - 1e-9:
             raise CaptureError(
-                f"{file.path} holds real samples, {told:g} a second: a link of {rate_hz:g} needs twice as many."
+                f"{file.path} holds real samples, {file_rate_hz:g} a second: a link of {rate_hz:g} needs twice as many."
             )
         self._as_it_is = abs(ratio - 1) < 1e-9
-        self._step = Fraction(told).limit_denominator(10**9) / Fraction(rate_hz).limit_denominator(10**9)
+        self._step = Fraction(file_rate_hz).limit_denominator(10**9) / Fraction(rate_hz).limit_denominator(
+            10**9
+        )
         self._step = self._step.limit_denominator(10**6)
         self.count = (
             file.count if self._as_it_is else int((file.count - 1) / self._step) + 1 if file.count else 0
         )
-        self.note = "" if self._as_it_is else f"{told:g} samples a second, resampled to {rate_hz:g}"
+        self.note = "" if self._as_it_is else f"{file_rate_hz:g} samples a second, resampled to {rate_hz:g}"
         if not self._as_it_is:
             self._half, self._kernels = _kernels(self._step)
 
@@ -247,11 +251,11 @@ def _raw(path: Path, type_name: str) -> _Source:
         raise CaptureError(f"there is no file {path}.")
     if not path.is_file():
         raise CaptureError(f"there is no file of samples '{path}': give the path of one.")
-    size, told = path.stat().st_size, type_name or type_of_name(path)
-    kind = sample_type(told or RAW)
+    size, known_type = path.stat().st_size, type_name or type_of_name(path)
+    kind = sample_type(known_type or RAW)
     if size < kind.sample_bytes:
         raise CaptureError(f"{path} holds not a single sample: is it the right file?")
-    if not told:
+    if not known_type:
         _check_floats(path)
     return _Source(path, None, size, lambda: path.open("rb"), kind)
 
@@ -278,8 +282,8 @@ def _check_floats(path: Path) -> None:
 
 def _described(meta: Path) -> _Source:
     """A recording beside its metadata."""
-    told = _parsed(_read_all(meta), meta)
-    info = told["global"]
+    content = _parsed(_read_all(meta), meta)
+    info = content["global"]
     name = info.get("core:dataset")
     data = (
         meta.with_name(_plain(name, meta))
@@ -290,12 +294,12 @@ def _described(meta: Path) -> _Source:
         raise CaptureError(f"{meta} holds metadata only: its samples were never in a file beside it.")
     if not data.is_file():
         raise CaptureError(f"{data} is missing: {meta.name} without its samples cannot be used. Copy both.")
-    return _source(meta, told, data.stat().st_size, lambda: data.open("rb"))
+    return _source(meta, content, data.stat().st_size, lambda: data.open("rb"))
 
 
 def _collected(path: Path) -> Iterator[_Source]:
-    told = metadata.parse(_read_all(path), path, {"collection": dict})
-    streams = told["collection"].get("core:streams")
+    content = metadata.parse(_read_all(path), path, {"collection": dict})
+    streams = content["collection"].get("core:streams")
     names = [s.get("name") for s in streams if isinstance(s, dict)] if isinstance(streams, list) else []
     if not names or len(names) > _MAX_CHANNELS:
         raise CaptureError(f"{path} is a SigMF collection without recordings in it (core:streams).")
@@ -315,13 +319,13 @@ def _archived(path: Path) -> list[_Source]:
             if not name.endswith(META):
                 continue
             with opened() as file:
-                told = _parsed(file.read(_MAX_META), PurePath(path, name))
-            inner = told["global"].get("core:dataset")
+                content = _parsed(file.read(_MAX_META), PurePath(path, name))
+            inner = content["global"].get("core:dataset")
             folder = PurePath(name).parent
             data = str(folder / _plain(inner, path)) if inner is not None else name[: -len(META)] + DATA
             if data not in members:
                 raise CaptureError(f"{path} lacks {data}, the samples of {name}: pack it again.")
-            found.append(_source(PurePath(path, name), told, *members[data]))
+            found.append(_source(PurePath(path, name), content, *members[data]))
     except _UNREADABLE as error:
         raise CaptureError(
             f"{path} is no SigMF archive, or was cut short ({error}). Copy it again."
@@ -349,12 +353,12 @@ def _members(path: Path) -> dict[str, tuple[int, Any]]:
 
 
 def _parsed(data: bytes, path: PurePath) -> dict[str, Any]:
-    told = metadata.parse(data, path, {"global": dict})
-    captures = told.get("captures")
-    told["captures"] = [] if captures is None else [captures] if isinstance(captures, dict) else captures
-    if not isinstance(told["captures"], list):
+    content = metadata.parse(data, path, {"global": dict})
+    captures = content.get("captures")
+    content["captures"] = [] if captures is None else [captures] if isinstance(captures, dict) else captures
+    if not isinstance(content["captures"], list):
         raise CaptureError(f"{path} is JSON, but not SigMF metadata: captures is no list.")
-    return told
+    return content
 
 
 def _read_all(path: Path) -> bytes:
@@ -378,8 +382,8 @@ def _plain(name: Any, path: PurePath) -> str:
     return name
 
 
-def _source(path: PurePath, told: dict[str, Any], size: int, opened: Any) -> _Source:
-    info = told["global"]
+def _source(path: PurePath, content: dict[str, Any], size: int, opened: Any) -> _Source:
+    info = content["global"]
     kind = info.get("core:datatype")
     if not isinstance(kind, str):
         raise CaptureError(f"{path} does not say of what type its samples are (core:datatype).")
@@ -387,15 +391,15 @@ def _source(path: PurePath, told: dict[str, Any], size: int, opened: Any) -> _So
     if not 1 <= channels <= _MAX_CHANNELS:
         raise CaptureError(f"{path}: core:num_channels is {channels}, not 1 to {_MAX_CHANNELS}.")
     try:
-        return _Source(path, told, size, opened, sample_type(kind), channels)
+        return _Source(path, content, size, opened, sample_type(kind), channels)
     except CaptureError as error:
         raise CaptureError(f"{path}: {error}") from error
 
 
 def _file_of(source: _Source, channel: int) -> SampleFile:
     kind, notes = source.sample_type, []
-    frame, told = kind.sample_bytes * source.channels, source.metadata or {"global": {}, "captures": []}
-    info, captures = told["global"], _captures(told, source.path)
+    frame, content = kind.sample_bytes * source.channels, source.metadata or {"global": {}, "captures": []}
+    info, captures = content["global"], _captures(content, source.path)
     end = source.size - metadata.whole(info, "trailing_bytes", 0, source.path)
     extents, left = _extents(captures, frame, end)
     if not extents:
@@ -423,10 +427,10 @@ def _file_of(source: _Source, channel: int) -> SampleFile:
     )
 
 
-def _captures(told: dict[str, Any], path: PurePath) -> list[tuple[int, int, dict]]:
+def _captures(content: dict[str, Any], path: PurePath) -> list[tuple[int, int, dict]]:
     """First sample in the file, bytes before it that are no samples, and the segment itself, in order."""
-    offset, out = metadata.whole(told["global"], "offset", 0, path), []
-    for capture in told["captures"]:
+    offset, out = metadata.whole(content["global"], "offset", 0, path), []
+    for capture in content["captures"]:
         if not isinstance(capture, dict):
             raise CaptureError(f"{path} is JSON, but not SigMF metadata: a capture segment is no object.")
         start = metadata.whole(capture, "sample_start", 0, path)

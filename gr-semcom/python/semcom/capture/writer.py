@@ -63,8 +63,8 @@ class RecordingInfo:
             namespace.LINK_HASH: self.link_hash,
             namespace.FRAME_VERSION: VERSION,
         }
-        told = {"core:hw": self.hardware, namespace.LINK: self.link, namespace.ENGINE: self.engine}
-        return out | {key: value for key, value in told.items() if value}
+        optional = {"core:hw": self.hardware, namespace.LINK: self.link, namespace.ENGINE: self.engine}
+        return out | {key: value for key, value in optional.items() if value}
 
 
 class CaptureWriter:

@@ -17,7 +17,7 @@ CARRIERS, FFT_SIZE = 240, 256
 
 
 def ideal(x: torch.Tensor, snr_db, generator=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """No noise at all; the noise variance told is that of 60 dB, the best any receiver would claim."""
+    """No noise at all; the noise variance reported is that of 60 dB, the best any receiver would claim."""
     return x, torch.full_like(x.real, 1e-6)
 
 

@@ -115,9 +115,8 @@ def air(
 ) -> None:
     """Play the air between transmitters and receivers until Ctrl-C: noise, offsets, echoes, all by script."""
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(
-            variable, "1"
-        )  # small products: a second thread would only spin beside the stations
+        # small products: a second thread would only spin beside the stations
+        os.environ.setdefault(variable, "1")
     from semcom.cli.output import check_json, give_json
 
     check_json(json)
@@ -221,7 +220,7 @@ def _line(report: dict[str, Any]) -> str:
         parts.append(f"real-time factor {report['real_time_factor']:.3f}")
     for kind, done in (("transmitters", "samples played"), ("receivers", "samples sent")):
         for name, counts in report[kind].items():
-            absent = "not heard" if kind == "transmitters" else "not here"
+            absent = "not received" if kind == "transmitters" else "not connected"
             here = "here" if counts["connected"] else absent
             parts.append(f"{escape(name)} {here}, {counts.get(done, 0) / 1e6:.2f} Msamples")
     return " | ".join(parts)

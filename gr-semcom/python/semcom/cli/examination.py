@@ -49,7 +49,7 @@ def python() -> list[Finding]:
 
 
 def packages() -> list[Finding]:
-    """The Python packages that every part needs; optional ones are told where they are used."""
+    """The Python packages that every part needs; optional ones are reported where they are used."""
     missing = []
     try:
         asked = importlib.metadata.requires(DISTRIBUTION) or []

@@ -56,7 +56,9 @@ def finetune(
     ] = 0.25,
     encoder_snr_db: Annotated[
         float | None,
-        typer.Option(min=-20, max=60, help="What the encoder was told. [default: found from what came]"),
+        typer.Option(
+            min=-20, max=60, help="The SNR that the encoder was given. [default: found from what came]"
+        ),
     ] = None,
     device: options.Device = options.Where.auto,
     threads: Annotated[

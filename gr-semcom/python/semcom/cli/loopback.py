@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``semcom loopback``: your pictures across a simulated air, or over one radio that hears itself."""
+"""``semcom loopback``: your pictures across a simulated air, or over one radio that receives itself."""
 
 from pathlib import Path
 from typing import Annotated
@@ -239,7 +239,7 @@ def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, run
     from semcom.link.users import named_users
 
     if snr_db is not None and runs > 1:
-        raise ConfigError("--user-snr-db goes with one --snr-db, which is what the encoder is told.")
+        raise ConfigError("--user-snr-db goes with one --snr-db, which is what the encoder is given.")
     try:
         values = [float(value) for value in snr_db.split(",")] if snr_db is not None else []
     except ValueError as error:

@@ -87,15 +87,15 @@ def usb_radios(root: Path = Path("/sys/bus/usb/devices")) -> list[UsbRadio]:
     """Known radios on USB, as the kernel sees them."""
     out = []
     for device in sorted(root.glob("*")):
-        told = {
+        found = {
             name: (device / name).read_text().strip()
             for name in ("idVendor", "idProduct", "speed", "busnum", "devnum")
             if (device / name).is_file()
         }
-        name = _USB_RADIOS.get((told.get("idVendor", ""), told.get("idProduct", "")))
-        if name is not None and len(told) == 5:
-            node = f"/dev/bus/usb/{int(told['busnum']):03d}/{int(told['devnum']):03d}"
-            out.append(UsbRadio(name, float(told["speed"]), os.access(node, os.W_OK), node))
+        name = _USB_RADIOS.get((found.get("idVendor", ""), found.get("idProduct", "")))
+        if name is not None and len(found) == 5:
+            node = f"/dev/bus/usb/{int(found['busnum']):03d}/{int(found['devnum']):03d}"
+            out.append(UsbRadio(name, float(found["speed"]), os.access(node, os.W_OK), node))
     return out
 
 
@@ -124,14 +124,14 @@ def judge_buffers(read: Callable[[str], int | None]) -> Finding:
     """How much the kernel lets a program buffer of a network radio's packets."""
     sizes = {name: read(name) for name in ("rmem_max", "wmem_max")}
     small = {name: size for name, size in sizes.items() if size is not None and size < _WANTED_BUFFER}
-    told = ", ".join(f"net.core.{name} is {size}" for name, size in sizes.items() if size is not None)
+    found = ", ".join(f"net.core.{name} is {size}" for name, size in sizes.items() if size is not None)
     if not small:
-        return Finding("network buffers", FINE, told or "not told by this kernel")
+        return Finding("network buffers", FINE, found or "not reported by this kernel")
     cure = "sudo sysctl -w " + " ".join(f"net.core.{name}={_WANTED_BUFFER}" for name in small)
     return Finding(
         "network buffers",
         NOTICE,
-        f"small for a radio on the network, which then loses packets (D): {told}",
+        f"small for a radio on the network, which then loses packets (D): {found}",
         cure,
     )
 

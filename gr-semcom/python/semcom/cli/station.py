@@ -29,7 +29,8 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, keys=None, log=None,
         from semcom.blocks.stations import StationConfig
 
     if log is not None:
-        writable_file(log, room_bytes=0)  # a full disk is told at the end: no picture stays behind over a log
+        # a full disk is reported at the end: no picture stays behind over a log
+        writable_file(log, room_bytes=0)
     return StationConfig(
         profile=_text(link),
         radio=radio,

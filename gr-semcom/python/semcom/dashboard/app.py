@@ -88,12 +88,12 @@ def run(
     widget = feed.widget = DashboardWidget(feed)
     widget.setWindowTitle("semcom dashboard")
     counter = _FrameCounter(widget)
-    began, cpu, heard = time.perf_counter(), time.process_time(), 0
+    began, cpu, earlier = time.perf_counter(), time.process_time(), 0
 
     def begin():
-        nonlocal began, cpu, heard
+        nonlocal began, cpu, earlier
         counter.begin()
-        began, cpu, heard = time.perf_counter(), time.process_time(), feed.messages
+        began, cpu, earlier = time.perf_counter(), time.process_time(), feed.messages
 
     QtCore.QTimer.singleShot(int(1e3 * warm_up_s), begin)
     if seconds:
@@ -106,7 +106,7 @@ def run(
         signal.signal(signal.SIGINT, former)
     wall = max(time.perf_counter() - began, 1e-9)
     report = FrameReport(
-        wall, counter.frames, counter.longest_s, time.process_time() - cpu, feed.messages - heard
+        wall, counter.frames, counter.longest_s, time.process_time() - cpu, feed.messages - earlier
     )
     if screenshot is not None and not widget.grab().save(str(screenshot), "PNG"):
         raise OutputError(f"{screenshot} cannot be written. Choose another place.")

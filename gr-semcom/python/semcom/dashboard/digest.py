@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a station tells of what passes through it, at a bounded rate: of a thousand bursts the latest, and all counts."""
+"""What a station reports of bursts and pictures, at a bounded rate: of a thousand bursts the latest, and all counts."""
 
 import math
 import threading
@@ -72,7 +72,7 @@ class CarrierView:
         self._training = sequences.long_training(self.profile.active_carriers)
 
     def response(self, pilots_rx: np.ndarray, pilots_ref: np.ndarray, noise_var: np.ndarray) -> Response:
-        """What the demodulator told of a burst, carrier by carrier.
+        """What the demodulator reported of a burst, carrier by carrier.
 
         Args:
             pilots_rx, pilots_ref: ``[p]``: long training, header, then the pilots of the payload, as the equaliser lays
@@ -101,8 +101,8 @@ class CarrierView:
             gain = np.bincount(where, power, minlength=p.active_carriers) / visits
             gain_db = 10 * np.log10(gain / np.nanmean(gain))
             snr_db = np.full(p.active_carriers, np.nan)
-            told = np.isfinite(noise_var)
-            snr_db[carriers[: len(noise_var)][told]] = -10 * np.log10(noise_var[told])
+            known = np.isfinite(noise_var)
+            snr_db[carriers[: len(noise_var)][known]] = -10 * np.log10(noise_var[known])
         return Response(
             gain_db.astype(np.float32),
             snr_db.astype(np.float32),
@@ -151,7 +151,7 @@ class Digest:
 
     Args:
         station: "rx" or "tx". link: sizes and sample rate. max_rate_hz: of messages of state, and of pictures.
-        max_pixels: of a picture; of a larger one every n-th pixel is told. clock: seconds, monotonic.
+        max_pixels: of a picture; of a larger one every n-th pixel is sent. clock: seconds, monotonic.
 
     Raises:
         ConfigError: an unknown station.
@@ -178,12 +178,12 @@ class Digest:
         self._pictures: deque[tuple[Mapping, np.ndarray]] = deque(maxlen=8)
         self._counts = {BURSTS: 0, PICTURES: 0}
         self._watched: dict[str, object] = {}
-        self._counters_told = self._state_told = -math.inf
+        self._counters_reported = self._state_reported = -math.inf
 
     # -- what is seen ---------------------------------------------------------------------------------
 
     def watch(self, name: str, block) -> None:
-        """Tells also the ``counters`` (reason in words to how often) of ``block``, a block or a dictionary."""
+        """Reports also the ``counters`` (reason in words to how often) of ``block``, a block or a dictionary."""
         with self._lock:
             self._watched[name] = block
 
@@ -208,7 +208,7 @@ class Digest:
             if self._thinner.passes(int(meta[keys.IMAGE_ID]), self._clock()):
                 self._pictures.append((meta, pixels))
 
-    # -- what is told ---------------------------------------------------------------------------------
+    # -- what is reported -----------------------------------------------------------------------------
 
     def messages(self) -> list[Message]:
         """All that is new since the last call, and now and then a sign of life."""
@@ -228,11 +228,11 @@ class Digest:
         if paprs:
             arrays[PAPRS_DB] = np.array(paprs, np.float32)
         counters: Counters = {}
-        if now - self._counters_told >= _COUNTERS_EVERY_S:
-            self._counters_told, counters = now, _counters(watched)
+        if now - self._counters_reported >= _COUNTERS_EVERY_S:
+            self._counters_reported, counters = now, _counters(watched)
         out = [self._picture(meta, pixels) for meta, pixels in pictures]
-        if arrays or counters or keys.SNR_DB in values or now - self._state_told >= _HEARTBEAT_S:
-            self._state_told = now
+        if arrays or counters or keys.SNR_DB in values or now - self._state_reported >= _HEARTBEAT_S:
+            self._state_reported = now
             out.append(self._message(STATE, values, arrays, counters))
         return out
 
@@ -281,7 +281,7 @@ class Burst:
     """A burst as the receiver knows it.
 
     vectors: gives latents ``[m]``, their noise_var ``[m]``, pilots_rx and pilots_ref ``[p]``; called only for a burst
-        that is told, since turning vectors over is what costs. cfo: cycles per sample. when_s: monotonic, of arrival.
+        that is reported, as turning vectors over is what costs. cfo: cycles per sample. when_s: monotonic, of arrival.
     """
 
     snr_db: float

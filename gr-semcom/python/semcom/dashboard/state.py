@@ -16,12 +16,10 @@ from semcom.kinds import quality
 from semcom.wire.telemetry import PICTURE, STATE, Counters, Message, Values
 
 HISTORY_S = 60.0  # of the time plots
-SILENT_S = 2.0  # without a word: a station tells something four times a second
+SILENT_S = 2.0  # without a word: a station reports something four times a second
 _PAIR_S = 30.0  # a picture that comes back later than this is another one of the same number
-_KEPT_PICTURES, _KEPT_PICTURE_BYTES = (
-    512,
-    2**26,
-)  # sent ones that wait for their reception, which may be seconds behind
+# sent ones that wait for their reception, which may be seconds behind
+_KEPT_PICTURES, _KEPT_PICTURE_BYTES = (512, 2**26)
 _KEPT_PAPRS = 4000
 _MAX_PROBLEMS = 32
 _RATE_S = 2.0
@@ -101,7 +99,7 @@ class DashboardState:
     Attributes:
         stations: "rx" and "tx". sent, received: the pictures to show, or None; they belong together if ``psnr_db`` is
             not None. psnr: Ring of (when, PSNR in dB). snr: a Ring for each station of (when, SNR in dB, standard error
-            in dB): what the receiver estimates, and what the transmitter was told. latents, pilots: ``[n]`` complex of
+            in dB): what the receiver estimates, and what the transmitter was given. latents, pilots: ``[n]`` complex of
             the latest burst. gain_db, carrier_snr_db: ``[carriers]``. spacing_hz: of the carriers. paprs_db: the latest,
             of bursts as sent. problems: what was refused, in words.
     """
@@ -142,8 +140,8 @@ class DashboardState:
 
     def is_silent(self, name: str, now_s: float) -> bool:
         """Whether a station has said nothing for ``SILENT_S``, or never."""
-        heard = self.stations[name].heard_s
-        return heard is None or now_s - heard > SILENT_S
+        latest_s = self.stations[name].heard_s
+        return latest_s is None or now_s - latest_s > SILENT_S
 
     def _follow(self, station: Station, message: Message, now_s: float) -> None:
         if station.session != message.session:
@@ -197,9 +195,8 @@ class DashboardState:
     def _show(self, sent: Shown | None, received: Shown | None, is_pair: bool, now_s: float) -> None:
         self.sent, self.received, self.psnr_db = sent, received, None
         if is_pair:
-            self.psnr_db = min(
-                float(quality.psnr(received.pixels, sent.pixels)), 99.0
-            )  # infinite where they are equal
+            # infinite where they are equal
+            self.psnr_db = min(float(quality.psnr(received.pixels, sent.pixels)), 99.0)
             self.psnr.add(now_s, self.psnr_db)
         self.versions["pictures"] += 1
 
@@ -283,7 +280,7 @@ def ccdf(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def last_heard(station: Station, now_s: float) -> str:
     """The connection in words."""
     if station.heard_s is None:
-        return "not heard yet"
+        return "nothing received yet"
     age_s = now_s - station.heard_s
-    words = f"last heard {age_s:.1f} s ago" if age_s <= SILENT_S else f"silent for {age_s:.0f} s"
+    words = f"last received {age_s:.1f} s ago" if age_s <= SILENT_S else f"silent for {age_s:.0f} s"
     return words + (f", restarted {station.restarts} x" if station.restarts else "")

@@ -35,13 +35,8 @@ _SNR_POINTS = 600  # drawn of the history; a screen shows no more
 
 BACKGROUND, CARD, EDGE = "#0b0f14", "#131a22", "#233040"
 TEXT, DIM = "#eef3f8", "#8496a9"
-RX, TX, GOOD, BAD, GAIN = (
-    "#35c6f4",
-    "#ffb224",
-    "#4cd07d",
-    "#ff5d5d",
-    "#b18cff",
-)  # one colour, one meaning, everywhere
+# one colour, one meaning, everywhere
+RX, TX, GOOD, BAD, GAIN = ("#35c6f4", "#ffb224", "#4cd07d", "#ff5d5d", "#b18cff")
 
 _COLOURS = {"rx": RX, "tx": TX}
 
@@ -412,7 +407,7 @@ def _set_curve(curve, x: np.ndarray, y: np.ndarray) -> None:
 
 
 class _SnrPlot(_Plot):
-    """SNR over the last minute with its error band, and what the transmitter was told."""
+    """SNR over the last minute with its error band, and what the transmitter was given."""
 
     def __init__(self):
         super().__init__("SNR over the last minute", "seconds", "dB")
@@ -423,21 +418,21 @@ class _SnrPlot(_Plot):
         band.setAlpha(70)
         self.addItem(pg.FillBetweenItem(self._low, self._high, brush=band))
         self._line = self.plot(pen=pg.mkPen(RX, width=2), name="estimate ± 2 std. errors")
-        self._told = self.plot(
+        self._given = self.plot(
             pen=pg.mkPen(TX, width=2, style=QtCore.Qt.DashLine), name="known to transmitter"
         )
         self.setXRange(-HISTORY_S, 0, padding=0)
         self._span: tuple[float, float] | None = None
 
-    def draw(self, rows: np.ndarray, told: np.ndarray, now: float) -> None:
-        rows, told = _recent(rows, now), _recent(told, now)
+    def draw(self, rows: np.ndarray, given: np.ndarray, now: float) -> None:
+        rows, given = _recent(rows, now), _recent(given, now)
         when, snr_db, stderr_db = rows.T
         error_db = 2 * np.minimum(stderr_db, 10.0)
         _set_curve(self._low, when, snr_db - error_db)
         _set_curve(self._high, when, snr_db + error_db)
         _set_curve(self._line, when, snr_db)
-        _set_curve(self._told, told[:, 0], told[:, 1])
-        self._fit(np.concatenate([snr_db, told[:, 1]]))
+        _set_curve(self._given, given[:, 0], given[:, 1])
+        self._fit(np.concatenate([snr_db, given[:, 1]]))
 
     def _fit(self, values: np.ndarray) -> None:
         """Whole tens around the values, so that the scale does not dance."""
@@ -458,11 +453,8 @@ def _recent(rows: np.ndarray, now: float) -> np.ndarray:
 class _Constellation(_Plot):
     """Latents as a glow that fades over a few frames, pilots as points."""
 
-    _SIDE, _REACH, _VIEW = (
-        180,
-        3.6,
-        2.2,
-    )  # cells a side; amplitude at their edge and at the least that is in view
+    # cells a side; amplitude at their edge and at the least that is in view
+    _SIDE, _REACH, _VIEW = (180, 3.6, 2.2)
 
     def __init__(self):
         super().__init__("Latents and pilots", "in phase", "quadrature")
@@ -538,7 +530,7 @@ class _PaprPlot(_Plot):
         self.setYRange(-3, 0.1, padding=0)
         self.setXRange(6, 15, padding=0)
         self._line.setLogMode(False, True)
-        self._none = pg.TextItem("not told by\nthe transmitter", color=DIM, anchor=(0.5, 0.5))
+        self._none = pg.TextItem("not reported by\nthe transmitter", color=DIM, anchor=(0.5, 0.5))
         self._none.setFont(_font(16))
         self._none.setPos(10.5, -1.5)
         self.addItem(self._none)

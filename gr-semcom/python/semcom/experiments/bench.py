@@ -55,9 +55,8 @@ def modem_rows() -> list[dict]:
     """Millions of samples per CPU second: modulate, detect (bursts, and noise alone), demodulate."""
     modem = Modem()
     generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(
-        1, 98304, dtype=torch.complex64, generator=generator
-    )  # a 768x512 picture at rho 1/12
+    # a 768x512 picture at rho 1/12
+    latents = torch.randn(1, 98304, dtype=torch.complex64, generator=generator)
 
     def modulate():
         return modem.modulate(latents, image_id=[1], size=(512, 768), model_hash=1)
@@ -185,7 +184,7 @@ def codec_rows(device: str = "cpu") -> list[dict]:
         image = torch.rand(1, 3, height, width, device=device)
         for name, codec in models.items():
             sent = codec.send(image, 10.0)
-            # one run of the slowest is enough to tell a second from a millisecond
+            # one run of the slowest is enough to distinguish a second from a millisecond
             repeats = 1 if "ADJSCC" in name and device == "cpu" and height * width > 2**16 else 5
             for verb, call in (
                 ("encode", lambda codec=codec, image=image: codec.send(image, 10.0)),

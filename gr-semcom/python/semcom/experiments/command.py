@@ -79,7 +79,7 @@ class Figure:
 def measure(
     experiment: Experiment, out: Path, workers: int = 1, cluster: str = "", cluster_option: Sequence[str] = ()
 ) -> list[tuple[Cell, Any]]:
-    """Cells with their results, each told on the screen as it comes.
+    """Cells with their results, each printed as it comes.
 
     Raises:
         CellsFailed: a cell failed; all others were measured.
@@ -88,13 +88,13 @@ def measure(
     """
     total = len(experiment.cells)
 
-    def tell(done: int, report: Report) -> None:
+    def show(done: int, report: Report) -> None:
         took = "kept" if report.kept else report.problem or f"{report.seconds:.1f} s"
         print(f"[{done}/{total}] {report.cell}: {took}", flush=True)
 
     try:
         options = options_of(cluster_option)
-        return results(run(experiment, out, workers, progress=tell, cluster=cluster, cluster_options=options))
+        return results(run(experiment, out, workers, progress=show, cluster=cluster, cluster_options=options))
     except KeyboardInterrupt:
         complain(f"stopped. What was measured is kept in {out}: the same command goes on.")
         raise typer.Exit(130) from None
@@ -119,7 +119,7 @@ def command_of(figure: Figure, folder: Path) -> Callable[..., None]:
     """A figure's command, for ``typer.Typer.command``: its options are those of ``figure.plan`` and the runner's.
 
     Args:
-        folder: where the figure goes unless told otherwise.
+        folder: where the figure goes by default.
     """
 
     def shared(

@@ -37,7 +37,7 @@ def evaluate(
     Args:
         model: from ``zoo.load``.
         images: (name, uint8 ``[H, W, 3]``), and for classifiers (name, pixels, number of the true class).
-        snr_db: Es/N0 in dB, one or several. The encoder is told this value, the decoder the equivalent SNR of
+        snr_db: Es/N0 in dB, one or several. The encoder is given this value, the decoder the equivalent SNR of
             the latents as received (perfect channel knowledge).
         channel: name in ``semcom.channel.named`` or a function
             ``(latents [B, k], snr_db, generator) -> (received, noise_var)``.
@@ -109,12 +109,12 @@ def across(
     """A batch across a channel: what :func:`evaluate` measures, and what a training validates.
 
     Args:
-        pixels: uint8 ``[B, 3, H, W]``. snr_db: Es/N0 in dB, which the encoder is told. send: a channel, as of
+        pixels: uint8 ``[B, 3, H, W]``. snr_db: Es/N0 in dB, which the encoder is given. send: a channel, as of
             :func:`evaluate`. rho, in_memory: as of ``BaseCodec.send``.
 
     Returns:
         What was decoded, finished as its kind has it (uint8 as ``pixels``, probabilities); symbols an image; equivalent
-        SNR in dB that the decoder was told, ``[B]``.
+        SNR in dB that the decoder was given, ``[B]``.
     """
     latents = codec.send(pixels.float() / 255, snr_db, rho=rho, in_memory=in_memory)
     values, noise_var = send(latents.values, snr_db, generator)

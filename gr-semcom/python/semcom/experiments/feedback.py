@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What telling the encoder the receiver's SNR is worth (``semcom.adaptation.closed_loop``)."""
+"""What giving the encoder the receiver's SNR is worth (``semcom.adaptation.closed_loop``)."""
 
 import functools
 
@@ -95,9 +95,9 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
         if arm == GENIE:
             lines.append([arm, *(f"{row['psnr_db']:.2f} ± {row['psnr_stderr_db']:.2f}" for row in some)])
         else:
-            told = (f"{row['beside_genie_db']:+.3f} ± {row['beside_genie_stderr_db']:.3f}" for row in some)
-            lines.append([arm, *told])
-    table = markdown_table(["encoder told", *(f"{model}, {channel}" for channel, model in columns)], lines)
+            losses = (f"{row['beside_genie_db']:+.3f} ± {row['beside_genie_stderr_db']:.3f}" for row in some)
+            lines.append([arm, *losses])
+    table = markdown_table(["encoder given", *(f"{model}, {channel}" for channel, model in columns)], lines)
     counts = " and ".join(dict.fromkeys(f"{row['bursts']} of `{row['model']}`" for row in rows))
     after = _AFTER.format(counts=counts, doppler=DOPPLER)
     picture, source = "![loss beside the genie](feedback.png)", "All figures: [feedback.csv](feedback.csv)."

@@ -68,13 +68,13 @@ def trace_db(time_s):
 
 def adaptive(table: Tolerance, latents: int) -> Sent:
     """One picture after the other, each on the order that is chosen when it starts."""
-    now_s, heard, random, sent = 0.0, 0, np.random.default_rng(SEED), []
+    now_s, received, random, sent = 0.0, 0, np.random.default_rng(SEED), []
     chooser = OrderChooser(table.max_ber, clock=lambda: now_s, **CHOOSER)
     while now_s < TRACE_S:
-        while (heard + 1) * REPORT_S <= now_s:  # the next report was made one interval before it came
-            seen_db = trace_db(heard * REPORT_S) + STDERR_DB * random.standard_normal()
+        while (received + 1) * REPORT_S <= now_s:  # the next report was made one interval before it came
+            seen_db = trace_db(received * REPORT_S) + STDERR_DB * random.standard_normal()
             chooser.hear({keys.SNR_DB: float(seen_db), keys.SNR_STDERR_DB: STDERR_DB})
-            heard += 1
+            received += 1
         choice = chooser.choice()
         sent.append((now_s, choice.order, choice.inside))
         now_s += symbol_count(latents, table.bits_per_latent, choice.order) / SYMBOL_RATE
@@ -195,7 +195,7 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
         markdown_table(head, lines),
         _verdict(adapted, others, table, inside),
         f"`{settings['model']}`, {settings['bits_per_latent']} bits per latent ({table.codebook} codebook), encoder "
-        f"told {table.encoder_snr_db:g} dB; {settings['pictures']} held-out squares of {settings['side']} pixels from "
+        f"given {table.encoder_snr_db:g} dB; {settings['pictures']} held-out squares of {settings['side']} pixels from "
         f"Kodak and DIV2K. Stated loss: {table.loss_db:g} dB of PSNR in no more than {table.share:.0%} of pictures, "
         f"by {table.pictures} calibration pictures ({table.data}), with a confidence of {table.confidence:g}. "
         f"Bit error rates borne, and the SNR on AWGN from which they are kept: {'; '.join(borne)}.",

@@ -43,11 +43,11 @@ def demand(cell: Cell) -> list[str | float]:
         return [str(false_alarms(cell.point)), "-", "-"]
     found = _conditions()[cell.arm]()
     trial, truth = found if isinstance(found, tuple) else (found, None)
-    measured, told = float(trial.snr_db().mean()) if trial.bursts else "-", "-"
+    measured, reported = float(trial.snr_db().mean()) if trial.bursts else "-", "-"
     if truth is not None:
         errors = torch.tensor([value - float(truth[i]) for i, value in trial.estimates().items()])
-        told = f"{errors.square().mean().sqrt():.2f}"
-    return [f"{len(trial.bursts)}/{len(trial.latents)}", measured, told]
+        reported = f"{errors.square().mean().sqrt():.2f}"
+    return [f"{len(trial.bursts)}/{len(trial.latents)}", measured, reported]
 
 
 def _conditions() -> dict[tuple[str, str], Condition]:
@@ -138,7 +138,7 @@ def pilots(trials: int, gnuradio_estimates: int) -> Experiment:
 
 @torch.inference_mode()
 def estimates(cell: Cell, trials: int, gnuradio_estimates: int) -> list[str | float]:
-    """A row of the table: pilots, SNR, the bound, ours (RMSE, in bounds, bias, error told), GNU Radio's three."""
+    """A row of the table: pilots, SNR, the bound, ours (RMSE, in bounds, bias, error reported), GNU Radio's three."""
     from semcom.blocks import throughput
 
     count, snr_db = map(int, cell.point.split())
@@ -180,6 +180,6 @@ def flown(cell: Cell, limit: int, data: str) -> list[float]:
         out = codec.decode_image(received[0], snr, picture.pixels.shape[:2], noise_var[0])
         alone.append(float(quality.psnr(picture.pixels, out)))
     through = statistics.mean(result.psnr_db for result in results)
-    told = statistics.mean(result.snr_est_db for result in results)
+    reported = statistics.mean(result.snr_est_db for result in results)
     lost = sum(result.bursts_lost for result in results)
-    return [snr, told, statistics.mean(alone), through, statistics.mean(alone) - through, lost]
+    return [snr, reported, statistics.mean(alone), through, statistics.mean(alone) - through, lost]

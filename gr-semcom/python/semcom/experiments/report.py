@@ -258,8 +258,8 @@ svg {{ max-width: 860px; width: 100%; height: auto; }}
 <th>real-time<br>factor</th></tr></thead>
 <tbody>{table}</tbody></table></div>
 <h2>How to read it</h2>
-<p><b>SNR</b> is Es/N0 of one complex data symbol after the receiver's FFT. The transmitter is told the
-SNR asked for; the receiver estimates it from its pilots and tells the decoder.
+<p><b>SNR</b> is Es/N0 of one complex data symbol after the receiver's FFT. The transmitter is given the
+SNR asked for; the receiver estimates it from its pilots and passes it to the decoder.
 <b>rho</b> is the number of complex payload symbols per colour value of the picture; preamble, header,
 pilots and cyclic prefix come on top and are the <b>overhead</b>, a share of airtime.
 The <b>real-time factor</b> is airtime divided by computing time: above 1 the

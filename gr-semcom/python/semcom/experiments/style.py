@@ -6,7 +6,7 @@ from pathlib import Path
 
 from semcom import files
 
-#: told apart in this order, also by who sees no red or no green
+#: distinguished in this order, also by who sees no red or no green
 COLOURS = ("#3b6fb6", "#c8553d", "#4c956c", "#8a6fb0", "#b8860b", "#5f7a8a")
 INK, FAINT, GRID, SHADE = "#1f2933", "#8794a1", "#e3e8ec", "#f2d6cf"
 DPI = 110

@@ -16,7 +16,7 @@ _WEBP_PIXELS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
 _WEBP_METADATA_FLAGS = 0x2C  # of VP8X: colour profile, Exif, XMP
 _SOI, _EOI, _SOS, _APP1, _APP2, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2, 0xEE, 0xFE
 _APPS = range(0xE0, 0xF0)
-_ADOBE_BYTES = 14  # of an APP14 that says how colours were turned, its length told
+_ADOBE_BYTES = 14  # of an APP14 that says how colours were turned, its length field included
 
 
 def without_metadata(data: bytes) -> Iterator[bytes]:

@@ -18,17 +18,8 @@ from semcom.kinds.picture_metadata import without_metadata
 
 MAX_SIDE = 8191  # pixels: what the 13-bit sizes of a burst header can say
 MAX_PIXELS = 2**24  # 4096 x 4096: what fits an ordinary machine's memory while encoding
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "BMP",
-    "GIF",
-    "TIFF",
-    "PPM",
-    "JPEG2000",
-    "TGA",
-)  # none of them runs a program
+# none of them runs a program
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "TGA")
 SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .bmp .gif .tif .tiff .pbm .pgm .ppm .pnm .jp2 .j2k .jpf .jpx .j2c "
     ".tga".split()

@@ -13,7 +13,7 @@ from semcom.system.make import Payload
 class LinkConfig:
     """One run over the air: a model, an SNR, a channel (a name in ``semcom.channel.named``) and its offsets.
 
-    snr_db: Es/N0 of the channel, also what the encoder is told. drop: probability that a burst is lost. payload: how
+    snr_db: Es/N0 of the channel, also what the encoder is given. drop: probability that a burst is lost. payload: how
     what the model makes becomes symbols (``semcom.system.make``). lpips: measure it too, which takes time.
 
     Raises:

@@ -87,7 +87,7 @@ def transmit(
     """One value to payload symbols, and to its bursts ``[N, n]``.
 
     Args:
-        number: of the item; its last 16 bits are on the air. snr_db: what the encoder is told.
+        number: of the item; its last 16 bits are on the air. snr_db: what the encoder is given.
     """
     sent = system.send([value], [snr_db])
     return sent, modem.modulate(sent.symbols, image_id=[number % 65536], **sent.header_fields)[0]

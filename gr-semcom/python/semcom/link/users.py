@@ -13,7 +13,7 @@ ANCHOR = "anchor"  # as a user: the decoder that the model itself has
 
 @dataclass(frozen=True)
 class User:
-    """Who listens: a name, a model whose decoder it has, and the SNR and seed of the channel to it.
+    """A receiving user: a name, a model whose decoder it has, and the SNR and seed of the channel to it.
 
     model, seed, snr_db: None: those of the link.
     """

@@ -105,9 +105,8 @@ def _symbol_terms(order: int) -> _Terms:
     if order == 2:
         return _bit_terms(2)
     if order == 8:
-        g = (
-            math.sin(math.pi / 8) ** 2
-        )  # Craig's integral up to 7 pi / 8, which is twice to pi / 2 less to pi / 8
+        # Craig's integral up to 7 pi / 8, which is twice to pi / 2 less to pi / 8
+        g = math.sin(math.pi / 8) ** 2
         return ((2.0, g, math.pi / 2), (-1.0, g, math.pi / 8))
     # an axis fails with 2 (1 - 1 / side) Q
     inner = 2 * (1 - 1 / math.isqrt(order))

@@ -21,7 +21,8 @@ from semcom.perceptual.networks import AlexNet, Dists, Lpips, Vgg16
 NAMES = ("lpips-alex", "lpips-vgg", "dists")
 SHIPPED = Path(__file__).with_name("weights")
 DATA_VARIABLE = "SEMCOM_DATA"
-SHA256 = {  # of the tensors, see `digest`
+# of the tensors, see `digest`
+SHA256 = {
     "lpips-alex": "af4c5aee8057d85cf1c04197f506714ab98bd78898a440fd6e7657ebd9e63c7a",
     "lpips-vgg": "5d08a90d81161dba0e14999809a92fac5b02ce85127d1c0bb16c4d0fdd9306f2",
     "dists": "cd12920f7a7e2f413ae43d4a528882e749aee4441693abdfa296bd5e34f95d1f",

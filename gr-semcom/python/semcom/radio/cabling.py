@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from semcom.errors import ConfigError
 from semcom.radio.device import RadioProfile
 
-MARGIN_DB = (
-    10.0  # below the highest level that may go in: data sheets hold for one frequency and one specimen
-)
+# below the highest level that may go in: data sheets hold for one frequency and one specimen
+MARGIN_DB = 10.0
 _ATTENUATORS_DB = (10, 20, 30, 40, 50, 60, 70, 80)
 
 

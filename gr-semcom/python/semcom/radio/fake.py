@@ -30,7 +30,7 @@ class FakeRadio:
         sensors: what is locked; a clock_source that is not "internal" locks to a reference if ``reference`` is there.
         is_live: its receiver never ends: time goes on as it is listened to, at most ``pace`` times as fast as ours.
         is_gone: unplugged: clock and commands raise, samples go nowhere, nothing is reported.
-        signal: what the receiver hears: sample numbers from time 0 [n] to samples [n].
+        signal: what the receiver gets: sample numbers from time 0 [n] to samples [n].
     """
 
     sample_rate_hz: float = 1e6
@@ -211,7 +211,7 @@ class FakeRadio:
         return TaggedSamples(np.asarray(self.signal(at), np.complex64), tags)
 
     def receive_live(self, count: int) -> TaggedSamples:
-        """As ``receive``; what has been heard is past, and is forgotten once it is old."""
+        """As ``receive``; what has been received is past, and is forgotten once it is old."""
         piece = self.receive(count)
         behind_s = (self._received - self._sample_of(self.now)) / self.sample_rate_hz
         if behind_s > 0:
@@ -226,7 +226,7 @@ class FakeRadio:
         self._received = None
 
     def hear_itself(self, noise_rms: float, seed: int = 0) -> None:
-        """From here on the receiver hears what is transmitted, with noise: a cable between the two sockets."""
+        """From here on the receiver gets what is transmitted, with noise: a cable between the two sockets."""
         random = np.random.default_rng(seed)
 
         def signal(at: np.ndarray) -> np.ndarray:

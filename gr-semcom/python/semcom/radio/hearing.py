@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with samples in which nothing was found: for the end of a run that heard nothing."""
+"""What is wrong with samples in which nothing was found: for the end of a run that received nothing."""
 
 import math
 
@@ -16,9 +16,8 @@ _CLIPPED = 1e-3  # share of samples at full scale
 _WEAK_DBFS = -60.0  # of the strongest sample
 _DC_SHARE = 0.1
 _TONE_DB = 20.0  # of a bin above the noise
-_FILL = (
-    0.15  # power of noise over that of the samples: what a wrong rate leaves empty is not judged as narrow
-)
+# power of noise over that of the samples: what a wrong rate leaves empty is not judged as narrow
+_FILL = 0.15
 
 
 def findings(
@@ -90,11 +89,11 @@ def _of_level(samples: torch.Tensor, sample_rate_hz: float) -> list[str]:
     if not bool((samples != samples[0]).any()):
         return ["All samples are the same: the radio's converter stands still."]
     out, numbers = [], samples.numpy()
-    told = level(numbers)
-    if told.clipped > _CLIPPED:
-        out.append(f"{100 * told.clipped:.1f} % of the samples are at full scale: lower the gain.")
-    elif told.peak_dbfs < _WEAK_DBFS:
-        out.append(f"The strongest sample is at {told.peak_dbfs:.0f} dB of full scale: raise the gain.")
+    found = level(numbers)
+    if found.clipped > _CLIPPED:
+        out.append(f"{100 * found.clipped:.1f} % of the samples are at full scale: lower the gain.")
+    elif found.peak_dbfs < _WEAK_DBFS:
+        out.append(f"The strongest sample is at {found.peak_dbfs:.0f} dB of full scale: raise the gain.")
     share = float(samples.mean().abs().square() / samples.abs().square().mean())
     if share > _DC_SHARE:
         out.append(

@@ -13,7 +13,7 @@ _RATE_TOLERANCE = 20e-6  # what the modem's clock tracking bears
 _TUNE_TOLERANCE_HZ = 100.0
 _GAIN_TOLERANCE_DB = 0.6
 _LOCK_S = 1.0
-_TIME_TOLERANCE_S = 1.5  # gps_time tells whole seconds
+_TIME_TOLERANCE_S = 1.5  # gps_time gives whole seconds
 
 
 class Device(Protocol):
@@ -107,7 +107,7 @@ class Controls:
         profile = self.profile
         if profile.clock_source not in ("", "internal") and not self._locks("ref_locked"):
             raise ConfigError(
-                f"radio '{profile.name}' is told to take its clock from '{profile.clock_source}', but locks to nothing "
+                f"radio '{profile.name}' is set to take its clock from '{profile.clock_source}', but locks to nothing "
                 "there (ref_locked): connect the reference, or set clock_source: internal in the radio profile."
             )
         if "gpsdo" in (profile.clock_source, profile.time_source) and not self._locks("gps_locked"):
@@ -120,7 +120,7 @@ class Controls:
                 self._warn(f"the radio's clock is {off_s:.0f} s from GPS time, and is left as it is")
 
     def _locks(self, sensor: str) -> bool:
-        """Whether a lock comes within a second; a device without that sensor is believed."""
+        """Whether a lock comes within a second; a device without that sensor is taken to be locked."""
         until_s = time.monotonic() + _LOCK_S
         while self.device.sensor(sensor) == 0:
             if time.monotonic() > until_s:

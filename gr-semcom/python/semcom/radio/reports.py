@@ -39,11 +39,11 @@ class TxReports:
 
     Reports come in the order of bursts, but not one a burst: UHD reports a late one once a packet, acknowledges it
     nevertheless if its last packet was in time, and says nothing more if it was not. So a burst is late once, an
-    acknowledgement goes to the burst that ended when it was made, and bursts before that one will hear nothing any more.
+    acknowledgement goes to the burst that ended when it was made, and bursts before that one get no answer any more.
 
     Args:
         count: called with a reason in words, for what is ordinary. fail: for what went wrong.
-        on_late, on_ack: called with each ``Burst`` that was late, or whole on the air; to tell the schedule.
+        on_late, on_ack: called with each ``Burst`` that was late, or whole on the air; for the schedule.
         on_answer: called once a burst with it and ``ON_AIR``, ``LATE`` or ``UNANSWERED``.
     """
 
@@ -77,7 +77,7 @@ class TxReports:
             return bool(self._open) and now.minus(self._open[0].end) > _ANSWER_S
 
     def event(self, name: str, time: Time | None = None) -> None:
-        """One event under UHD's name, such as "burst_ack" or "time_error". time: of the device, where it is told."""
+        """One event under UHD's name, such as "burst_ack" or "time_error". time: of the device, where it is given."""
         with self._lock:
             if name == "burst_ack":
                 self._acknowledged(time)

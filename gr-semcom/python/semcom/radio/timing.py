@@ -19,9 +19,8 @@ _GUARD_S = 20e-6  # between the end of a burst and the start of the next: room f
 _MARGIN_S = 0.02  # a burst that follows closely is still handed over this long ahead
 _MARGIN_SAMPLES = 20000  # ... or so many samples, where that is less: gr-uhd runs some 65,000 ahead
 _PAD_SAMPLES = 64  # zeros after a burst push its last samples through the device's filters
-_AHEAD_SAMPLES = (
-    65_536  # what a radio's buffer holds: a host that keeps up is at most so far ahead of the air
-)
+# what a radio's buffer holds: a host that keeps up is at most so far ahead of the air
+_AHEAD_SAMPLES = 65_536
 _AHEAD_SHARE = 0.5  # of it, which a margin must stay below: else no burst ever follows another closely again
 _GOOD_BURSTS = 3  # acknowledged in a row, until a longer lead is taken back: with those on their way some 10
 

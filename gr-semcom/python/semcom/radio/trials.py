@@ -49,21 +49,21 @@ def after_a_late_burst(sample_rate_hz: float, late_packets: int, burst_samples: 
     )
     waiting: list[tuple[str, Time]] = []
 
-    def tell(name: str, time: Time) -> None:
+    def on_event(name: str, time: Time) -> None:
         raw.append(name)
         waiting.append((name, time))
 
-    def hear() -> None:
+    def take_reports() -> None:
         """Reports that have come by now."""
         while waiting and radio.now.minus(waiting[0][1]) > _REPORT_S:
             reports.event(*waiting.pop(0))
 
-    radio.on_event = tell
+    radio.on_event = on_event
     sink.start()
     samples, usual_s = np.ones(burst_samples, np.complex64), scheduler.lead_s
     sent, recovered = [], None
     for number in range(_BEFORE + 1 + _AFTER):
-        hear()
+        take_reports()
         pieces = timer.prepare(samples)
         burst = pieces[-1].burst
         if number == _BEFORE:
@@ -72,7 +72,7 @@ def after_a_late_burst(sample_rate_hz: float, late_packets: int, burst_samples: 
         for piece in pieces:
             reports.sent(piece.burst)
             sink.consume(piece)
-            hear()
+            take_reports()
         sent.append(burst)
         if number > _BEFORE and late and recovered is None and scheduler.lead_s == usual_s:
             recovered = number - _BEFORE

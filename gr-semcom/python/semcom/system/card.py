@@ -38,9 +38,8 @@ class ModelCard:
     name: str
     architecture: str  # name in codec.registry; of a user decoder its family
     arguments: dict  # of the architecture
-    rho: (
-        float | list
-    )  # complex payload symbols per source value; [lowest, highest] of a codec that has a choice
+    # complex payload symbols per source value; [lowest, highest] of a codec that has a choice
+    rho: float | list
     trained_for: dict  # snr_range_db: [lowest, highest]; channel
     parts: dict  # encoder, decoder, codebooks: file and sha256; see own_parts, user_parts
     weights_dtype: str  # as stored; the codec computes in float32
@@ -60,9 +59,8 @@ class ModelCard:
     power: str = "mean"  # 1 an item; peak: one constant for all items
     parent: dict | None = None  # of a fine-tuned model: name and weights_sha256 of what it started from
     capture: dict | None = None  # of a model fine-tuned from the air: sha256 of the recordings, and more
-    digital: dict | None = (
-        None  # how learned codebooks were trained, and what is measured of quantised latents
-    )
+    # how learned codebooks were trained, and what is measured of quantised latents
+    digital: dict | None = None
     schema_version: int = field(default=2)
 
     @property

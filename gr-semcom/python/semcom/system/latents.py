@@ -39,9 +39,8 @@ class LatentSystem(System):
         self._rho = (
             self.codec.rho * payload.rate if isinstance(payload, Analog) and payload.rate < 1 else None
         )
-        self.codec.latent_count(
-            *self.source.warm_up(), self._rho
-        )  # refuses a rate that the codec does not have
+        # refuses a rate that the codec does not have
+        self.codec.latent_count(*self.source.warm_up(), self._rho)
         self.name = model.card.name if isinstance(payload, Analog) else f"{model.card.name}, {payload.label}"
         if isinstance(payload, DigitalMode) and not self.codec.quantisable:
             raise ModelError(
@@ -62,8 +61,8 @@ class LatentSystem(System):
         for value in values:
             self.source.check(value)
         device = self.model.device
-        told = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
-        latents = self.codec.send(self.source.batch(values, device), told, rho=self._rho)
+        encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
+        latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=self._rho)
         symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
         if isinstance(self.payload, DigitalMode):
             code, books = self.model.codebook_set(self.payload.codebook)

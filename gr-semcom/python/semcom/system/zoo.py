@@ -350,10 +350,10 @@ def _check_fit(codec: BaseCodec, tensors: dict, model_card: ModelCard) -> None:
                 f"is {found.get(key, 'absent')}."
             )
     for what in ("source", "result"):
-        told, own = getattr(model_card, what), getattr(codec, what).name
-        if told != own:
+        stated, own = getattr(model_card, what), getattr(codec, what).name
+        if stated != own:
             raise ModelError(
-                f"model '{model_card.name}': the card says {what} = {told}, but that of "
+                f"model '{model_card.name}': the card says {what} = {stated}, but that of "
                 f"{model_card.architecture} is {own}."
             )
     low, high = model_card.rho if isinstance(model_card.rho, list) else (model_card.rho, model_card.rho)

@@ -3,7 +3,7 @@
 
 libzmq takes every connection that comes, silent ones too, until the process has no descriptor left: then no picture can
 be written, and its thread turns round the one it cannot take. It knows no limit, and letting go of the port would put
-out those who are in. So the kernel is told to drop what comes to the port while too many are in: a peer of ours calls
+out those who are in. So the kernel is made to drop what comes to the port while too many are in: a peer of ours calls
 again by itself a second later. Who says nothing that is ZMQ's is put out by libzmq after ``sockets.HANDSHAKE_MS``.
 """
 
@@ -30,7 +30,7 @@ class Door:
     """Watches one bound socket. To be used by the thread that uses the socket.
 
     Args:
-        tell: called with ``SHUT`` whenever the door is shut. most: connections at once; some more come in when many
+        on_event: called with ``SHUT`` whenever the door is shut. most: connections at once; some more come in when many
             call within one round of ``watch``. Only TCP on Linux has a limit.
 
     Attributes:
@@ -38,8 +38,8 @@ class Door:
             socket to be polled.
     """
 
-    def __init__(self, socket: zmq.Socket, tell: Callable[[str], object], most: int = MAX_PEERS):
-        self.socket, self._tell, self._most = socket, tell, most
+    def __init__(self, socket: zmq.Socket, on_event: Callable[[str], object], most: int = MAX_PEERS):
+        self.socket, self._on_event, self._most = socket, on_event, most
         self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self.peers: set[int] = set()
@@ -81,7 +81,7 @@ class Door:
             end.detach()  # it is libzmq's
         self._is_open = to_open
         if not to_open:
-            self._tell(SHUT)
+            self._on_event(SHUT)
 
 
 def _listening(address: str) -> int | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers on messages that may get lost or overtaken: whoever hears them sees gaps, and that a sender began anew."""
+"""Numbers on messages that may get lost or overtaken: whoever receives them sees gaps, and that a sender began anew."""
 
 import secrets
 

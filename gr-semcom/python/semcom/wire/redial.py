@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls again where libzmq does not: a peer that once sent a message beyond all limits, or one that has gone silent.
+"""Reconnects where libzmq does not: a peer that once sent a message beyond all limits, or one that has gone silent.
 
 libzmq hangs up on the first for good. The second is a machine that went without a word, whose TCP connection stands
 for a minute more: a peer that has promised a message now and then, and keeps its listener waiting, is called anew.
@@ -25,16 +25,16 @@ class Redial:
     """Watches one connecting socket. To be used by the thread that uses the socket.
 
     Args:
-        tell: called with the words to be counted: ``LOST`` when the peer goes, ``CUT_OFF`` also when that was libzmq's
-            doing, ``SILENT`` when it had promised and nothing came.
+        on_event: called with the words to be counted: ``LOST`` when the peer goes, ``CUT_OFF`` also when that was
+            libzmq's doing, ``SILENT`` when it had promised and nothing came.
 
     Attributes:
         connected: whether the peer is there, as far as we know.
         monitor: the socket to be polled by those who do not call ``watch`` by the clock.
     """
 
-    def __init__(self, socket: zmq.Socket, address: str, tell: Callable[[str], object]):
-        self.socket, self._address, self._tell = socket, address, tell
+    def __init__(self, socket: zmq.Socket, address: str, on_event: Callable[[str], object]):
+        self.socket, self._address, self._on_event = socket, address, on_event
         self.monitor = socket.get_monitor_socket(
             zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
         )
@@ -53,7 +53,7 @@ class Redial:
             if event == zmq.EVENT_DISCONNECTED:
                 self.connected, self._hung_up_s = False, time.monotonic()
                 self._silent_s = None
-                self._tell(LOST)
+                self._on_event(LOST)
             else:
                 self._hung_up_s = None
                 self.connected = event == zmq.EVENT_CONNECTED
@@ -63,21 +63,20 @@ class Redial:
         now = time.monotonic()
         cut_off = self._hung_up_s is not None and now - self._hung_up_s >= _GIVEN_UP_S
         silent = self._silent_s is not None and now >= self._silent_s
-        if not (cut_off or silent) or self.socket.poll(
-            0
-        ):  # what waits is proof of life for one that read late
+        # what waits is proof of life for one that read late
+        if not (cut_off or silent) or self.socket.poll(0):
             return
         self._hung_up_s = self._silent_s = None
-        self._tell(CUT_OFF if cut_off else SILENT)
+        self._on_event(CUT_OFF if cut_off else SILENT)
         self.socket.disconnect(self._address)
         self.socket.connect(self._address)
 
 
 def monitored(monitor: zmq.Socket) -> Iterator[tuple[int, int]]:
-    """What a monitor has to tell: events and their values (the connection's file descriptor)."""
+    """What a monitor has to report: events and their values (the connection's file descriptor)."""
     while True:
         try:
-            told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+            message = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:
             return
-        yield told["event"], told["value"]
+        yield message["event"], message["value"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every ZMQ socket that we open: how much it may hold and hear, who may be at the other end, and errors in words.
+"""Every ZMQ socket that we open: how much it may hold and receive, who may be at the other end, and errors in words.
 
 Within this machine (127.0.0.0/8, localhost, ipc, inproc) a socket is open to whoever is logged in here. Anywhere else it
 wants keys: a folder made by ``semcom keys FOLDER``, with CurveZMQ certificates of both ends. The side that binds is the
@@ -46,7 +46,7 @@ def open_socket(
     keys: str = "",
     insecure: bool = False,
 ) -> zmq.Socket:
-    """A socket, bound or connected, that never holds up the end of the program and hears nothing over ``max_bytes``.
+    """A socket, bound or connected, that never holds up the end of the program and receives nothing over ``max_bytes``.
 
     A SUB socket is subscribed to everything. libzmq's own heartbeats are off: a listener that does not read for a while
     stops its connection's reading too, sees no answer, and hangs up on a speaker that is well (libzmq 4.3.4). Peers of
@@ -55,9 +55,9 @@ def open_socket(
 
     Args:
         kind: zmq.PUSH, zmq.SUB, ... address: tcp://HOST:PORT, ipc://PATH or inproc://NAME; to bind, HOST
-            may be * (all of this machine's) and PORT may be * (a free one; ``bound_address`` tells which).
+            may be * (all of this machine's) and PORT may be * (a free one; ``bound_address`` returns it).
         max_bytes: of one message that comes in. Who sends more is disconnected. libzmq lets a socket that connects come
-            back only if told to: see ``semcom.wire.redial``.
+            back only if asked to: see ``semcom.wire.redial``.
         high_water: messages that wait each way; then PUSH waits and PUB drops.
         keys: folder of certificates; where given, nobody without them gets in, here or elsewhere.
         insecure: allows an address beyond this machine without keys.
@@ -95,7 +95,7 @@ def open_socket(
 
 
 def bound_address(socket: zmq.Socket) -> str:
-    """Where a bound socket can be reached, its port told: tcp://127.0.0.1:43210."""
+    """Where a bound socket can be reached, with its port: tcp://127.0.0.1:43210."""
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 

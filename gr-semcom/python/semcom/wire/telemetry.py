@@ -39,7 +39,7 @@ Counters = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Message:
-    """What a station tells at one moment.
+    """What a station reports at one moment.
 
     kind: STATE or PICTURE. station: "rx" or "tx". session, sequence: as ``semcom.wire.numbering``.
     values: numbers and words. counters: block to reason to how often. arrays: name to uint8, float32 or complex64.
@@ -162,9 +162,8 @@ def _arrays(described, frames: list[bytes]) -> dict[str, np.ndarray]:
         if not isinstance(shape, list) or len(shape) > 3 or not _is_text(name):
             raise PduError("telemetry with an array of a shape that is not allowed")
         sides = [_count(side) for side in shape]
-        if (
-            math.prod(max(side, 1) for side in sides) > MAX_BYTES
-        ):  # an empty one may still be too wide for numpy
+        # an empty one may still be too wide for numpy
+        if math.prod(max(side, 1) for side in sides) > MAX_BYTES:
             raise PduError("telemetry with an array of a shape that is not allowed")
         if math.prod(sides) * _DTYPES[dtype].itemsize != len(frame):
             raise PduError("telemetry with an array whose bytes do not fit its shape")
@@ -184,7 +183,7 @@ def _line(text: str) -> str:
 
 
 class Publisher:
-    """Sends messages to whoever listens; belongs to one thread at a time.
+    """Sends messages to all subscribers; belongs to one thread at a time.
 
     Args:
         address: where to bind. keys: folder of CurveZMQ certificates. insecure: allow other machines without keys.
@@ -194,7 +193,7 @@ class Publisher:
     """
 
     def __init__(self, address: str, keys: str = "", insecure: bool = False):
-        # XPUB: a PUB that also tells whether anyone has subscribed
+        # XPUB: a PUB that also reports whether anyone has subscribed
         self._socket = open_socket(
             zmq.XPUB, address, bind=True, max_bytes=256, high_water=_HIGH_WATER, keys=keys, insecure=insecure
         )
@@ -210,13 +209,13 @@ class Publisher:
         self._door.watch()
         while True:
             try:
-                told = self._socket.recv(zmq.NOBLOCK)
+                request = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return bool(self._listening)
-            if told[:1] == b"\x01" and len(self._listening) < 64:
-                self._listening.add(told[1:])
-            elif told[:1] == b"\x00":
-                self._listening.discard(told[1:])
+            if request[:1] == b"\x01" and len(self._listening) < 64:
+                self._listening.add(request[1:])
+            elif request[:1] == b"\x00":
+                self._listening.discard(request[1:])
 
     def send(self, message: Message) -> None:
         """Hands the message to ZMQ, which never waits: a watcher that is too slow misses it."""
@@ -253,7 +252,7 @@ class Subscriber:
                 out.append(unpack(frames))
             except PduError as error:
                 self.problems[str(error)] += 1
-            self._redial.heard()  # a station that is heard tells its state several times a second
+            self._redial.heard()  # a station that is received reports its state several times a second
         self._redial.watch()
         self._redial.tend()
         return out

@@ -13,7 +13,7 @@ from semcom.errors import ConfigError
 from semcom.radio.device import RadioProfile
 from semcom.radio.interface import Controls
 
-IDLE_MS = 1  # GNU Radio leaves a source that had nothing alone for 250 ms, unless told otherwise
+IDLE_MS = 1  # GNU Radio's default is to leave a source that had nothing alone for 250 ms
 
 
 def last_line(error: Exception) -> str:

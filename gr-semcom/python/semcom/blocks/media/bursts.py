@@ -159,7 +159,7 @@ class burst_emitter(gr.sync_block):
         gr.sync_block.__init__(self, name="burst_emitter", in_sig=None, out_sig=[np.complex64])
         self._queue, self._guard, self._on_answer = queue, guard, on_answer
         self._sample_rate_hz, self._clock = sample_rate_hz, clock
-        self.on_report_heard = lambda: None
+        self.on_report_received = lambda: None
         self._lock = threading.Lock()
         self._begin()
         self.set_blkd_input_timer_value(IDLE_MS)
@@ -203,7 +203,7 @@ class burst_emitter(gr.sync_block):
             self.reports.give_up()
 
     def on_report(self, message: pmt.pmt_base) -> None:
-        self.on_report_heard()
+        self.on_report_received()
         time_of_it = time_in(message)
         for name in events_in(message):
             self.reports.event(name, time_of_it)
@@ -258,11 +258,11 @@ def time_in(message: pmt.pmt_base) -> Time | None:
     content = pmt.cdr(message) if pmt.is_pair(message) and not pmt.is_dict(message) else message
     if not pmt.is_dict(content):
         return None
-    told = pmt.dict_ref(content, pmt.intern("time_spec"), pmt.PMT_NIL)
-    if pmt.is_tuple(told) and pmt.length(told) == 2:
-        whole, fraction = pmt.tuple_ref(told, 0), pmt.tuple_ref(told, 1)
-    elif pmt.is_pair(told):
-        whole, fraction = pmt.car(told), pmt.cdr(told)
+    spec = pmt.dict_ref(content, pmt.intern("time_spec"), pmt.PMT_NIL)
+    if pmt.is_tuple(spec) and pmt.length(spec) == 2:
+        whole, fraction = pmt.tuple_ref(spec, 0), pmt.tuple_ref(spec, 1)
+    elif pmt.is_pair(spec):
+        whole, fraction = pmt.car(spec), pmt.cdr(spec)
     else:
         return None
     return Time(int(pmt.to_python(whole)), float(pmt.to_python(fraction)))

@@ -43,7 +43,7 @@ class Inside:
 
 
 class DeviceGraph:
-    """Opens the radio at once, so that what is wrong is told before anything runs, and again whenever it went away.
+    """Opens the radio at once, so that what is wrong is reported before anything runs, and again whenever it went away.
 
     Both ends of one radio share the driver's device: it is new only when both have let go of it.
 

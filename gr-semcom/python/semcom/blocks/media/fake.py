@@ -31,15 +31,15 @@ class Claims:
         self.radio, self.lock = radio, threading.RLock()
         self.args, self.opened = "", 0
         self._held: dict[bool, weakref.ref] = {}
-        radio.on_event = self._tell
+        radio.on_event = self._add_event
 
     def block(self, transmit: bool) -> "FakeUhdBlock | None":
         """The block that holds a side."""
         return self._held[transmit]() if transmit in self._held else None
 
-    def _tell(self, event: str, time: Time) -> None:
+    def _add_event(self, event: str, time: Time) -> None:
         if (sink := self.block(True)) is not None:
-            sink.tell(event, time)
+            sink.add_event(event, time)
 
     def open(self, args: str, transmit: bool) -> "FakeUhdBlock":
         """As gr-uhd's make functions.
@@ -61,7 +61,7 @@ class FakeUhdBlock(gr.sync_block):
     """What gr-uhd's blocks offer. The clock moves a little whenever it is looked at.
 
     Attributes:
-        feed: what the source gives, piece by piece, and then ends; None: what the radio hears, for ever.
+        feed: what the source gives, piece by piece, and then ends; None: what the radio receives, for ever.
     """
 
     def __init__(self, claims: Claims, transmit: bool):
@@ -78,7 +78,7 @@ class FakeUhdBlock(gr.sync_block):
         else:
             self.feed = None if self.radio.is_live else []
 
-    def tell(self, event: str, time: Time) -> None:
+    def add_event(self, event: str, time: Time) -> None:
         spec = pmt.cons(pmt.from_long(time.whole), pmt.from_double(time.fraction))
         value = pmt.dict_add(
             pmt.make_dict(), pmt.intern("event_code"), pmt.list_add(pmt.PMT_NIL, pmt.intern(event))

@@ -45,10 +45,10 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
         raise ConfigError(str(error)) from error
     for note in filter(None, (*stream.file.notes, stream.note)):
         wish.guard.fail(note)
-    told = stream.file.centre_frequency_hz
-    if told is not None and wish.centre_frequency_hz and abs(told - wish.centre_frequency_hz) > 1:
+    centre_hz = stream.file.centre_frequency_hz
+    if centre_hz is not None and wish.centre_frequency_hz and abs(centre_hz - wish.centre_frequency_hz) > 1:
         wish.guard.fail(
-            f"recorded at {told / 1e6:g} MHz, the link's is {wish.centre_frequency_hz / 1e6:g} MHz"
+            f"recorded at {centre_hz / 1e6:g} MHz, the link's is {wish.centre_frequency_hz / 1e6:g} MHz"
         )
     reader = file_reader(stream, wish.guard)
     hier.connect(reader, hier)

@@ -107,7 +107,7 @@ class SoapyDevice:
         return None
 
     def time_now(self) -> Time:
-        raise ConfigError("gr-soapy tells no device time: bursts cannot be timed on this radio.")
+        raise ConfigError("gr-soapy reports no device time: bursts cannot be timed on this radio.")
 
 
 class end_watcher(gr.sync_block):

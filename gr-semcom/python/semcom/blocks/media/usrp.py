@@ -40,7 +40,7 @@ def connect_sink(hier: gr.hier_block2, wish: Wish) -> End:
         device = UhdDevice(sink)
         emitter = burst_emitter(queue, wish.guard, wish.sample_rate_hz, device.time_now, wish.on_answer)
         watchdog = Watchdog(device.time_now, lambda now: emitter.reports.overdue(now))
-        emitter.on_report_heard = watchdog.sign
+        emitter.on_report_received = watchdog.sign
         top.connect(emitter, sink)
         top.msg_connect((sink, "async_msgs"), (emitter, "reports"))
         return Inside(device, watchdog, (emitter, sink), emitter.abandon)
@@ -138,7 +138,7 @@ def complaint_of(error: Exception, args: str) -> ConfigError:
             f"this program already has a transmitter or receiver of that kind on the USRP at '{args}': end that first."
         )
     return ConfigError(
-        f"the USRP at '{args}' cannot be used: {last_line(error)}. `uhd_usrp_probe` tells more."
+        f"the USRP at '{args}' cannot be used: {last_line(error)}. `uhd_usrp_probe` shows more."
     )
 
 

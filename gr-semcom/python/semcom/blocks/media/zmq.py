@@ -25,9 +25,8 @@ _BYTES = np.dtype(np.complex64).itemsize
 _MAX_SAMPLES = 2**22  # of a message that comes in
 _HIGH_WATER = 16  # messages; a sender soon waits for its listener
 _PATIENCE_MS = 50
-_GATHER_MS = (
-    30  # few, large buffers downstream: each call of a Python block takes the lock from a picture's decoding
-)
+# few, large buffers downstream: each call of a Python block takes the lock from a picture's decoding
+_GATHER_MS = 30
 _LINGER_MS = 2000
 _DOOR_S = 0.05
 _GRACE_S = 0.5  # for what libzmq still holds when the last sample is handed over
@@ -48,7 +47,7 @@ def connect_source(hier: gr.hier_block2, wish: Wish) -> End:
 
 
 class _Socket:
-    """Mixin: a socket that is there from construction on, so that a port in use is told at once, and again after a
+    """Mixin: a socket that is there from construction on, so that a port in use is reported at once, and again after a
     restart of the flowgraph."""
 
     def init_socket(self, kind: int, wish: Wish, bind: bool) -> None:
@@ -108,7 +107,7 @@ class zmq_push(_Socket, gr.sync_block):
         return super().stop()
 
     def _keep_door(self) -> None:
-        """GNU Radio calls a sink only when there are samples; strangers come when they like."""
+        """GNU Radio calls a sink only when there are samples; connections come at any time."""
         while not self._stopping.wait(_DOOR_S):
             with self._lock:
                 self._door.watch()

@@ -41,7 +41,8 @@ class Mcs:
         return self.bits * float(self.rate)
 
 
-TABLE = tuple(  # in the order of their efficiency; the place of each is on the air
+# in the order of their efficiency; the place of each is on the air
+TABLE = tuple(
     Mcs(order, Fraction(rate))
     for order, rate in (
         *((4, "1/5"), (4, "1/3"), (4, "1/2"), (4, "2/3"), (16, "2/5"), (16, "1/2"), (16, "2/3"), (16, "3/4")),

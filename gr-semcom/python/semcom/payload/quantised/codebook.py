@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Codebooks: what a latent can be quantised to, and what a receiver should believe when it hears which.
+"""Codebooks: what a latent can be quantised to, and the posterior of a latent given its entry.
 
 Of a square constellation I and Q are quantised apart, each to a Gray labelled amplitude; of BPSK and 8PSK the complex
 latent as a whole. An alphabet is a table of ``L`` entries in ``D`` real dimensions: ``D`` = 1 for square ones (I and Q
@@ -28,10 +28,8 @@ _TABLES = ("points", "values", "spread", "log_prior")
 #: entries of a uniform codebook over points of a constellation of power 1: wider than the least error asks for, as
 #: clipping costs a picture more than rounding does (measured on training pictures, `docs/digital.md`)
 _SCALES = {1: 0.56, 2: 0.8, 3: 0.9, 4: 1.4, 6: 1.75, 8: 2.1}
-_PLACES, _REACH = (
-    {1: 2400, 2: 240},
-    3.6,
-)  # of the integral over a Gaussian's cells: places a dimension; how far out
+# of the integral over a Gaussian's cells: places a dimension; how far out
+_PLACES, _REACH = ({1: 2400, 2: 240}, 3.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +129,7 @@ def uniform() -> CodebookSet:
 
 
 def gaussian_codebook(bits: int, points: torch.Tensor) -> Codebook:
-    """The codebook with these points ``[L, D]`` whose beliefs are those of Gaussian latents of power 1."""
+    """The codebook with these points ``[L, D]`` whose posteriors are those of Gaussian latents of power 1."""
     dimensions = points.shape[1]
     axis = torch.linspace(-_REACH, _REACH, _PLACES[dimensions], dtype=torch.float64)
     places = axis[:, None] if dimensions == 1 else torch.cartesian_prod(axis, axis)
@@ -140,7 +138,7 @@ def gaussian_codebook(bits: int, points: torch.Tensor) -> Codebook:
 
 
 def codebook_of(bits: int, points: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> Codebook:
-    """The codebook with these points whose beliefs are the statistics of weighted samples.
+    """The codebook with these points whose posteriors are the statistics of weighted samples.
 
     Args:
         points: ``[L, D]``. places: ``[n, D]`` latents, or their I and Q. weights: ``[n]``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Latents to payload symbols and back: quantised, labelled, mapped; demapped and believed."""
+"""Latents to payload symbols and back: quantised, labelled, mapped; demapped to their posterior."""
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ def receive(
         def likelihood(first, last):
             return quantiser.bit_likelihood(ratios[:, first:last].flatten(1, 2), book)
 
-    return quantiser.believe(likelihood, latent_count, book)
+    return quantiser.chunked_posterior(likelihood, latent_count, book)
 
 
 @cached_tensors(8)

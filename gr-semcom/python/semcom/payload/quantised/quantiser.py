@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Latents to labels and back to beliefs: the nearest entry one way, the posterior mean and variance the other."""
+"""Latents to labels and back to posteriors: the nearest entry one way, the posterior mean and variance the other."""
 
 import torch
 
@@ -82,7 +82,7 @@ def bit_likelihood(ratios: torch.Tensor, book: Codebook) -> torch.Tensor:
     return -ratios @ bits.to(ratios.dtype).T
 
 
-def believe(elements_of, count: int, book: Codebook) -> tuple[torch.Tensor, torch.Tensor]:
+def chunked_posterior(elements_of, count: int, book: Codebook) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`posterior` over slices of the latents, so that no table of all labels of a large picture is ever held.
 
     Args:
