@@ -193,7 +193,6 @@ def codec_rows(device: str = "cpu") -> list[dict]:
                     lambda codec=codec, got=sent.with_noise(10.0), size=codec.result_size((height, width)): (
                         codec.receive(got, 10.0, size)
                     ),
-                    ),
                 ),
             ):
                 seconds = _cpu_seconds(call, repeats) if device == "cpu" else _gpu_seconds(call)
