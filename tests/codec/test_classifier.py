@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from semcom.codec import build
+from semcom.codec.task.classifier import Classifier
 from semcom.errors import ConfigError, ImageError
 from semcom.kinds import IMAGE, LABEL
+from semcom.system import zoo
 
 SMALL = {"classes": 4, "symbols": 8, "width": 8}
 
@@ -71,3 +73,14 @@ def test_a_label_says_what_it_knows():
     assert LABEL.score(1, None)["correct"] == 0.0
     with pytest.raises(ConfigError, match="probabilities"):
         LABEL.check(np.array([0.9, 0.9]))
+
+
+def test_the_shipped_classifier_is_what_its_card_says():
+    model = zoo.load("cifar-classifier")
+    card = model.card
+    assert (card.source, card.result, card.power) == ("image", "label", "peak")
+    assert isinstance(model.codec, Classifier) and model.codec.result is LABEL
+    (table,) = card.tables("correct")
+    assert table["items"] == 10_000 and len(table["values"]) == len(table["snr_db"])
+    # far above the one in ten of guessing, at the lowest SNR too
+    assert min(table["values"]) > 0.5
