@@ -267,7 +267,7 @@ def test_it_learns(generated, tmp_path):
     torch.manual_seed(recipe.seed)
     model = build(recipe.architecture, recipe.arguments).eval()
     pictures = train.Pictures(generated, recipe.data, crop=recipe.crop, held_out=recipe.held_out)
-    before = train.validate(model, pictures.held_out, recipe.crop)
+    before = train.validate(model, pictures, recipe.crop)
     run(generated, tmp_path, **changes)
     after = list(csv.DictReader(open(tmp_path / "tiny/log.csv")))[-1]
     assert all(float(after[f"psnr_{snr}_db"]) > before[f"psnr_{snr}_db"] + 3 for snr in (1, 10))
@@ -281,8 +281,8 @@ def test_a_training_validates_what_evaluate_measures(generated):
     recipe = make_recipe(TINY)
     torch.manual_seed(recipe.seed)
     model = build(recipe.architecture, recipe.arguments).eval()
-    held_out = train.Pictures(generated, recipe.data, crop=24, held_out=4).held_out
-    row = train.validate(model, held_out, 24)
+    pictures = train.Pictures(generated, recipe.data, crop=24, held_out=4)
+    row, held_out = train.validate(model, pictures, 24), pictures.held_out
     images = [("one", train.centre_crop(image, 24).permute(1, 2, 0).numpy()) for image in held_out]
     for snr_db in (1, 10, 20):
         measured = evaluate(zoo.LoadedModel(model, None, ""), images, snr_db, seed=snr_db, with_ms_ssim=False)
