@@ -16,8 +16,7 @@ from semcom.link import LinkConfig, simulate
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.modulation import ORDERS, constellation
 from semcom.payload import quantised as digital
-from semcom.payload.base import payload_from
-from semcom.payload.quantised import DigitalMode, latents_of, over, uniform
+from semcom.payload.quantised import DigitalMode, latents_of, mode_from, over, uniform
 from semcom.system import zoo
 
 K = 768
@@ -115,7 +114,7 @@ def test_modes_that_cannot_be_are_refused(values, words):
     with pytest.raises(ConfigError, match=words):
         DigitalMode(**values)
     with pytest.raises(ConfigError, match="above 0"):
-        payload_from(0, 4)
+        mode_from(0, 4)
 
 
 def test_symbols_that_do_not_fit_are_refused():

@@ -15,8 +15,6 @@ from semcom.blocks.results import picture_of
 from semcom.errors import OutputError
 from semcom.kinds import pictures
 
-WRITTEN, NOT_WRITTEN = "pictures written", "pictures that "  # counters; the latter goes on with the reason
-
 
 class image_sink(ResultSink):
     """Takes pictures (u8vector of RGB bytes with height and width), writes them as PNG and keeps the latest.
@@ -55,5 +53,5 @@ class image_sink(ResultSink):
             try:
                 pictures.write_png(self._folder / f"{pdu.integer(keys.IMAGE_ID, 0):05d}.png", value)
             except OutputError as error:
-                raise OutputError(str(error), kind=f"{NOT_WRITTEN}{error.kind}") from error
-            self.count(WRITTEN)
+                raise OutputError(str(error), kind=f"{self.not_written}{error.kind}") from error
+            self.count(self.written)

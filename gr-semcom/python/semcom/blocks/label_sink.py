@@ -14,8 +14,6 @@ from semcom.blocks.result_sink import ResultSink
 from semcom.blocks.results import label_of
 from semcom.errors import OutputError
 
-WRITTEN, NOT_WRITTEN = "labels written", "labels that "  # counters; the latter goes on with the reason
-
 
 class label_sink(ResultSink):
     """Takes labels (f32vector of probabilities with label and confidence) and keeps the latest.
@@ -60,6 +58,6 @@ class label_sink(ResultSink):
                 file.write(f"{number},{label},{confidence:.4f}\n")
         except OSError as error:
             raise OutputError(
-                f"{self._file}: {error.strerror}", kind=f"{NOT_WRITTEN}{error.strerror}"
+                f"{self._file}: {error.strerror}", kind=f"{self.not_written}{error.strerror}"
             ) from error
-        self.count(WRITTEN)
+        self.count(self.written)

@@ -32,6 +32,7 @@ from semcom.link.config import LinkConfig
 from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.system.base import Received, System
+from semcom.system.coded import Coded
 from semcom.system.make import make
 from semcom.system.zoo import LoadedModel
 
@@ -118,6 +119,9 @@ class LoopbackFlowgraph(Flowgraph):
             if on_sent:
                 on_sent(image_id, item)
 
+        # no code of latents fails
+        has_code = isinstance(config.payload, Coded)
+
         self.encoder = blocks.deepjscc_encoder(
             config.model,
             snr_db=config.snr_db,
@@ -126,7 +130,7 @@ class LoopbackFlowgraph(Flowgraph):
             **options,
         )
         self.source = blocks.image_source(
-            pictures_in=items, max_in_flight=_MAX_IN_FLIGHT, on_sent=note_colour
+            pictures_in=items, max_in_flight=_MAX_IN_FLIGHT, on_sent=note_colour if has_code else on_sent
         )
         mapping = mapper_of(config.model, config.payload, **options)
         self.modulator = blocks.burst_modulator(tx_tags=bool(config.drop), on_sent=on_modulated, **options)

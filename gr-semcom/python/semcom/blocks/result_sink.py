@@ -37,6 +37,8 @@ class ResultSink(PduBlock):
         check(name, keep=(keep, is_count(keep, 0), f"a whole number of {noun}, 0 or more"))
         super().__init__(name, outputs=(keys.PORT_DONE, *outputs), max_queue=max_queue)
         self._noun, self._callback = noun, callback
+        # counters: in files, and what was not; the latter goes on with the reason
+        self.written, self.not_written = f"{noun} written", f"{noun} that "
         self.kept: deque[tuple[dict[str, Any], np.ndarray]] = deque(maxlen=int(keep))
         # set when the end of the stream has come through
         self.ended = threading.Event()

@@ -27,7 +27,6 @@ from semcom import blocks, keys
 from semcom.blocks.base import PduWorker
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
-from semcom.blocks.image_sink import NOT_WRITTEN, WRITTEN
 from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.radio_end import RadioEnd
@@ -419,12 +418,16 @@ class ReceiveStation(Station):
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         summary = super().run_until(stop, seconds, on_tick)
         summary.advice = self._advice()
-        summary.written = self.sink.counters[WRITTEN] if self._out else None
+        summary.written = self.sink.counters[self.sink.written] if self._out else None
         summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
 
     def unwritten(self) -> list[str]:
-        lost = {what: times for what, times in self.sink.counters.items() if what.startswith(NOT_WRITTEN)}
+        lost = {
+            what: times
+            for what, times in self.sink.counters.items()
+            if what.startswith(self.sink.not_written)
+        }
         words = [f"{sum(lost.values())} received {', '.join(lost)}. Make room."] if lost else []
         stopped = self.recorder and self.recorder.writer.stopped
         return words + ([f"recording stopped: {stopped}"] if stopped else []) + super().unwritten()

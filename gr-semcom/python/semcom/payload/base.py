@@ -4,7 +4,6 @@
 from dataclasses import dataclass
 
 from semcom.errors import ConfigError
-from semcom.payload.quantised import BEST, DigitalMode, mode_from
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,3 @@ class Analog:
 
 
 ANALOG = Analog()
-
-
-def payload_from(order: int = 0, bits_per_latent: int = 0, codebook: str = BEST) -> Analog | DigitalMode:
-    """The payload of an order: analog latents for 0.
-
-    Raises:
-        ConfigError: a value that cannot be, or bits and codebooks without an order.
-    """
-    return mode_from(order, bits_per_latent, codebook) or ANALOG

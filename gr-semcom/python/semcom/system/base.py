@@ -10,6 +10,7 @@ import torch
 
 from semcom.kinds import IMAGE, Kind
 from semcom.modem import AssembledImage, BurstHeader
+from semcom.modem.header import describe
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,20 @@ class System(ABC):
         """What the transmitter chooses for an item of so many symbols at an SNR, for rows and counters."""
         return {}
 
-    @abstractmethod
     def admits(self, header: BurstHeader) -> str | None:
         """Why bursts with this header cannot be read here, in the words of a counter; None: they can.
 
         Called before anything is allocated.
         """
+        if header.kind != self.result.code:
+            return f"bursts of another kind than {self.result.name}"
+        if header.mode not in self.modes:
+            return f"bursts of {describe(header.mode)}, not read here"
+        return self.mismatch(header)
+
+    @abstractmethod
+    def mismatch(self, header: BurstHeader) -> str | None:
+        """As ``admits``, of a header whose kind and payload mode are read here: model and size."""
 
     @abstractmethod
     def receive(self, items: Sequence[AssembledImage]) -> list[Received]:

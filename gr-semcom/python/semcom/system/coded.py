@@ -15,7 +15,7 @@ import numpy as np
 from semcom.codec.image import source as sources
 from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, BurstHeader
-from semcom.modem.header import MODE_CODED, describe
+from semcom.modem.header import MODE_CODED
 from semcom.payload.coded import mcs as schemes
 from semcom.payload.coded import transport
 from semcom.system.base import Received, Sent, System
@@ -111,11 +111,7 @@ class CodedSystem(System):
     def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
         return {"mcs": self.payload.scheme(symbols, snr_db).name}
 
-    def admits(self, header: BurstHeader) -> str | None:
-        if header.kind != self.result.code:
-            return f"bursts of another kind than {self.result.name}"
-        if header.mode not in self.modes:
-            return f"bursts of {describe(header.mode)}, not read here"
+    def mismatch(self, header: BurstHeader) -> str | None:
         if not self.model.codec.admits(header.latent_count, (header.height, header.width)):
             return "bursts whose size does not fit the model"
         return None

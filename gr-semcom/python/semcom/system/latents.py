@@ -10,7 +10,7 @@ from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ModelError
 from semcom.modem import AssembledImage, BurstHeader
-from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS, describe
+from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS
 from semcom.modem.labels import bits_per_latent, symbol_count
 from semcom.payload.base import ANALOG, Analog
 from semcom.payload.quantised import DigitalMode
@@ -71,11 +71,7 @@ class LatentSystem(System):
         size = self.codec.result_size(self.source.size(values[0]))
         return Sent(symbols.cpu(), mode, code, size, self.result.code, side)
 
-    def admits(self, header: BurstHeader) -> str | None:
-        if header.kind != self.result.code:
-            return f"bursts of another kind than {self.result.name}"
-        if header.mode not in self.modes:
-            return f"bursts of {describe(header.mode)}, not read here"
+    def mismatch(self, header: BurstHeader) -> str | None:
         digital = header.mode in DIGITAL_MODES
         names = self.model.digital_hashes if digital else (self.model.model_hash,)
         if header.model_hash not in names:
