@@ -199,7 +199,7 @@ def test_of_a_fast_stream_many_bursts_are_demodulated_together_and_none_is_kept(
     stream = np.concatenate([samples, np.zeros(40_000, np.complex64)])
     with torch.inference_mode():
         for start in range(0, len(stream), 4096):
-            block._receive(block._search.take(stream[start : start + 4096], start, []))
+            block._use(block._search.take(stream[start : start + 4096], start, []))
     sizes = [pmt.length(pdu.meta[keys.BATCH]) for port, pdu in out if port == "out"]
     assert len(sizes) == 60 and 16 <= max(sizes) <= 32 and np.mean(sizes) > 10
 

@@ -147,7 +147,35 @@ def check_search(block: str, chunk_samples: int, invert_spectrum: bool, cfo_sear
     )
 
 
-class burst_detector(Stage, Guarded, gr.sync_block):
+class Searching(Stage):
+    """What the blocks share that search a stream: ``work`` hands each call's samples to their ``BurstSearch``.
+
+    They have ``threads``, ``_search``, ``_ready`` (False until torch was given its threads) and ``_use``.
+    """
+
+    def _use(self, found: Iterable[Pdu]) -> int:
+        """Does the block's work on what a search found; 0."""
+        raise NotImplementedError
+
+    @property
+    def loudest(self) -> torch.Tensor:
+        """As of ``BurstSearch``."""
+        return self._search.loudest
+
+    def work(self, input_items, output_items) -> int:
+        if not self._ready:
+            torch.set_num_threads(self.threads)
+            self._ready = True
+        samples = input_items[0][BUFFER_SAMPLES - 1 :]
+        return self.guarded_work(lambda: self._take(samples), fallback=len(samples))
+
+    def _take(self, samples: np.ndarray) -> int:
+        # the buffer is the scheduler's: a copy is kept
+        self._use(self._search.take(samples.copy(), self.nitems_read(0), tags_of(self, len(samples))))
+        return len(samples)
+
+
+class burst_detector(Searching, Guarded, gr.sync_block):
     """Cuts bursts out of an endless stream and publishes each as a PDU: sample_offset, cfo, sync_quality and
     the samples from the burst's first preamble sample on (c32vector).
 
@@ -205,29 +233,12 @@ class burst_detector(Stage, Guarded, gr.sync_block):
 
     def stop(self) -> bool:
         """What is held back goes on its way, and so does the word that nothing follows."""
-        self.guarded_work(lambda: self._send(self._search.end()), fallback=0)
+        self.guarded_work(lambda: self._use(self._search.end()), fallback=0)
         self.end_stage()
         return True
 
-    @property
-    def loudest(self) -> torch.Tensor:
-        """As of ``BurstSearch``."""
-        return self._search.loudest
-
-    def work(self, input_items, output_items) -> int:
-        if not self._ready:
-            torch.set_num_threads(self.threads)
-            self._ready = True
-        samples = input_items[0][BUFFER_SAMPLES - 1 :]
-        return self.guarded_work(lambda: self._take(samples), fallback=len(samples))
-
-    def _take(self, samples: np.ndarray) -> int:
-        # the buffer is the scheduler's: a copy is kept
-        self._send(self._search.take(samples.copy(), self.nitems_read(0), tags_of(self, len(samples))))
-        return len(samples)
-
-    def _send(self, pdus: Iterable[Pdu]) -> int:
-        for pdu in pdus:
+    def _use(self, found: Iterable[Pdu]) -> int:
+        for pdu in found:
             self.message_port_pub(pmt.intern(keys.PORT_OUT), bridge.to_message(pdu))
             self.count(f"sent to '{keys.PORT_OUT}'")
         return 0

@@ -10,9 +10,9 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
-from semcom.blocks.base import Batches, Stage, begin_anew, check, is_count
+from semcom.blocks.base import Batches, begin_anew, check, is_count
 from semcom.blocks.burst_demodulator import Demodulation, as_burst
-from semcom.blocks.burst_detector import BUFFER_SAMPLES, BurstSearch, check_search, tags_of
+from semcom.blocks.burst_detector import BUFFER_SAMPLES, BurstSearch, Searching, check_search
 from semcom.blocks.pdu import Pdu
 from semcom.blocks.pilot_snr_estimator import Estimation
 from semcom.wire.samples import SEARCH_SAMPLES
@@ -29,7 +29,7 @@ _OUTPUTS = (
 )
 
 
-class receiver(Stage, Batches, gr.sync_block):
+class receiver(Searching, Batches, gr.sync_block):
     """``burst_detector``, ``burst_demodulator`` and ``pilot_snr_estimator`` as one block, whose one thread does the work
     of all three: nothing becomes a message on the way, and no threads hand the interpreter to and fro.
 
@@ -97,30 +97,13 @@ class receiver(Stage, Batches, gr.sync_block):
 
     def stop(self) -> bool:
         """What is held back goes on its way, and so does the word that nothing follows."""
-        self.guarded_work(lambda: self._receive(self._search.end()), fallback=0)
+        self.guarded_work(lambda: self._use(self._search.end()), fallback=0)
         # where that failed, what had been found before
         self.guarded_work(self._demodulate, fallback=0)
         self.end_stage()
         return True
 
-    @property
-    def loudest(self) -> torch.Tensor:
-        """As of ``BurstSearch``."""
-        return self._search.loudest
-
-    def work(self, input_items, output_items) -> int:
-        if not self._ready:
-            torch.set_num_threads(self.threads)
-            self._ready = True
-        samples = input_items[0][BUFFER_SAMPLES - 1 :]
-        return self.guarded_work(lambda: self._take(samples), fallback=len(samples))
-
-    def _take(self, samples: np.ndarray) -> int:
-        # the buffer is the scheduler's: a copy is kept
-        self._receive(self._search.take(samples.copy(), self.nitems_read(0), tags_of(self, len(samples))))
-        return len(samples)
-
-    def _receive(self, found: Iterable[Pdu]) -> int:
+    def _use(self, found: Iterable[Pdu]) -> int:
         """Publishes what is found and what is made of it, in the order of the stream."""
         try:
             for pdu in found:
