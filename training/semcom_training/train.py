@@ -49,6 +49,7 @@ def run(
     stop_after: float | None = None,
     begin: Progress | None = None,
     keep: Callable[["Training", Progress], None] | None = None,
+    training: "Training | None" = None,
 ) -> Path:
     """Trains a codec, or a user's decoder, by a recipe and exports it.
 
@@ -69,6 +70,7 @@ def run(
         begin: how far a training is whose weights the recipe's ``init_from`` names, in place of a checkpoint: the
             schedule goes on from there, and the rate warms up again, for the optimisers' momenta are gone.
         keep: called in place of writing ``checkpoint.pt``, whenever one is due.
+        training: what :func:`prepare` made of the recipe, where that is there already.
 
     Returns:
         The folder ``<out>/<name>``.
@@ -93,9 +95,11 @@ def run(
         for stage in stages_of(recipe, out):
             folder = run(stage, data, out, device, None, resume, progress, **how)
         return folder
-    root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
-    fabric = make_fabric(device, devices, nodes, folder if tensorboard else None)
-    training = prepare(recipe, root, fabric)
+    folder = writable_folder(Path(out) / recipe.name)
+    root = None if training else data_root(data)
+    if training is None:
+        training = prepare(recipe, root, make_fabric(device, devices, nodes, folder if tensorboard else None))
+    fabric = training.fabric
     state = dataclasses.replace(begin) if begin else Progress()
     first = state.step  # of this rate's warm-up
     if resume and not keep and (folder / "checkpoint.pt").exists():
