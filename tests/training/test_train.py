@@ -237,7 +237,9 @@ def test_a_session_that_ends_early_keeps_the_schedule(generated, tmp_path):
     weights = [(tmp_path / out / "tiny/tiny.safetensors").read_bytes() for out in "ab"]
     assert weights[0] == weights[1]
     with pytest.raises(ConfigError, match="leave stop_after out"):
-        train.run(make_recipe(TINY | {"stages": [{}, {}]}), generated, tmp_path, progress=False, stop_after=1.0)
+        train.run(
+            make_recipe(TINY | {"stages": [{}, {}]}), generated, tmp_path, progress=False, stop_after=1.0
+        )
 
 
 def test_a_training_goes_on_from_weights_alone(generated, tmp_path):
@@ -423,7 +425,10 @@ def test_weights_of_one_shape_step_together_as_they_would_alone():
     values = [torch.randn(shape, generator=generator) for shape in shapes]
     together = [torch.nn.Parameter(value.clone()) for value in values]
     alone = [torch.nn.Parameter(value.clone()) for value in values]
-    one, each = Muon(together, 0.1, weight_decay=0.01), [Muon([weight], 0.1, weight_decay=0.01) for weight in alone]
+    one, each = (
+        Muon(together, 0.1, weight_decay=0.01),
+        [Muon([weight], 0.1, weight_decay=0.01) for weight in alone],
+    )
     for _ in range(3):
         for a, b in zip(together, alone):
             a.grad = torch.randn(a.shape, generator=generator)

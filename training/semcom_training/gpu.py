@@ -36,8 +36,8 @@ MIB = 2**20
 PACK_MIB, MODEL_MIB = 64, 16
 QUALITY = 88  # of WebP
 PROBE_STEPS = 20
-#: kept free at the end of a part for the last weights and the end of the program, in seconds
-_END_S = 5.0
+#: share of a part that is kept free at its end for the last weights and the end of the program
+_END_SHARE = 0.01
 _NO_LIMIT = 10**9
 
 
@@ -96,13 +96,13 @@ def pack(
         members[f"wheels/{path.name}"] = path.read_bytes()
     members["recipe.yaml"] = yaml.safe_dump(upgraded(asdict(recipe)), sort_keys=False).encode()
 
-    room = limit_mib * MIB - model - _tar_bytes(members.values()) - tarfile.RECORDSIZE
+    room = limit_mib * MIB - model - _tar_bytes(members) - 2 * tarfile.RECORDSIZE  # its end is padded to one
     pictures, left_out = _pictures(recipe, root, room, quality)
     wholes = [name for name in recipe.data if Path(name).name == "cifar10"]
     if not pictures or not wholes and len(pictures) <= recipe.held_out:
         raise ConfigError(
             f"recipe '{recipe.name}': {len(pictures)} pictures fit beside code and weights, and {recipe.held_out} are "
-            f"held out: raise the limit of {limit_mib} MiB, lower 'held_out', or pack with a lower quality."
+            f"held out: raise the limit of {limit_mib:.1f} MiB, lower 'held_out', or pack with a lower quality."
         )
     members |= pictures
     path = files.write_bytes(files.writable_folder(out) / f"{recipe.name}.tar", _tar(members))
@@ -145,7 +145,9 @@ def _wheels(folder) -> list[Path]:
         return []
     found = sorted(Path(folder).glob("*.whl")) if Path(folder).is_dir() else []
     if not found:
-        raise ConfigError(f"{folder} holds no wheel (*.whl): `pip download --only-binary=:all:` fills a folder.")
+        raise ConfigError(
+            f"{folder} holds no wheel (*.whl): `pip download --only-binary=:all:` fills a folder."
+        )
     return found
 
 
@@ -174,13 +176,13 @@ def _pictures(recipe, root: Path, room: int, quality: int) -> tuple[dict[str, by
         data = path.read_bytes() if whole else _photo(path, recipe.crop, quality)
         if data is None:
             continue
-        size = _tar_bytes([data])
-        if size > room:
+        if not whole and data[:4] == b"RIFF" and path.suffix.lower() != ".webp":
+            place += ".webp"
+        room -= _tar_bytes({place: data})
+        if room < 0:
             full = 1
             continue
-        room -= size
-        suffix = "" if whole or data[:4] != b"RIFF" or path.suffix.lower() == ".webp" else ".webp"
-        out[place + suffix] = data
+        out[place] = data
     return out, full
 
 
@@ -199,9 +201,11 @@ def _photo(path: Path, crop: int, quality: int) -> bytes | None:
     return own if len(own) <= blob.tell() else blob.getvalue()
 
 
-def _tar_bytes(contents) -> int:
-    """Bytes of files in a tar, at most: a head, its long name if it has one, and whole blocks."""
-    return sum(3 * tarfile.BLOCKSIZE + len(data) + tarfile.BLOCKSIZE for data in contents)
+def _tar_bytes(members: dict[str, bytes]) -> int:
+    """Bytes that files take in a tar: heads, and whole blocks."""
+    block = tarfile.BLOCKSIZE
+    heads = sum(len(tarfile.TarInfo(name).tobuf()) for name in members)
+    return heads + sum(-(-len(data) // block) * block for data in members.values())
 
 
 def _tar(members: dict[str, bytes]) -> bytes:
@@ -253,7 +257,9 @@ def part(
     began = time.monotonic()
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
-        raise ConfigError(f"{folder} holds no recipe.yaml: unpack what `semcom_training.gpu pack` made, and name that.")
+        raise ConfigError(
+            f"{folder} holds no recipe.yaml: unpack what `semcom_training.gpu pack` made, and name that."
+        )
     if left < 1 or not minutes > 0 or not every > 0:
         raise ConfigError(f"left, minutes and every must be above 0, not {left}, {minutes:g} and {every:g}.")
     provide(folder)
@@ -277,7 +283,7 @@ def part(
     if compiled and fabric.device.type == "cuda":
         seconds = compiled_if_faster(training, seconds, say)
     recipe = training.recipe
-    remaining = 60 * minutes - _END_S - (time.monotonic() - began)
+    remaining = 60 * minutes * (1 - _END_SHARE) - (time.monotonic() - began)
     if remaining <= 0:
         raise ConfigError(
             f"after {(time.monotonic() - began) / 60:.1f} minutes of preparation nothing is left of {minutes:g}: give more."
@@ -373,7 +379,17 @@ def where_it_stands(recipe, folder: Path, place: Path, go_on=None):
     same = asdict(recipe)
     changed = [
         key
-        for key in ("architecture", "arguments", "data", "crop", "loss", "optimiser", "ema", "seed", "channel")
+        for key in (
+            "architecture",
+            "arguments",
+            "data",
+            "crop",
+            "loss",
+            "optimiser",
+            "ema",
+            "seed",
+            "channel",
+        )
         if same[key] != card.recipe.get(key)
     ]
     if changed:
