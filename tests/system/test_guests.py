@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Codecs that are more than planes of a picture, across modem and channel: what ``System`` must carry for them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from semcom.codec import build
 from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig
 from semcom.link.simulate import Air, receive, transmit
-from semcom.modem import Modem
+from semcom.modem import BurstHeader, Modem
 from semcom.payload.base import Analog
+from semcom.system.base import SIDE_LOST
 from semcom.system.latents import LatentSystem
 from semcom.system.make import make
 
@@ -86,9 +89,18 @@ def test_side_information_crosses_the_modem(rate):
 @pytest.mark.parametrize("side", [0, 2**20 - 1, 0b10101010101010101010])
 def test_side_information_that_no_codec_sent_is_survived(side):
     """Anybody can send a header: whatever its side bits say, a picture of the right size comes out."""
-    from dataclasses import replace
-
     system = make("photo-linear")
     sent, image, _ = across(system, np.ascontiguousarray(samples()[1].pixels[:128, :128]))
-    (received,) = system.receive([replace(image, side=side)])
+    (received,) = system.receive([dataclasses.replace(image, side=side)])
     assert received.value.shape == (128, 128, 3)
+    assert received.detail == ({SIDE_LOST: True} if side & 63 else {})
+
+
+def test_side_information_that_the_model_does_not_know_is_refused_in_words():
+    system = make("cifar-1-12")
+    header = BurstHeader(
+        image_id=1, burst_index=0, height=32, width=32, latent_count=256, model_hash=system.model.model_hash
+    )
+    assert system.admits(header) is None
+    reason = system.admits(dataclasses.replace(header, side=777))
+    assert reason == "bursts with side information unknown to the model"

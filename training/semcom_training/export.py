@@ -112,7 +112,8 @@ def _stage(
         source=codec.source.name,
         result=codec.result.name,
         power=codec.power,
-        payloads=["analog"] + ["quantised"] * (codec.quantisable and not getattr(codec, "true_scale", False)),
+        payloads=[zoo.ANALOG_PAYLOAD]
+        + [zoo.QUANTISED] * (codec.quantisable and not getattr(codec, "true_scale", False)),
         trained_for={"snr_range_db": list(recipe.snr_range_db), "channel": recipe.channel},
         parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),
         weights_dtype="float16",

@@ -16,7 +16,7 @@ from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.modem.header import MODE_LATENTS, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
-from semcom.system.base import Received
+from semcom.system.base import SIDE_LOST, Received
 from semcom.system.make import Payload, make
 
 _HEADER_KEYS = (
@@ -27,7 +27,9 @@ _HEADER_KEYS = (
     keys.LATENT_COUNT,
     keys.MODEL_HASH,
 )
-FAILED = "pictures that failed: one colour instead"  # a counter
+# counters
+FAILED = "pictures that failed: one colour instead"
+BASE_ALONE = "pictures without their side information: the base layer alone"
 _GREY = (128, 128, 128)
 _STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
 
@@ -128,6 +130,8 @@ class deepjscc_decoder(PduBlock):
         if keys.DECODED in received.detail:
             extra = {keys.DECODED: received.detail[keys.DECODED]}
             self.count("pictures decoded" if received.detail[keys.DECODED] else FAILED)
+        if received.detail.get(SIDE_LOST):
+            self.count(BASE_ALONE)
         if value is None:
             colour = np.array(self._colour_of(ready.image.image_id), np.uint8)
             value = np.broadcast_to(colour, (*ready.image.size, 3))

@@ -211,6 +211,12 @@ def check_card(values, source: str) -> None:
                 f"model card {source} does not fit its schema at '{place}': the lower {what} comes first, not {low:g} "
                 f"before {high:g}."
             )
+    seen: dict[str, str] = {}
+    for part in () if old else values["parts"].values():
+        if "file" in part and seen.setdefault(part["file"], part["sha256"]) != part["sha256"]:
+            raise ModelError(
+                f"model card {source} does not fit its schema at 'parts': {parsing.shown(part['file'])} has two sha256."
+            )
     for number, table in enumerate(() if old else values["measured"]):
         if len(table["snr_db"]) != len(table["values"]):
             raise ModelError(

@@ -30,6 +30,9 @@ from semcom.system.card import ModelCard, digital_hash, read_card
 
 D = TypeVar("D", bound=BaseCodec)
 
+#: of ``payloads`` in cards
+ANALOG_PAYLOAD, QUANTISED = "analog", "quantised"
+
 WEIGHTS = Path(__file__).parent.parent / "codec" / "weights"
 
 
@@ -61,8 +64,13 @@ class LoadedModel:
         """The codebooks of that name (or "best": the learned ones, if any) and the hash that names them on the air.
 
         Raises:
-            ModelError: the model has none of that name.
+            ModelError: the model has none of that name, or its latents cannot be sent as labels.
         """
+        if QUANTISED not in self.card.payloads:
+            raise ModelError(
+                f"model '{self.card.name}' has latents that cannot be sent as labels (payloads in its card: "
+                f"{', '.join(self.card.payloads)}): leave the order out, or take another model."
+            )
         books = self.codebooks[digital.resolved(name, self.codebooks, self.card.name)]
         return digital_hash(self.card.encoder_sha256, books.sha256), books
 
@@ -333,13 +341,25 @@ def _check_fit(codec: BaseCodec, tensors: dict, model_card: ModelCard) -> None:
                 f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
-    for what in ("source", "result"):
-        stated, own = getattr(model_card, what), getattr(codec, what).name
-        if stated != own:
+    facts = {
+        "source": codec.source.name,
+        "result": codec.result.name,
+        "power": codec.power,
+        "streams": 1,
+        "senders": 1,
+    }
+    for what, own in facts.items():
+        if (stated := getattr(model_card, what)) != own:
             raise ModelError(
                 f"model '{model_card.name}': the card says {what} = {stated}, but that of "
                 f"{model_card.architecture} is {own}."
             )
+    possible = [ANALOG_PAYLOAD] + [QUANTISED] * codec.quantisable
+    if unknown := [payload for payload in model_card.payloads if payload not in possible]:
+        raise ModelError(
+            f"model '{model_card.name}': the card says payloads = {shown(unknown)}, but latents of "
+            f"{model_card.architecture} can be sent as {', '.join(possible)}."
+        )
     low, high = model_card.rho if isinstance(model_card.rho, list) else (model_card.rho, model_card.rho)
     if not low - 1e-6 <= codec.rho <= high + 1e-6:
         raise ModelError(

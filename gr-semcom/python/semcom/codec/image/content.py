@@ -459,6 +459,16 @@ class ContentAdaptive(BaseCodec):
         images = images[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
 
+    @property
+    def side_width(self) -> int:
+        return 20
+
+    @in_single_precision
+    def read_side(self, latents: Latents, size: tuple[int, int]) -> tuple[Latents, torch.Tensor]:
+        plan, values, noise_var = self._read_plan(latents, size)
+        lost = (plan.blocks.size < 0).flatten(1).all(dim=1)
+        return replace(latents, values=values, noise_var=noise_var, shared=plan), lost
+
     def _estimate(self, reals, noise, power, plan: Plan):
         """MMSE estimates: base ``[B, n]`` and its mean error a pixel ``[B]``, planes, error and what was not sent."""
         layout, variances = plan.base, closed.level_variances().to(reals.device)
