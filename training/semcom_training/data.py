@@ -44,14 +44,17 @@ class Pictures:
         root: the data folder.
         folders: folders below it; one named ``cifar10`` is read as CIFAR-10's training split.
         crop: side of the random crops in pixels; 0 takes pictures whole (all must have one size).
+        shift: pixels that whole pictures are moved by at most, mirrored at their edges.
 
     Raises:
         ConfigError: a folder is absent, or holds too few pictures of at least the crop's size; a picture cannot be
             read (ImageError); pictures are taken whole, but have several sizes.
     """
 
-    def __init__(self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1):
-        self.crop = crop
+    def __init__(
+        self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1, shift: int = 0
+    ):
+        self.crop, self.shift = crop, shift
         named = [item for name in folders for item in _named_images(Path(root), name, exclude)]
         named = [(name, image) for name, image in named if min(image.shape[1:]) >= max(crop, 1)]
         if len(named) <= held_out:
@@ -80,6 +83,8 @@ class Pictures:
                 top = int(row * (image.shape[1] - self.crop + 1))
                 left = int(column * (image.shape[2] - self.crop + 1))
                 image = image[:, top : top + self.crop, left : left + self.crop]
+            elif self.shift:
+                image = _moved(image, *(round((2 * x - 1) * self.shift) for x in (row, column)))
             out.append(image.flip(2) if flip < 0.5 else image)
         return torch.stack(out)
 
@@ -115,6 +120,19 @@ class Pictures:
     def batch_names(self, size: int, generator: torch.Generator) -> list[str]:
         """The names of the pictures that :meth:`batch` draws from a generator of the same seed."""
         return [self.names[n] for n in torch.randint(len(self.images), (size,), generator=generator).tolist()]
+
+
+def _moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """A picture ``[3, H, W]`` moved by pixels, mirrored at its edges."""
+    height, width = image.shape[1:]
+    rows = _mirrored(torch.arange(height) - down, height)
+    return image[:, rows][:, :, _mirrored(torch.arange(width) - right, width)]
+
+
+def _mirrored(places: torch.Tensor, count: int) -> torch.Tensor:
+    """Places beyond 0..count - 1 reflected into it."""
+    places = places.abs()
+    return torch.where(places < count, places, 2 * (count - 1) - places)
 
 
 def _require_one_size(named: list[tuple[str, torch.Tensor]]) -> None:

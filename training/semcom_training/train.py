@@ -92,7 +92,7 @@ def run(
     seconds_before, seen, last_step = state.seconds, [], state.step
     while (done := schedule_position(recipe, state.step, state.seconds)) < 1:
         rate = learning_rate(recipe, state.step, done)
-        seen.append(take_step(training, state.step, rate, folder))
+        seen.append(take_step(training, state.step, rate, folder, done))
         state.step += 1
 
         now = time.monotonic()
@@ -182,7 +182,9 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     codec, trained = build_codec(recipe)
     anchor = zoo.card(recipe.anchor).weights_sha256 if recipe.stage == "user" else ""
     objective = Objective(codec, recipe)
-    pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
+    pictures = Pictures(
+        root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed, recipe.shift
+    )
     if recipe.start == "measured":
         measured_start(trained, pictures, recipe)
     if recipe.init_from:
@@ -213,8 +215,8 @@ def measured_start(codec, pictures: Pictures, recipe: Recipe) -> None:
     codec.start_from(pictures.batch(MEASURED_PICTURES, generator).float() / 255)
 
 
-def take_step(training: Training, step: int, rate: float, folder="") -> torch.Tensor:
-    """Gradient step number ``step`` at a learning rate; returns loss and PSNR in dB as one tensor ``[2]``.
+def take_step(training: Training, step: int, rate: float, folder="", done: float = 1.0) -> torch.Tensor:
+    """Gradient step number ``step`` at a learning rate, ``done`` of the training behind; returns loss and PSNR in dB as one tensor ``[2]``.
 
     Raises:
         TrainingError: the loss or its gradient is not a number; no weight has changed.
@@ -226,7 +228,7 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
         optimiser.zero_grad(set_to_none=True)
 
     images, snr, given_db, noise, rho, wanted = draw(training, step)
-    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted)
+    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted, done)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
