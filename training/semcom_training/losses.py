@@ -124,7 +124,9 @@ def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
             if (risen := _risen(done, start, full)) > 0
         ]
         if not parts:
-            raise ConfigError("no term of the loss has a weight at this point of the training: 'start' one at 0.")
+            raise ConfigError(
+                "no term of the loss has a weight at this point of the training: 'start' one at 0."
+            )
         return sum(parts)
 
     return total
@@ -151,7 +153,9 @@ def check_loss(what) -> None:
         full = options.pop("full", start)
         for key, value in {"start": start, "full": full}.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ConfigError(f"loss '{name}': '{key}' is a share of the training, 0 to 1, not {value!r}.")
+                raise ConfigError(
+                    f"loss '{name}': '{key}' is a share of the training, 0 to 1, not {value!r}."
+                )
         if full < start:
             raise ConfigError(f"loss '{name}': 'full' ({full:g}) must not be before 'start' ({start:g}).")
         for key, value in options.items():

@@ -32,7 +32,9 @@ class Objective(nn.Module):
         for name in recipe.frozen:
             if not name or name not in modules:
                 there = ", ".join(name for name in modules if name and "." not in name)
-                raise ConfigError(f"recipe '{recipe.name}': there is no module {name!r} to freeze: there are {there}.")
+                raise ConfigError(
+                    f"recipe '{recipe.name}': there is no module {name!r} to freeze: there are {there}."
+                )
             modules[name].requires_grad_(False)
         self.frozen = tuple(recipe.frozen)
 

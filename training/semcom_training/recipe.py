@@ -187,7 +187,15 @@ def _has_peak(architecture: str) -> bool:
 def _checked(values: dict, source: str) -> Recipe:
     recipe = settings.make(Recipe, values, source)
     low, high = SNR_LIMITS_DB
-    at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0, "shift": 0}
+    at_least = {
+        "steps": 1,
+        "batch": 1,
+        "held_out": 1,
+        "log_every": 1,
+        "crop": 0,
+        "warmup_steps": 0,
+        "shift": 0,
+    }
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
     at_most = {"batch": 2**14, "crop": 2**13, "held_out": 10**6}  # more was a slip, and would be allocated
     above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "snr_skew"), 0)

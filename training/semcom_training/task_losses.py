@@ -160,5 +160,7 @@ def stalled(loss: float, classes: int) -> bool:
 
 def _task_codec(batch: Transmission, name: str) -> TaskCodec:
     if not isinstance(batch.codec, TaskCodec):
-        raise ConfigError(f"loss '{name}' is of a task codec (task-deepjscc, vl-vfe, dt-jscc), not of a picture's.")
+        raise ConfigError(
+            f"loss '{name}' is of a task codec (task-deepjscc, vl-vfe, dt-jscc), not of a picture's."
+        )
     return batch.codec

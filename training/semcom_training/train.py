@@ -216,7 +216,9 @@ def measured_start(codec, pictures: Pictures, recipe: Recipe) -> None:
 
 
 def take_step(training: Training, step: int, rate: float, folder="", done: float = 1.0) -> torch.Tensor:
-    """Gradient step number ``step`` at a learning rate, ``done`` of the training behind; returns loss and PSNR in dB as one tensor ``[2]``.
+    """Gradient step number ``step`` at a learning rate, ``done`` of the training behind; returns loss and figure.
+
+    Both in one tensor ``[2]``; the figure is the result's: PSNR in dB, share correct.
 
     Raises:
         TrainingError: the loss or its gradient is not a number; no weight has changed.

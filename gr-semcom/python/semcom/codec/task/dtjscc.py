@@ -40,8 +40,8 @@ def psk_points(order: int) -> torch.Tensor:
 def psk_transitions(order: int, snr_db, bins: int = 4096) -> torch.Tensor:
     """P(j | i) ``[..., order, order]`` of nearest-point reception at Es/N0 in dB: the phase density, integrated.
 
-    The density of the phase t of 1 + n is exp(-g) / 2 pi + sqrt(g / pi) cos t exp(-g sin^2 t) Q(-sqrt(2 g) cos t), with g
-    the Es/N0 (Proakis, Digital Communications, 4.3-9).
+    The density of the phase t of 1 + n is exp(-g) / 2 pi + sqrt(g / pi) cos t exp(-g sin^2 t) Q(-sqrt(2 g) cos t), g
+    being the Es/N0 (Proakis, Digital Communications, 4.3-9).
     """
     g = 10 ** (torch.as_tensor(snr_db, dtype=torch.float64)[..., None] / 10)
     # midpoints, a whole number of them a sector, from half a sector below the sent point on
@@ -65,8 +65,8 @@ class DiscreteClassifier(TaskCodec):
 
     Args:
         classes, width, hidden, side: as of ``task-deepjscc``. slots: complex symbols a picture. codewords: of the book,
-            and points of the PSK. depth: reals of a codeword. reception: ``soft``: the decoder gets the expected codeword
-            given what was received; ``hard``: the nearest one.
+            and points of the PSK. depth: reals of a codeword. reception: ``soft``: the decoder gets the expected
+            codeword given what was received; ``hard``: the nearest one.
 
     Raises:
         ConfigError: fewer than two codewords, or another reception.
@@ -88,8 +88,8 @@ class DiscreteClassifier(TaskCodec):
         super().__init__(classes, 2 * slots, width, side, snr_range_db)
         if not 2 <= codewords <= _MOST_CODEWORDS or depth < 1 or reception not in RECEPTIONS:
             raise ConfigError(
-                f"dt-jscc: 2 to {_MOST_CODEWORDS} codewords of at least 1 real, reception {' or '.join(RECEPTIONS)}, not "
-                f"{codewords}, {depth}, {reception!r}."
+                f"dt-jscc: 2 to {_MOST_CODEWORDS} codewords of at least 1 real, reception {' or '.join(RECEPTIONS)}, "
+                f"not {codewords}, {depth}, {reception!r}."
             )
         self.slots, self.codewords, self.depth, self.reception = slots, codewords, depth, reception
         self.project = nn.Linear(self.backbone.features, slots * depth)

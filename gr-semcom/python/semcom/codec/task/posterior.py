@@ -52,7 +52,7 @@ class SoftmaxPosterior:
 
     def log_q(self, z: torch.Tensor) -> torch.Tensor:
         """``[B, C]``: of every class."""
-        return F.log_softmax(self.logits(z).float(), dim=1)
+        return F.log_softmax(_full(self.logits(z)), dim=1)
 
     def fisher_diag(
         self,
@@ -74,12 +74,12 @@ class SoftmaxPosterior:
         z = z if z.requires_grad else z.detach().requires_grad_()
         with torch.enable_grad(), torch.autocast(z.device.type, enabled=False):
             if estimator == "sampled":
-                return self._sampled(z.float(), draws, generator)
+                return self._sampled(_full(z), draws, generator)
             if estimator == "exact":
-                logits, jacobian = self._backward(z.float())
+                logits, jacobian = self._backward(_full(z))
             else:
-                logits, jacobian = self._forward(z.float())
-            p = logits.softmax(dim=1)
+                logits, jacobian = self._forward(_full(z))
+            p = logits.softmax(dim=1).to(jacobian)
             mean = torch.einsum("bc,bck->bk", p, jacobian)
             return torch.einsum("bc,bck->bk", p, jacobian.square()) - mean.square()
 
@@ -92,7 +92,7 @@ class SoftmaxPosterior:
         return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
     def _backward(self, z):
-        logits = self.logits(z).float()
+        logits = _full(self.logits(z))
         classes = logits.shape[1]
         # one row of the batch of vectors asks for one class of every item
         pick = torch.eye(classes, device=z.device)[:, None].expand(-1, len(z), -1)
@@ -104,7 +104,7 @@ class SoftmaxPosterior:
         for basis in torch.eye(z.shape[1], device=z.device):
             logits, column = torch.func.jvp(self.logits, (z,), (basis.expand_as(z).contiguous(),))
             columns.append(column)
-        return logits.float(), torch.stack(columns, dim=2).float()
+        return _full(logits), _full(torch.stack(columns, dim=2))
 
     def _sampled(self, z, draws, generator):
         log_q, total = self.log_q(z), 0.0
@@ -164,12 +164,17 @@ class GaussianPosterior:
         return (self.decode(z) - self.decode(z_hat)).square().flatten(1).sum(dim=1) / (2 * self.variance)
 
 
+def _full(tensor: torch.Tensor) -> torch.Tensor:
+    """Float32 at least."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def _check(estimator: str, decoder: nn.Module | None) -> None:
     if estimator not in ESTIMATORS:
         raise ConfigError(f"a Fisher trace is {', '.join(ESTIMATORS)}, not {estimator!r}.")
     for name, module in decoder.named_modules() if decoder is not None else ():
         if isinstance(module, _BatchNorm) and module.training:
             raise ConfigError(
-                f"the decoder's '{name}' is batch normalisation in training mode, which couples the rows of a batch: its "
-                f"Fisher trace would come out several times too small. Use LayerNorm, GroupNorm or none there."
+                f"the decoder's '{name}' is batch normalisation in training mode, which couples the rows of a batch: "
+                f"its Fisher trace would come out several times too small. Use LayerNorm, GroupNorm or none there."
             )
