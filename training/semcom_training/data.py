@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training pictures: CIFAR-10 in its two forms, or folders of photos, as uint8 in memory."""
+"""Training pictures: CIFAR-10 and CIFAR-100 in their two forms, or folders of photos, as uint8 in memory."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ import torch
 
 from semcom.errors import ConfigError
 from semcom.kinds.pictures import SUFFIXES, read_picture
-from semcom.kinds.sets import load_cifar10, load_cifar10_labels
+from semcom.kinds.sets import LABELLED, check_labels, load_cifar10, load_cifar10_labels
 from semcom_training.download import DOWNLOADS
 
 
@@ -42,7 +42,7 @@ class Pictures:
 
     Args:
         root: the data folder.
-        folders: folders below it; one named ``cifar10`` is read as CIFAR-10's training split.
+        folders: folders below it; one named ``cifar10`` or ``cifar100`` is read as that set's training split.
         crop: side of the random crops in pixels; 0 takes pictures whole (all must have one size).
         shift: pixels that whole pictures are moved by at most, mirrored at their edges.
 
@@ -105,13 +105,18 @@ class Pictures:
         """The class of each picture held out."""
         return torch.tensor([self._class_of[name] for name in self._held_out_names])
 
+    def check_labels(self, classes: int) -> None:
+        """Raises ConfigError: what is trained on has no classes, or none that ``classes`` of a codec can learn."""
+        check_labels(self.labels.numpy(), classes, f"the training data ({', '.join(self._folders)})")
+
     @functools.cached_property
     def _class_of(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for name in self._folders:
-            if Path(name).name != "cifar10":
+            if Path(name).name not in LABELLED:
                 raise ConfigError(
-                    f"the classes of the pictures in '{name}' are not known; a recipe with labels takes 'cifar10'."
+                    f"the classes of the pictures in '{name}' are not known; a recipe with labels takes "
+                    f"{' or '.join(LABELLED)}."
                 )
             labels = load_cifar10_labels(self._root / name).tolist()
             found |= {f"{name}/train-{n}": label for n, label in enumerate(labels)}
@@ -156,7 +161,7 @@ def _named_images(root: Path, name: str, exclude) -> list[tuple[str, torch.Tenso
             f"downloads {', '.join(DOWNLOADS)})."
         )
         raise ConfigError(f"the recipe trains on '{name}', but {folder} does not exist: {cure}")
-    if folder.name == "cifar10":
+    if folder.name in LABELLED:
         images = torch.from_numpy(load_cifar10(folder).transpose(0, 3, 1, 2).copy())
         return [(f"{name}/train-{n}", image) for n, image in enumerate(images)]
     return [(f"{name}/{path.relative_to(folder)}", read_image(path)) for path in image_files(folder, exclude)]

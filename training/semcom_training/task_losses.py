@@ -51,11 +51,12 @@ def kl_sampled(batch: Transmission) -> torch.Tensor:
 
 
 @register_loss("fisher-discrete", of="transmission")
-def fisher_discrete(batch: Transmission) -> torch.Tensor:
+def fisher_discrete(batch: Transmission, snr_db: float = math.nan) -> torch.Tensor:
     """The Fisher term of a discrete channel: 1/2 sum_slots sum_j P(j | i) (e_j - e_i)^T I (e_j - e_i).
 
     The displacement of a slot is that from the codeword sent to the one received, of probability P(j | i) of the PSK at
-    the batch's mean SNR; I is estimated by one class drawn from the posterior.
+    an Es/N0 of ``snr_db`` (NaN: the batch's own mean, at which a high one leaves nothing of the term); I is estimated by
+    one class drawn from the posterior. The bare trace ('fisher') is made small by longer codewords alone; this is not.
     """
     codec = _task_codec(batch, "fisher-discrete")
     shared = batch.sent.shared
@@ -70,8 +71,9 @@ def fisher_discrete(batch: Transmission) -> torch.Tensor:
     along = score.unflatten(1, (codec.slots, codec.depth)) @ codec.book.T
     away = along - (along * shared.onehot).sum(dim=2, keepdim=True)
     noise = batch.received.noise
-    snr_db = -10 * noise[torch.isfinite(noise)].mean().log10()
-    into = shared.onehot @ psk_transitions(codec.codewords, snr_db.cpu()).to(along)
+    own = -10 * noise[torch.isfinite(noise)].mean().log10()
+    at = float(own) if math.isnan(snr_db) else snr_db
+    into = shared.onehot @ psk_transitions(codec.codewords, at).to(along)
     return 0.5 * (into * away.square()).sum(dim=(1, 2)).mean()
 
 

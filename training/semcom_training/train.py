@@ -185,6 +185,8 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     pictures = Pictures(
         root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed, recipe.shift
     )
+    if codec.result is LABEL:
+        pictures.check_labels(codec.classes)
     if recipe.start == "measured":
         measured_start(trained, pictures, recipe)
     if recipe.init_from:
