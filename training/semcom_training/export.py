@@ -102,8 +102,10 @@ def _stage(
     recipe: Recipe, codec, steps, seconds, trained_on: str, anchor: dict | None, folder: Path
 ) -> ModelCard:
     """Weights and card in a folder of their own; ``measured`` is still empty."""
-    trained = trained_part(recipe, codec)
-    weights = f"{recipe.name}.safetensors", zoo.save_weights(trained, folder / f"{recipe.name}.safetensors")
+    trained, backbone = trained_part(recipe, codec), shared_backbone(recipe, folder)
+    file = f"{recipe.name}.safetensors"
+    weights = file, zoo.save_weights(trained, folder / file, with_backbone=backbone is None)
+    parts = user_parts(anchor, *weights) if anchor else own_parts(*weights)
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
@@ -114,7 +116,7 @@ def _stage(
         power=codec.power,
         payloads=["analog"] + ["quantised"] * (codec.quantisable and not getattr(codec, "true_scale", False)),
         trained_for={"snr_range_db": symbol_range_db(recipe, codec), "channel": recipe.channel},
-        parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),
+        parts=parts | ({"backbone": backbone} if backbone else {}),
         weights_dtype="float16",
         parameters=sum(p.numel() for p in trained.parameters()),
         training_data=list(recipe.data),
@@ -127,6 +129,17 @@ def _stage(
     )
     card.write(folder / f"{recipe.name}.json")
     return card
+
+
+def shared_backbone(recipe: Recipe, folder: Path) -> dict | None:
+    """File and sha256 of the model that a recipe has its frozen backbone from, copied into ``folder``; None: its own."""
+    if recipe.frozen != ["backbone"] or not recipe.init_from:
+        return None
+    source = zoo.card_path(recipe.init_from)
+    card = zoo.card(recipe.init_from)
+    part = card.backbone or card.parts["encoder"]
+    files.write_bytes(folder / part["file"], source.with_name(part["file"]).read_bytes())
+    return dict(part)
 
 
 def symbol_range_db(recipe: Recipe, codec) -> list[float]:

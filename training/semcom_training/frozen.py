@@ -2,24 +2,30 @@
 """Task codecs behind a backbone that stays as it is: features are computed once, and a training takes seconds.
 
 What is trained is all but the backbone, by the same objective and recipe as everywhere (``semcom_training.objective``).
+
+python -m semcom_training.frozen RECIPE ... --data FOLDER --out FOLDER     the task models that ship
 """
 
 import functools
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from semcom.channel.symbols import symbol_channel
 from semcom.codec.base import Latents, checked_range
 from semcom.codec.task.latent import TaskCodec
+from semcom.errors import ConfigError, SemcomError
+from semcom.files import writable_folder
 from semcom.kinds import sets
 from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.system import zoo
 from semcom_training.data import Pictures, data_root
-from semcom_training.export import symbol_range_db
+from semcom_training.export import export_model, symbol_range_db
 from semcom_training.models import build_codec
 from semcom_training.objective import Objective, draw_snr
-from semcom_training.recipe import Recipe
+from semcom_training.recipe import Recipe, load_recipe
 
 HELD_OUT = 5000
 _ROWS = 1000
@@ -141,3 +147,43 @@ def sensitivity(codec: TaskCodec, rows: torch.Tensor, snr_db: float, draws=20, s
             z_hat = codec.posterior(_received(sent, snr_db, "awgn", generator))[1]
             kl += float(posterior.kl(torch.where(came, point, 0.0), z_hat).mean()) / draws
     return {"trace": float(diagonal.sum(dim=1).mean()), "term": float(term), "kl": kl}
+
+
+def make(recipe: Recipe, data=None, out="runs") -> Path:
+    """Trains a recipe whose backbone is frozen and writes model, card and its table to ``<out>/<name>``.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        ConfigError: the recipe does not freeze the backbone of a model, or has several sets.
+        OutputError, ModelError: as of every training.
+    """
+    if recipe.frozen != ["backbone"] or not recipe.init_from or len(recipe.data) != 1:
+        raise ConfigError(
+            f"recipe '{recipe.name}': a training on features has model.frozen: [backbone], model.init_from, the model "
+            f"whose backbone it is, and one set; others are trained by `semcom train`."
+        )
+    root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
+    features = features_of(recipe.data[0], recipe.init_from, str(root))
+    began = time.monotonic()
+    codec = train(recipe, features)
+    seconds = time.monotonic() - began
+    codec.backbone.load_state_dict(zoo.load(recipe.init_from).codec.backbone.state_dict())
+    wrong = error_rate(codec, features.held_out, features.held_out_labels, codec.snr_range_db[1])
+    print(f"{recipe.name}: {100 * wrong:.2f} % wrong of those held out at {codec.snr_range_db[1]:g} dB Es/N0")
+    return export_model(recipe, codec, folder, recipe.steps, seconds, root)
+
+
+if __name__ == "__main__":
+    import typer
+
+    def main(recipes: list[str], data: str = None, out: str = "runs", threads: int = 1):
+        torch.set_num_threads(threads)
+        try:
+            for one in [load_recipe(recipe) for recipe in recipes]:
+                print(make(one, data, out))
+        except SemcomError as error:
+            raise SystemExit(f"semcom_training.frozen: {error}") from None
+
+    typer.run(main)

@@ -70,10 +70,10 @@ def fisher_discrete(batch: Transmission, snr_db: float = math.nan) -> torch.Tens
     # of every slot and codeword: score . e_j, and the same of the one sent
     along = score.unflatten(1, (codec.slots, codec.depth)) @ codec.book.T
     away = along - (along * shared.onehot).sum(dim=2, keepdim=True)
-    noise = batch.received.noise
-    own = -10 * noise[torch.isfinite(noise)].mean().log10()
-    at = float(own) if math.isnan(snr_db) else snr_db
-    into = shared.onehot @ psk_transitions(codec.codewords, at).to(along)
+    if math.isnan(snr_db):
+        noise = batch.received.noise
+        snr_db = float(-10 * noise[torch.isfinite(noise)].mean().log10())
+    into = shared.onehot @ psk_transitions(codec.codewords, snr_db).to(along)
     return 0.5 * (into * away.square()).sum(dim=(1, 2)).mean()
 
 

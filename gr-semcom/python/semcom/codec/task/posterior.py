@@ -14,6 +14,7 @@ autocast the term is computed in float32.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -72,7 +73,7 @@ class SoftmaxPosterior:
         """
         _check(estimator, self.decoder)
         z = z if z.requires_grad else z.detach().requires_grad_()
-        with torch.enable_grad(), torch.autocast(z.device.type, enabled=False):
+        with torch.enable_grad(), _without_autocast(z):
             if estimator == "sampled":
                 return self._sampled(_full(z), draws, generator)
             if estimator == "exact":
@@ -109,7 +110,7 @@ class SoftmaxPosterior:
     def _sampled(self, z, draws, generator):
         log_q, total = self.log_q(z), 0.0
         with torch.no_grad():
-            p = log_q.exp().cpu()
+            p = log_q.exp() if generator is None else log_q.exp().to(generator.device)
             chosen = torch.multinomial(p, draws, replacement=True, generator=generator).to(z.device)
         for one in chosen.T:
             score = log_q.gather(1, one[:, None]).sum()
@@ -167,6 +168,10 @@ class GaussianPosterior:
 def _full(tensor: torch.Tensor) -> torch.Tensor:
     """Float32 at least."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _without_autocast(z: torch.Tensor):
+    return nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
 
 
 def _check(estimator: str, decoder: nn.Module | None) -> None:
