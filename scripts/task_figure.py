@@ -23,7 +23,7 @@ def draw(rows: list[dict], experiment=None):
     """A panel a system and channel: dashed plain, solid regularised; a colour an SNR of training."""
     figure, axes = style.panels(2, 3, width=4.2, height=3.6)
     for panel, (system, axis, channel, title) in zip((one for line in axes for one in line), PANELS):
-        points = tasks.PEAK_SNR_DB if axis == "peak" else tasks.SYMBOL_SNR_DB
+        points = tasks.CURVES[axis, channel]
         arms = [arm for arm in tasks.arms_of(rows) if arm[1] == system]
         trained = list(dict.fromkeys(arm[2] for arm in arms))
         for arm in arms:
