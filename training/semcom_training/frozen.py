@@ -21,6 +21,7 @@ from semcom.files import writable_folder
 from semcom.kinds import sets
 from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.system import zoo
+from semcom_training.channels import ModemOptions, through_modem
 from semcom_training.data import Pictures, data_root
 from semcom_training.export import export_model, symbol_range_db
 from semcom_training.models import build_codec
@@ -110,7 +111,14 @@ def train(recipe: Recipe, features: Features) -> TaskCodec:
 
 
 def _received(sent: Latents, snr_db: float, channel: str, generator) -> Latents:
-    """What was sent, across a symbol channel at an Es/N0 in dB, as a receiver has it: without what the sender knows."""
+    """What was sent, across a symbol channel at an Es/N0 in dB, as a receiver has it: without what the sender knows.
+
+    ``modem``: as samples of bursts, the pictures one after the other in one item.
+    """
+    if channel == "modem":
+        together = sent.values.reshape(1, -1)
+        values, noise = through_modem(together, snr_db, generator, ModemOptions())
+        return Latents(values.view_as(sent.values), noise_var=noise.view(sent.values.shape))
     values, noise = symbol_channel(channel)(sent.values, snr_db, generator)
     return Latents(values, noise_var=noise)
 
