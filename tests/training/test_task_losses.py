@@ -127,18 +127,21 @@ def test_a_weight_rises_over_its_share_of_the_training():
             check_loss(wrong)
 
 
+VALUES = {
+    "version": 2,
+    "name": "mine",
+    "model": {"architecture": "task-deepjscc", "arguments": SMALL},
+    "data": {"folders": ["cifar10"]},
+    "told": {"snr_db": [20], "snr_of": "peak", "stale_fraction": 0.0},
+    "channel": {"name": "awgn", "uneven_fraction": 0.0},
+    "loss": {"cross-entropy": 1, "fisher": {"weight": 0.1, "full": 0.2}},
+    "optimiser": {"name": "adamw", "learning_rate": 3e-3},
+    "schedule": {"batch": 64, "steps": 80},
+}
+
+
 def recipe(architecture="task-deepjscc", **sections):
-    values = {
-        "version": 2,
-        "name": "mine",
-        "model": {"architecture": architecture, "arguments": SMALL},
-        "data": {"folders": ["cifar10"]},
-        "told": {"snr_db": [20], "snr_of": "peak", "stale_fraction": 0.0},
-        "channel": {"name": "awgn", "uneven_fraction": 0.0},
-        "loss": {"cross-entropy": 1, "fisher": {"weight": 0.1, "full": 0.2}},
-        "optimiser": {"name": "adamw", "learning_rate": 3e-3},
-        "schedule": {"batch": 64, "steps": 80},
-    }
+    values = VALUES | {"model": {"architecture": architecture, "arguments": SMALL}}
     for name, changes in sections.items():
         values[name] = {**values[name], **changes}
     return make_recipe(values)
@@ -193,6 +196,24 @@ def test_a_training_on_features_leaves_the_backbone_and_learns(architecture):
     if architecture != "dt-jscc":
         found = frozen.sensitivity(codec, features.test, 30.0)
         assert found["term"] == pytest.approx(found["kl"], rel=0.25)
+
+
+def test_a_training_that_a_regulariser_has_stalled_says_so_with_the_cure():
+    terms = {"cross-entropy": 1, "fisher": 10}
+    assert "Lower its weight" in task_losses.stall(terms, 10, 0.11, 0.3)
+    assert task_losses.stall(terms, 10, 0.4, 0.3) is None  # learns
+    assert task_losses.stall(terms, 10, 0.1, 0.1) is None  # is young
+    assert task_losses.stall({"cross-entropy": 1}, 10, 0.1, 0.5) is None  # not why
+
+
+def test_losses_of_pictures_are_not_of_labels():
+    with pytest.raises(ConfigError, match="'mse' compares pictures, and 'task-deepjscc' gives labels"):
+        make_recipe(VALUES | {"loss": {"mse": 1}})
+    with pytest.raises(ConfigError, match="'log-mse' compares pictures"):
+        make_recipe({key: value for key, value in VALUES.items() if key != "loss"})
+    picture = {"architecture": "linres", "arguments": {"channels": 8, "widths": [16]}}
+    with pytest.raises(ConfigError, match="'cross-entropy' compares labels"):
+        make_recipe(VALUES | {"model": picture, "told": {}, "loss": {"cross-entropy": 1}})
 
 
 def test_a_module_that_is_not_there_cannot_be_frozen():

@@ -22,6 +22,8 @@ LOG_MSE_FLOOR = 3e-5
 # of the scales, Wang et al. 2003, from fine to coarse
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
+#: of the shipped losses, what they compare
+PICTURE_LOSSES, LABEL_LOSSES = ("log-mse", "mse", "ms-ssim", "lpips"), ("cross-entropy",)
 _OF = ("decoded", "latents", "transmission")
 #: options of every term: over which share of the training its weight rises from 0
 _SCHEDULE = ("start", "full")

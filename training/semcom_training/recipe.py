@@ -3,6 +3,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from semcom.codec.base import BaseCodec
 from semcom.codec.registry import ARCHITECTURES
 from semcom.codec.task.latent import TaskCodec
 from semcom.errors import ConfigError
+from semcom.kinds import LABEL
 from semcom.parsing import is_file, shown
 from semcom_training import recipe_form
 from semcom_training.channels import Channel, channel
 from semcom_training.digital import random_orders
-from semcom_training.losses import check_loss
+from semcom_training.losses import LABEL_LOSSES, PICTURE_LOSSES, check_loss
 
 RECIPES = Path(__file__).parent / "recipes"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a model, as card.schema.json has it
@@ -180,6 +182,22 @@ def _placed(text: str, source: str) -> str:
     return text
 
 
+def _check_result(recipe: Recipe, source: str) -> None:
+    """Refuses losses of pictures for a codec that gives labels, and the reverse."""
+    codec = ARCHITECTURES.get(recipe.architecture)
+    if codec is None or not isinstance(recipe.loss, Mapping):
+        return
+    gives_labels = codec.result is LABEL
+    for name in recipe.loss:
+        if name in PICTURE_LOSSES if gives_labels else name in LABEL_LOSSES:
+            of, is_of = ("labels", "pictures") if gives_labels else ("pictures", "labels")
+            fit = LABEL_LOSSES if gives_labels else PICTURE_LOSSES
+            raise ConfigError(
+                f"{source}: 'loss': {name!r} compares {is_of}, and '{recipe.architecture}' gives {of}: take "
+                f"{', '.join(fit)}."
+            )
+
+
 def _has_peak(architecture: str) -> bool:
     return issubclass(ARCHITECTURES.get(architecture, BaseCodec), TaskCodec)
 
@@ -236,6 +254,7 @@ def _checked(values: dict, source: str) -> Recipe:
         raise ConfigError(
             f"{source}: 'snr_high_db' must be at least 'snr_low_db' ({recipe.snr_low_db}), not {recipe.snr_high_db}."
         )
+    _check_result(recipe, source)
     for key, check in {"loss": lambda: check_loss(recipe.loss), "channel": recipe.make_channel}.items():
         try:
             check()

@@ -5,6 +5,7 @@ All are means over the batch, in nats, and take a :class:`~semcom_training.losse
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -155,9 +156,24 @@ def rate_reduction(batch: Transmission, squared_error: float = 0.5) -> torch.Ten
     return (within - rate(z)).float()
 
 
-def stalled(loss: float, classes: int) -> bool:
-    """Whether a cross-entropy is that of a constant answer, ln C: a regulariser that is minimised by it has won."""
-    return abs(loss - math.log(classes)) < 0.02
+#: terms that a constant answer makes least
+_FLATTENING = ("fisher", "fisher-discrete", "kl-sampled")
+
+
+def stall(terms: Iterable[str], classes: int, correct: float, done: float) -> str | None:
+    """Words for a training that has learned nothing, where a regulariser may be why; None: it has, or is young.
+
+    Args:
+        terms: names of its losses. correct: share of right classes. done: share of the training that is behind.
+    """
+    flat = [name for name in terms if name in _FLATTENING]
+    if not flat or done < 0.2 or correct > 1.5 / classes:
+        return None
+    return (
+        f"the answers are still those of chance ({correct:.3f} right of {classes} classes, a loss of ln {classes} = "
+        f"{math.log(classes):.2f}): '{flat[0]}' is least where every answer is the same. Lower its weight, or let it "
+        f"rise over more of the training ('full')."
+    )
 
 
 def _task_codec(batch: Transmission, name: str) -> TaskCodec:

@@ -29,6 +29,7 @@ from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe, stages_of
+from semcom_training.task_losses import stall
 
 
 def run(
@@ -111,6 +112,10 @@ def run(
                 except OutputError as error:
                     bar.say(f"{error} The training goes on; this row of the log comes with the next.")
                 bar.row(done, state.seconds, row)
+                if training.codec.result is LABEL:
+                    said = stall(recipe.loss, training.codec.classes, figure, done)
+                    if said:
+                        bar.say(said)
                 fabric.log_dict(row, state.step)
             seen, last_log, last_step = [], time.monotonic(), state.step
         due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
