@@ -8,7 +8,7 @@ python -m semcom_training.frozen RECIPE ... --data FOLDER --out FOLDER     the t
 
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.system import zoo
 from semcom_training.channels import ModemOptions, through_modem
 from semcom_training.data import Pictures, data_root
-from semcom_training.export import export_model, symbol_range_db
+from semcom_training.export import CARD_SNR_DB, export_model, symbol_range_db
 from semcom_training.models import build_codec
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.recipe import Recipe, load_recipe
@@ -180,7 +180,21 @@ def make(recipe: Recipe, data=None, out="runs") -> Path:
     codec.backbone.load_state_dict(zoo.load(recipe.init_from).codec.backbone.state_dict())
     wrong = error_rate(codec, features.held_out, features.held_out_labels, codec.snr_range_db[1])
     print(f"{recipe.name}: {100 * wrong:.2f} % wrong of those held out at {codec.snr_range_db[1]:g} dB Es/N0")
-    return export_model(recipe, codec, folder, recipe.steps, seconds, root)
+    path = export_model(recipe, codec, folder, recipe.steps, seconds, measure=False)
+    written = zoo.load(path)
+    correct = [
+        1 - error_rate(written.codec, features.test, features.test_labels, snr, draws=1)
+        for snr in CARD_SNR_DB
+    ]
+    entry = {
+        "set": f"{features.title} test",
+        "items": len(features.test),
+        "channel": "awgn",
+        "metric": "correct",
+    }
+    entry |= {"snr_db": CARD_SNR_DB, "values": [round(share, 4) for share in correct]}
+    replace(written.card, measured=[entry]).write(path)
+    return path
 
 
 if __name__ == "__main__":
