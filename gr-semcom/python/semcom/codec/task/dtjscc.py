@@ -72,6 +72,8 @@ class DiscreteClassifier(TaskCodec):
         ConfigError: fewer than two codewords, or another reception.
     """
 
+    points: torch.Tensor
+
     def __init__(
         self,
         classes: int = 10,

@@ -101,14 +101,11 @@ class SoftmaxPosterior:
         return logits, jacobian.transpose(0, 1)
 
     def _forward(self, z):
-        columns, logits = [], None
-        for basis in torch.eye(z.shape[1], device=z.device):
-            logits, column = torch.func.jvp(self.logits, (z,), (basis.expand_as(z).contiguous(),))
-            columns.append(column)
-        return _full(logits), _full(torch.stack(columns, dim=2))
+        columns = _columns(self.logits, z)
+        return _full(self.logits(z)), _full(torch.stack(columns, dim=2))
 
     def _sampled(self, z, draws, generator):
-        log_q, total = self.log_q(z), 0.0
+        log_q, total = self.log_q(z), torch.zeros_like(z)
         with torch.no_grad():
             p = log_q.exp() if generator is None else log_q.exp().to(generator.device)
             chosen = torch.multinomial(p, draws, replacement=True, generator=generator).to(z.device)
@@ -149,20 +146,23 @@ class GaussianPosterior:
         z = z if z.requires_grad else z.detach().requires_grad_()
         with torch.enable_grad():
             if estimator == "sampled":
-                values, total = self.decode(z), 0.0
+                values, total = self.decode(z), torch.zeros_like(z)
                 for _ in range(draws):
                     coin = torch.randint(2, values.shape, generator=generator).to(values)
                     (gradient,) = torch.autograd.grad(values, z, 2 * coin - 1, create_graph=True)
                     total = total + gradient.square()
                 return total / (draws * self.variance)
-            columns = [
-                torch.func.jvp(self.decode, (z,), (basis.expand_as(z).contiguous(),))[1]
-                for basis in torch.eye(z.shape[1], device=z.device)
-            ]
+            columns = _columns(self.decode, z)
             return torch.stack([c.flatten(1).square().sum(dim=1) for c in columns], dim=1) / self.variance
 
     def kl(self, z: torch.Tensor, z_hat: torch.Tensor) -> torch.Tensor:
         return (self.decode(z) - self.decode(z_hat)).square().flatten(1).sum(dim=1) / (2 * self.variance)
+
+
+def _columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> list[torch.Tensor]:
+    """The Jacobian of every row by columns, one forward-mode product a dimension of ``z`` ``[B, k]``."""
+    bases = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    return [torch.func.jvp(function, (z,), (basis.expand_as(z).contiguous(),))[-1] for basis in bases]
 
 
 def _full(tensor: torch.Tensor) -> torch.Tensor:

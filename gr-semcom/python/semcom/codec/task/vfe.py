@@ -85,13 +85,7 @@ class VariationalEncoder(TaskCodec):
         self.gate = Gate(dimensions) if variable else Fixed(dimensions)
         self.squash = nn.Linear(self.backbone.features, 64)
         self.direction = nn.Parameter(torch.randn(dimensions, 65) / 8)
-        self.head = nn.ModuleDict(
-            {
-                "noise": perceptron(1, _GATE_WIDTH, _GATE_WIDTH),
-                "latent": perceptron(dimensions, hidden, 64),
-                "classes": perceptron(64 + _GATE_WIDTH, hidden, classes),
-            }
-        )
+        self.head = _Head(dimensions, hidden, classes)
 
     def sigma(self, snr_db: torch.Tensor) -> torch.Tensor:
         """Noise of a real dimension ``[B]``, its standard deviation, of Es/N0 in dB."""
@@ -156,9 +150,21 @@ class VariationalEncoder(TaskCodec):
         return z
 
     def logits(self, z: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-        """The decoder sees the noise of each dimension, embedded and averaged over those that came."""
+        return self.head(z, variance)
+
+
+class _Head(nn.Module):
+    """The decoder sees the noise of each dimension, embedded and averaged over those that came."""
+
+    def __init__(self, dimensions: int, hidden: int, classes: int):
+        super().__init__()
+        self.noise = perceptron(1, _GATE_WIDTH, _GATE_WIDTH)
+        self.latent = perceptron(dimensions, hidden, 64)
+        self.classes = perceptron(64 + _GATE_WIDTH, hidden, classes)
+
+    def forward(self, z: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
         came = torch.isfinite(variance)
         sigma = torch.where(came, variance, 1.0).sqrt().clamp(1e-3, _LARGEST_SIGMA)
-        each = self.head["noise"](sigma[..., None]) * came[..., None]
+        each = self.noise(sigma[..., None]) * came[..., None]
         noise = each.sum(dim=1) / came.sum(dim=1, keepdim=True).clamp_min(1)
-        return self.head["classes"](F.relu(torch.cat([self.head["latent"](z), noise], dim=1)))
+        return self.classes(F.relu(torch.cat([self.latent(z), noise], dim=1)))
