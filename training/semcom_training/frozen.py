@@ -28,7 +28,8 @@ from semcom_training.models import build_codec
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.recipe import Recipe, load_recipe
 
-HELD_OUT = 5000
+#: pictures of each set that are never trained on, and choose
+HELD_OUT = {"cifar10": 5000, "cifar100": 2000}
 _ROWS = 1000
 
 
@@ -50,9 +51,9 @@ class Features:
 
 @functools.lru_cache(2)
 def features_of(name: str, model: str, data: str) -> Features:
-    """The features of the set ``name`` below the data folder, by the backbone of a model."""
+    """The features of a set of ``HELD_OUT`` below the data folder, by the backbone of a model."""
     codec, root = zoo.load(model).codec, data_root(data)
-    pictures = Pictures(root, [name], held_out=min(HELD_OUT, 5000 if name == "cifar10" else 2000))
+    pictures = Pictures(root, [name], held_out=HELD_OUT[name])
     test = torch.from_numpy(load_cifar10(root / name, "test").transpose(0, 3, 1, 2).copy())
     train = torch.stack(pictures.images)
     return Features(
@@ -167,10 +168,15 @@ def make(recipe: Recipe, data=None, out="runs") -> Path:
         ConfigError: the recipe does not freeze the backbone of a model, or has several sets.
         OutputError, ModelError: as of every training.
     """
-    if recipe.frozen != ["backbone"] or not recipe.init_from or len(recipe.data) != 1:
+    if (
+        recipe.frozen != ["backbone"]
+        or not recipe.init_from
+        or len(recipe.data) != 1
+        or recipe.data[0] not in HELD_OUT
+    ):
         raise ConfigError(
             f"recipe '{recipe.name}': a training on features has model.frozen: [backbone], model.init_from, the model "
-            f"whose backbone it is, and one set; others are trained by `semcom train`."
+            f"whose backbone it is, and one set of {' or '.join(HELD_OUT)}; others are trained by `semcom train`."
         )
     root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
     features = features_of(recipe.data[0], recipe.init_from, str(root))

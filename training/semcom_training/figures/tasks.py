@@ -58,7 +58,7 @@ def plan(
     data: Annotated[str, typer.Option(help="Folder with cifar10 and cifar100; else SEMCOM_DATA.")] = None,
     backbone: Annotated[str, typer.Option(help="Model whose backbone makes the features.")] = BACKBONE,
     seeds: Annotated[int, typer.Option(help="Of DeepJSCC on CIFAR-10, what the claim is about.")] = 3,
-    other_seeds: Annotated[int, typer.Option(help="Of the other systems and the other set.")] = 2,
+    other_seeds: Annotated[int, typer.Option(help="Of the other systems and the other set.")] = 1,
     steps: int = 600,
     full: Annotated[bool, typer.Option(help="Also the papers' other SNRs of training.")] = False,
 ) -> Experiment:
