@@ -26,7 +26,7 @@ MODELS = (
     "cifar-dt-jscc",
     "cifar-dt-jscc-fisher",
 )
-SNR_DB = [0.0, 5.0, 10.0, 15.0, 20.0]
+SNR_DB = [0.0, 10.0, 20.0]
 SYMBOL, MODEM = "symbol channel", "modem"
 _PACKED = 1000
 
