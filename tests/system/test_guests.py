@@ -56,6 +56,36 @@ def test_a_label_crosses_the_modem_and_a_picture_receiver_refuses_it():
     assert nothing is None and none is None
 
 
+@pytest.mark.parametrize(
+    "architecture, arguments",
+    [("task-deepjscc", {"dimensions": 7}), ("vl-vfe", {"dimensions": 16}), ("dt-jscc", {"slots": 5})],
+)
+def test_task_latents_cross_the_modem_at_the_snr_that_they_are_told(architecture, arguments):
+    model = Model(architecture, classes=4, width=8, **arguments)
+    system = LatentSystem(model)
+    sent, image, received = across(system, PIXELS, 12.0)
+    assert received.value.shape == (4,) and received.value.sum() == pytest.approx(1, abs=1e-5)
+    assert len(image.latents) == sent.symbols.shape[1] <= model.codec.symbols
+    # peak SNR of a dimension, from what the modem measured, is Es/N0 and the model's own constant
+    codec = model.codec
+    variance = image.noise_var.mean() / (2 * codec.scale.square())
+    assert float(-10 * variance.log10()) - codec.backoff_db == pytest.approx(12.0, abs=1.5)
+
+
+def test_a_prefix_is_as_long_as_the_header_says_whatever_the_receiver_believes():
+    model = Model("vl-vfe", classes=4, width=8, dimensions=16)
+    with torch.no_grad():
+        model.codec.gate.weights[-1] *= 0.5 ** torch.arange(16)[:, None]
+    system, modem = LatentSystem(model), Modem()
+    lengths = {}
+    for believed in (25.0, -5.0):
+        sent, bursts = transmit(3, PIXELS, believed, system, modem)
+        image, received = receive(Air(LinkConfig("any", 20.0)).carry(bursts), system, modem)
+        assert len(image.latents) == sent.symbols.shape[1] and received.value.shape == (4,)
+        lengths[believed] = len(image.latents)
+    assert lengths[25.0] < lengths[-5.0]
+
+
 def across_to(receiver, sender):
     modem = Modem()
     sent, bursts = transmit(3, PIXELS, 20.0, sender, modem)

@@ -15,8 +15,8 @@ from semcom.codec import ARCHITECTURES
 from semcom.codec.base import BaseCodec
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate, summarise
-from semcom.kinds import IMAGE, LABEL
-from semcom.kinds.sets import load_cifar10, load_cifar10_labels
+from semcom.kinds import IMAGE, LABEL, sets
+from semcom.kinds.sets import LABELLED, load_cifar10, load_cifar10_labels
 from semcom.system import zoo
 from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training import checkpoint as checkpoints
@@ -30,18 +30,18 @@ CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 
 
 def evaluation_images(recipe: Recipe, root, count: int = 0):
-    """The set a model is measured on, never trained on: CIFAR-10's test split (with classes for a classifier), or Kodak.
+    """The set a model is measured on, never trained on: CIFAR's test split (with classes for a classifier), or Kodak.
     (name, images), or ``None`` if it is not below ``root``."""
-    name = "cifar10" if "cifar10" in recipe.data else "kodak"
+    name = next((name for name in LABELLED if name in recipe.data), "kodak")
     folder = Path(root) / name
     if not folder.is_dir():
         return None
-    if name == "cifar10":
+    if name in LABELLED:
         images = [(f"test-{n}", pixels) for n, pixels in enumerate(load_cifar10(folder, "test"))]
         if ARCHITECTURES.get(recipe.architecture, BaseCodec).result is LABEL:
             labels = load_cifar10_labels(folder, "test").tolist()
             images = [(*image, label) for image, label in zip(images, labels, strict=True)]
-        title = "CIFAR-10 test"
+        title = f"{sets.title(folder, len(images))} test"
     else:
         images = [(path.name, read_image(path).permute(1, 2, 0).numpy()) for path in image_files(folder)]
         title = "Kodak"
@@ -102,8 +102,10 @@ def _stage(
     recipe: Recipe, codec, steps, seconds, trained_on: str, anchor: dict | None, folder: Path
 ) -> ModelCard:
     """Weights and card in a folder of their own; ``measured`` is still empty."""
-    trained = trained_part(recipe, codec)
-    weights = f"{recipe.name}.safetensors", zoo.save_weights(trained, folder / f"{recipe.name}.safetensors")
+    trained, backbone = trained_part(recipe, codec), shared_backbone(recipe, folder)
+    file = f"{recipe.name}.safetensors"
+    weights = file, zoo.save_weights(trained, folder / file, with_backbone=backbone is None)
+    parts = user_parts(anchor, *weights) if anchor else own_parts(*weights)
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
@@ -114,8 +116,8 @@ def _stage(
         power=codec.power,
         payloads=[zoo.ANALOG_PAYLOAD]
         + [zoo.QUANTISED] * (codec.quantisable and not getattr(codec, "true_scale", False)),
-        trained_for={"snr_range_db": list(recipe.snr_range_db), "channel": recipe.channel},
-        parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),
+        trained_for={"snr_range_db": symbol_range_db(recipe, codec), "channel": recipe.channel},
+        parts=parts | ({"backbone": backbone} if backbone else {}),
         weights_dtype="float16",
         parameters=sum(p.numel() for p in trained.parameters()),
         training_data=list(recipe.data),
@@ -128,6 +130,24 @@ def _stage(
     )
     card.write(folder / f"{recipe.name}.json")
     return card
+
+
+def shared_backbone(recipe: Recipe, folder: Path) -> dict | None:
+    """File and sha256 of the model that a recipe has its frozen backbone from, copied into ``folder``; None: its own."""
+    if recipe.frozen != ["backbone"] or not recipe.init_from:
+        return None
+    source = zoo.card_path(recipe.init_from)
+    card = zoo.card(recipe.init_from)
+    part = card.backbone or card.parts["encoder"]
+    files.write_bytes(folder / part["file"], source.with_name(part["file"]).read_bytes())
+    return dict(part)
+
+
+def symbol_range_db(recipe: Recipe, codec) -> list[float]:
+    """The Es/N0 in dB that a recipe trained for, also where it says peak SNRs."""
+    if recipe.snr_of == "symbol":
+        return list(recipe.snr_range_db)
+    return [round(snr_db - codec.backoff_db, 2) for snr_db in recipe.snr_range_db]
 
 
 def bring_anchor(anchor: str, folder: Path) -> None:

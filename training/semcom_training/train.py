@@ -29,6 +29,7 @@ from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe, stages_of
+from semcom_training.task_losses import stall
 
 
 def run(
@@ -92,7 +93,7 @@ def run(
     seconds_before, seen, last_step = state.seconds, [], state.step
     while (done := schedule_position(recipe, state.step, state.seconds)) < 1:
         rate = learning_rate(recipe, state.step, done)
-        seen.append(take_step(training, state.step, rate, folder))
+        seen.append(take_step(training, state.step, rate, folder, done))
         state.step += 1
 
         now = time.monotonic()
@@ -111,6 +112,10 @@ def run(
                 except OutputError as error:
                     bar.say(f"{error} The training goes on; this row of the log comes with the next.")
                 bar.row(done, state.seconds, row)
+                if training.codec.result is LABEL:
+                    said = stall(recipe.loss, training.codec.classes, figure, done)
+                    if said:
+                        bar.say(said)
                 fabric.log_dict(row, state.step)
             seen, last_log, last_step = [], time.monotonic(), state.step
         due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
@@ -182,7 +187,11 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     codec, trained = build_codec(recipe)
     anchor = zoo.card(recipe.anchor).weights_sha256 if recipe.stage == "user" else ""
     objective = Objective(codec, recipe)
-    pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
+    pictures = Pictures(
+        root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed, recipe.shift
+    )
+    if codec.result is LABEL:
+        pictures.check_labels(codec.classes)
     if recipe.start == "measured":
         measured_start(trained, pictures, recipe)
     if recipe.init_from:
@@ -213,8 +222,10 @@ def measured_start(codec, pictures: Pictures, recipe: Recipe) -> None:
     codec.start_from(pictures.batch(MEASURED_PICTURES, generator).float() / 255)
 
 
-def take_step(training: Training, step: int, rate: float, folder="") -> torch.Tensor:
-    """Gradient step number ``step`` at a learning rate; returns loss and PSNR in dB as one tensor ``[2]``.
+def take_step(training: Training, step: int, rate: float, folder="", done: float = 1.0) -> torch.Tensor:
+    """Gradient step number ``step`` at a learning rate, ``done`` of the training behind; returns loss and figure.
+
+    Both in one tensor ``[2]``; the figure is the result's: PSNR in dB, share correct.
 
     Raises:
         TrainingError: the loss or its gradient is not a number; no weight has changed.
@@ -226,7 +237,7 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
         optimiser.zero_grad(set_to_none=True)
 
     images, snr, given_db, noise, rho, wanted = draw(training, step)
-    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted)
+    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted, done)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):

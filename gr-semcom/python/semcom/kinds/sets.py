@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Public sets of pictures as they come: CIFAR-10 in its two forms, images and classes."""
+"""Public sets of pictures as they come: CIFAR-10 and CIFAR-100 in their two forms, images and classes."""
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,75 @@ from semcom.errors import ConfigError
 from semcom.kinds.pictures import list_pictures, read_picture
 
 
-def load_cifar10(folder, split: str = "train") -> np.ndarray:
-    """CIFAR-10 images ``[N, 32, 32, 3]`` uint8 in the official order.
+@dataclass(frozen=True)
+class LabelledSet:
+    """A set whose pictures have classes. title: in words. train, test: patterns of its python batches. key: of their
+    labels. sizes: pictures for training and for testing of the official split."""
 
-    The folder holds the public python batches (``data_batch_1`` ..., ``test_batch``) or lossless WebP sheets
-    of 40 rows of 25 images (``train_00.webp`` ...).
+    title: str
+    classes: int
+    train: str
+    test: str
+    key: bytes
+    sizes: tuple[int, int]
+
+
+#: by the name of the folder
+LABELLED = {
+    "cifar10": LabelledSet("CIFAR-10", 10, "data_batch_[1-5]", "test_batch", b"labels", (50_000, 10_000)),
+    "cifar100": LabelledSet("CIFAR-100", 100, "train", "test", b"fine_labels", (50_000, 10_000)),
+}
+
+
+def _set_of(folder: Path) -> LabelledSet:
+    return LABELLED.get(folder.name, LABELLED["cifar10"])
+
+
+def title(folder, count: int | None = None) -> str:
+    """A labelled set in words; one whose ``count`` of test pictures is not the official one is said to be reduced."""
+    known = _set_of(Path(folder))
+    own = count is not None and count != known.sizes[1]
+    return f"{known.title}, reduced, own split" if own else known.title
+
+
+def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
+    """Refuses classes that a classifier cannot learn.
+
+    Raises:
+        ConfigError: labels outside 0..classes - 1; classes without a picture, or with ten times fewer than another.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ConfigError(
+            f"{where} has labels {low} to {high}, but the codec has {classes} classes, 0 to {classes - 1}: set "
+            f"'classes' in the recipe's arguments to {max(high + 1, 2)}, or take other data."
+        )
+    counts = np.bincount(labels, minlength=classes)
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        raise ConfigError(
+            f"{where} has no picture of class {', '.join(map(str, empty[:8]))}{' ...' * (len(empty) > 8)}, of "
+            f"{classes}: such a class is never learned. Set 'classes' to what there is, or add pictures."
+        )
+    if counts.max() > 10 * counts.min():
+        raise ConfigError(
+            f"{where} is unbalanced: {counts.max()} pictures of class {counts.argmax()}, {counts.min()} of class "
+            f"{counts.argmin()}. A classifier of it answers the large one: even the classes out to within ten times."
+        )
+
+
+def load_cifar10(folder, split: str = "train") -> np.ndarray:
+    """Images ``[N, 32, 32, 3]`` uint8 of CIFAR-10, or of CIFAR-100 where the folder is called so, in the official order.
+
+    The folder holds the public python batches (``data_batch_1`` ..., ``test_batch``; of CIFAR-100 ``train``, ``test``)
+    or lossless WebP sheets of 40 rows of 25 images (``train_00.webp`` ...).
 
     Raises:
         ConfigError: the folder holds neither.
     """
     folder = Path(folder)
     sheets = sorted(folder.glob(f"{split}_[0-9][0-9].webp"))
-    batches = sorted(folder.rglob("data_batch_[1-5]" if split == "train" else "test_batch"))
+    batches = _batches(folder, split)
     if sheets:
         return np.concatenate([_read_sheet(path) for path in sheets])
     if batches:
@@ -31,9 +89,14 @@ def load_cifar10(folder, split: str = "train") -> np.ndarray:
             .transpose(0, 2, 3, 1)
         )
     raise ConfigError(
-        f"no CIFAR-10 {split} images in {folder}: it must hold the python batches (cifar-10-batches-py) or "
-        f"{split}_NN.webp sheets."
+        f"no {title(folder)} {split} images in {folder}: it must hold the python batches (cifar-10-batches-py, "
+        f"cifar-100-python) or {split}_NN.webp sheets."
     )
+
+
+def _batches(folder: Path, split: str) -> list[Path]:
+    known = _set_of(folder)
+    return sorted(path for path in folder.rglob(getattr(known, split)) if path.is_file())
 
 
 def _read_sheet(path: Path) -> np.ndarray:
@@ -64,21 +127,21 @@ def _read_batch(path: Path, key: bytes = b"data"):
 
 
 def load_cifar10_labels(folder, split: str = "train") -> np.ndarray:
-    """The classes ``[N]`` int64, 0..9, of :func:`load_cifar10`'s images, from the python batches or
-    ``train_labels.npy``.
+    """The classes ``[N]`` int64 of :func:`load_cifar10`'s images, from the python batches or ``train_labels.npy``.
 
     Raises:
         ConfigError: the folder holds neither.
     """
     folder = Path(folder)
     table = folder / f"{split}_labels.npy"
-    batches = sorted(folder.rglob("data_batch_[1-5]" if split == "train" else "test_batch"))
+    batches = _batches(folder, split)
     if table.is_file():
         return np.load(table, allow_pickle=False).astype(np.int64)
     if batches:
-        return np.concatenate([np.asarray(_read_batch(path, b"labels"), np.int64) for path in batches])
+        key = _set_of(folder).key
+        return np.concatenate([np.asarray(_read_batch(path, key), np.int64) for path in batches])
     raise ConfigError(
-        f"no CIFAR-10 {split} labels in {folder}: put {table.name} or the python batches there."
+        f"no {title(folder)} {split} labels in {folder}: put {table.name} or the python batches there."
     )
 
 
@@ -91,7 +154,7 @@ def read_set(folder: Path, limit: int | None, labels: bool = False) -> list[tupl
     Raises:
         ImageError: a picture cannot be read. ConfigError: classes are wanted of pictures that have none.
     """
-    if any((folder / name).exists() for name in ("test_00.webp", "test_batch", "cifar-10-batches-py")):
+    if (folder / "test_00.webp").exists() or _batches(folder, "test"):
         images = load_cifar10(folder, "test")[:limit]
         found = [(f"test_{number:05d}", pixels) for number, pixels in enumerate(images)]
         if not labels:
@@ -99,7 +162,7 @@ def read_set(folder: Path, limit: int | None, labels: bool = False) -> list[tupl
         return [(*item, int(label)) for item, label in zip(found, load_cifar10_labels(folder, "test"))]
     if labels:
         raise ConfigError(
-            f"the classes of the pictures in {folder} are not known: a classifier is measured on CIFAR-10, whose folder "
-            f"holds the python batches, or test_NN.webp sheets and test_labels.npy."
+            f"the classes of the pictures in {folder} are not known: a classifier is measured on CIFAR-10 or CIFAR-100, "
+            f"whose folder holds the python batches, or test_NN.webp sheets and test_labels.npy."
         )
     return [(picture.name, picture.pixels) for picture in map(read_picture, list_pictures(folder)[:limit])]

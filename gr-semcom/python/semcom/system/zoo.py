@@ -250,10 +250,17 @@ def install(staged: Path, folder: Path) -> Path:
     return folder / staged.name
 
 
-def save_weights(codec: BaseCodec, path, dtype: torch.dtype = torch.float16) -> str:
+#: names of the tensors that several models may share
+BACKBONE = "backbone."
+
+
+def save_weights(
+    codec: BaseCodec, path, dtype: torch.dtype = torch.float16, with_backbone: bool = True
+) -> str:
     """Writes a codec's or user decoder's tensors as safetensors, whole or not at all, and returns the file's sha256.
 
-    Floating tensors are stored as ``dtype``, counters as they are.
+    Floating tensors are stored as ``dtype``, counters as they are; ``with_backbone`` false leaves those out that another
+    model's file holds.
 
     Raises:
         OutputError: the file cannot be written.
@@ -261,6 +268,7 @@ def save_weights(codec: BaseCodec, path, dtype: torch.dtype = torch.float16) -> 
     tensors = {
         key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
         for key, tensor in codec.state_dict().items()
+        if with_backbone or not key.startswith(BACKBONE)
     }
     blob = save_safetensors(tensors)
     files.write_bytes(path, blob)
@@ -308,8 +316,12 @@ def _anchor_path(user: ModelCard, folder: Path) -> Path:
 def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
     """What the card describes, made with its SNR range and filled with its weights."""
     tensors: dict[str, torch.Tensor] = {}
+    shared = (model_card.backbone or {}).get("file")
     for file, sha256 in model_card.files.items():
-        tensors |= _tensors(path.with_name(file), sha256, model_card)
+        found = _tensors(path.with_name(file), sha256, model_card)
+        if file == shared:
+            found = {key: tensor for key, tensor in found.items() if key.startswith(BACKBONE)}
+        tensors |= found
     module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
