@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from semcom import stopping
 from semcom.errors import ConfigError, SemcomError
 from semcom.parsing import shown
 
@@ -22,12 +23,25 @@ def complain(error: Exception | str) -> None:
     err().print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
+def say_stopped() -> None:
+    """Says that a signal ended the command, and what was kept."""
+    words = stopping.sentences()
+    if words is not None:
+        err().print(" ".join(["[bold]Stopped.[/]", *map(escape, words)]), highlight=False, soft_wrap=True)
+
+
 class Commands(TyperGroup):
-    """Prints what a user can cure in words, with the error's exit status; anything else keeps its traceback."""
+    """Prints what a user can cure in words, with the error's exit status; anything else keeps its traceback. Ctrl-C and
+    SIGTERM end a command with what was kept in words, and 130 or 143."""
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with stopping.watch():
+                try:
+                    return super().invoke(ctx)
+                except stopping.Stopped as stop:
+                    say_stopped()
+                    raise typer.Exit(stop.exit_status) from stop
         except SemcomError as error:
             complain(error)
             raise typer.Exit(error.exit_status) from error

@@ -254,6 +254,12 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on where a run that was stopped ended: what it kept is not measured again."
+    ),
+]
 Lpips = Annotated[
     bool,
     typer.Option("--lpips/--no-lpips", help="Measure LPIPS (AlexNet) of pictures from 64 pixels a side on."),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``loopback`` and ``demo`` share: reading the inputs, choosing the way, sending with a progress bar."""
+"""What ``loopback`` and ``demo`` share: reading the inputs, choosing the way to send."""
 
 from pathlib import Path
 
-from semcom.cli.console import mention, progress_bar
+from semcom.cli.console import mention
 from semcom.cli.home import CURE, home_trouble
 from semcom.errors import ImageError, MissingError
 
@@ -55,7 +55,7 @@ def sender(radio: bool, users: list | None = None):
         from semcom.link import simulate as run
     if not users:
         return run
-    return lambda items, config, progress: run(items, config, users, progress=progress)
+    return lambda items, config, **options: run(items, config, users, **options)
 
 
 def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
@@ -67,17 +67,6 @@ def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
         import gnuradio.gr  # noqa: F401
     except Exception as error:  # a numpy that does not fit raises more than ImportError
         raise MissingError(f"GNU Radio cannot be imported ({error}). {cure}") from error
-
-
-def send(pictures, configs, run) -> list:
-    """Sends the pictures with every config, with a bar; results in the order of the configs."""
-    results = []
-    with progress_bar() as bar:
-        task = bar.add_task("sending", total=len(pictures) * len(configs))
-        for config in configs:
-            bar.update(task, description=f"sending at {config.snr_db:g} dB")
-            results += run(pictures, config, progress=lambda: bar.advance(task))
-    return results
 
 
 def picture_model(name: str | None) -> str:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Long commands that are stopped: what was done is whole and kept, the exit status tells, and --resume goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from semcom.cli.main import app
+from semcom.kinds.pictures import read_picture, write_png
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def start(*arguments):
+    code = "from semcom.cli.main import app; app()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def lines(path):
+    return path.read_text().count('"result"') if path.exists() else 0
+
+
+def stop_at(process, ready, number=signal.SIGINT):
+    """Signals a process as soon as ``ready``; its words and exit status."""
+    end = time.monotonic() + 120
+    while not ready() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return out, err, process.returncode
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Forty noisy pictures."""
+    generator = np.random.default_rng(0)
+    for number in range(40):
+        write_png(tmp_path / "in" / f"p{number:02d}.png", generator.integers(0, 256, (64, 64, 3), np.uint8))
+    return tmp_path / "in"
+
+
+WAYS = [
+    pytest.param(["--no-radio"], signal.SIGINT, id="no-radio"),
+    pytest.param([], signal.SIGTERM, id="flowgraph", marks=pytest.mark.radio),
+]
+
+
+@pytest.mark.parametrize("way, number", WAYS)
+def test_loopback_keeps_what_it_has_and_goes_on(tmp_path, folder, tiny_model, way, number):
+    out, report = tmp_path / "out", tmp_path / "r.json"
+    command = ["loopback", folder, "--model", tiny_model, "--no-lpips", "--out", out, "--json", report, *way]
+    kept = tmp_path / "r.jsonl"
+    _, err, status = stop_at(start(*command), lambda: lines(kept) >= 3, number)
+    assert status == 128 + number, err
+    assert "Stopped." in err and "--resume" in err and str(kept) in err.replace("\n", "")
+    there = lines(kept)
+    assert 3 <= there < 40 and not report.exists()
+    entries = [json.loads(line) for line in kept.read_text().splitlines()]
+    named = {entry["result"]["file"] for entry in entries if "result" in entry}
+    assert named <= {path.name for path in out.iterdir()}
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for path in out.iterdir():
+        assert read_picture(path).pixels.shape == (64, 64, 3)
+
+    done = run(*command, "--resume")
+    assert done.exit_code == 0, done.output
+    rows = json.loads(report.read_text())
+    assert [row["image"] for row in rows] == sorted(path.name for path in folder.iterdir())
+    assert lines(kept) == 40
+    assert all((out / name).read_bytes() == content for name, content in before.items())
+
+
+def test_resume_refuses_other_settings(tmp_path, picture_file, tiny_model):
+    command = ["loopback", picture_file, "--model", tiny_model, "--no-lpips", "--no-radio"]
+    command += ["--out", tmp_path / "out"]
+    assert run(*command).exit_code == 0
+    done = run(*command, "--resume", "--channel", "rayleigh")
+    assert done.exit_code == 2 and "channel" in done.output and "cannot be resumed" in done.output
+    done = run(*command[:-2], "--resume")
+    assert done.exit_code == 2 and "--out" in done.output
+
+
+def test_a_second_run_overwrites_nothing(tmp_path, picture_file, tiny_model):
+    out = tmp_path / "out"
+    command = ["loopback", picture_file, "--model", tiny_model, "--no-lpips", "--no-radio", "--out", out]
+    assert run(*command).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert run(*command, "--seed", 1).exit_code == 0
+    assert len(list(out.iterdir())) == 2 * len(before)
+    assert all((out / name).read_bytes() == content for name, content in before.items())
+
+
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
+@given(fraction=st.floats(0, 1))
+def test_stopped_at_any_moment_files_are_whole_or_absent(tmp_path_factory, folder, tiny_model, fraction):
+    place = tmp_path_factory.mktemp("any")
+    command = ["loopback", folder, "--model", tiny_model, "--no-lpips", "--no-radio", "--out", place]
+    process = start(*command)
+    wanted = int(40 * fraction)
+    stop_at(process, lambda: len(list(place.glob("*.png"))) >= wanted)
+    for path in place.iterdir():
+        if path.suffix == ".png":
+            read_picture(path)
+        else:
+            assert path.name == "results.jsonl"
+            assert all(isinstance(json.loads(line), dict) for line in path.read_text().splitlines())
+    done = run(*command, "--resume")
+    assert done.exit_code == 0, done.output
+    assert lines(place / "results.jsonl") == 40
