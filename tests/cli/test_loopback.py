@@ -135,7 +135,10 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path, picture_file, tiny_mo
     (other / picture_file.name).write_bytes(picture_file.read_bytes())
     done = run("loopback", picture_file, other, "--model", tiny_model, "--no-radio", "--out", tmp_path / "o")
     assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in (tmp_path / "o").glob("*.png")) == ["pattern-2_10dB.png", "pattern_10dB.png"]
+    assert sorted(p.name for p in (tmp_path / "o").glob("*.png")) == [
+        "pattern-2_10dB.png",
+        "pattern_10dB.png",
+    ]
 
 
 class TestBadInput:

@@ -124,3 +124,66 @@ def test_stopped_at_any_moment_files_are_whole_or_absent(tmp_path_factory, folde
     done = run(*command, "--resume")
     assert done.exit_code == 0, done.output
     assert lines(place / "results.jsonl") == 40
+
+
+@pytest.mark.parametrize("command", ["evaluate", "loopback"])
+def test_a_disk_that_fills_is_counted_once_and_what_is_there_is_whole(tmp_path, folder, tiny_model, command):
+    """The disk is a limit of the size of files, which the lines of results meet."""
+    report = tmp_path / "r.json"
+    words = ["--data"] if command == "evaluate" else ["--no-radio"]
+    arguments = [command, *words, folder, "--model", tiny_model, "--no-lpips", "--csv", tmp_path / "r.csv"]
+    code = (
+        "import resource, signal; from semcom.cli.main import app\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY)); app()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    kept = (tmp_path / "r.jsonl").read_text()
+    assert kept.endswith("\n") and all(json.loads(line) for line in kept.splitlines())
+    assert done.stderr.count("results cannot be written: File too large") == 1
+    there = lines(tmp_path / "r.jsonl")
+    assert 0 < there < 40 and f"{40 - there} results cannot" in done.stderr
+    assert not report.exists() and "PSNR" in done.stdout
+    assert run(*arguments, "--resume").exit_code == 0
+    assert lines(tmp_path / "r.jsonl") == 40
+
+
+def test_evaluate_keeps_what_it_has_and_goes_on(tmp_path, folder, tiny_model):
+    report, kept = tmp_path / "e.json", tmp_path / "e.jsonl"
+    command = ["evaluate", "--data", folder, "--model", tiny_model, "--json", report, "--snr-db", 5]
+    command += ["--snr-db", 10, "--snr-db", 15]
+    _, err, status = stop_at(start(*command), lambda: lines(kept) >= 1)
+    assert status == 130 and "of 120 results are kept in" in err, err
+    there = lines(kept)
+    done = run(*command, "--resume")
+    assert done.exit_code == 0 and f"{there} of 120 results were kept before" in done.output.replace(
+        "\n", " "
+    )
+    rows = json.loads(report.read_text())
+    assert [row["snr_db"] for row in rows] == [5] * 40 + [10] * 40 + [15] * 40
+    assert len({(row["image"], row["snr_db"]) for row in rows}) == lines(kept) == 120
+
+
+def test_tolerance_goes_on_with_the_orders_that_it_has(tmp_path, folder, monkeypatch):
+    from semcom.adaptation import tolerance
+
+    card, measured = tmp_path / "card" / "mine.json", []
+
+    def largest(trial, order, *rule):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        measured.append(order)
+        return 0.01
+
+    monkeypatch.setattr(tolerance, "_largest_rate", largest)
+    command = ["tolerance", "cifar-1-12", "--data", folder, "--side", 32, "--pictures", 40, "--share", 0.1]
+    command += ["--bits-per-latent", 2, "--out", card]
+    assert run(*command).exit_code != 0 and not card.exists()
+    first = list(measured)
+    measured.clear()
+    done = run(*command, "--resume")
+    assert done.exit_code == 0 and card.exists(), done.output
+    assert len(first) == len(measured) == 3 and not set(first) & set(measured)

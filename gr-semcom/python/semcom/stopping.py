@@ -55,12 +55,17 @@ class _State:
 _state = _State()
 
 
-def at_stop(keep: Callable[[], str]) -> None:
+def at_stop(keep: Callable[[], str]) -> Callable[[], None]:
     """Registers what a stop calls: it keeps what is to be kept and says so in words, with how to go on ("": no words).
 
     It may be called from another thread than the main one, while that is at work; never within ``held``.
+
+    Returns:
+        What takes it back, when there is nothing more to keep.
     """
-    _state.keepers.append(keep)
+    keepers = _state.keepers
+    keepers.append(keep)
+    return lambda: keepers.remove(keep)
 
 
 @contextmanager
@@ -153,4 +158,7 @@ def _watch(reading: int, over: threading.Event, handler: Callable, state: _State
 
 def _leave(number: int) -> None:
     files.discard_parts()
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.terminate()
     os._exit(128 + number)

@@ -2,6 +2,8 @@
 """What every command of the project has in common, `semcom` and the others: errors in words, and the exit status."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
@@ -30,18 +32,29 @@ def say_stopped() -> None:
         err().print(" ".join(["[bold]Stopped.[/]", *map(escape, words)]), highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM end the command with what was kept in words (``stopping.at_stop``).
+
+    Raises:
+        typer.Exit: with status 130 or 143.
+    """
+    with stopping.watch():
+        try:
+            yield
+        except stopping.Stopped as stop:
+            say_stopped()
+            raise typer.Exit(stop.exit_status) from stop
+
+
 class Commands(TyperGroup):
     """Prints what a user can cure in words, with the error's exit status; anything else keeps its traceback. Ctrl-C and
     SIGTERM end a command with what was kept in words, and 130 or 143."""
 
     def invoke(self, ctx):
         try:
-            with stopping.watch():
-                try:
-                    return super().invoke(ctx)
-                except stopping.Stopped as stop:
-                    say_stopped()
-                    raise typer.Exit(stop.exit_status) from stop
+            with stoppable():
+                return super().invoke(ctx)
         except SemcomError as error:
             complain(error)
             raise typer.Exit(error.exit_status) from error

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom compare``: DeepJSCC beside a separation link on the same modem."""
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +55,9 @@ def compare(
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", metavar="FOLDER", help="Keep what is measured there: a stopped run goes on from it."
+            "--keep",
+            metavar="FOLDER",
+            help="Where points are kept as they come: the same command goes on from them. [default: OUT/NAME.points]",
         ),
     ] = None,
 ) -> None:
@@ -74,7 +75,7 @@ def compare(
     except ValueError as error:
         raise ConfigError(f"--orders takes numbers with commas between, not '{orders}'.") from error
 
-    from semcom import perceptual
+    from semcom import perceptual, stopping
     from semcom.codec.image.source import default_source
     from semcom.experiments import runner
     from semcom.experiments.rival import cells, report
@@ -97,11 +98,27 @@ def compare(
     snrs = sorted(dict.fromkeys(snr_db))
     wanted = cells.Schemes(model, channel, seed, chosen, tuple(fixed), tuple(sizes), digital_model)
     plan = cells.plan(partial(read_set, data, limit), wanted, snrs, strip_picture, lpips)
-    with tempfile.TemporaryDirectory() as folder, progress_bar() as bar:
-        task = bar.add_task("comparing", total=len(plan.cells))
-        reports = runner.run(
-            plan, keep or folder, workers, progress=lambda done, _: bar.update(task, completed=done)
+    folder = keep or out / f"{name}.points"
+    there = sum(plan.path(cell, folder).exists() for cell in plan.cells)
+    if there:
+        mention(f"{there} of {len(plan.cells)} points were measured before and are kept in {folder}.")
+    done = 0
+
+    def words() -> str:
+        return (
+            f"{max(done, there)} of {len(plan.cells)} points are kept in {folder}: the same command goes on."
         )
+
+    stopping.at_stop(words)
+    with progress_bar() as bar:
+        task = bar.add_task("comparing", total=len(plan.cells))
+
+        def advance(count: int, _) -> None:
+            nonlocal done
+            done = count
+            bar.update(task, completed=count)
+
+        reports = runner.run(plan, folder, workers, progress=advance)
     scores = [cells.score_of(result) for _, result in runner.results(reports)]
     original = pictures[strip_picture][1]
     print(report.write(out, name, scores, original, 0, model, chosen, digital_model))

@@ -21,6 +21,8 @@ def evaluate(
     seed: options.Seed = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     json: options.Json = None,
+    csv: options.Csv = None,
+    resume: options.Resume = False,
     lpips: options.Lpips = True,
     also: Annotated[
         str,
@@ -33,15 +35,15 @@ def evaluate(
     ] = "",
 ) -> None:
     """Measure a codec over the symbol channel, without a modem: what the modem is held against."""
-    from semcom.cli.console import mean_of, progress_bar
+    from semcom.cli.console import progress_bar
     from semcom.cli.output import KEYS, check_json, give_json
+    from semcom.cli.results import Results
     from semcom.cli.send import default_model
 
     check_json(json)
-    from rich.table import Table
-
     from semcom.experiments.evaluate import evaluate as measure
     from semcom.kinds import IMAGE
+    from semcom.kinds.pictures import pixels_sha256
     from semcom.kinds.sets import read_set
     from semcom.system import zoo
 
@@ -51,20 +53,62 @@ def evaluate(
     images = read_set(data, limit, labels=kind is not IMAGE)
     send, rho = _sent_as(loaded, options.chosen_payload(settings, {}), channel, seed)
     snrs = list(dict.fromkeys(snr_db))
+    decides = {
+        "weights": loaded.sha256,
+        "channel": channel,
+        "seed": seed,
+        "set": sorted(settings),
+        "measures": sorted(measures),
+    }
+    title = f"{loaded.card.name} over {channel}, means over the images"
+    found: dict[str, dict] = {}
+
+    def rows() -> list[dict]:
+        return [found[key] for snr in snrs for key in keys[snr] if key in found]
+
+    def show() -> None:
+        give_json(json if str(json) == "-" else None, rows(), _table(rows(), snrs, kind, measures, title))
+
+    kept = Results(decides, len(images) * len(snrs), json=json, csv=csv, resume=resume, show=show)
+    names = [f"{image[0]} {pixels_sha256(image[1])[:16]} {place}" for place, image in enumerate(images)]
+    keys = {snr: [f"{name} {snr:g}" for name in names] for snr in snrs}
+    for key in (key for snr in snrs for key in keys[snr] if key in kept.found):
+        found[key] = kept.found[key]
+        kept.had(key, found[key])
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(images) * len(snrs))
-        counted = _Counted(images, lambda: bar.advance(task))
-        rows = measure(loaded, counted, snrs, send, seed, rho=rho, perceptual=measures)
-    rows = [dict.fromkeys(KEYS) | row for row in rows]
-    table = Table(header_style="bold", caption=f"{loaded.card.name} over {channel}, means over the images")
+        task = bar.add_task("measuring", total=len(images) * len(snrs), completed=len(found))
+
+        def on_row(place: int, row: dict) -> None:
+            key = keys[row["snr_db"]][place]
+            found[key] = dict.fromkeys(KEYS) | row
+            kept.add(key, found[key])
+            bar.advance(task)
+
+        measure(
+            loaded,
+            images,
+            snrs,
+            send,
+            seed,
+            rho=rho,
+            perceptual=measures,
+            on_row=on_row,
+            skip=lambda place, snr: keys[snr][place] in found,
+        )
+    give_json(json, rows(), _table(rows(), snrs, kind, measures, title))
+    kept.finish()
+
+
+def _table(rows: list[dict], snrs, kind, measures: dict[str, str], title: str):
+    """Means at each SNR."""
+    from rich.table import Table
+
+    from semcom.cli.console import mean_of
+
+    table = Table(header_style="bold", caption=title)
     plain = [column for column in kind.columns if column[0] != "lpips"]
-    for head in (
-        "images",
-        "SNR asked",
-        "SNR estimated",
-        *(head for _, head, _, _ in plain),
-        *measures.values(),
-    ):
+    heads = [head for _, head, _, _ in plain]
+    for head in ("images", "SNR asked", "SNR estimated", *heads, *measures.values()):
         table.add_column(head, justify="right")
     for snr in snrs:
         here = [SimpleNamespace(**row) for row in rows if row["snr_db"] == snr]
@@ -76,7 +120,7 @@ def evaluate(
             ),
             *(mean_of((getattr(r, key) for r in here), 4) for key in measures),
         )
-    give_json(json, rows, table)
+    return table
 
 
 def _sent_as(loaded, payload, channel: str, seed: int):
@@ -117,15 +161,3 @@ def _measures(lpips: bool, also: str) -> dict[str, str]:
     for name in ["lpips-alex"] * lpips + wanted:
         perceptual.load(name)
     return ({"lpips": "LPIPS"} if lpips else {}) | dict(keys[name] for name in wanted)
-
-
-class _Counted:
-    """Images that report each time one is taken, as often as they are gone through."""
-
-    def __init__(self, images, on_taken):
-        self._images, self._on_taken = images, on_taken
-
-    def __iter__(self):
-        for image in self._images:
-            yield image
-            self._on_taken()

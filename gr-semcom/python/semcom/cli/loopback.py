@@ -30,6 +30,7 @@ def loopback(
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
+    csv: options.Csv = None,
     lpips: options.Lpips = True,
     resume: options.Resume = False,
     no_radio: options.NoRadio = False,
@@ -141,7 +142,7 @@ def loopback(
         return users_table(rows) if listeners else results_table(rows, by_snr=len(pictures) > 8)
 
     run = sender(not no_radio, listeners)
-    sent = Transmission(pictures, configs, listeners, table, out=out, json=json, resume=resume)
+    sent = Transmission(pictures, configs, listeners, table, out=out, json=json, csv=csv, resume=resume)
     results = sent.run(run)
     give_json(
         json, as_rows(results), table(results)

@@ -254,6 +254,10 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
 ]
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Write the results as a table here, as they come."),
+]
 Resume = Annotated[
     bool,
     typer.Option(

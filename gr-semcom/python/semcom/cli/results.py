@@ -19,8 +19,9 @@ class Results:
 
     Args:
         settings: what decides them, of JSON's types. out: folder of received pictures. json: as ``--json``; the lines
-            are beside the file, else in ``out``; with neither nothing is kept.
-        resume: go on where an earlier run of the same settings ended. csv: a table of all results so far.
+            are beside the file, else in ``out``; else beside ``csv``; with none nothing is kept.
+        resume: go on where an earlier run of the same settings ended. resumes: whether the command can.
+        csv: a table of all results so far.
         total: how many results there will be. show: prints those there are; called when the run is stopped.
 
     Raises:
@@ -36,22 +37,24 @@ class Results:
         json: Path | None = None,
         csv: Path | None = None,
         resume: bool = False,
+        resumes: bool = True,
         show: Callable[[], None] = lambda: None,
     ):
-        place = _place(out, json)
+        place = _place(out, json, csv)
         if resume and place is None:
             raise ConfigError(
-                "--resume goes on from what --out FOLDER or --json FILE keeps: name one of them."
+                "--resume goes on from what a run kept: name where, with --out, --json or --csv."
             )
         self._csv = writable_file(csv) if csv is not None else None
-        beside = json is not None and str(json) != "-"
+        beside = place is not None and place.parent != out
         self.journal = Journal(place, settings, resume, replace=beside) if place else None
         self.found = self.journal.found if self.journal else {}
         self._out, self._total, self._show = out, total, show
         self._flat: dict[str, dict] = {}
         self._csv_s = time.monotonic()
+        self._go_on = ": the same command with --resume goes on." if resumes else "."
         self._faults: dict[str, list[str]] = {}
-        if self.journal and self.journal.others:
+        if self.journal and self.journal.others and resumes:
             mention(
                 f"{self.journal.others} is of a run that was stopped; it stays, and --resume goes on with it."
             )
@@ -116,9 +119,9 @@ class Results:
         if self._csv and self._flat:
             self._write_csv()
         if self.journal is None:
-            return f"{done} were there and are not kept: with --json FILE or --out FOLDER they are, and --resume goes on."
+            return f"{done} were there and are not kept: name a file for them, and they are."
         pictures = f", the pictures in {self._out}" * bool(self._out)
-        return f"{done} are kept in {self.journal.path}{pictures}: the same command with --resume goes on."
+        return f"{done} are kept in {self.journal.path}{pictures}{self._go_on}"
 
 
 def write_rows(path: Path, rows: Iterable[dict]) -> None:
@@ -131,7 +134,9 @@ def write_rows(path: Path, rows: Iterable[dict]) -> None:
         write_csv(path, [dict.fromkeys(columns) | row for row in rows], columns=columns)
 
 
-def _place(out: Path | None, json: Path | None) -> Path | None:
+def _place(out: Path | None, json: Path | None, csv: Path | None) -> Path | None:
     if json is not None and str(json) != "-":
         return json.with_name(f"{json.stem}.jsonl" if json.suffix != ".jsonl" else f"{json.name}.lines.jsonl")
-    return out / "results.jsonl" if out is not None else None
+    if out is not None:
+        return out / "results.jsonl"
+    return csv.with_name(f"{csv.stem}.jsonl") if csv is not None else None
