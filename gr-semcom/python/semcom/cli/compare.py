@@ -44,7 +44,10 @@ def compare(
     ] = None,
     channel: options.ChannelName = "awgn",
     seed: options.Seed = 0,
-    limit: Annotated[int, typer.Option(min=1, help="Only the first so many pictures.")] = 100,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = 100,
+    strict: options.Strict = False,
     strip_picture: Annotated[
         int, typer.Option("--strip", min=0, help="Number of the picture in the strip, from 0.")
     ] = 0,
@@ -63,10 +66,10 @@ def compare(
 ) -> None:
     """Draw PSNR, MS-SSIM and LPIPS over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
     from semcom.cli.console import mention, progress_bar
-    from semcom.cli.send import picture_model
+    from semcom.cli.send import picture_model, read_inputs
     from semcom.errors import ConfigError
     from semcom.files import writable_folder
-    from semcom.kinds.sets import read_set
+    from semcom.kinds.sets import Taking, read_set
 
     writable_folder(out)
     fixed = [word.strip() for word in mcs.split(",") if word.strip()]
@@ -90,14 +93,15 @@ def compare(
         mention(
             "PyAV is not installed, so JPEG compresses: a much weaker rival. `pip install 'gr-semcom[rival]'`"
         )
-    pictures = list(read_set(data, limit))
+    taking = Taking(recursive, max_size, limit, strict)
+    pictures = [(picture.name, picture.pixels) for picture in read_inputs([data], taking)]
     if strip_picture >= len(pictures):
         raise ConfigError(
             f"--strip {strip_picture}: there are only {len(pictures)} pictures, numbered from 0."
         )
     snrs = sorted(dict.fromkeys(snr_db))
     wanted = cells.Schemes(model, channel, seed, chosen, tuple(fixed), tuple(sizes), digital_model)
-    plan = cells.plan(partial(read_set, data, limit), wanted, snrs, strip_picture, lpips)
+    plan = cells.plan(partial(read_set, data, taking), wanted, snrs, strip_picture, lpips)
     folder = keep or out / f"{name}.points"
     there = sum(plan.path(cell, folder).exists() for cell in plan.cells)
     if there:

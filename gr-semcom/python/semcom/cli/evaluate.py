@@ -19,7 +19,10 @@ def evaluate(
     channel: options.ChannelName = "awgn",
     settings: options.Set = [],  # noqa: B006
     seed: options.Seed = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = None,
+    strict: options.Strict = False,
     json: options.Json = None,
     csv: options.Csv = None,
     resume: options.Resume = False,
@@ -38,19 +41,23 @@ def evaluate(
     from semcom.cli.console import progress_bar
     from semcom.cli.output import KEYS, check_json, give_json
     from semcom.cli.results import Results
-    from semcom.cli.send import default_model
+    from semcom.cli.send import default_model, read_inputs
 
     check_json(json)
     from semcom.experiments.evaluate import evaluate as measure
     from semcom.kinds import IMAGE
     from semcom.kinds.pictures import pixels_sha256
-    from semcom.kinds.sets import read_set
+    from semcom.kinds.sets import Taking, with_classes
     from semcom.system import zoo
 
     loaded = zoo.load(model or default_model())
     kind = loaded.codec.result
     measures = _measures(lpips, also) if kind is IMAGE else {}
-    images = read_set(data, limit, labels=kind is not IMAGE)
+    pictures = read_inputs([data], Taking(recursive, max_size, limit, strict))
+    if kind is IMAGE:
+        images = [(picture.name, picture.pixels) for picture in pictures]
+    else:
+        images = with_classes(pictures, data)
     send, rho = _sent_as(loaded, options.chosen_payload(settings, {}), channel, seed)
     snrs = list(dict.fromkeys(snr_db))
     decides = {

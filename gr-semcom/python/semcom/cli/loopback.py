@@ -35,9 +35,10 @@ def loopback(
     resume: options.Resume = False,
     no_radio: options.NoRadio = False,
     sample_rate: options.SampleRate = 1e6,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
-    ] = False,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = None,
+    strict: options.Strict = False,
     users: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +78,7 @@ def loopback(
     from semcom.cli.output import as_rows, check_json, give_json
     from semcom.cli.send import default_model, read_inputs, sender
     from semcom.files import writable_folder
+    from semcom.kinds.sets import Taking
 
     given = {
         "--model": model,
@@ -99,7 +101,7 @@ def loopback(
         "--frequency-hz": frequency_hz is not None,
     }
     _check_radio(radio, given, of_radio)
-    pictures = read_inputs(images, skip_bad)
+    pictures = read_inputs(images, Taking(recursive, max_size, limit, strict))
     check_json(json)
     _check_rival(scheme, mcs, source, header_bytes)
     if out is not None:

@@ -254,6 +254,24 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
 ]
+DEFAULT_MAX_SIDE = 2048  # pixels: more than most screens show
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take pictures in subfolders, too.")]
+MaxSize = Annotated[
+    int,
+    typer.Option(
+        "--max-size",
+        metavar="PIXELS",
+        min=0,
+        help="Scale larger pictures down to this on their longer side; 0: refuse what is too large to be sent.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Do nothing where a picture cannot be read. [default: it is left out and named]"
+    ),
+]
 Csv = Annotated[
     Path | None,
     typer.Option("--csv", metavar="FILE", help="Write the results as a table here, as they come."),

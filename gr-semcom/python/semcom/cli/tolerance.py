@@ -124,10 +124,10 @@ def _read(folder: Path, count: int, side: int, exclude: list[str], seed: int):
     from semcom.adaptation.closed_loop import crops
     from semcom.errors import ConfigError
     from semcom.kinds.pictures import read_picture
-    from semcom.kinds.sets import load_cifar10
+    from semcom.kinds.sets import is_cifar10, load_cifar10
     from semcom_training.data import image_files
 
-    if any((folder / name).exists() for name in ("train_00.webp", "data_batch_1", "cifar-10-batches-py")):
+    if is_cifar10(folder):
         return load_cifar10(folder)[-count:]
     if not folder.is_dir():
         raise ConfigError(f"--data {folder} is not a folder.")
