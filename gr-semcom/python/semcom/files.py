@@ -55,6 +55,24 @@ def free_name(path: str | Path) -> Path:
     return free
 
 
+class FreeNames:
+    """Names for many files of one run: ``free_name`` that does not look through all numbers again each time."""
+
+    def __init__(self):
+        self._last: dict[Path, int] = {}
+
+    def path(self, folder: Path, stem: str, suffix: str = ".png") -> Path:
+        """``folder/stem.png``, or ``stem-2.png`` ... where that is taken."""
+        first = folder / f"{stem}{suffix}"
+        number = self._last.get(first, 0)
+        while True:
+            number += 1
+            path = first if number == 1 else folder / f"{stem}-{number}{suffix}"
+            if not os.path.lexists(path):
+                self._last[first] = number
+                return path
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Writes UTF-8 text atomically. Raises OutputError like ``write_bytes``."""
     return write_bytes(path, utf8(text))

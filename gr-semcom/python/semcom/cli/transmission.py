@@ -10,11 +10,9 @@ from semcom.cli.output import as_rows, give_json
 from semcom.cli.results import Results
 from semcom.errors import ImageError
 from semcom.experiments.table import fixed, write_csv
-from semcom.kinds.pictures import Picture, pixels_sha256, read_picture, write_png
+from semcom.kinds.pictures import Picture, pixels_sha256, read_picture, stem_of, write_png
 from semcom.link.rows import Row, restored
 from semcom.system import zoo
-
-_STEM_BYTES = 160  # of a file name's 255: room for user, SNR and what makes it whole
 
 
 class Transmission:
@@ -147,7 +145,7 @@ def _stems(pictures) -> list[str]:
     """What the files of received pictures are called: as those that were sent, numbered apart where two share a name."""
     stems: list[str] = []
     for picture in pictures:
-        first = stem = Path(picture.name).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+        first = stem = stem_of(picture.name) or "picture"
         number = 1
         while stem in stems:
             number += 1

@@ -155,6 +155,16 @@ def write_png(path: str | Path, pixels: np.ndarray) -> Path:
     return files.write_bytes(path, png_bytes(pixels))
 
 
+def stem_of(name: str) -> str:
+    """What a picture of that name is called where it is received: the file name without its ending, at most 160 bytes,
+    and nothing that leads to another folder; "" where nothing is left."""
+    stem = Path(printable(name)).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+    return stem.lstrip(".")
+
+
+_STEM_BYTES = 160  # of a file name's 255: room for user, SNR, number and what makes it whole
+
+
 def png_bytes(pixels: np.ndarray) -> bytes:
     """uint8 ``[H, W, 3]`` as the bytes of a PNG file. Raises ImageError for another shape or type."""
     pixels = np.asarray(pixels)
