@@ -60,7 +60,7 @@ def demo(
         pictures,
         configs,
         table=lambda rows: results_table(rows, by_snr=True),
-        out=out,
+        out=out / "received",
         json=json,
         resume=resume,
     )
@@ -74,6 +74,7 @@ def demo(
     report = write_report(out, pictures, results, settings)
     give_json(json, as_rows(results), results_table(results, by_snr=True))
     sent.finish()
+    sent.discard()  # all is in the report
     if str(json) != "-":
         said = f"Report: {report}\n        {report.with_suffix('.png')}"
         console().print(said, highlight=False, soft_wrap=True, markup=False)

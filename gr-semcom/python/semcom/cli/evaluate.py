@@ -25,6 +25,8 @@ def evaluate(
     strict: options.Strict = False,
     json: options.Json = None,
     csv: options.Csv = None,
+    plot: options.Plot = None,
+    html: options.Html = None,
     resume: options.Resume = False,
     lpips: options.Lpips = True,
     also: Annotated[
@@ -39,11 +41,12 @@ def evaluate(
 ) -> None:
     """Measure a codec over the symbol channel, without a modem: what the modem is held against."""
     from semcom.cli.console import progress_bar
-    from semcom.cli.output import KEYS, check_json, give_json
+    from semcom.cli.output import KEYS, check_figures, check_json, give_figures, give_json
     from semcom.cli.results import Results
     from semcom.cli.send import default_model, read_inputs
 
     check_json(json)
+    check_figures(plot, html)
     from semcom.experiments.evaluate import evaluate as measure
     from semcom.kinds import IMAGE
     from semcom.kinds.pictures import pixels_sha256
@@ -103,7 +106,28 @@ def evaluate(
             skip=lambda place, snr: keys[snr][place] in found,
         )
     give_json(json, rows(), _table(rows(), snrs, kind, measures, title))
+    if plot is not None or html is not None:
+        said = {"model": loaded.card.name, "channel": channel, "way": "codec alone, behind a perfect modem"}
+        results = [_as_result(row, kind.name) for row in rows()]
+        give_figures(plot, html, results, (), f"{loaded.card.name} over {channel}", said)
     kept.finish()
+
+
+def _as_result(row: dict, kind: str):
+    """A row as a link has it, for figures; what was decoded is not in it."""
+    from semcom.experiments.evaluate import SCORES
+    from semcom.link.rows import NOT_KEPT, Row
+
+    return Row(
+        item=row["image"],
+        snr_db=row["snr_db"],
+        kind=kind,
+        snr_est_db=row["snr_est_db"],
+        scores={name: row[name] for name in SCORES if name in row},
+        symbols=row["latents"],
+        source_values=3 * row["height"] * row["width"],
+        value=NOT_KEPT,
+    )
 
 
 def _table(rows: list[dict], snrs, kind, measures: dict[str, str], title: str):

@@ -31,6 +31,8 @@ def loopback(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
     csv: options.Csv = None,
+    plot: options.Plot = None,
+    html: options.Html = None,
     lpips: options.Lpips = True,
     resume: options.Resume = False,
     no_radio: options.NoRadio = False,
@@ -75,7 +77,7 @@ def loopback(
     """Send pictures through the GNU Radio flowgraph at one or more SNRs, to one receiver or to several users; or over a
     radio to itself."""
     from semcom.cli.console import results_table, users_table
-    from semcom.cli.output import as_rows, check_json, give_json
+    from semcom.cli.output import as_rows, check_figures, check_json, give_figures, give_json
     from semcom.cli.send import default_model, read_inputs, sender
     from semcom.files import writable_folder
     from semcom.kinds.sets import Taking
@@ -92,6 +94,10 @@ def loopback(
         "--no-radio": no_radio,
         "several of --snr-db": len(set(snr_db)) > 1,
         "--sample-rate": sample_rate != 1e6,
+        "--csv": csv,
+        "--plot": plot,
+        "--html": html,
+        "--resume": resume,
     }
     of_radio = {
         "--link": link,
@@ -103,6 +109,7 @@ def loopback(
     _check_radio(radio, given, of_radio)
     pictures = read_inputs(images, Taking(recursive, max_size, limit, strict))
     check_json(json)
+    check_figures(plot, html)
     _check_rival(scheme, mcs, source, header_bytes)
     if out is not None:
         writable_folder(out)
@@ -149,6 +156,13 @@ def loopback(
     give_json(
         json, as_rows(results), table(results)
     )  # first: no result is lost over a file that cannot be written
+    settings_said = {
+        "model": model,
+        "system": results[0].system,
+        "channel": channel + (f", {100 * drop:g} % of bursts dropped" if drop else ""),
+        "way": "modem without GNU Radio" if no_radio else "GNU Radio flowgraph",
+    }
+    give_figures(plot, html, results, pictures, f"{model} over {channel}", settings_said)
     sent.finish()
 
 

@@ -276,6 +276,18 @@ Csv = Annotated[
     Path | None,
     typer.Option("--csv", metavar="FILE", help="Write the results as a table here, as they come."),
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the scores over SNR, with their spread, here: .png, .svg or .pdf.",
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a report to look at here, one page with all in it."),
+]
 Resume = Annotated[
     bool,
     typer.Option(

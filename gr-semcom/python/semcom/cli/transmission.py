@@ -88,6 +88,19 @@ class Transmission:
             self.results.attempt("tables", lambda: write_csv(path, table, fixed(4)))
         self.results.finish()
 
+    def discard(self) -> None:
+        """Removes what is kept, where another file has it all."""
+        names = [path.name for path in self._files.values()] + [
+            entry["file"] for entry in self.results.found.values() if entry.get("file")
+        ]
+        places = [self._out / name for name in names] if self._out else []
+        if self.results.journal and self.results.journal.path.parent == self._out:
+            places.append(self.results.journal.path)
+        for place in places:
+            place.unlink(missing_ok=True)
+        if self._out and not any(self._out.iterdir()):
+            self._out.rmdir()
+
     def _labels(self) -> list[dict]:
         out = []
         for config in self._configs:
