@@ -187,3 +187,43 @@ def test_tolerance_goes_on_with_the_orders_that_it_has(tmp_path, folder, monkeyp
     done = run(*command, "--resume")
     assert done.exit_code == 0 and card.exists(), done.output
     assert len(first) == len(measured) == 3 and not set(first) & set(measured)
+
+
+def test_compare_keeps_its_points_and_goes_on(tmp_path, folder):
+    for path in sorted(folder.iterdir())[2:]:
+        path.unlink()
+    out = tmp_path / "out"
+    command = [
+        "compare",
+        "--data",
+        folder,
+        "--out",
+        out,
+        "--model",
+        "cifar-1-12",
+        "--source",
+        "jpeg",
+        "--orders",
+        "",
+    ]
+    command += ["--mcs", "", "--no-lpips", "--snr-db", 0, "--snr-db", 10]
+    points = out / "compare.points"
+    _, err, status = stop_at(start(*command), lambda: len(list(points.glob("*.json"))) >= 2, signal.SIGTERM)
+    assert status == 143 and "points are kept in" in err and str(points) in err.replace("\n", ""), err
+    before = {path: path.read_bytes() for path in points.glob("*.json")}
+    done = run(*command)
+    assert done.exit_code == 0 and f"{len(before)} of 10 points" in done.output.replace("\n", " "), (
+        done.output
+    )
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_demo_that_was_stopped_goes_on(tmp_path):
+    out = tmp_path / "demo"
+    command = ["demo", "--out", out, "--no-radio", "--snr-db", 5, "--snr-db", 15, "--no-open"]
+    kept = out / "received" / "results.jsonl"
+    _, err, status = stop_at(start(*command), lambda: lines(kept) >= 1)
+    assert status == 130 and "of 8 results are kept in" in err, err
+    done = run(*command, "--resume")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.png"]

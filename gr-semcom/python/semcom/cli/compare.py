@@ -52,6 +52,12 @@ def compare(
         int, typer.Option("--strip", min=0, help="Number of the picture in the strip, from 0.")
     ] = 0,
     lpips: options.Lpips = True,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="A first look: 0, 10 and 20 dB, no fixed schemes, 16-QAM as the digital mode."
+        ),
+    ] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that measure at a time, of one thread each.")
     ] = 1,
@@ -72,6 +78,8 @@ def compare(
     from semcom.kinds.sets import Taking, read_set
 
     writable_folder(out)
+    if quick:
+        snr_db, mcs, orders = [0.0, 10.0, 20.0], "", "16" if orders else ""
     fixed = [word.strip() for word in mcs.split(",") if word.strip()]
     try:
         sizes = [int(word) for word in orders.split(",") if word.strip()]
