@@ -25,8 +25,9 @@ class image_sink(ResultSink):
 
     Args:
         folder: where pictures are written, made when missing; "" writes nothing. Their names are the stem of
-            ``image_name`` where the PDU has one, else the number, ``image_id``; what is there already, of this
-            run or an earlier one, stays: a name that comes again becomes ``stem-2.png``, ``stem-3.png``, ...
+            ``image_name`` where the PDU has one, else <image_id> (<sender>-<image_id> from a transmitter whose number
+            is not 0); what is there already, of this run or an earlier one, stays: a name that comes again becomes
+            ``stem-2.png``, ``stem-3.png``, ...
         name_of: gives the name of the picture with a PDU's metadata, "" for none; None: ``image_name``.
         keep: the latest pictures held in ``pictures``, as (meta, pixels uint8 ``[H, W, 3]``).
         callback: called with (meta, pixels) for each picture. max_queue: as in every block.
@@ -60,9 +61,15 @@ class image_sink(ResultSink):
     def use(self, pdu: Pdu, value: np.ndarray) -> None:
         if self._folder is not None:
             self.latest = None
-            stem = pictures.stem_of(self._name_of(pdu.meta)) or f"{pdu.integer(keys.IMAGE_ID, 0):05d}"
+            stem = pictures.stem_of(self._name_of(pdu.meta)) or _name(pdu)
             try:
                 self.latest = pictures.write_png(self._names.path(self._folder, stem), value)
             except OutputError as error:
                 raise OutputError(str(error), kind=f"{self.not_written}{error.kind}") from error
             self.count(self.written)
+
+
+def _name(pdu: Pdu) -> str:
+    """Of an item's file: its number, and that of its transmitter where there is more than the one."""
+    sender, number = pdu.integer(keys.SENDER, 0), f"{pdu.integer(keys.IMAGE_ID, 0):05d}"
+    return f"{sender:02d}-{number}" if sender else number
