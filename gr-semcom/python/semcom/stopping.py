@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from semcom import files
 
-GRACE_S = 1.5  # for the main thread to come to its end by itself
+GRACE_S = 1.0  # for the main thread to come to its end by itself
 _KEEPING_S = 10.0  # for what is being written when the grace is over
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -102,7 +102,7 @@ def watch() -> Iterator[None]:
     def on_signal(number: int, frame) -> None:
         came.append(number)
         if len(came) > 1:
-            _leave(came[0])
+            leave(128 + came[0])
         if _inside():
             state.pending = number
             return
@@ -152,13 +152,14 @@ def _watch(reading: int, over: threading.Event, handler: Callable, state: _State
                         shown = "\x1b[?25h" * sys.stderr.isatty()
                         print(f"\n{shown}" + " ".join(["Stopped.", *words]), file=sys.stderr, flush=True)
             finally:
-                if not over.wait(0.2):
-                    _leave(number)
+                if not over.wait(0.1):
+                    leave(128 + number)
 
 
-def _leave(number: int) -> None:
+def leave(exit_status: int) -> None:
+    """Ends the process at once: nothing half written stays, no child goes on."""
     files.discard_parts()
     if "multiprocessing" in sys.modules:
         for child in sys.modules["multiprocessing"].active_children():
             child.terminate()
-    os._exit(128 + number)
+    os._exit(exit_status)

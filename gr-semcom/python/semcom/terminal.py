@@ -2,8 +2,9 @@
 """What every command of the project has in common, `semcom` and the others: errors in words, and the exit status."""
 
 import errno
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 from rich.console import Console
@@ -34,17 +35,19 @@ def say_stopped() -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM end the command with what was kept in words (``stopping.at_stop``).
+    """Inside, Ctrl-C and SIGTERM end the process with what was kept in words (``stopping.at_stop``), status 130 or 143.
 
-    Raises:
-        typer.Exit: with status 130 or 143.
+    All that is to be undone is undone by then; what Python and torch would still tidy up can take seconds.
     """
     with stopping.watch():
         try:
             yield
         except stopping.Stopped as stop:
             say_stopped()
-            raise typer.Exit(stop.exit_status) from stop
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # nobody reads it any more
+                    stream.flush()
+            stopping.leave(stop.exit_status)
 
 
 class Commands(TyperGroup):
