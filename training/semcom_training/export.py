@@ -6,6 +6,8 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 
 import copy
 import dataclasses
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,6 +59,7 @@ def export_model(
     root=None,
     measure: bool = True,
     anchor: str = "",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Writes ``<name>.safetensors`` (float16) and ``<name>.json`` into ``folder`` and measures them there.
 
@@ -69,6 +72,7 @@ def export_model(
         steps, seconds: spent in training.
         root: data folder with the evaluation set; without it the card's table is empty.
         anchor: SHA-256 of the weights of the anchor that a user was trained for, where that is known.
+        progress: called while it is measured, with how many pictures are through at all SNRs, and of how many.
 
     Returns:
         The card's path.
@@ -93,7 +97,7 @@ def export_model(
         path = zoo.install(stage / f"{recipe.name}.json", folder)
     found = evaluation_images(recipe, root) if measure and root else None
     if found:
-        tables = measure_tables(zoo.load(path), *found, codec)
+        tables = measure_tables(zoo.load(path), *found, codec, progress)
         dataclasses.replace(card, measured=tables).write(path)
     return path
 
@@ -159,11 +163,20 @@ def bring_anchor(anchor: str, folder: Path) -> None:
         files.write_bytes(folder / path.name, path.read_bytes())
 
 
-def measure_tables(model, title: str, images, full_precision=None) -> list[dict]:
+def measure_tables(
+    model, title: str, images, full_precision=None, progress: Callable[[int, int], None] | None = None
+) -> list[dict]:
     """The card's tables over ideal AWGN, one a metric; with the float32 codec the first says also what float16 storage
-    costs at 10 dB."""
+    costs at 10 dB. ``progress`` as of :func:`export_model`."""
     looks = ["lpips"] if model.codec.result is IMAGE else []
-    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=looks))
+    through = itertools.count(1)
+
+    def on_row(place: int, row: dict) -> None:
+        if progress:
+            progress(next(through), len(images) * len(CARD_SNR_DB))
+
+    rows = evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=looks, on_row=on_row)
+    rows = summarise(rows)
     tables = []
     for metric, digits in (("psnr_db", 3), ("ms_ssim", 4), ("lpips", 4), ("correct", 4)):
         values = [row.get(metric) for row in rows]

@@ -14,6 +14,7 @@ from semcom.blocks.base import PduBlock, check, is_count, is_number, meta_of, re
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import ImageError, SemcomError
 from semcom.kinds import pictures
+from semcom.kinds.sets import Taking, is_cifar10, read_pictures
 
 IDS = 65536  # picture numbers wrap here
 LEFT_OUT = "pictures left out"  # counter
@@ -28,7 +29,8 @@ class image_source(PduBlock):
     Ports: ``out`` PDUs; ``done`` takes the image sink's acknowledgements and opens the window again.
 
     Args:
-        path: a file, a folder (its images in order of their names), or "" for the packaged sample pictures.
+        path: a file, a folder (its images in order of their names; of CIFAR-10 the test images), or "" for the
+            packaged sample pictures.
         repeat: start again after the last, for ever.
         rate: pictures a second; 0: as fast as the window lets through.
         max_in_flight: pictures sent and not yet acknowledged at ``done``; 0: no window (a radio never waits).
@@ -208,5 +210,7 @@ def _readers(path: str) -> list[Callable]:
             f"image source: there is no file or folder {path!r}; give an existing one, or nothing at all "
             "for the packaged samples"
         )
+    if is_cifar10(place):
+        return [lambda picture=picture: picture for picture in read_pictures([place], Taking())]
     files = pictures.list_pictures(place) if place.is_dir() else [place]
     return [lambda file=file: pictures.read_picture(file) for file in files]

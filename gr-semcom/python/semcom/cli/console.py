@@ -4,7 +4,14 @@
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from semcom.terminal import err
@@ -21,9 +28,9 @@ def mention(text: str) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with a count and the time it took so far."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=err())
+    """A bar with a count, the time it took so far, and how long it may still take."""
+    time = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *time, console=err())
 
 
 def number(value: float | None, digits: int, unit: str = "") -> str:

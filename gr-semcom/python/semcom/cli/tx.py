@@ -45,17 +45,19 @@ def tx(
     ] = 0,
     log: options.Log = None,
     json: options.Json = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
-    ] = False,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = None,
+    strict: options.Strict = False,
 ) -> None:
     """Send pictures to a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
     from semcom.cli.output import check_json
     from semcom.cli.send import read_inputs, require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
     from semcom.kinds.pictures import samples
+    from semcom.kinds.sets import Taking
 
-    pictures = read_inputs(images, skip_bad) if images else samples()
+    pictures = read_inputs(images, Taking(recursive, max_size, limit, strict)) if images else samples()
     check_json(json)
     require_gnuradio()
     config = config_of(

@@ -34,21 +34,30 @@ def run(progress: Callable[[str], None] | None = None) -> list[dict]:
     Returns:
         Rows ``{"name", "value", "unit", "note"}``; a value of None means it could not be measured, and note says why.
     """
+    return [row for _, rows in parts(progress) for row in rows]
+
+
+def parts(progress: Callable[[str], None] | None = None) -> Iterator[tuple[str, list[dict]]]:
+    """The benchmarks one after the other, as of :func:`run`: name and rows of each as soon as it is made."""
     say = progress or (lambda name: None)
     torch.set_num_threads(1)
-    rows: list[dict] = []
-    with torch.inference_mode():
-        say("modem")
-        rows += modem_rows()
-        rows += interleaving_rows()
-        say("soft demapper")
-        rows += demapper_rows()
-        say("receive chain in a flowgraph")
-        rows += flowgraph_rows()
-        for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
-            say(f"codecs on {device}")
-            rows += codec_rows(device)
-    return rows
+    for name, measure in measurements().items():
+        say(name)
+        with torch.inference_mode():
+            rows = measure()
+        yield name, rows
+
+
+def measurements() -> dict[str, Callable[[], list[dict]]]:
+    """Every benchmark by its name, in order."""
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    return {
+        "modem": modem_rows,
+        "interleaving": interleaving_rows,
+        "soft demapper": demapper_rows,
+        "receive chain in a flowgraph": flowgraph_rows,
+        **{f"codecs on {device}": partial(codec_rows, device) for device in devices},
+    }
 
 
 def modem_rows() -> list[dict]:

@@ -2,13 +2,14 @@
 """Public sets of pictures as they come: CIFAR-10 and CIFAR-100 in their two forms, images and classes."""
 
 import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from semcom.errors import ConfigError
-from semcom.kinds.pictures import list_pictures, read_picture
+from semcom.errors import ConfigError, ImageError
+from semcom.kinds.pictures import MAX_SIDE, Picture, list_pictures, read_picture
 
 
 @dataclass(frozen=True)
@@ -145,24 +146,112 @@ def load_cifar10_labels(folder, split: str = "train") -> np.ndarray:
     )
 
 
-def read_set(folder: Path, limit: int | None, labels: bool = False) -> list[tuple]:
-    """(name, uint8 ``[H, W, 3]``) of the folder's pictures; of CIFAR-10 its test images in their order.
+@dataclass(frozen=True)
+class Taking:
+    """What is taken of files and folders.
+
+    recursive: subfolders too. max_side: larger pictures are scaled down to it; 0: they are bad if too large to be sent.
+    limit: only the first so many. strict: a bad picture refuses them all; else it is left out and said.
+    """
+
+    recursive: bool = False
+    max_side: int = 0
+    limit: int | None = None
+    strict: bool = True
+
+    def __post_init__(self):
+        if not 0 <= self.max_side <= MAX_SIDE:
+            raise ConfigError(f"--max-size takes 0 to {MAX_SIDE} pixels, not {self.max_side}.")
+
+
+def read_pictures(
+    paths: Sequence[Path],
+    taking: Taking,
+    say: Callable[[str], None] = lambda words: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Picture]:
+    """Pictures of files and folders, in the order of the paths; of CIFAR-10 its test images, with classes where known.
 
     Args:
-        limit: only the first so many. labels: with the number of the true class as a third element.
+        say: called with whatever a user should know: what was left out and why, what was scaled.
+        progress: called with how many files were read, and of how many.
 
     Raises:
-        ImageError: a picture cannot be read. ConfigError: classes are wanted of pictures that have none.
+        ImageError: a path that does not exist; a bad picture, if ``strict``; nothing but bad ones. It names them all.
+        ConfigError: a folder of CIFAR-10 that is damaged.
     """
-    if (folder / "test_00.webp").exists() or _batches(folder, "test"):
-        images = load_cifar10(folder, "test")[:limit]
-        found = [(f"test_{number:05d}", pixels) for number, pixels in enumerate(images)]
-        if not labels:
-            return found
-        return [(*item, int(label)) for item, label in zip(found, load_cifar10_labels(folder, "test"))]
-    if labels:
+    ready: list[Picture | Path] = []
+    bad: list[str] = []
+    for path in paths:
+        if is_cifar10(path):
+            ready += _cifar10_pictures(path)
+        elif path.is_dir():
+            try:
+                ready += list_pictures(path, taking.recursive, say)
+            except ImageError as error:
+                bad.append(str(error))
+        elif not path.exists():
+            raise ImageError(f"{path} does not exist.")
+        else:
+            ready.append(path)
+    pictures: list[Picture] = []
+    most = len(ready) if taking.limit is None else min(taking.limit, len(ready))
+    for item in ready:
+        if len(pictures) == most:
+            break
+        try:
+            picture = item if isinstance(item, Picture) else read_picture(item, max_side=taking.max_side)
+            pictures.append(picture)
+        except ImageError as error:
+            bad.append(str(error))
+        progress(len(pictures) + len(bad), most)
+    if bad and (taking.strict or not pictures):
+        raise ImageError("\n".join(bad))
+    for complaint in bad:
+        say(f"skipped: {complaint}")
+    if bad:
+        say(f"{len(bad)} of {len(bad) + len(pictures)} were skipped.")
+    if most < len(ready):
+        say(f"only the first {most} of {len(ready)} pictures are taken (--limit).")
+    for picture in pictures:
+        if picture.note:
+            say(picture.note)
+    return pictures
+
+
+def is_cifar10(folder: Path) -> bool:
+    """Whether a folder holds CIFAR-10 or CIFAR-100 in one of their two forms, as :func:`load_cifar10` reads them."""
+    names = ("test_00.webp", "train_00.webp", "test_batch", "data_batch_1", "cifar-10-batches-py")
+    named = folder.name in LABELLED and folder.is_dir() and bool(_batches(folder, "test"))
+    return named or any((folder / name).exists() for name in names)
+
+
+def _cifar10_pictures(folder: Path) -> list[Picture]:
+    images = load_cifar10(folder, "test")
+    try:
+        labels: list[int | None] = load_cifar10_labels(folder, "test").tolist()
+    except ConfigError:
+        labels = [None] * len(images)
+    return [
+        Picture(f"test_{number:05d}", pixels, label=label)
+        for number, (pixels, label) in enumerate(zip(images, labels, strict=True))
+    ]
+
+
+def read_set(folder: Path, taking: Taking = Taking()) -> list[tuple]:
+    """(name, uint8 ``[H, W, 3]``) of the folder's pictures, as of :func:`read_pictures`."""
+    return [(picture.name, picture.pixels) for picture in read_pictures([folder], taking)]
+
+
+def with_classes(pictures: Sequence[Picture], folder: Path) -> list[tuple]:
+    """(name, uint8 ``[H, W, 3]``, number of the true class).
+
+    Raises:
+        ConfigError: the pictures of that folder have none.
+    """
+    if any(picture.label is None for picture in pictures):
         raise ConfigError(
             f"the classes of the pictures in {folder} are not known: a classifier is measured on CIFAR-10 or CIFAR-100, "
             f"whose folder holds the python batches, or test_NN.webp sheets and test_labels.npy."
         )
-    return [(picture.name, picture.pixels) for picture in map(read_picture, list_pictures(folder)[:limit])]
+    return [(picture.name, picture.pixels, picture.label) for picture in pictures]

@@ -32,12 +32,13 @@ def simulate(
     users: Sequence[User] = (THE_ONE,),
     progress: Callable[[], None] | None = None,
     device: str = "cpu",
+    on_rows: Callable[[Picture, list[Row]], None] | None = None,
 ) -> list[Row]:
     """Sends each item once, through system, modem and a simulated channel to every user, one after the other.
 
     Args:
         items: what to send. users: who receives, each with a channel (``User.config``) and a decoder of its own.
-        progress: called after each item.
+        progress: called after each item. on_rows: called with each item and its rows as soon as there are any.
 
     Returns:
         For each item, in order, one row a user, in order.
@@ -48,9 +49,10 @@ def simulate(
         sender if link.model == config.model else make(link.model, config.payload, device) for link in links
     ]
     modem, airs = Modem(device=device), [Air(link) for link in links]
-    rows = []
+    rows: list[Row] = []
     with torch.inference_mode():
         for number, item in enumerate(items):
+            first = len(rows)
             began = time.perf_counter()
             sent, bursts = transmit(number, item.pixels, config.snr_db, sender, modem)
             sending = time.perf_counter() - began
@@ -76,6 +78,8 @@ def simulate(
                         **sender.choice(plan.latent_count, config.snr_db),
                     )
                 )
+            if on_rows:
+                on_rows(item, rows[first:])
             if progress:
                 progress()
     return rows
