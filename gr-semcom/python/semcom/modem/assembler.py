@@ -12,8 +12,10 @@ from semcom import settings
 from semcom.equivalent_snr import rescale
 from semcom.errors import HeaderError
 from semcom.modem import frame
-from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, BurstHeader
+from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, SCRAMBLED, BurstHeader
 from semcom.modem.profile import ModemProfile
+from semcom.security.cipher import unscramble
+from semcom.security.sessions import SessionKeys
 
 _MOST_OPEN = 16  # pictures, and payload symbols of all of them: whatever headers claim, the memory is bounded
 _MOST_OPEN_SYMBOLS = 2**22
@@ -41,6 +43,7 @@ class PictureLimits:
         least_share: of a picture's bursts that must have been received for it to be decoded.
         decode_budget: pixels that may be decoded for each pixel whose share of a burst was received, 1 or more: what
             complete pictures do not use is left for incomplete ones. A complete picture is always decoded.
+        clock_tolerance_s: of a link with a key, by how much the clocks of two stations may differ.
 
     Raises:
         ConfigError: an impossible value, named.
@@ -49,6 +52,7 @@ class PictureLimits:
     largest_picture_pixels: int = 2**22
     least_share: float = 0.05
     decode_budget: float = 4.0
+    clock_tolerance_s: float = 300.0
 
     def __post_init__(self):
         settings.require(
@@ -60,6 +64,7 @@ class PictureLimits:
             ),
             least_share=(self.least_share, 0 <= self.least_share <= 1, "0 to 1"),
             decode_budget=(self.decode_budget, 1 <= self.decode_budget <= 1e6, "1 to 1e6"),
+            clock_tolerance_s=(self.clock_tolerance_s, 1 <= self.clock_tolerance_s <= 1e10, "1 to 1e10 s"),
         )
 
 
@@ -101,6 +106,7 @@ class _Open:
     snr_db: dict[int, float] = field(default_factory=dict)
     begun_since: int = 0  # pictures, since its last burst
     notes: list = field(default_factory=list)
+    session: SessionKeys | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class _Closed:
     headers: dict[int, BurstHeader] = field(default_factory=dict)
     parts: list[_Part] = field(default_factory=list)
     since_s: float = 0.0
+    session: SessionKeys | None = None
 
 
 class ImageAssembler:
@@ -174,12 +181,13 @@ class ImageAssembler:
         noise_var: torch.Tensor,
         snr_db: float,
         note: object = None,
+        session: SessionKeys | None = None,
     ):
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
         is kept. ``note``: anything that is returned with the picture if the burst is used, so that callers need no
-        second record of which bursts make which picture.
+        second record of which bursts make which picture. session: of a signed burst, by which its payload is opened.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
@@ -189,7 +197,7 @@ class ImageAssembler:
             self.counters[MISPLACED] += 1
             return []
         self._forget()
-        done = self._end_others(header)
+        done = self._end_others(header, session)
         key = self._key(header)
         entry = self._open.get(key)
         if entry is None:
@@ -202,6 +210,7 @@ class ImageAssembler:
                 return done
             done += self._make_room(header)
             entry = self._begin(key, header, first)
+            entry.session = session
         if header.burst_index in entry.snr_db:
             self.counters["bursts repeated or too late"] += 1
             return done
@@ -249,14 +258,19 @@ class ImageAssembler:
         self._kept_symbols -= sum(len(part.latents) for part in closed.parts)
         closed.parts = []
 
-    def _end_others(self, header: BurstHeader) -> list[AssembledImage]:
-        """Ends an item of the same sender and number that is another one: numbers have wrapped round."""
+    def _end_others(self, header: BurstHeader, session: SessionKeys | None) -> list[AssembledImage]:
+        """Ends an item of the same sender and number that is another one: numbers have wrapped round, or the sender has
+        begun another session."""
         number, done = _number(header), []
         for key, entry in list(self._open.items()):
-            if key[:2] == number and not self._same_item(entry.header, header):
+            same = entry.session == session and self._same_item(entry.header, header)
+            if key[:2] == number and not same:
                 done += self._close(key)
         past = self._closed.get(number)
-        if past is not None and not all(self._same_item(one, header) for one in past.headers.values()):
+        same = past is None or past.session == session
+        if past is not None and not (
+            same and all(self._same_item(one, header) for one in past.headers.values())
+        ):
             self._drop(self._closed.pop(number))
         return done
 
@@ -328,6 +342,7 @@ class ImageAssembler:
         header, number = entry.header, key[:2]
         closed = self._closed.setdefault(number, _Closed())
         closed.headers[key[2]], closed.since_s = header, self._clock()
+        closed.session = entry.session
         self._closed.move_to_end(number)
         if reason := self._given_up(entry):
             self.counters[reason] += 1
@@ -352,10 +367,16 @@ class ImageAssembler:
 
     def _part(self, entry: _Open) -> _Part:
         k, version = entry.header.latent_count, self._profile.frame_version
+        latents = frame.unscramble(entry.latents[None, :k], version)[0]
+        noise_var = frame.deinterleave(entry.noise_var[None, :k], version)[0]
+        if entry.session is not None and entry.header.cipher == SCRAMBLED:
+            header = entry.header
+            key = entry.session.stream_key(header.sender, header.image_id, header.side)
+            latents, noise_var = unscramble(latents, noise_var, key)
         return _Part(
             entry.first,
-            frame.unscramble(entry.latents[None, :k], version)[0],
-            frame.deinterleave(entry.noise_var[None, :k], version)[0],
+            latents,
+            noise_var,
             len(entry.snr_db),
             entry.burst_count,
             sum(entry.snr_db.values()),
