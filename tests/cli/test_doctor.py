@@ -169,7 +169,7 @@ class TestOthers:
 
 def test_exit_status_and_json(monkeypatch):
     findings = [Finding("Python", FINE, "3.11"), Finding("numpy", WRONG, "2.0", "pip install 'numpy<2'")]
-    monkeypatch.setattr(examination, "examine", lambda radio: findings)
+    monkeypatch.setattr(examination, "examine", lambda radio, link: findings)
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1 and "cure: pip install" in done.stdout
     done = CliRunner().invoke(app, ["doctor", "--json"])

@@ -93,9 +93,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         self._max_waiting = int(max_waiting)
         self.drop, self._random = float(drop), np.random.default_rng(seed)
         link = load_link(profile, key=key, cipher=cipher)
-        self._signer, self._cipher = (
-            (signer_of(link.key), CIPHERS[link.cipher]) if link.key else (None, OPEN)
-        )
+        self._signer, self._cipher = (signer_of(link.key), CIPHERS[link.cipher]) if link.key else (None, OPEN)
         self._link_hash = link.hash if profile else 0
         self._limits = link.limits
         self._modem = Modem(link.modem, device=check_device("burst_modulator", device))

@@ -12,8 +12,8 @@ from semcom import keys
 from semcom.blocks import results
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, runs_of_pictures
 from semcom.blocks.pdu import Pdu
-from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.errors import PduError
+from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.modem.header import MODE_LATENTS, OPEN, SCRAMBLED, SIGNED, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
@@ -114,7 +114,11 @@ class deepjscc_decoder(PduBlock):
         )
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
-            header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db, session=self._session(pdu)
+            header,
+            latents,
+            torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)),
+            snr_db,
+            session=self._session(pdu),
         )
         self.set_counts(self._assembler.counters)
         times = {key: pdu.number(key) for key in _STAGES if key in pdu.meta}

@@ -337,7 +337,7 @@ class HeaderCode:
 
 
 def rm_encode(bits: np.ndarray, chips_on_air: int) -> np.ndarray:
-    """Bits ``[B, n]``, n a multiple of 8, to chips +-1 ``[B, chips_on_air]``: words of RM(1, 7), interleaved, repeated."""
+    """Bits ``[B, n]``, n a multiple of 8, to chips +-1 ``[B, chips_on_air]``: RM(1, 7), interleaved, repeated."""
     words = bits.reshape(len(bits), -1, _WORD_BITS)
     rows = words[..., 1:] @ (1 << np.arange(_WORD_BITS - 2, -1, -1))
     chips = (_hadamard()[rows] * (1 - 2 * words[..., :1])).reshape(len(bits), -1)

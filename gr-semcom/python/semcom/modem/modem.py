@@ -65,7 +65,7 @@ class Modem:
         profile: sizes of the air interface.
         device: where tensors live.
         dtype: torch.complex64, or complex128 to check gradients.
-        guard: whose bursts are read, of a link with a key (``ModemProfile.signed``); None: where bursts have tags, none is.
+        guard: whose bursts are read, of a link with a key (``ModemProfile.signed``); None: of such a link, nobody's.
 
     Raises:
         ConfigError: a guard, and a profile whose bursts have no tags.
@@ -142,7 +142,9 @@ class Modem:
         """
         signed = bool(self.profile.auth_symbols)
         if len(seals) != (len(latents) if signed else 0) or cipher not in self._ciphers:
-            raise ConfigError("bursts are signed, each item with a seal of its own, where the profile says so, or not")
+            raise ConfigError(
+                "bursts are signed, each item with a seal of its own, where the profile says so, or not"
+            )
         if cipher == SCRAMBLED:
             latents = torch.stack(
                 [scramble(row, seal.stream_key) for row, seal in zip(latents, seals, strict=True)]
@@ -248,7 +250,9 @@ class Modem:
         unread = [row for row, header in enumerate(headers) if header is None and row not in others]
         if unread:
             # a second pass: most words of a failed header are right, so the header as decoded serves as training
-            guess = self._header_grid(self._equalizer(self._shortest).layout, self._header_symbols(bits.cpu().numpy()))
+            guess = self._header_grid(
+                self._equalizer(self._shortest).layout, self._header_symbols(bits.cpu().numpy())
+            )
             soft = self._equalizer(self._shortest).soft_header_again(training, symbols, guess, frequency)
             again, more_bits = self._code.decode(soft)
             for row in unread:
@@ -314,14 +318,16 @@ class Modem:
         rows = [
             row
             for row, header in enumerate(headers)
-            if header is not None and header.cipher in self._ciphers and len(bursts[whole[row]].samples) >= end
+            if isinstance(self._plan_of(header, len(bursts[whole[row]].samples)), FramePlan)
         ]
         if not p.auth_symbols or not rows:
             return {}
         if self._guard is None:
             return dict.fromkeys(rows, NO_KEY)
         equalizer = self._equalizer(self._shortest)
-        block = torch.stack([bursts[whole[row]].samples[head:end] for row in rows]).to(self.device, self.dtype)
+        block = torch.stack([bursts[whole[row]].samples[head:end] for row in rows]).to(
+            self.device, self.dtype
+        )
         cfo = torch.tensor([bursts[whole[row]].cfo for row in rows], dtype=torch.float64, device=self.device)
         soft = equalizer.soft_second_block(
             training[rows],

@@ -40,7 +40,7 @@ class ModemProfile:
 
     Header and payload symbols carry ``pilots_per_symbol`` pilots on a comb that moves from symbol to symbol, so
     that the pilots of a burst visit every subcarrier. frame_version: header and interleaving; stations use 3, and 2 is
-    there to read recordings. auth_symbols: of the second header block, which a link with a key has (``signed``); 0: none.
+    there to read recordings. auth_symbols: of the second header block of a link with a key (``signed``); 0: none.
 
     Raises:
         ConfigError: a size that is impossible, with the reason.
@@ -114,8 +114,8 @@ class ModemProfile:
             )
         if self.auth_symbols and self.auth_symbols != self._signed_symbols:
             raise ConfigError(
-                f"modem profile: auth_symbols follow from the link's key, {self._signed_symbols} with one and 0 without: "
-                "leave them out"
+                f"modem profile: auth_symbols follow from the link's key, {self._signed_symbols} with one and 0 "
+                "without: leave them out"
             )
         if self.max_burst_samples > MAX_BURST_SAMPLES:
             raise ConfigError(

@@ -38,7 +38,9 @@ class Sealed:
 
     def __post_init__(self):
         if not isinstance(self.key, str) or not self.key:
-            raise ConfigError("a sealed payload needs the name of a key, such as alice, or the path of its file.")
+            raise ConfigError(
+                "a sealed payload needs the name of a key, such as alice, or the path of its file."
+            )
         check_cipher(self.cipher, f"key {shown(self.key)}")
 
     @property

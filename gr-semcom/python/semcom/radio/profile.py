@@ -22,9 +22,9 @@ DEFAULT_MODEL = "photo-1-12"
 class LinkProfile:
     """Format and radio settings of a link.
 
-    All of it but ``limits`` and the name of the key goes into ``hash``, which every burst carries: how a receiver protects
-    itself is its own business, and the other end need not set it alike. What one station sets differently on its command line (a gain,
-    say) changes nothing in the hash: it names the file, not the knobs.
+    All of it but ``limits`` and ``key`` goes into ``hash``, which every burst carries: how a receiver protects itself
+    and where its key lies is its own business, and the other end need not set it alike. What one station sets
+    differently on its command line (a gain, say) changes nothing in the hash: it names the file, not the knobs.
 
     Attributes:
         name: in words, for people.
@@ -35,8 +35,8 @@ class LinkProfile:
             it and a radio clips at 1.
         gap_samples: silence after each burst.
         modem: sizes of the air interface, any of ``ModemProfile``'s.
-        key: name or path of the link's key (``semcom link-key``), a path being seen from this file; "": none, everybody can
-            read what is sent and send what is read. cipher: with a key "scramble"; or "none", bursts are only signed.
+        key: name or path of the link's key (``semcom link-key``), a path being seen from this file; "": none, everybody
+            can read what is sent and send what is read. cipher: "scramble"; or "none", bursts are only signed.
         limits: what the receiver decodes, any of ``PictureLimits``'; a transmitter sends no larger pictures.
 
     Raises:
@@ -75,7 +75,7 @@ class LinkProfile:
             object.__setattr__(self, "modem", self.modem.signed)
         if self.modem.auth_symbols and not self.key:
             raise ConfigError(
-                f"link profile {self.name!r}: auth_symbols are of a link with a key: name it under key, or leave them out."
+                f"link profile {self.name!r}: auth_symbols are of a link with a key: name it, or leave them out."
             )
 
     @property
@@ -117,5 +117,7 @@ def load_link(path: str | Path, recorded: bool = False, key: str = "", cipher: s
     if key or cipher:
         return dataclasses.replace(link, key=key or link.key, cipher=cipher or link.cipher)
     if "/" in link.key:
-        return dataclasses.replace(link, key=str(Path(path).expanduser().parent / Path(link.key).expanduser()))
+        return dataclasses.replace(
+            link, key=str(Path(path).expanduser().parent / Path(link.key).expanduser())
+        )
     return link

@@ -13,7 +13,6 @@ from semcom.security.sessions import (
     LIFETIME_S,
     MOST_BURSTS,
     SESSION_BITS,
-    TAG_CHIPS,
     Seal,
     SessionKeys,
     session_keys,
@@ -71,8 +70,12 @@ class Guard:
         epoch, reason = self._ring.reading(sent >> SESSION_BITS), FORGED
         if epoch is None:
             reason = UNKNOWN
-        elif self._fits(session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), soft_tag, message, least):
-            return self._take(session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), epoch.expires_s, burst)
+        elif self._fits(
+            session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), soft_tag, message, least
+        ):
+            return self._take(
+                session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), epoch.expires_s, burst
+            )
         # at low SNR a word of the number is wrong now and then, while the tag is still plain to see
         for known in list(reversed(self._known.values()))[:_MOST_TRIED]:
             if known.keys.bits != sent and self._fits(known.keys, soft_tag, message, least):

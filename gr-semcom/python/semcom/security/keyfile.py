@@ -33,8 +33,8 @@ class Epoch:
     """One secret.
 
     Attributes:
-        epoch: its number, 0..255. secret: 32 bytes in base 64. not_after: ISO date and time from which on it is no longer
-            used, with its offset from UTC; "": never.
+        epoch: its number, 0..255. secret: 32 bytes in base 64. not_after: ISO date and time with its offset from UTC, from
+            which on it is no longer used; "": never.
 
     Raises:
         ConfigError: a value that cannot be. The secret itself is in no message.
@@ -51,7 +51,9 @@ class Epoch:
         except (binascii.Error, ValueError):
             whole = False
         if not whole:
-            raise ConfigError(f"key epoch {self.epoch}: the secret is not 32 bytes in base 64: copy it whole.")
+            raise ConfigError(
+                f"key epoch {self.epoch}: the secret is not 32 bytes in base 64: copy it whole."
+            )
         _ = self.expires_s
 
     @property
@@ -130,7 +132,9 @@ def read_key(path: Path) -> KeyFile:
     try:
         values = parsing.parse_yaml(text.decode())
     except (parsing.ParseError, UnicodeDecodeError) as error:
-        raise ConfigError(f"key {path} is no YAML: copy it whole.") from error  # an error could show the secret
+        raise ConfigError(
+            f"key {path} is no YAML: copy it whole."
+        ) from error  # an error could show the secret
     return settings.make(KeyFile, values if isinstance(values, dict) else {}, f"key {path}")
 
 
@@ -218,7 +222,11 @@ class KeyRing:
 
 
 def _new_epoch(number: int, days: float | None) -> Epoch:
-    end = "" if days is None else (datetime.now(timezone.utc) + timedelta(days=days)).isoformat(timespec="seconds")
+    end = (
+        ""
+        if days is None
+        else (datetime.now(timezone.utc) + timedelta(days=days)).isoformat(timespec="seconds")
+    )
     return Epoch(number, base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode(), end)
 
 
