@@ -29,7 +29,7 @@ def encode(session: int, tag: bytes, profile: ModemProfile) -> np.ndarray:
 
 
 def decode(soft: np.ndarray, profile: ModemProfile) -> tuple[list[int], np.ndarray]:
-    """Matched-filter outputs ``[B, symbols]`` complex to epoch and session, and soft chips of the tag ``[B, TAG_CHIPS]``."""
+    """Matched-filter outputs ``[B, symbols]`` complex to epoch and session, and the tag's soft chips ``[B, n]``."""
     chips = np.stack([soft.real, soft.imag], axis=-1).reshape(len(soft), -1).astype(np.float32)
     of_tag, of_session = _places(chips.shape[1])
     bits = rm_decode(chips[:, of_session], SESSION_CHIPS)

@@ -33,8 +33,8 @@ class Epoch:
     """One secret.
 
     Attributes:
-        epoch: its number, 0..255. secret: 32 bytes in base 64. not_after: ISO date and time with its offset from UTC, from
-            which on it is no longer used; "": never.
+        epoch: its number, 0..255. secret: 32 bytes in base 64. not_after: ISO date and time with its offset from UTC,
+            from which on it is no longer used; "": never.
 
     Raises:
         ConfigError: a value that cannot be. The secret itself is in no message.
