@@ -96,6 +96,9 @@ class AssembledImage:
     notes: tuple = ()
 
 
+_NOTHING = torch.empty(0, dtype=torch.complex64), torch.empty(0)
+
+
 @dataclass
 class _Open:
     header: BurstHeader
@@ -107,6 +110,12 @@ class _Open:
     begun_since: int = 0  # pictures, since its last burst
     notes: list = field(default_factory=list)
     session: SessionKeys | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """Whose limits it is under: of signed bursts each sender has limits of its own, and all others share theirs, as
+        anybody can claim to be any sender."""
+        return None if self.session is None else self.header.sender
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,8 @@ class ImageAssembler:
     A picture is handed out when its last burst is in, or when ``max_open`` others and one more have been begun since a
     burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are counted, not used;
     what is done is remembered for ``KEPT_S`` seconds, and of the last ``KEPT_ITEMS``.
-    So ``max_open`` + 1 transmitters may send at once, their bursts in any order.
+    So ``max_open`` + 1 transmitters may send at once, their bursts in any order. Of signed bursts (``session``) each sender
+    has this and the limits to itself.
 
     An item may come in parts: bursts of one sender, number, kind, size, model and mode whose ``side`` differs. Each
     part that is done hands out the item as known by then: with parts of the last ``KEPT_S`` seconds (``KEPT_SYMBOLS``
@@ -171,7 +181,7 @@ class ImageAssembler:
         self._closed: OrderedDict[tuple[int, int], _Closed] = OrderedDict()
         self._kept_symbols = 0
         self._limits = limits
-        self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
+        self._credit: dict[int | None, float] = {}  # pixels, by owner
         self.counters: Counter[str] = Counter()
 
     def add(
@@ -208,9 +218,9 @@ class ImageAssembler:
             if past is not None and len(past.headers) >= MOST_PARTS:
                 self.counters[TOO_MANY_PARTS] += 1
                 return done
-            done += self._make_room(header)
-            entry = self._begin(key, header, first)
-            entry.session = session
+            entry = _Open(header, first, 0, *_NOTHING, session=session)
+            done += self._make_room(entry)
+            self._begin(key, entry)
         if header.burst_index in entry.snr_db:
             self.counters["bursts repeated or too late"] += 1
             return done
@@ -292,30 +302,34 @@ class ImageAssembler:
             return "bursts with latents that are not numbers"
         return None
 
-    def _make_room(self, header: BurstHeader) -> list[AssembledImage]:
-        """Hands out what must go before a picture with this header is begun."""
+    def _make_room(self, new: _Open) -> list[AssembledImage]:
+        """Hands out what must go before a picture is begun: another owner's only if that has more than this one."""
         done: list[AssembledImage] = []
         for key, entry in list(self._open.items()):
-            entry.begun_since += 1
+            entry.begun_since += entry.owner == new.owner
             if entry.begun_since > self._max_open:
                 done += self._close(key)
-        room = self._profile.plan(header.latent_count)
-        held = (
-            sum(len(entry.latents) for entry in self._open.values())
-            + room.burst_count * room.latents_per_burst
-        )
-        while self._open and (len(self._open) >= _MOST_OPEN or held > _MOST_OPEN_SYMBOLS):
-            oldest = next(iter(self._open))
-            held -= len(self._open[oldest].latents)
+        room = self._profile.plan(new.header.latent_count)
+        held: Counter[int | None] = Counter({new.owner: room.burst_count * room.latents_per_burst})
+        for entry in self._open.values():
+            held[entry.owner] += len(entry.latents)
+        while self._open and (len(self._open) >= _MOST_OPEN or held.total() > _MOST_OPEN_SYMBOLS):
+            owners = {entry.owner for entry in self._open.values()}
+            largest = max(owners, key=held.__getitem__)
+            oldest = next(key for key, entry in self._open.items() if entry.owner == largest)
+            held[largest] -= len(self._open[oldest].latents)
             done += self._close(oldest)
         return done
+
+    def _credit_of(self, owner: int | None) -> float:
+        return self._credit.get(owner, float(self._limits.largest_picture_pixels) if self._limits else 0.0)
 
     def _earn(self, entry: _Open) -> None:
         if self._limits:
             pixels = entry.header.height * entry.header.width
             earned = self._limits.decode_budget * pixels / entry.burst_count
             most = self._limits.decode_budget * self._limits.largest_picture_pixels
-            self._credit = min(self._credit + earned, most)
+            self._credit[entry.owner] = min(self._credit_of(entry.owner) + earned, most)
 
     def _given_up(self, entry: _Open) -> str | None:
         """Why an incomplete picture is not worth its decoding; pays for one that is handed out."""
@@ -324,17 +338,18 @@ class ImageAssembler:
         pixels, received = entry.header.height * entry.header.width, len(entry.snr_db)
         if received < self._limits.least_share * entry.burst_count:
             return TOO_FEW
-        if pixels > self._credit and received < entry.burst_count:
+        credit = self._credit_of(entry.owner)
+        if pixels > credit and received < entry.burst_count:
             return NO_BUDGET
-        self._credit = max(0.0, self._credit - pixels)
+        self._credit[entry.owner] = max(0.0, credit - pixels)
         return None
 
-    def _begin(self, key: tuple[int, int, int], header: BurstHeader, first: int) -> _Open:
-        plan = self._profile.plan(header.latent_count)
+    def _begin(self, key: tuple[int, int, int], entry: _Open) -> None:
+        plan = self._profile.plan(entry.header.latent_count)
         room = plan.burst_count * plan.latents_per_burst
-        empty = torch.zeros(room, dtype=torch.complex64), torch.full((room,), torch.inf)
-        self._open[key] = entry = _Open(header, first, plan.burst_count, *empty)
-        return entry
+        entry.burst_count = plan.burst_count
+        entry.latents, entry.noise_var = torch.zeros(room, dtype=torch.complex64), torch.full((room,), torch.inf)
+        self._open[key] = entry
 
     def _close(self, key: tuple[int, int, int]) -> list[AssembledImage]:
         """The picture, or nothing if it is given up."""
