@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from semcom.errors import ConfigError, OutputError
-from semcom.security.keyfile import KeyRing
+from semcom.security.keyfile import KeyRing, key_path
 
 SESSION_BITS, EPOCH_BITS = 56, 8
 _RANDOM_BITS = 24
@@ -146,11 +146,15 @@ def _later_than_ever(key: Path, now_s: int) -> int:
     return began_s
 
 
-@lru_cache(maxsize=16)
 def signer_of(key: str) -> Signer:
     """The one signer of a key in this process.
 
     Raises:
         ConfigError: no such key, or one that others can read.
     """
-    return Signer(KeyRing(key))
+    return _signer_at(key_path(key).resolve())
+
+
+@lru_cache(maxsize=16)
+def _signer_at(path: Path) -> Signer:
+    return Signer(KeyRing(str(path)))
