@@ -348,7 +348,10 @@ class ImageAssembler:
         plan = self._profile.plan(entry.header.latent_count)
         room = plan.burst_count * plan.latents_per_burst
         entry.burst_count = plan.burst_count
-        entry.latents, entry.noise_var = torch.zeros(room, dtype=torch.complex64), torch.full((room,), torch.inf)
+        entry.latents, entry.noise_var = (
+            torch.zeros(room, dtype=torch.complex64),
+            torch.full((room,), torch.inf),
+        )
         self._open[key] = entry
 
     def _close(self, key: tuple[int, int, int]) -> list[AssembledImage]:
@@ -382,12 +385,13 @@ class ImageAssembler:
 
     def _part(self, entry: _Open) -> _Part:
         k, version = entry.header.latent_count, self._profile.frame_version
-        latents = frame.unscramble(entry.latents[None, :k], version)[0]
-        noise_var = frame.deinterleave(entry.noise_var[None, :k], version)[0]
-        if entry.session is not None and entry.header.cipher == SCRAMBLED:
-            header = entry.header
+        latents, noise_var, header = entry.latents[:k], entry.noise_var[:k], entry.header
+        if entry.session is not None and header.cipher == SCRAMBLED:
             key = entry.session.stream_key(header.sender, header.image_id, header.side)
             latents, noise_var = unscramble(latents, noise_var, key)
+        else:
+            latents = frame.unscramble(latents[None], version)[0]
+            noise_var = frame.deinterleave(noise_var[None], version)[0]
         return _Part(
             entry.first,
             latents,

@@ -145,10 +145,6 @@ class Modem:
             raise ConfigError(
                 "bursts are signed, each item with a seal of its own, where the profile says so, or not"
             )
-        if cipher == SCRAMBLED:
-            latents = torch.stack(
-                [scramble(row, seal.stream_key) for row, seal in zip(latents, seals, strict=True)]
-            )
         plan = self.plan(latents.shape[1])
         senders, sides = (_each(value, len(latents)) for value in (sender, side))
         headers = [
@@ -171,14 +167,14 @@ class Modem:
             for image, its_sender, its_side in zip(image_id, senders, sides, strict=True)
             for index in range(plan.burst_count)
         ]
-        payload = self.pack_latents(latents)
+        payload = self.pack_latents(latents, seals if cipher == SCRAMBLED else ())
         if signed:
             payload = torch.cat([self._second_blocks(headers, seals, plan.burst_count), payload], dim=1)
         return self.modulate_bursts(payload, headers).unflatten(0, (len(latents), plan.burst_count))
 
     def _second_blocks(self, headers: list[BurstHeader], seals: Sequence[Seal], each: int) -> torch.Tensor:
         """Second header blocks ``[N, symbols]`` of the bursts of items that have ``each`` bursts."""
-        messages = second_block.message(self._code, headers, self.profile.max_payload_symbols)
+        messages = second_block.messages(self._code.pack(headers), self.profile.max_payload_symbols)
         keys = [seal.keys for seal in seals for _ in range(each)]
         rows = [
             second_block.encode(key.bits, key.tag(text), self.profile)
@@ -186,10 +182,18 @@ class Modem:
         ]
         return torch.as_tensor(np.stack(rows)).to(self.device, self.dtype)
 
-    def pack_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end)."""
+    def pack_latents(self, latents: torch.Tensor, seals: Sequence[Seal] = ()) -> torch.Tensor:
+        """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end).
+
+        seals: by whose keys, one an item; none: in the way that everybody knows.
+        """
         plan = self.plan(latents.shape[1])
-        scrambled = frame.scramble(latents.to(self.device, self.dtype), self.profile.frame_version)
+        latents = latents.to(self.device, self.dtype)
+        if seals:
+            keyed = [scramble(row, seal.stream_key) for row, seal in zip(latents, seals, strict=True)]
+            scrambled = torch.stack(keyed).to(self.dtype)
+        else:
+            scrambled = frame.scramble(latents, self.profile.frame_version)
         room = plan.burst_count * plan.latents_per_burst
         padded = torch.nn.functional.pad(scrambled, (0, room - plan.latent_count))
         return padded.reshape(-1, plan.latents_per_burst)
@@ -262,7 +266,7 @@ class Modem:
         if unread:
             self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits, unread)
         sent = self._header_symbols(bits.cpu().numpy())
-        sessions = self._check_tags(bursts, whole, headers, training, symbols, sent, frequency)
+        sessions = self._check_tags(bursts, whole, headers, bits, training, symbols, sent, frequency)
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
@@ -307,7 +311,7 @@ class Modem:
                     )
 
     def _check_tags(
-        self, bursts, whole: list[int], headers, training, symbols, sent, frequency
+        self, bursts, whole: list[int], headers, bits, training, symbols, sent, frequency
     ) -> dict[int, SessionKeys | str]:
         """By row, of bursts with a second header block: the session, or why they are refused. Nothing is kept of those.
 
@@ -337,7 +341,7 @@ class Modem:
             frequency[rows],
         )
         numbers, tags = second_block.decode(soft.cpu().numpy(), p)
-        texts = second_block.message(self._code, [headers[row] for row in rows], p.max_payload_symbols)
+        texts = second_block.messages(bits[rows].cpu().numpy(), p.max_payload_symbols)
         return {
             row: self._guard.check(number, tag, text, headers[row].number)
             for row, number, tag, text in zip(rows, numbers, tags, texts, strict=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from semcom.modem import sequences
-from semcom.modem.header import HeaderCode, rm_decode, rm_encode
+from semcom.modem.header import rm_decode, rm_encode
 from semcom.modem.profile import ModemProfile
 from semcom.security.sessions import EPOCH_BITS, SESSION_BITS, TAG_CHIPS
 
@@ -37,10 +37,10 @@ def decode(soft: np.ndarray, profile: ModemProfile) -> tuple[list[int], np.ndarr
     return [int.from_bytes(row.tobytes(), "big") for row in words], chips[:, of_tag]
 
 
-def message(code: HeaderCode, headers, longest: int) -> list[bytes]:
-    """What tags sign: all bits of a header, and the longest burst of the profile."""
-    bits = np.packbits(code.pack(headers).astype(np.uint8), axis=1)
-    return [row.tobytes() + longest.to_bytes(2, "big") for row in bits]
+def messages(bits: np.ndarray, longest: int) -> list[bytes]:
+    """What tags sign: all bits ``[B, n]`` of a header, and the longest burst of the profile."""
+    packed = np.packbits(bits.astype(np.uint8), axis=1)
+    return [row.tobytes() + longest.to_bytes(2, "big") for row in packed]
 
 
 def _chips(profile: ModemProfile) -> int:
