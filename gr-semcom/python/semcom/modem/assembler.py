@@ -147,7 +147,7 @@ class ImageAssembler:
     A picture is handed out when its last burst is in, or when ``max_open`` others and one more have been begun since a
     burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are counted, not used;
     what is done is remembered for ``KEPT_S`` seconds, and of the last ``KEPT_ITEMS``.
-    So ``max_open`` + 1 transmitters may send at once, their bursts in any order. Of signed bursts (``session``) each sender
+    So ``max_open`` + 1 transmitters may send at once, their bursts in any order. Of signed bursts each sender
     has this and the limits to itself.
 
     An item may come in parts: bursts of one sender, number, kind, size, model and mode whose ``side`` differs. Each

@@ -248,7 +248,7 @@ class Modem:
         samples = torch.stack([bursts[i].samples[:head] for i in whole]).to(self.device, self.dtype)
         cfo = torch.tensor([bursts[i].cfo for i in whole], dtype=torch.float64, device=self.device)
         training, symbols = self._open(samples, cfo)
-        soft, frequency = self._equalizer(self._shortest).soft_header(training, symbols)
+        soft, frequency, channel = self._equalizer(self._shortest).first_look(training, symbols)
         headers, bits = self._code.decode(soft)
         others = {} if all(headers) else self._of_others(soft, headers, bits)
         unread = [row for row, header in enumerate(headers) if header is None and row not in others]
@@ -266,7 +266,7 @@ class Modem:
         if unread:
             self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits, unread)
         sent = self._header_symbols(bits.cpu().numpy())
-        sessions = self._check_tags(bursts, whole, headers, bits, training, symbols, sent, frequency)
+        sessions = self._check_tags(bursts, whole, headers, bits, channel, frequency)
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
@@ -311,11 +311,11 @@ class Modem:
                     )
 
     def _check_tags(
-        self, bursts, whole: list[int], headers, bits, training, symbols, sent, frequency
+        self, bursts, whole: list[int], headers, bits, channel, frequency
     ) -> dict[int, SessionKeys | str]:
         """By row, of bursts with a second header block: the session, or why they are refused. Nothing is kept of those.
 
-        Arguments are as in ``_demodulate_whole``; sent: header symbols as decoded.
+        Arguments are as in ``_demodulate_whole``.
         """
         p = self.profile
         head, end = p.preamble_samples + p.header_samples, p.burst_samples(0)
@@ -328,18 +328,12 @@ class Modem:
             return {}
         if self._guard is None:
             return dict.fromkeys(rows, NO_KEY)
-        equalizer = self._equalizer(self._shortest)
         block = torch.stack([bursts[whole[row]].samples[head:end] for row in rows]).to(
             self.device, self.dtype
         )
         cfo = torch.tensor([bursts[whole[row]].cfo for row in rows], dtype=torch.float64, device=self.device)
-        soft = equalizer.soft_second_block(
-            training[rows],
-            symbols[rows],
-            self._payload(block, cfo),
-            self._header_grid(equalizer.layout, sent[rows]),
-            frequency[rows],
-        )
+        equalizer, payload = self._equalizer(self._shortest), self._payload(block, cfo)
+        soft = equalizer.soft_second_block(payload, channel[rows], frequency[rows])
         numbers, tags = second_block.decode(soft.cpu().numpy(), p)
         texts = second_block.messages(bits[rows].cpu().numpy(), p.max_payload_symbols)
         return {
