@@ -6,6 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from semcom.capture.replaying import Replay
 from semcom.cli.main import app
 from semcom.errors import ConfigError
 from semcom.link import LinkConfig, User, simulate
@@ -133,6 +134,17 @@ class TestStations:
         assert back.pictures == 2 and counted[guard.REPLAYED] == 2
         assert sum(counted.get(word, 0) for word in (guard.FORGED, guard.UNKNOWN)) >= 4
         assert any("link profile" in word or UNSIGNED in word for word in counted)
+
+    def test_recordings_are_replayed_with_the_key(self, stations, tmp_path, link, make_pictures, key_folder):
+        radio, folder = f"file:{tmp_path / 'air.c64'}", tmp_path / "recorded"
+        config = stations.StationConfig(link(key="alice"), radio)
+        stations.transmit(config, list(make_pictures(2)), seconds=30)
+        stations.receive(config, seconds=30, capture_folder=str(folder))
+        run = Replay(folder)
+        assert len(list(run)) == 2 and run.latents_equal == run.latents_known == 2
+        (key_folder / "alice.key").unlink()
+        with pytest.raises(ConfigError, match="semcom link-key"):
+            list(Replay(folder))
 
     def test_no_key_at_a_station(self, stations, tmp_path, link):
         (tmp_path / "air.c64").write_bytes(bytes(8))
