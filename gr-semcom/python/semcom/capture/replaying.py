@@ -102,8 +102,8 @@ class Replay:
         type_name, channel: of such a recording, as in ``sample_files.open_samples``.
 
     Raises:
-        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile, or no key of
-            a link that has one.
+        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile, or no
+            key of a link that has one.
     """
 
     def __init__(
