@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Links with a key, from pictures to pictures: simulated, over a file as stations, and beside strangers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -167,3 +169,15 @@ def test_the_flowgraph_carries_them(make_pictures):
     assert [row.bursts_found for row in rows] == [1, 1, 1]
     assert all(torch.isfinite(torch.tensor(row.scores["psnr_db"])) for row in rows)
     assert modem_module.NO_KEY  # what a receiver without one says
+
+
+def test_a_transmitter_with_a_number_of_its_own(make_pictures, tmp_path):
+    """The tag and the key stream are of the sender that the header names."""
+    pytest.importorskip("gnuradio")
+    from semcom.blocks import stations
+
+    profile = tmp_path / "link.yaml"
+    profile.write_text(f"name: test\nmodel: {MODEL}\nkey: alice\n")
+    config = stations.StationConfig(str(profile), f"file:{tmp_path / 'air.c64'}")
+    stations.transmit(dataclasses.replace(config, sender=5), list(make_pictures(2)), seconds=30)
+    assert stations.receive(config, seconds=30).pictures == 2

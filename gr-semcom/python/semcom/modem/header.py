@@ -36,6 +36,7 @@ OPEN, SIGNED, SCRAMBLED = 0, 1, 2
 UNSIGNED = "bursts without a tag: this link has a key, and they were sent without it"
 
 MAX_SIDE = 2**13 - 1
+SENDERS = 2**4
 MAX_LATENTS = 2**22 - 1
 
 LINK_HASH_BITS = 10
