@@ -97,3 +97,22 @@ def test_scrambling_is_exact(count):
         assert (air == symbols).float().mean() < 0.02
         other, _ = unscramble(air, noise, bytes(32))
         assert abs(float((other * symbols.conj()).mean().abs())) < 0.2
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_of_two_and_four_points_scrambling_leaves_nothing(order):
+    """Turns carry every point to every other equally often: what is sent does not depend on what was to be said."""
+    from semcom.modulation import constellation
+
+    points, count = constellation(order).points.to(torch.complex64), 40_000
+    seen = []
+    for data in (torch.zeros(count, dtype=torch.int64), torch.arange(count) % order):
+        sent = scramble(points[data], os.urandom(32))
+        cells = (torch.view_as_real(sent).round(decimals=3) + 0.0).unique(dim=0, return_counts=True)
+        assert len(cells[1]) == 4
+        seen.append(cells)
+        expected = count / 4
+        assert (
+            float(((cells[1] - expected) ** 2 / expected).sum()) < 25
+        )  # chi-square, 3 degrees: one in 60,000
+    assert torch.equal(seen[0][0], seen[1][0])
