@@ -50,10 +50,10 @@ def simulate(
     receivers = [
         sender if link.model == config.model else make(link.model, config.payload, device) for link in links
     ]
-    key = config.payload.key if isinstance(config.payload, Sealed) else ""
+    sealed = config.payload if isinstance(config.payload, Sealed) else None
+    key, cipher = (sealed.key, CIPHERS[sealed.cipher]) if sealed else ("", OPEN)
     profile, airs = ModemProfile(), [Air(link) for link in links]
     profile, signer = (profile.signed, signer_of(key)) if key else (profile, None)
-    cipher = CIPHERS[config.payload.cipher] if key else OPEN
     # a burst that a receiver has had it does not take again, so each has a guard of its own
     modems = [Modem(profile, device=device, guard=guard_of(key)) for _ in users]
     modem = modems[0]

@@ -266,7 +266,8 @@ class Modem:
         if unread:
             self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits, unread)
         sent = self._header_symbols(bits.cpu().numpy())
-        sessions = self._check_tags(bursts, whole, headers, bits, channel, frequency)
+        verdicts = self._check_tags(bursts, whole, headers, bits, channel, frequency)
+        sessions: dict[int, SessionKeys] = {}
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
@@ -275,9 +276,11 @@ class Modem:
                 results[i] = self._failed(bursts[i], *others[at])
             elif isinstance(plan, str):
                 results[i] = self._failed(bursts[i], plan, headers[at])
-            elif isinstance(session := sessions.get(at), str):
-                results[i] = self._failed(bursts[i], session, headers[at])
+            elif p.auth_symbols and isinstance(verdict := verdicts.get(at, NO_KEY), str):
+                results[i] = self._failed(bursts[i], verdict, headers[at])
             else:
+                if p.auth_symbols:
+                    sessions[at] = verdict
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
             payload_rows = -(-latents // p.data_per_symbol)
