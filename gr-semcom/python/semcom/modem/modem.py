@@ -276,11 +276,12 @@ class Modem:
                 results[i] = self._failed(bursts[i], *others[at])
             elif isinstance(plan, str):
                 results[i] = self._failed(bursts[i], plan, headers[at])
-            elif p.auth_symbols and isinstance(verdict := verdicts.get(at, NO_KEY), str):
+            elif not p.auth_symbols:
+                groups.setdefault(plan.latents_per_burst, []).append(at)
+            elif isinstance(verdict := verdicts.get(at, NO_KEY), str):
                 results[i] = self._failed(bursts[i], verdict, headers[at])
             else:
-                if p.auth_symbols:
-                    sessions[at] = verdict
+                sessions[at] = verdict
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
             payload_rows = -(-latents // p.data_per_symbol)
