@@ -32,6 +32,7 @@ from semcom.kinds.pictures import Picture, mean_colour
 from semcom.link.config import LinkConfig
 from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
+from semcom.payload.sealed import Sealed, opened
 from semcom.system.base import Received, System
 from semcom.system.coded import Coded
 from semcom.system.make import make
@@ -65,8 +66,11 @@ class Reception:
             else []
         )
         self.air = lossy + make_channel(link)
-        self.detector = blocks.burst_detector(threads=threads)
-        self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
+        key = link.payload.key if isinstance(link.payload, Sealed) else ""
+        self.detector = blocks.burst_detector(threads=threads, key=key)
+        self.demodulator = blocks.burst_demodulator(
+            constellation_rate=0.0, device=device, threads=threads, key=key
+        )
         self.estimator = blocks.pilot_snr_estimator(threads=threads)
         self.decoder = blocks.deepjscc_decoder(
             link.model,
@@ -74,6 +78,7 @@ class Reception:
             threads=threads,
             payload=payload_of_codec(link.payload),
             colour_of=colour_of,
+            key=key,
         )
         self.sink = sink_of(
             self.decoder.system, keep=keep, callback=lambda meta, value: on_result(user, meta, value)
@@ -121,7 +126,7 @@ class LoopbackFlowgraph(Flowgraph):
                 on_sent(image_id, item)
 
         # no code of latents fails
-        has_code = isinstance(config.payload, Coded)
+        has_code = isinstance(opened(config.payload), Coded)
 
         self.encoder = blocks.deepjscc_encoder(
             config.model,
@@ -134,7 +139,14 @@ class LoopbackFlowgraph(Flowgraph):
             pictures_in=items, max_in_flight=_MAX_IN_FLIGHT, on_sent=note_colour if has_code else on_sent
         )
         mapping = mapper_of(config.model, config.payload, **options)
-        self.modulator = blocks.burst_modulator(tx_tags=bool(config.drop), on_sent=on_modulated, **options)
+        sealed = config.payload if isinstance(config.payload, Sealed) else None
+        self.modulator = blocks.burst_modulator(
+            tx_tags=bool(config.drop),
+            on_sent=on_modulated,
+            key=sealed.key if sealed else "",
+            cipher=sealed.cipher if sealed else "",
+            **options,
+        )
         self.receptions = [
             Reception(user, config, on_result, on_burst, colours.__getitem__, keep, device, threads)
             for user in users

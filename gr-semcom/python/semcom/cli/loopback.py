@@ -116,7 +116,9 @@ def loopback(
 
     if radio:
         station = (link, radio, hardware, gain_db, frequency_hz)
-        payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+        payload = options.unsealed(
+            _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+        )
         _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json)
         return
 

@@ -26,6 +26,7 @@ from semcom.cli.finetune import finetune
 from semcom.cli.grc import grc
 from semcom.cli.inspect import inspect as inspect_capture
 from semcom.cli.keys import keys
+from semcom.cli.link_key import link_key
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
 from semcom.cli.replay import replay
@@ -89,6 +90,7 @@ for command in (
     with_plugins(grc),
     with_plugins(air),
     keys,
+    link_key,
     doctor,
 ):
     app.command()(command)

@@ -300,6 +300,18 @@ Lpips = Annotated[
 ]
 
 
+def unsealed(payload):
+    """What a station sends, whose key its link profile names. Raises ConfigError: a key beside it."""
+    from semcom.errors import ConfigError
+    from semcom.payload.sealed import Sealed
+
+    if isinstance(payload, Sealed):
+        raise ConfigError(
+            f"--set key={payload.key}: over a radio both stations need it, so name it in the link profile (key: ...)."
+        )
+    return payload
+
+
 def chosen_payload(given: list[str], named: dict[str, object], separation: bool = False):
     """The payload of ``--set`` and of the options with a name of their own.
 
@@ -311,6 +323,7 @@ def chosen_payload(given: list[str], named: dict[str, object], separation: bool 
         ConfigError: a setting without a value, given twice or unknown, or those of different payloads.
     """
     from semcom.errors import ConfigError
+    from semcom.payload.sealed import opened
     from semcom.system.make import Coded, payload_with
 
     settings = {name: str(value) for name, value in named.items() if value}
@@ -322,6 +335,6 @@ def chosen_payload(given: list[str], named: dict[str, object], separation: bool 
             raise ConfigError(f"--set {name}: it is given twice.")
         settings[name] = value
     payload = payload_with(settings) if settings or not separation else Coded()
-    if separation and not isinstance(payload, Coded):
+    if separation and not isinstance(opened(payload), Coded):
         raise ConfigError(f"--scheme separation goes without {', '.join(settings)}: those are for latents.")
     return payload

@@ -72,7 +72,7 @@ def tx(
 
     chosen = "" if codebook is options.Codebook.best else codebook.value
     named = {"order": order, "bits_per_latent": bits_per_latent, "codebook": chosen}
-    payload = options.chosen_payload(settings, named)
+    payload = options.unsealed(options.chosen_payload(settings, named))
     with status_line("sent") as tick:
         summary = transmit(
             config,
