@@ -20,6 +20,7 @@ from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
+from semcom.codec.layers.convolution import Conv3x3, leaky, shuffled, unshuffled
 from semcom.codec.layers.stages import zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
@@ -62,13 +63,13 @@ class Trunk(nn.Module):
     def __init__(self, widths, blocks, cells: int):
         super().__init__()
         outer, inner = widths
-        self.picture_in = nn.Conv2d(48, outer, 3, padding=1)
+        self.picture_in = Conv3x3(48, outer)
         self.down = nn.Conv2d(4 * outer, inner, 1)
         self.cells_in = nn.Conv2d(cells, inner, 1)
         self.inner_blocks = nn.ModuleList(ResidualBlock(inner) for _ in range(blocks[1]))
         self.up = nn.Conv2d(inner, 4 * outer, 1)
         self.outer_blocks = nn.ModuleList(ResidualBlock(outer) for _ in range(blocks[0]))
-        self.picture_out = nn.Conv2d(outer, 48, 3, padding=1)
+        self.picture_out = Conv3x3(outer, 48)
         zeroed(self.picture_out)
 
     def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
@@ -78,14 +79,14 @@ class Trunk(nn.Module):
             cells: what is known of each, ``[B, C, H/8, W/8]``. deviation: of the error expected there, ``[B, 3, ...]``.
             snr_db: ``[B]``.
         """
-        fine = self.picture_in(_PICTURE_SCALE * F.pixel_unshuffle(picture, 4))
-        x = self.down(F.pixel_unshuffle(F.leaky_relu(fine, 0.1), 2)) + self.cells_in(cells)
+        fine = self.picture_in(_PICTURE_SCALE * unshuffled(picture, 4))
+        x = self.down(unshuffled(F.leaky_relu(fine, 0.1), 2)) + self.cells_in(cells)
         for block in self.inner_blocks:
             x = block(x, snr_db)
-        x = fine + F.pixel_shuffle(self.up(F.leaky_relu(x, 0.1)), 2)
+        x = fine + shuffled(self.up(leaky(x)), 2)
         for block in self.outer_blocks:
             x = block(x, snr_db)
-        out = F.pixel_shuffle(self.picture_out(F.leaky_relu(x, 0.1)), 4)
+        out = shuffled(self.picture_out(leaky(x)), 4)
         return out * deviation.repeat_interleave(closed.CELL, 2).repeat_interleave(closed.CELL, 3)
 
 
