@@ -16,7 +16,7 @@ from torch import nn
 LEAST_CELLS = 2048
 #: cells that are computed at once, about: they bound NNPACK's memory, and fit a core's cache
 STRIP_CELLS = 2**14
-#: NNPACK computes so many rows at once
+#: NNPACK computes so many rows of them at once
 _TILE_ROWS = 6
 
 
@@ -33,16 +33,22 @@ class Conv3x3(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not _winograd_serves(x):
             return super().forward(x)
-        height, width = x.shape[2:]
-        out = x.new_empty(len(x), self.out_channels, height, width)
+        if len(x) == 1:
+            return self._winograd(x)
+        return torch.cat([self._winograd(picture) for picture in x.split(1)])
+
+    def _winograd(self, picture: torch.Tensor) -> torch.Tensor:
+        height, width = picture.shape[2:]
+        if height * width <= 2 * STRIP_CELLS:
+            return torch._nnpack_spatial_convolution(picture, self.weight, self.bias, 1)
+        out = picture.new_empty(1, self.out_channels, height, width)
         rows = max(STRIP_CELLS // width // _TILE_ROWS, 2) * _TILE_ROWS
-        for picture, result in zip(x, out):
-            for first in range(0, height, rows):
-                last = min(first + rows, height)
-                above, below = max(first - 1, 0), min(last + 1, height)
-                # zeros only beyond the picture's own edges
-                strip = F.pad(picture[None, :, above:below], (1, 1, above - first + 1, last + 1 - below))
-                result[:, first:last] = torch._nnpack_spatial_convolution(strip, self.weight, self.bias, 0)[0]
+        for first in range(0, height, rows):
+            last, above = min(first + rows, height), max(first - 1, 0)
+            # with a row of neighbours at either side, whose own results are wrong at a cut and left out
+            strip = picture[:, :, above : min(last + 1, height)]
+            strip = torch._nnpack_spatial_convolution(strip, self.weight, self.bias, 1)
+            out[:, :, first:last] = strip[:, :, first - above : last - above]
         return out
 
 
