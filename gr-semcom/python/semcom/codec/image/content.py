@@ -470,7 +470,6 @@ class ContentAdaptive(BaseCodec):
         for row in range(len(reals)):
             places, index = self._order(plan, row)
             count, first, last = int(plan.counts[row]), layout.count, layout.count + len(places)
-            levels = plan.levels[row].reshape(-1)
             sent_p = plan.powers[row, index]
             if not len(places):
                 # without the map the variances are unknown; their mean is 1
@@ -480,8 +479,7 @@ class ContentAdaptive(BaseCodec):
             base_variance = plan.base_variances.float() * scale[row]
             bases.append(values[:first] * (base_variance / p[:first]).sqrt())
             base_errors.append((base_variance * (1 - known[:first])).sum() / pixels)
-            variance = variances.float()[(levels.long() - closed.LEVEL_MIN).clamp_min(0)] * scale[row]
-            variance = torch.where(levels == closed.NO_LEVEL, 0.0, variance)
+            variance = closed.of_levels(variances.float() * scale[row], plan.levels[row]).flatten()
             own = slice(first, first + len(places))
             estimates.append(
                 torch.zeros_like(variance).index_copy(
@@ -564,12 +562,10 @@ class ContentAdaptive(BaseCodec):
         sent = (place >= plan.choice.threshold[:, None]) & (plan.choice.count > 0)[:, None]
         error = torch.where(sent, variances * noise[:, None] / (plan.powers + noise[:, None]), 0.0)
         tables = [torch.where(sent, error, 0.0), torch.where(sent, 0.0, variances.expand_as(error))]
-        levels = plan.levels.flatten(1).long() - closed.LEVEL_MIN
-        here = levels >= 0
         zones = []
         for table in tables:
-            values = torch.where(here, table.float().gather(1, levels.clamp_min(0)), 0.0)
-            zones.append(closed.zone_energy(values.view(plan.levels.shape), plan.blocks))
+            values = torch.stack([closed.of_levels(own, levels) for own, levels in zip(table, plan.levels)])
+            zones.append(closed.zone_energy(values, plan.blocks))
         mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
         known = self.sender_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
         return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(
