@@ -79,15 +79,16 @@ class Trunk(nn.Module):
             cells: what is known of each, ``[B, C, H/8, W/8]``. deviation: of the error expected there, ``[B, 3, ...]``.
             snr_db: ``[B]``.
         """
-        fine = self.picture_in(_PICTURE_SCALE * unshuffled(picture, 4))
-        x = self.down(unshuffled(F.leaky_relu(fine, 0.1), 2)) + self.cells_in(cells)
+        fine = self.picture_in(unshuffled(picture, 4).mul_(_PICTURE_SCALE))
+        x = self.down(leaky(unshuffled(fine, 2))) + self.cells_in(cells)
         for block in self.inner_blocks:
             x = block(x, snr_db)
         x = fine + shuffled(self.up(leaky(x)), 2)
         for block in self.outer_blocks:
             x = block(x, snr_db)
         out = shuffled(self.picture_out(leaky(x)), 4)
-        return out * deviation.repeat_interleave(closed.CELL, 2).repeat_interleave(closed.CELL, 3)
+        cells = out.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
+        return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
 
 
 @dataclass(frozen=True)
@@ -346,6 +347,7 @@ class ContentAdaptive(BaseCodec):
                 blocks, boost, coded, units = self._coded_map(base, rest, code, total)
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
             plan = self.plan(blocks, code, boost, totals - side)
+        del rest
         planes = closed.to_colours(images)
         planes = planes + self._network(
             self.sender, planes, *self._sender_cells(plan), closed.code_snr_db(code).float()
@@ -425,7 +427,7 @@ class ContentAdaptive(BaseCodec):
             own = torch.cat([base[row], own])
             own = F.pad(own, (0, int(plan.counts[row]) - len(own)))
             rows.append(F.pad(closed.spread(own), (0, room - len(own))))
-        reals = torch.stack(rows)
+        reals = _batch_of(rows)
         # the power of the dimensions in use; sent in the header, so the receiver undoes it exactly
         power = reals.square().sum(dim=1) / plan.counts
         code, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
@@ -455,6 +457,8 @@ class ContentAdaptive(BaseCodec):
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
         known = self._receiver_cells(plan, error, unsent, base_error, power)
+        # of a large picture these are hundreds of megabytes, and the network needs its own
+        del planes, error, unsent
         snr = self._clamped(self._per_image(snr_db, linear))
         images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
         images = images[..., : size[0], : size[1]].float()
@@ -490,9 +494,11 @@ class ContentAdaptive(BaseCodec):
                 torch.zeros_like(variance).index_copy(0, places, variance[places] * (1 - known[own]))
             )
             unsent.append(variance.index_fill(0, places, 0.0))
+            # of a large picture these are hundreds of megabytes
+            del variance
         shape = plan.levels.shape
-        coefficients, error, rest = (torch.stack(rows).view(shape) for rows in (estimates, errors, unsent))
-        planes = closed.adaptive_idct(coefficients, plan.blocks)
+        error, rest = (_batch_of(rows).view(shape) for rows in (errors, unsent))
+        planes = closed.adaptive_idct(_batch_of(estimates).view(shape), plan.blocks)
         return torch.stack(bases), torch.stack(base_errors), planes, error, rest
 
     def _read_plan(self, latents: Latents, size) -> tuple[Plan, torch.Tensor, torch.Tensor]:
@@ -599,6 +605,11 @@ def _shared_plan(latents: Latents) -> Plan:
     if not isinstance(latents.shared, Plan):
         raise ModelError("these latents come without their plan: send them with in_memory=True.")
     return latents.shared
+
+
+def _batch_of(rows: list[torch.Tensor]) -> torch.Tensor:
+    """``torch.stack``, without a copy of a single row."""
+    return rows[0][None] if len(rows) == 1 else torch.stack(rows)
 
 
 def _stacked(maps: list[BlockMap]) -> BlockMap:
