@@ -7,6 +7,8 @@ comes with torch, has Winograd's algorithm (Lavin and Gray, "Fast Algorithms for
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -52,11 +54,26 @@ class Conv3x3(nn.Conv2d):
         return out
 
 
+_torchs_own = False
+
+
+@contextmanager
+def torchs_own_convolutions() -> Iterator[None]:
+    """Inside, every convolution is torch's own: what the others are measured against."""
+    global _torchs_own
+    before, _torchs_own = _torchs_own, True
+    try:
+        yield
+    finally:
+        _torchs_own = before
+
+
 def _winograd_serves(x: torch.Tensor) -> bool:
     return (
         _inference_on_cpu(x)
         and x.dtype == torch.float32
         and x.shape[2] * x.shape[3] >= LEAST_CELLS
+        and not _torchs_own
         and not torch.is_autocast_enabled("cpu")
         and _nnpack()
     )
