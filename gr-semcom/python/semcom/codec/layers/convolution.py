@@ -80,8 +80,9 @@ def _winograd_serves(x: torch.Tensor) -> bool:
 
 
 def _inference_on_cpu(x: torch.Tensor) -> bool:
-    # whoever exports or compiles a network wants the operations themselves
-    return x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    # whoever traces, exports or compiles a network wants the operations themselves
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return x.device.type == "cpu" and not (torch.is_grad_enabled() or traced)
 
 
 @functools.cache
