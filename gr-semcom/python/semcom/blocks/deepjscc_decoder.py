@@ -63,7 +63,7 @@ class deepjscc_decoder(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = "photo-1-12",
         profile: str = "",
         max_open: int = 2,
         device: str = "cpu",

@@ -45,7 +45,7 @@ class deepjscc_encoder(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = "photo-1-12",
         snr_db: float = 10.0,
         max_age_s: float = 2.0,
         device: str = "cpu",

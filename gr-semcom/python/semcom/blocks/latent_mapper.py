@@ -32,7 +32,7 @@ class latent_mapper(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = "photo-1-12",
         order: int = 0,
         bits_per_latent: int = 0,
         codebook: str = BEST,

@@ -20,7 +20,7 @@ class separation_decoder(deepjscc_decoder):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = "photo-1-12",
         profile: str = "",
         max_open: int = 2,
         device: str = "cpu",

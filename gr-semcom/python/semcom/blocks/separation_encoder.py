@@ -21,7 +21,7 @@ class separation_encoder(deepjscc_encoder):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = "photo-1-12",
         mcs: str = "adaptive",
         source: str = "",
         header_bytes: int = 0,
