@@ -16,6 +16,7 @@ from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.modem.header import MODE_LATENTS, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.base import Received
 from semcom.system.make import Payload, make
 
@@ -63,7 +64,7 @@ class deepjscc_decoder(PduBlock):
 
     def __init__(
         self,
-        model: str = "photo-1-12",
+        model: str = DEFAULT_MODEL,
         profile: str = "",
         max_open: int = 2,
         device: str = "cpu",
