@@ -297,7 +297,15 @@ def test_modulator_refuses_bad_latents_and_goes_on():
 
 
 def test_modulator_arguments():
-    for bad in ({"gap_samples": -1}, {"idle": "sing"}, {"amplitude": 0.0}, {"drop": 1.5}, {"seed": -1}):
+    wrong = (
+        {"gap_samples": -1},
+        {"idle": "sing"},
+        {"amplitude": 0.0},
+        {"drop": 1.5},
+        {"seed": -1},
+        {"sender": 16},
+    )
+    for bad in wrong:
         with pytest.raises(ConfigError, match=f"burst_modulator: {next(iter(bad))} must be"):
             blocks.burst_modulator(**bad)
     with pytest.raises(ConfigError):

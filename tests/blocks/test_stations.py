@@ -49,6 +49,22 @@ def lines_of(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_two_transmitters_are_told_apart(tmp_path, link, make_pictures, monkeypatch):
+    """Their items have the same numbers, models and sizes; one receiver hears both."""
+    monkeypatch.setattr(stations.secrets, "randbelow", lambda count: 7)
+    parts = [tmp_path / "a.c64", tmp_path / "b.c64"]
+    for sender, part in zip((0, 5), parts, strict=True):
+        config = StationConfig(link, f"file:{part}", sender=sender)
+        assert transmit(config, list(make_pictures(2)), seconds=30).pictures == 2
+    (tmp_path / "air.c64").write_bytes(b"".join(part.read_bytes() for part in parts))
+    log = tmp_path / "rx.jsonl"
+    config = StationConfig(link, f"file:{tmp_path / 'air.c64'}", log=str(log))
+    assert receive(config, out=str(tmp_path / "out"), seconds=30).pictures == 4
+    assert [line["sender"] for line in lines_of(log)] == [0, 0, 5, 5]
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert written == ["00007.png", "00008.png", "05-00007.png", "05-00008.png"]
+
+
 def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     sent, radio = list(make_pictures(3)), f"file:{tmp_path / 'air.c64'}"
     there = transmit(StationConfig(link, radio, log=str(tmp_path / "tx.jsonl")), sent, seconds=30)

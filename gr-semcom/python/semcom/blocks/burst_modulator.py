@@ -17,7 +17,7 @@ from semcom.blocks.base import PduWorker, check, check_device, is_count, is_numb
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.modem import Modem
-from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES
+from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES, SENDERS
 from semcom.modem.tensors import papr_db
 from semcom.radio import load_link
 from semcom.wire.samples import SEARCH_SAMPLES
@@ -35,7 +35,7 @@ class burst_modulator(PduWorker, gr.sync_block):
     throttled graph) sends silence for ever.
 
     Ports: ``in`` PDUs of latents or of other payload symbols (c32vector; image_id, height, width, model_hash; mode,
-    kind, sender, side: 0 where absent); stream out.
+    kind, side: 0 where absent; sender: this block's where absent); stream out.
 
     Args:
         profile: path of the link profile; "": none. It decides the modem's sizes and is named in every header.
@@ -46,6 +46,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         max_waiting: bursts made ahead of the air; fewer is sooner.
         drop: probability that a burst is replaced by silence, to try what loss does. seed: of those draws.
         device: where the modem computes. threads, batch, max_queue: as in every block.
+        sender: number of this transmitter in every header, 0..15. Transmitters that one receiver hears need different
+            ones, as number and sender together name an item.
         on_sent: called with a dictionary a picture: image_id, latent_count, burst_count, papr_db,
             airtime_samples, bursts_dropped.
     """
@@ -64,6 +66,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         threads: int = 1,
         batch: int = 16,
         max_queue: int = 256,
+        sender: int = 0,
         on_sent: Callable[[dict[str, Any]], None] | None = None,
     ):
         check(
@@ -73,6 +76,7 @@ class burst_modulator(PduWorker, gr.sync_block):
             idle=(idle, idle in ("wait", "zeros"), "'wait' or 'zeros'"),
             drop=(drop, is_number(drop) and 0 <= drop <= 1, "a probability, 0 to 1"),
             seed=(seed, is_count(seed, 0), "a whole number, 0 or more"),
+            sender=(sender, is_count(sender, 0) and sender < SENDERS, f"a whole number, 0 to {SENDERS - 1}"),
         )
         self._check_amplitude(amplitude)
         gr.sync_block.__init__(self, name="burst_modulator", in_sig=None, out_sig=[np.complex64])
@@ -87,6 +91,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         )
         self._max_waiting = int(max_waiting)
         self.drop, self._random = float(drop), np.random.default_rng(seed)
+        self._sender = int(sender)
         link = load_link(profile)
         self._link_hash = link.hash if profile else 0
         self._limits = link.limits
@@ -156,7 +161,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 link_hash=self._link_hash,
                 mode=pdus[0].integer(keys.MODE, MODE_LATENTS),
                 kind=pdus[0].integer(keys.KIND, KIND_IMAGE),
-                sender=[pdu.integer(keys.SENDER, 0) for pdu in pdus],
+                sender=[pdu.integer(keys.SENDER, self._sender) for pdu in pdus],
                 side=[pdu.integer(keys.SIDE, 0) for pdu in pdus],
             )
             made += zip(pdus, bursts.cpu(), strict=True)

@@ -23,7 +23,8 @@ class image_sink(ResultSink):
     the image source's window again.
 
     Args:
-        folder: where to write <image_id>.png; made when missing; "" writes nothing.
+        folder: where to write <image_id>.png, or <sender>-<image_id>.png from a transmitter whose number is not 0; made
+            when missing; "" writes nothing.
         keep: the latest pictures held in ``pictures``, as (meta, pixels uint8 ``[H, W, 3]``).
         callback: called with (meta, pixels) for each picture. max_queue: as in every block.
     """
@@ -51,7 +52,13 @@ class image_sink(ResultSink):
     def use(self, pdu: Pdu, value: np.ndarray) -> None:
         if self._folder is not None:
             try:
-                pictures.write_png(self._folder / f"{pdu.integer(keys.IMAGE_ID, 0):05d}.png", value)
+                pictures.write_png(self._folder / f"{_name(pdu)}.png", value)
             except OutputError as error:
                 raise OutputError(str(error), kind=f"{self.not_written}{error.kind}") from error
             self.count(self.written)
+
+
+def _name(pdu: Pdu) -> str:
+    """Of an item's file: its number, and that of its transmitter where there is more than the one."""
+    sender, number = pdu.integer(keys.SENDER, 0), f"{pdu.integer(keys.IMAGE_ID, 0):05d}"
+    return f"{sender:02d}-{number}" if sender else number

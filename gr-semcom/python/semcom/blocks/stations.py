@@ -63,6 +63,7 @@ class StationConfig:
             carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
+        sender: number of a transmitter, 0..15: different ones where one receiver hears several.
         device, threads: for torch.
     """
 
@@ -82,6 +83,7 @@ class StationConfig:
     threads: int = 1
     invert_spectrum: bool = False
     cfo_search: bool = False
+    sender: int = 0
 
     @property
     def spectrum_inverted(self) -> bool:
@@ -157,6 +159,7 @@ class Station(Flowgraph):
             device=self.config.device,
             threads=self.config.threads,
             batch=1,
+            sender=self.config.sender,
             **options,
         )
 

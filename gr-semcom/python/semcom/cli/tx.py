@@ -37,6 +37,12 @@ def tx(
     telemetry: options.TelemetryTx = "",
     keys: options.Keys = None,
     insecure: options.Insecure = False,
+    sender: Annotated[
+        int,
+        typer.Option(
+            "--sender", min=0, max=15, help="Number of this transmitter, where one receiver hears several."
+        ),
+    ] = 0,
     log: options.Log = None,
     json: options.Json = None,
     skip_bad: Annotated[
@@ -57,6 +63,7 @@ def tx(
         feedback=feedback,
         telemetry=telemetry,
         insecure=insecure,
+        sender=sender,
     )
 
     from semcom.blocks.stations import transmit

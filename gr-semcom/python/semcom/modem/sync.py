@@ -84,6 +84,7 @@ class Detector:
         self._spectrum = torch.fft.fft(template, self._size).conj() / template.abs().square().sum().sqrt()
         half = max(_BANDS // 2, self._size * profile.active_carriers // profile.fft_size // 2)
         self._half_active = half - half % (_BANDS // 2)
+        self._delay_weights = _delay_weights(profile.cp_samples)
         # the metric window: all the short training but two periods at each end
         self.window = profile.sts_repeats - 6
         self.nms = self.window  # periods within which one burst is reported
@@ -209,9 +210,7 @@ class Detector:
     def _refine(self, samples, where, cfo) -> list[tuple[int, float, float]]:
         """(start, cfo, quality) of the candidates that hold a long training."""
         profile = self.profile
-        span = (self.window + 1) * profile.sts_period
-        index = (where * profile.sts_period)[:, None] + torch.arange(span, device=where.device)
-        window = samples[index.clamp_max_(len(samples) - 1)]
+        window = _stretches(samples, where * profile.sts_period, (self.window + 1) * profile.sts_period)
         for lag in _REFINE_LAGS:
             product = torch.linalg.vecdot(window[:, :-lag], window[:, lag:])
             left_over = torch.angle(product * wrapped_phasor(-cfo * lag, product.dtype)).double()
@@ -221,17 +220,11 @@ class Detector:
         margin = (profile.sts_repeats - self.window) * profile.sts_period // 2
         coarse = where * profile.sts_period - margin
         first = coarse + profile.sts_samples - _SEARCH
-        index = first[:, None] + torch.arange(self._template_samples + 2 * _SEARCH, device=where.device)
-        if int(index.amin()) >= 0 and int(index.amax()) < len(samples):
-            block = samples[index]
-        else:
-            inside = (index >= 0) & (index < len(samples))
-            block = samples[index.clamp_(0, len(samples) - 1)].mul_(inside)
-        block.mul_(_turning(-cfo, index.shape[1], block.dtype))
+        block = _stretches(samples, first, self._template_samples + 2 * _SEARCH)
+        block.mul_(_turning(-cfo, block.shape[1], block.dtype))
         spectrum = torch.fft.fft(block, self._size)
         half = self._half_active
-        sides = torch.stack([spectrum[:, :half], spectrum[:, -half:]], dim=1)
-        bands = power_of(sides).view(len(sides), _BANDS, -1).mean(-1)
+        bands = torch.cat([_band_energies(side) for side in (spectrum[:, :half], spectrum[:, -half:])], dim=1)
         # what is narrow in frequency resembles any training, at every delay
         wide = bands.median(-1).values > _FILLED * bands.mean(-1)
         if not wide.any():
@@ -253,18 +246,11 @@ class Detector:
         strong = torch.where(
             quality > torch.maximum(6 * noise, 0.01 * quality.amax(-1, keepdim=True)), quality, 0
         )
-        score = F.pad(strong, (cp, cp)).unfold(-1, cp + 1, 1) @ self._delay_weights(strong)
+        score = F.pad(strong, (cp, cp)).unfold(-1, cp + 1, 1) @ self._delay_weights.to(strong)
         best = score.argmax(-1)
         held = held.gather(-1, best[:, None])[:, 0]
         starts = first + best - cp - profile.sts_samples
         return list(zip(starts.tolist(), cfo.tolist(), held.tolist(), strict=True))
-
-    def _delay_weights(self, like: torch.Tensor) -> torch.Tensor:
-        """Worth of a path by its delay within the prefix: a little less at the edges, and ties go to early paths."""
-        cp = self.profile.cp_samples
-        delay = torch.arange(cp + 1, dtype=like.dtype, device=like.device)
-        edge = torch.minimum(delay, cp - delay).clamp_max(4) / 4
-        return (1 - _EARLIEST) + _EARLIEST * edge - _TILT * delay / cp
 
     def _long_training_response(self, block: torch.Tensor, spectrum: torch.Tensor):
         """|<template, block shifted by tau>|^2 / |template|^2 and the energy under the template, tau = 0..2*_SEARCH."""
@@ -274,6 +260,29 @@ class Detector:
         energy = running[:, self._template_samples :] - running[:, : -self._template_samples]
         power = power_of(response)
         return power, energy[:, :taus].to(power.dtype)
+
+
+def _delay_weights(cp: int) -> torch.Tensor:
+    """Worth of a path by its delay within the prefix: a little less at the edges, and ties go to early paths."""
+    delay = torch.arange(cp + 1)
+    edge = torch.minimum(delay, cp - delay).clamp_max(4) / 4
+    return (1 - _EARLIEST) + _EARLIEST * edge - _TILT * delay / cp
+
+
+def _band_energies(side: torch.Tensor) -> torch.Tensor:
+    """One side of spectra, ``[c, n]``, to the energies of its bands ``[c, _BANDS / 2]``."""
+    flat = torch.view_as_real(side.unflatten(1, (_BANDS // 2, -1))).flatten(2)
+    return torch.linalg.vecdot(flat, flat)
+
+
+def _stretches(samples: torch.Tensor, first: torch.Tensor, count: int) -> torch.Tensor:
+    """``[c, count]`` samples from each of ``first`` ``[c]`` on, zeros beyond the ends."""
+    rows = []
+    for begin in first.tolist():
+        row = samples[max(0, begin) : max(0, begin + count)]
+        before = min(count, max(0, -begin))
+        rows.append(row if len(row) == count else F.pad(row, (before, count - before - len(row))))
+    return torch.stack(rows)
 
 
 def _turning(cfo: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:

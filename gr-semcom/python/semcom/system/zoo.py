@@ -13,8 +13,6 @@ from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from semcom import files
@@ -26,6 +24,7 @@ from semcom.errors import ModelError
 from semcom.kinds import IMAGE
 from semcom.parsing import did_you_mean, is_file, is_folder, shown
 from semcom.payload import quantised as digital
+from semcom.stored import read_tensors
 from semcom.system.card import ModelCard, digital_hash, read_card
 
 D = TypeVar("D", bound=BaseCodec)
@@ -319,22 +318,7 @@ def _codebooks(path: Path, model_card: ModelCard) -> dict[str, digital.CodebookS
 
 def _tensors(file: Path, wanted: str, model_card: ModelCard) -> dict[str, torch.Tensor]:
     """The weights as the codec computes with them: float32, counters as stored."""
-    if not file.is_file():
-        raise ModelError(f"model '{model_card.name}': its weights {file} are missing.")
-    blob = file.read_bytes()
-    sha256 = hashlib.sha256(blob).hexdigest()
-    if sha256 != wanted:
-        raise ModelError(
-            f"model '{model_card.name}': {file.name} is not the file that its card describes (sha256 "
-            f"{sha256[:12]}..., the card says {wanted[:12]}...). It was altered or cut "
-            f"short: fetch it again."
-        )
-    try:
-        stored = load_safetensors(blob)
-    except SafetensorError as error:
-        raise ModelError(
-            f"model '{model_card.name}': {file.name} is not a safetensors file: {error}."
-        ) from error
+    stored = read_tensors(file, wanted, model_card.name, "weights")
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
 
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from semcom.cached import cached_tensors
 from semcom.errors import ModelError
 from semcom.modem.labels import BITS_PER_LATENT
 from semcom.modulation import constellation
+from semcom.stored import read_tensors
 
 UNIFORM, LEARNED = "uniform", "learned"
 BEST = "best"  # the learned ones where a model has them
@@ -181,23 +180,11 @@ def load(path, wanted_sha256: str, model: str) -> CodebookSet:
         ModelError: the file is absent, is not the one that the card of ``model`` names, or is no set of codebooks.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"model '{model}': its codebooks {path} are missing.")
-    blob = path.read_bytes()
-    sha256 = hashlib.sha256(blob).hexdigest()
-    if sha256 != wanted_sha256:
-        raise ModelError(
-            f"model '{model}': {path.name} is not the file that its card names (sha256 {sha256[:12]}..., the card "
-            f"says {wanted_sha256[:12]}...). It was altered or cut short: fetch it again."
-        )
-    try:
-        stored = load_safetensors(blob)
-    except SafetensorError as error:
-        raise ModelError(f"model '{model}': {path.name} is not a safetensors file: {error}.") from error
+    stored = read_tensors(path, wanted_sha256, model, "codebooks")
     books = {}
     for bits in sorted({int(key.split(".")[0]) for key in stored if key.split(".")[0].isdecimal()}):
         books[bits] = _checked(bits, stored, f"model '{model}': {path.name}")
-    return CodebookSet(LEARNED, sha256, books)
+    return CodebookSet(LEARNED, wanted_sha256, books)
 
 
 def _checked(bits: int, stored: dict, source: str) -> Codebook:
