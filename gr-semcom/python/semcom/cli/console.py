@@ -9,7 +9,6 @@ from rich.table import Table
 
 from semcom.terminal import err
 
-
 _REAL_TIME = "x real time: airtime over computing time; above 1 the computer keeps up."
 
 
