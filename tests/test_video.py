@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames of videos as pictures: in order, the newest where the receiver is slow, and every mistake in words."""
 
+import json
 import time
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from semcom.cli.main import app
 from semcom.errors import ImageError
 from semcom.kinds import video
 from semcom.kinds.video import Frames
@@ -58,3 +61,56 @@ def test_what_is_no_video_is_refused_in_words(film, tmp_path):
     (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:600])
     with pytest.raises(ImageError):
         list(Frames(tmp_path / "cut.mp4", newest=True))
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(120)
+def test_tx_sends_a_video_frame_by_frame(film, tmp_path):
+    (tmp_path / "link.yaml").write_text("name: test\nmodel: cifar-1-12\n")
+    options = [
+        "--link",
+        tmp_path / "link.yaml",
+        "--radio",
+        f"file:{tmp_path / 'air.c64'}",
+        "--log",
+        tmp_path / "log",
+    ]
+    done = CliRunner().invoke(app, ["tx", str(film), *map(str, options)])
+    assert done.exit_code == 0, done.output
+    sent = [json.loads(line)["image"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert sent == [f"steps-{n:06d}" for n in range(12)]
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(120)
+def test_tx_of_a_video_that_breaks_off_says_so_and_ends_with_an_error(film, tmp_path, monkeypatch):
+    own = Frames._picture
+
+    def broken(self, frame, number):
+        if number == 3:
+            raise OSError(19, "No such device")
+        return own(self, frame, number)
+
+    monkeypatch.setattr(Frames, "_picture", broken)
+    (tmp_path / "link.yaml").write_text("name: test\nmodel: cifar-1-12\n")
+    options = [
+        "--link",
+        tmp_path / "link.yaml",
+        "--radio",
+        f"file:{tmp_path / 'air.c64'}",
+        "--log",
+        tmp_path / "log",
+    ]
+    done = CliRunner().invoke(app, ["tx", str(film), *map(str, options)])
+    assert done.exit_code == 1 and "ended after 3 frames: No such device" in " ".join(done.output.split())
+    assert len((tmp_path / "log").read_text().splitlines()) == 3
+
+
+@pytest.mark.radio
+def test_tx_says_what_is_wrong_with_a_camera(tmp_path):
+    done = CliRunner().invoke(app, ["tx", "/dev/video987", "--radio", f"file:{tmp_path / 'air.c64'}"])
+    assert (
+        done.exit_code == 2
+        and not (tmp_path / "air.c64").exists()
+        and "there is no camera /dev/video987" in " ".join(done.output.split())
+    )

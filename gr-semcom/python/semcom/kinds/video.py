@@ -58,6 +58,18 @@ class Frames:
         if frames_per_s is not None:
             self._options["framerate"] = f"{frames_per_s:g}"
 
+    def check(self) -> "Frames":
+        """Itself, if it can be opened and has a video in it. Raises ImageError: it cannot, or has not."""
+        try:
+            with self._open() as container:
+                if not container.streams.video:
+                    raise ImageError(f"{self.place} has no video in it.")
+        except (_av().error.FFmpegError, OSError) as error:
+            raise ImageError(
+                f"{self.place} cannot be read as a video ({_why(error)}). {self._cure()}"
+            ) from error
+        return self
+
     def __iter__(self) -> Iterator[Picture]:
         return self._newest() if self.newest else self._all()
 
