@@ -148,7 +148,7 @@ def quick() -> list[Documented]:
     """Lines that a few seconds and a picture or two are enough for, each once."""
     whole = {each.text.split(" #")[0].strip(): each for each in documented() if not each.partial}
     begins = tuple(f"semcom {start}" for start in QUICK)
-    return [each for text, each in whole.items() if text.startswith(begins)]
+    return [each for text, each in whole.items() if text.startswith(begins) and "--radio" not in text]
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ The networks alone: what is around them (padding, power, the order of latents; o
 is arithmetic, which docs/codec.md writes out in numpy for the codecs that send planes.
 """
 
-import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +126,8 @@ def _onnx(network: Network, free: bool) -> bytes:
     """The network with its weights as one file."""
     auto = torch.export.Dim.AUTO
     shapes = [{2: auto, 3: auto} if value.dim() == 4 and free else None for value in network.inputs.values()]
-    if isinstance(network.module, _Call):
-        dynamic: object = (tuple(shapes),)
-    else:
-        dynamic = tuple(shapes)
+    # the inputs of a method come as one list
+    dynamic = (tuple(shapes),) if isinstance(network.module, _Call) else tuple(shapes)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -142,9 +139,8 @@ def _onnx(network: Network, free: bool) -> bytes:
             dynamo=True,
             verbose=False,
         )
-    buffer = io.BytesIO()
-    program.save(buffer)
-    return buffer.getvalue()
+    assert program is not None
+    return program.model_proto.SerializeToString()
 
 
 @torch.inference_mode()
