@@ -4,7 +4,6 @@
 `semcom data get NAME --to FOLDER` on the command line.
 """
 
-import difflib
 import hashlib
 import shutil
 import tarfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from semcom import files
 from semcom.errors import ConfigError, OutputError
+from semcom.parsing import did_you_mean
 from semcom_training import perceptual
 
 _CHUNK = 2**18
@@ -95,9 +95,8 @@ def get(name: str, to, report: Report | None = None) -> Path:
         OutputError: the folder cannot be written, or what came is not what was announced.
     """
     if name not in DOWNLOADS:
-        near = difflib.get_close_matches(str(name), DOWNLOADS, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"no picture set '{name}': did you mean '{near}'? There are {', '.join(DOWNLOADS)}."
+            f"no picture set '{name}'{did_you_mean(name, DOWNLOADS)} There are {', '.join(DOWNLOADS)}."
         )
     download, folder = DOWNLOADS[name], files.writable_folder(Path(to) / name)
     for n, url in enumerate(download.urls):

@@ -17,6 +17,7 @@ from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
 from semcom.modem.header import MODE_LATENTS, OPEN, SCRAMBLED, SIGNED, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.security import KeyRing
 from semcom.security.sessions import SessionKeys, session_keys
 from semcom.system.base import SIDE_LOST, Received
@@ -69,7 +70,7 @@ class deepjscc_decoder(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         profile: str = "",
         max_open: int = 2,
         device: str = "cpu",

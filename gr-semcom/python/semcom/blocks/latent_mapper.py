@@ -13,6 +13,7 @@ from semcom.modem.header import mode_of
 from semcom.payload.base import ANALOG
 from semcom.payload.quantised import BEST, DigitalMode
 from semcom.payload.sealed import opened
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system import zoo
 from semcom.system.make import Payload
 
@@ -33,7 +34,7 @@ class latent_mapper(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         order: int = 0,
         bits_per_latent: int = 0,
         codebook: str = BEST,

@@ -14,7 +14,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -230,7 +230,7 @@ class TransmitStation(Station):
     def __init__(
         self,
         config: StationConfig,
-        pictures: list[Picture],
+        pictures: Iterable[Picture],
         repeat: bool = False,
         rate: float = 0.0,
         snr_db: float = 10.0,
@@ -493,7 +493,7 @@ def left_out(source: blocks.image_source) -> list[str]:
 
 
 def transmit(
-    config: StationConfig, pictures: list[Picture], *, seconds=None, on_tick=None, **options
+    config: StationConfig, pictures: Iterable[Picture], *, seconds=None, on_tick=None, **options
 ) -> Summary:
     """Sends pictures until they are out, ``seconds`` are over, or SIGINT or SIGTERM comes.
 

@@ -16,6 +16,8 @@ from rich.table import Table
 
 from semcom.terminal import err
 
+_REAL_TIME = "x real time: airtime over computing time; above 1 the computer keeps up."
+
 
 def out() -> Console:
     """The console for results."""
@@ -82,7 +84,8 @@ def users_table(results) -> Table:
 
 
 def _with_losses(table: Table, results) -> Table:
-    """Says below the table how many pictures were lost, and that the means are without them."""
+    """Says below the table what its last column is, how many pictures were lost, and that the means are without them."""
+    table.caption, table.caption_justify = _REAL_TIME, "left"
     lost = sum(r.value is None for r in results)
     if lost:
         # a lost label counts as wrong
@@ -91,8 +94,7 @@ def _with_losses(table: Table, results) -> Table:
             if _kind(results).name == "image"
             else "each counts as wrong."
         )
-        table.caption = f"{lost} of {len(results)} pictures lost; {means}"
-        table.caption_justify = "left"
+        table.caption = f"{lost} of {len(results)} pictures lost; {means}\n{_REAL_TIME}"
     return table
 
 

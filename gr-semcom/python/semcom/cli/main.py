@@ -22,6 +22,7 @@ from semcom.cli.data import data
 from semcom.cli.demo import demo
 from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
+from semcom.cli.export import export
 from semcom.cli.finetune import finetune
 from semcom.cli.grc import grc
 from semcom.cli.inspect import inspect as inspect_capture
@@ -84,6 +85,7 @@ for command in (
     with_plugins(train),
     with_plugins(finetune),
     with_plugins(models),
+    with_plugins(export),
     with_plugins(tolerance),
     bench,
     calibrate,

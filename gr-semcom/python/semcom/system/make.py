@@ -2,11 +2,10 @@
 """The one table of payloads: what is chosen on a command line or in a flowgraph, and the system that it makes."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 
 from semcom.errors import ConfigError
-from semcom.parsing import parse_yaml, shown
+from semcom.parsing import did_you_mean, parse_yaml, shown
 from semcom.payload.base import ANALOG, Analog
 from semcom.payload.quantised import DigitalMode
 from semcom.payload.sealed import Sealed, opened
@@ -52,10 +51,9 @@ def payload_with(settings: dict[str, str]) -> Payload:
     names = {field.name for payload in SYSTEMS for field in dataclasses.fields(payload)} | set(_SEALING)
     for name in settings:
         if name not in names:
-            near = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.0)[0]
+            hint = did_you_mean(name, names)
             raise ConfigError(
-                f"--set {shown(name)}: there is no such setting, did you mean '{near}'? There are "
-                f"{', '.join(sorted(names))}."
+                f"--set {shown(name)}: there is no such setting{hint} There are {', '.join(sorted(names))}."
             )
     sealing = {name: settings[name] for name in _SEALING if name in settings}
     if sealing:

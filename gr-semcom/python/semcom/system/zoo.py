@@ -4,7 +4,6 @@
 A user decoder is a model too: its card names an anchor, whose encoder it decodes. Loaded, the two are one codec.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.codec.registry import build, build_decoder
 from semcom.errors import ModelError
 from semcom.kinds import IMAGE
-from semcom.parsing import is_file, is_folder, shown
+from semcom.parsing import did_you_mean, is_file, is_folder, shown
 from semcom.payload import quantised as digital
 from semcom.stored import read_tensors
 from semcom.system.card import ModelCard, digital_hash, read_card
@@ -398,8 +397,6 @@ def card_path(name) -> Path:
             return cards[0]
         raise ModelError(f"folder {path} holds {len(cards)} .json files: name the model card itself.")
     shipped = names()
-    near = difflib.get_close_matches(str(name)[:80], shipped, n=1, cutoff=0.0)
-    hint = (
-        f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
-    )
-    raise ModelError(f"there is no model {shown(str(name))}:{hint} A path of your own model card works too.")
+    there = f"There are {', '.join(shipped)}." if shipped else "No models are installed."
+    hint = f"{did_you_mean(name, shipped)} {there}"
+    raise ModelError(f"there is no model {shown(str(name))}{hint} A path of your own model card works too.")
