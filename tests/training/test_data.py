@@ -9,7 +9,7 @@ from PIL import Image
 from semcom.errors import ConfigError, ImageError
 from semcom.kinds import sets
 from semcom.kinds.sets import load_cifar10
-from semcom_training.data import Pictures, data_root
+from semcom_training.data import Atlas, Pictures, data_root
 
 
 def test_both_forms_of_cifar_give_the_same_images(tmp_path):
@@ -45,6 +45,21 @@ def test_crops_are_seeded_and_never_of_held_out_pictures(generated):
     draw = [pictures.batch(8, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
     assert draw[0].shape == (8, 3, 24, 24) and draw[0].dtype == torch.uint8
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
+
+
+@pytest.mark.parametrize(("crop", "rank", "ranks"), [(24, 0, 1), (0, 0, 1), (24, 1, 3)])
+def test_crops_cut_on_a_device_are_those_cut_from_the_list(generated, tmp_path, crop, rank, ranks):
+    data = generated
+    if crop:  # pictures of several sizes
+        data = tmp_path
+        for n, size in enumerate([(24, 24), (31, 40), (50, 27), (64, 33), (24, 90)]):
+            pixels = np.random.default_rng(n).integers(0, 255, (*size, 3), dtype=np.uint8)
+            (tmp_path / "pictures").mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / f"{n}.png")
+    pictures = Pictures(data, ["pictures"], crop=crop, held_out=1)
+    listed = pictures.batch(40, torch.Generator().manual_seed(5), rank, ranks)
+    pictures._atlas = Atlas(pictures.images, torch.device("cpu"))
+    assert torch.equal(pictures.batch(40, torch.Generator().manual_seed(5), rank, ranks), listed)
 
 
 def test_excluded_prefixes_and_absent_folders(generated, tmp_path):

@@ -68,16 +68,26 @@ class Pictures:
         self.names, self.images = zip(*(named[n] for n in sorted(order[held_out:])))
         self._root, self._folders = Path(root), folders
         self._held_out_names = [named[n][0] for n in sorted(order[:held_out])]
+        self._atlas: Atlas | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Brings all pictures onto a GPU, once, where :meth:`batch` then cuts its crops; on the CPU nothing changes, nor
+        with pictures that are moved."""
+        if device.type != "cpu" and not self.shift:
+            self._atlas = Atlas(self.images, device)
 
     def batch(self, size: int, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> torch.Tensor:
-        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time.
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time; on the device
+        of :meth:`to`, and the same on all.
 
         Of several processes each gives the same seed and gets every ``ranks``-th row, from ``rank`` on.
         """
-        picks = torch.randint(len(self.images), (size,), generator=generator).tolist()
-        places = torch.rand(size, 3, generator=generator).tolist()
+        picks = torch.randint(len(self.images), (size,), generator=generator)[rank::ranks]
+        places = torch.rand(size, 3, generator=generator)[rank::ranks]
+        if self._atlas is not None:
+            return self._atlas.crops(picks, places, self.crop)
         out = []
-        for pick, (row, column, flip) in list(zip(picks, places))[rank::ranks]:
+        for pick, (row, column, flip) in zip(picks.tolist(), places.tolist()):
             image = self.images[pick]
             if self.crop:
                 top = int(row * (image.shape[1] - self.crop + 1))
@@ -125,6 +135,34 @@ class Pictures:
     def batch_names(self, size: int, generator: torch.Generator) -> list[str]:
         """The names of the pictures that :meth:`batch` draws from a generator of the same seed."""
         return [self.names[n] for n in torch.randint(len(self.images), (size,), generator=generator).tolist()]
+
+
+class Atlas:
+    """Pictures of any sizes in one tensor on a device, from which a batch is one gather."""
+
+    def __init__(self, images, device: torch.device):
+        self._sizes = torch.tensor([image.shape[1:] for image in images])
+        self._first = torch.tensor([0] + [image.numel() for image in images]).cumsum(0)[:-1]
+        self._pixels = torch.cat([image.flatten() for image in images]).to(device)
+
+    def crops(self, picks: torch.Tensor, places: torch.Tensor, side: int) -> torch.Tensor:
+        """Crops ``[B, 3, side, side]`` uint8 of the pictures ``picks`` ``[B]``; whole ones where ``side`` is 0.
+
+        Args:
+            places: ``[B, 3]`` of 0..1: where the crop lies in rows and columns, and whether it is flipped (below 1/2).
+        """
+        heights, widths = self._sizes[picks].unbind(1)
+        rows, columns = (side, side) if side else self._sizes[0].tolist()
+        # in double precision, as Python's numbers are
+        top = (places[:, 0].double() * (heights - rows + 1)).long()
+        left = (places[:, 1].double() * (widths - columns + 1)).long()
+        flip = places[:, 2] < 0.5
+        start = self._first[picks] + top * widths + left + torch.where(flip, columns - 1, 0)
+        told = torch.stack([start, heights * widths, widths, 1 - 2 * flip.long()]).to(self._pixels.device)
+        start, plane, line, step = told[:, :, None, None, None]
+        colour, row, column = (torch.arange(n, device=told.device) for n in (3, rows, columns))
+        index = start + plane * colour[:, None, None] + line * row[:, None] + step * column
+        return self._pixels[index]
 
 
 def _moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:

@@ -6,7 +6,9 @@ torchrun --nproc-per-node 4 -m semcom_training.train RECIPE --data FOLDER --out 
 """
 
 import copy
+import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,10 @@ def run(
     devices: int = 1,
     nodes: int = 1,
     tensorboard: bool = False,
+    stop_after: float | None = None,
+    begin: Progress | None = None,
+    keep: Callable[["Training", Progress], None] | None = None,
+    training: "Training | None" = None,
 ) -> Path:
     """Trains a codec, or a user's decoder, by a recipe and exports it.
 
@@ -60,12 +66,18 @@ def run(
         export: write ``<name>.safetensors`` and its card at the end.
         devices, nodes, tensorboard: as in :func:`semcom_training.machine.make_fabric`. The recipe's batch is split
             over the processes.
+        stop_after: minutes after which this session ends with a checkpoint and without a model, the schedule as it was:
+            the next session goes on where it stands. ``None``: at the schedule's end.
+        begin: how far a training is whose weights the recipe's ``init_from`` names, in place of a checkpoint: the
+            schedule goes on from there, and the rate warms up again, for the optimisers' momenta are gone.
+        keep: called in place of writing ``checkpoint.pt``, whenever one is due.
+        training: what :func:`prepare` made of the recipe, where that is there already.
 
     Returns:
         The folder ``<out>/<name>``.
 
     Raises:
-        ConfigError: the recipe or the data folder is wrong.
+        ConfigError: the recipe or the data folder is wrong; ``stop_after`` of a recipe with stages.
         ModelError: the architecture or the anchor is wrong.
         MissingError: a package is absent.
         OutputError: ``out`` cannot be written, or the last checkpoint cannot.
@@ -78,16 +90,23 @@ def run(
     if threads:
         torch.set_num_threads(threads)
     if recipe.stages:
+        if stop_after is not None or begin or keep:
+            raise ConfigError(
+                f"recipe '{recipe.name}' has stages, which are trained in one session: leave stop_after out."
+            )
         how = {"devices": devices, "nodes": nodes, "tensorboard": tensorboard}
         for stage in stages_of(recipe, out):
             folder = run(stage, data, out, device, None, resume, progress, **how)
         return folder
-    root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
-    fabric = make_fabric(device, devices, nodes, folder if tensorboard else None)
-    training = prepare(recipe, root, fabric)
-    state = Progress()
-    if resume and (folder / "checkpoint.pt").exists():
-        state = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor)
+    folder = writable_folder(Path(out) / recipe.name)
+    root = None if training else data_root(data)
+    if training is None:
+        training = prepare(recipe, root, make_fabric(device, devices, nodes, folder if tensorboard else None))
+    fabric = training.fabric
+    state = dataclasses.replace(begin) if begin else Progress()
+    first = state.step  # of this rate's warm-up
+    if resume and not keep and (folder / "checkpoint.pt").exists():
+        state, first = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor), 0
 
     log = Log(folder / "log.csv", state.step, training.figure) if fabric.is_global_zero else None
     bar = Bar(recipe.name, progress and fabric.is_global_zero)
@@ -96,16 +115,18 @@ def run(
     )
     started = last_checkpoint = last_log = time.monotonic()
     seconds_before, seen, last_step = state.seconds, [], state.step
-    while (done := schedule_position(recipe, state.step, state.seconds)) < 1:
-        rate = learning_rate(recipe, state.step, done)
+    stopped = False
+    while (done := schedule_position(recipe, state.step, state.seconds)) < 1 and not stopped:
+        rate = learning_rate(recipe, state.step - first, done)
         seen.append(take_step(training, state.step, rate, folder, state, done))
 
         now = time.monotonic()
         state.seconds = together(fabric, recipe, seconds_before + now - started)
         done = schedule_position(recipe, state.step, state.seconds)
+        stopped = stop_after is not None and state.seconds - seconds_before >= 60 * stop_after
         speed = (state.step - last_step) * recipe.batch / (now - last_log)
         bar.step(state.step, done, speed, state.seconds)
-        if state.step % recipe.log_every == 0 or done >= 1:
+        if state.step % recipe.log_every == 0 or done >= 1 or stopped:
             loss, figure = fabric.all_reduce(torch.stack(seen).mean(dim=0), reduce_op="mean").tolist()
             row = {"step": state.step, "minutes": state.seconds / 60, "images_per_s": speed}
             row |= {"learning_rate": rate, "train_loss": loss, f"train_{training.figure}": figure}
@@ -123,18 +144,22 @@ def run(
                 fabric.log_dict(row, state.step)
             seen, last_log, last_step = [], time.monotonic(), state.step
         due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
-        if fabric.is_global_zero and (due or done >= 1):
+        if fabric.is_global_zero and (due or done >= 1 or stopped):
             try:
-                save_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, state, training.anchor)
+                if keep:
+                    keep(training, state)
+                else:
+                    path = folder / "checkpoint.pt"
+                    save_checkpoint(path, recipe, *training.parts, state, training.anchor)
             except OutputError as error:
-                if done >= 1:
+                if done >= 1 or stopped:
                     raise
                 bar.say(f"{error} The training goes on and tries again.")
             last_checkpoint = now
     bar.close()
     for logger in fabric.loggers:  # whose writers have threads of their own
         logger.finalize("success")
-    if export and fabric.is_global_zero:
+    if export and done >= 1 and fabric.is_global_zero:
         from semcom_training.export import export_model
 
         with measuring_bar(progress) as measured:
@@ -154,6 +179,8 @@ def run(
 
 
 MEASURED_PICTURES = 512
+#: steps between two looks whether a GPU still computes numbers
+FINITE_EVERY = 50
 
 
 @dataclass
@@ -210,8 +237,8 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     if recipe.init_from:
         start_from(trained, recipe.init_from)
     objective.to(fabric.device).train()
-    if fabric.device.type == "cpu":
-        codec.to(memory_format=torch.channels_last)
+    codec.to(memory_format=torch.channels_last)
+    pictures.to(fabric.device)
     average = copy.deepcopy(trained).requires_grad_(False).eval()
     optimisers = make_optimisers(
         trained, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate
@@ -255,7 +282,8 @@ def take_step(
         state: counts the step as soon as the weights have it.
 
     Raises:
-        TrainingError: the loss or its gradient is not a number; no weight has changed.
+        TrainingError: the loss or its gradient is not a number; no weight has changed (on a GPU, where only every
+            ``FINITE_EVERY``-th step looks: the last checkpoint has only numbers).
     """
     recipe, fabric = training.recipe, training.fabric
     for optimiser in training.optimisers:
@@ -267,7 +295,9 @@ def take_step(
     loss, figure = training.objective(images, snr, given_db, noise, rho, wanted, done)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
-    if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
+    # a GPU would have to be waited for; what it computes from a weight that is none shows at the next look
+    look = fabric.device.type == "cpu" or step % FINITE_EVERY == FINITE_EVERY - 1
+    if look and not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
         raise TrainingError(not_a_number(training, step, loss.item(), folder))
     with stopping.held():
         update(training, step)
@@ -297,9 +327,8 @@ def draw(training: Training, step: int):
     recipe, fabric = training.recipe, training.fabric
     rank, ranks = fabric.global_rank, fabric.world_size
     generator = step_generator(recipe, step)
-    images = training.pictures.batch(recipe.batch, generator, rank, ranks).to(fabric.device).float() / 255
-    if fabric.device.type == "cpu":
-        images = images.contiguous(memory_format=torch.channels_last)
+    images = training.pictures.batch(recipe.batch, generator, rank, ranks).float() / 255
+    images = images.contiguous(memory_format=torch.channels_last)
     snr, given_db = (x[rank::ranks].to(fabric.device) for x in draw_snr(recipe, recipe.batch, generator))
     noise = torch.Generator().manual_seed(1_009 * generator.initial_seed() + rank)
     rho = None
@@ -392,6 +421,7 @@ if __name__ == "__main__":
         devices: int = 1,
         nodes: int = 1,
         tensorboard: bool = False,
+        stop_after: float = None,
         plugin: list[str] = [],  # noqa: B006
     ):
         try:
@@ -407,6 +437,7 @@ if __name__ == "__main__":
                     devices=devices,
                     nodes=nodes,
                     tensorboard=tensorboard,
+                    stop_after=stop_after,
                 )
         except SemcomError as error:
             raise SystemExit(f"semcom_training: {error}") from None

@@ -218,7 +218,8 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
 _INTRO = """\
 Only bottleneck and decoder are trained ({steps} steps of 500 features, twice as many for VL-VFE; {seeds} seeds of
 DeepJSCC on CIFAR-10, {others} of the rest), behind the convolutions of `cifar-task-backbone`; 45,000 training pictures,
-5,000 held out, the last step's weights. The weights of the terms of VL-VFE and DT-JSCC were set with test errors of first trials in sight, those of DeepJSCC were not. Errors in per cent over all test pictures, 2
+5,000 held out, the last step's weights. The weights of the terms of VL-VFE and DT-JSCC were set with test errors of
+first trials in sight, those of DeepJSCC were not. Errors in per cent over all test pictures, 2
 draws of the noise each; after ± the standard deviation over seeds. *trained*: SNR of the training in dB (of DT-JSCC
 Es/N0, else peak). *Fisher*: DeepJSCC 0.1 Tr I of one class drawn; VL-VFE 10 times the term scaled with the noise;
 DT-JSCC 0.3 times the term of the PSK's transitions at 8 dB. *KL*: 20 times the divergence of one sampled noise.

@@ -132,6 +132,8 @@ class BaseCodec(nn.Module):
     result: Kind = IMAGE
     quantisable = True
     power = "mean"
+    #: attributes that hold a network called as a whole, which is worth compiling where one trains on a GPU
+    networks: tuple[str, ...] = ()
 
     def __init__(self, snr_range_db: tuple[float, float] = RANGE_DB):
         super().__init__()

@@ -136,6 +136,7 @@ class ContentAdaptive(BaseCodec):
     """
 
     quantisable = False
+    networks = ("sender", "receiver")
     base_levels: torch.Tensor
     water_levels: torch.Tensor
     thresholds: torch.Tensor
