@@ -20,7 +20,7 @@ from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint
-from semcom_training.log import Log, fields_of
+from semcom_training.log import Log, fields_of, held_out_snrs
 from semcom_training.objective import Objective
 from semcom_training.optim import Muon, make_optimisers, orthogonalise
 from semcom_training.recipe import make_recipe
@@ -492,3 +492,9 @@ def test_every_parameter_has_one_optimiser():
     held = [id(p) for o in optimisers for g in o.param_groups for p in g["params"]]
     assert sorted(held) == sorted(map(id, model.parameters()))
     assert all(p.dim() == 4 for g in optimisers[1].param_groups for p in g["params"])
+
+
+def test_held_out_images_are_measured_where_the_recipe_trains():
+    assert held_out_snrs((0, 20)) == held_out_snrs((1, 25)) == (1, 10, 20)
+    assert held_out_snrs((-12, -4)) == (-12, -8, -4)
+    assert held_out_snrs((10, 10)) == (10,)

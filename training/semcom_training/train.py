@@ -25,7 +25,7 @@ from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
-from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column, measuring_bar
+from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column, held_out_snrs, measuring_bar
 from semcom_training.machine import make_fabric
 from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
@@ -108,7 +108,8 @@ def run(
     if resume and not keep and (folder / "checkpoint.pt").exists():
         state, first = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor), 0
 
-    log = Log(folder / "log.csv", state.step, training.figure) if fabric.is_global_zero else None
+    snrs_db = held_out_snrs(recipe.snr_range_db)
+    log = Log(folder / "log.csv", state.step, training.figure, snrs_db) if fabric.is_global_zero else None
     bar = Bar(recipe.name, progress and fabric.is_global_zero)
     forget = stopping.at_stop(
         lambda: checkpoint_at_stop(training, state, folder) if fabric.is_global_zero else ""
@@ -131,7 +132,7 @@ def run(
             row = {"step": state.step, "minutes": state.seconds / 60, "images_per_s": speed}
             row |= {"learning_rate": rate, "train_loss": loss, f"train_{training.figure}": figure}
             if fabric.is_global_zero:
-                row |= validate(training.averaged, training.pictures, recipe.crop)
+                row |= validate(training.averaged, training.pictures, recipe.crop, snrs_db)
                 try:
                     log.write(row)
                 except OutputError as error:
@@ -384,15 +385,15 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
     return recipe.learning_rate * warm * fall
 
 
-def validate(codec: Codec, pictures: Pictures, crop: int) -> dict:
-    """Mean figure (per-image PSNR, share correct) of the held-out images at 1, 10 and 20 dB (centre crops for photos),
-    same noise always."""
+def validate(codec: Codec, pictures: Pictures, crop: int, snrs_db=HELD_OUT_SNR_DB) -> dict:
+    """Mean figure (per-image PSNR, share correct) of the held-out images at each SNR (centre crops for photos), same
+    noise always."""
     images = pictures.held_out
     side = crop or min(images[0].shape[1:])
     device = next(codec.parameters()).device
     pixels = torch.stack([centre_crop(image, side) for image in images]).to(device)
     row = {}
-    for snr in HELD_OUT_SNR_DB:
+    for snr in snrs_db:
         generator = torch.Generator(device).manual_seed(snr)
         decoded, _, _ = across(codec, pixels, float(snr), awgn_channel, generator, in_memory=True)
         wanted = pictures.held_out_labels.to(device) if codec.result is LABEL else pixels
