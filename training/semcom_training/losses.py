@@ -14,6 +14,7 @@ import torch
 from semcom import perceptual
 from semcom.codec.base import Latents
 from semcom.errors import ConfigError
+from semcom.parsing import shown
 from semcom.registering import PLUGIN_CURE, Registry, calling_place
 
 Loss = Callable[..., torch.Tensor]
@@ -85,12 +86,13 @@ def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
     terms = []
     for name, options in parts.items():
         weight = options.pop("weight")
-        terms.append((weight, LOSSES[name], options))
+        terms.append((name, weight, LOSSES[name], options))
 
     def total(decoded: torch.Tensor, images: torch.Tensor, sent: Latents | None = None) -> torch.Tensor:
         return sum(
-            weight * term.function(*((decoded, images) if term.of == "decoded" else (sent,)), **options)
-            for weight, term, options in terms
+            weight
+            * _one_number(name, term.function(*((decoded, images) if term.of == "decoded" else (sent,)), **options))
+            for name, weight, term, options in terms
         )
 
     return total
@@ -110,8 +112,23 @@ def check_loss(what) -> None:
             if key not in LOSSES[name].options:
                 takes = ", ".join(LOSSES[name].options) or "none"
                 raise ConfigError(f"loss '{name}' takes no option {key!r}; of options it takes {takes}.")
+            default = inspect.signature(LOSSES[name].function).parameters[key].default
+            for kinds, words in ((bool, "true or false"), ((int, float), "a number"), (str, "text")):
+                if isinstance(default, kinds):
+                    # true is a number to Python
+                    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                        raise ConfigError(f"loss '{name}': '{key}' must be {words}, not {shown(value)}.")
+                    break
             if key == "floor" and not (isinstance(value, (int, float)) and value > 0):
                 raise ConfigError(f"loss '{name}': 'floor' must be above 0, not {value!r}.")
+
+
+def _one_number(name: str, value) -> torch.Tensor:
+    """What a term gave. Raises ConfigError: a plugin's gives anything but a scalar tensor."""
+    if isinstance(value, torch.Tensor) and value.dim() == 0:
+        return value
+    what = f"a tensor of shape {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
+    raise ConfigError(f"loss '{name}' must give one number, a scalar tensor: a mean over the batch; it gives {what}.")
 
 
 def _parts(what: str | Mapping) -> dict:

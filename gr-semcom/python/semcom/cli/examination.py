@@ -9,12 +9,13 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from semcom import plugins
 from semcom.cli.cures import new_environment, whole_again
 from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe, last_line, probe
 from semcom.cli.grc_paths import grc_blocks_path
 from semcom.cli.home import CURE, home_trouble
 from semcom.cli.radio_examination import radios
-from semcom.errors import SemcomError
+from semcom.errors import PluginError, SemcomError
 from semcom.shipped import DISTRIBUTION
 
 APT_LINE = "sudo apt-get install gnuradio python3-gi python3-gi-cairo gir1.2-gtk-3.0"
@@ -279,6 +280,11 @@ def models() -> list[Finding]:
         from semcom.system import zoo
     except Exception as error:  # torch or numpy is broken, which has its own finding
         return [Finding("models", WRONG, f"cannot be looked at: {error}", "cure what is above first")]
+    try:
+        plugins.read_pending()
+    except PluginError as error:
+        cure = f"correct it, or do without: unset {plugins.VARIABLE} (an installed package's: pip uninstall it)"
+        return [Finding("plugins", WRONG, f"{error} No model was looked at", cure)]
     names = zoo.names()
     if not names:
         return [
