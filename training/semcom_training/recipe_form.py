@@ -77,7 +77,7 @@ def upgraded(values: Mapping, source: str = "recipe") -> dict:
     newer = next((key for key in values if key in SECTIONS and key not in PLACES), None)
     if newer:
         raise ConfigError(
-            f"{source}: 'version' is missing: '{newer}' is a key of version {VERSION}; write 'version: {VERSION}' on top."
+            f"{source}: 'version' is missing: '{newer}' is of version {VERSION}: write 'version: {VERSION}' on top."
         )
     out: dict[str, Any] = {"version": VERSION}
     for key, value in values.items():

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from semcom import settings
-from semcom.channel.named import DECAY_DB, MAX_DELAY_SAMPLES as MAX_TAP_DELAY_SAMPLES, named_channel
+from semcom.channel.named import DECAY_DB, named_channel
+from semcom.channel.named import MAX_DELAY_SAMPLES as MAX_TAP_DELAY_SAMPLES
 from semcom.errors import ConfigError
 from semcom.parsing import shown
 
