@@ -132,7 +132,8 @@ def get(experiment: Experiment, cell: Cell, folder: str | Path) -> Report:
     """A cell from its file, measured and written to it first if need be.
 
     Raises:
-        ConfigError: its file is damaged, or holds the result of another cell. Whatever the measurement raises, and OutputError where it cannot be kept.
+        ConfigError: its file is damaged, or holds the result of another cell.
+            Whatever the measurement raises, and OutputError where it cannot be kept.
     """
     path = experiment.path(cell, Path(folder))
     kept = path.exists()
