@@ -40,6 +40,7 @@ from semcom.modem import (
 from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
 from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
+from semcom.security import guard_of
 from semcom.system import coded, zoo
 from semcom.system.latents import LatentSystem
 
@@ -101,7 +102,8 @@ class Replay:
         type_name, channel: of such a recording, as in ``sample_files.open_samples``.
 
     Raises:
-        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile.
+        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile, or no
+            key of a link that has one.
     """
 
     def __init__(
@@ -140,7 +142,8 @@ class Replay:
     def _session(self, recordings: list[Recording]) -> Iterator[CapturedPicture]:
         """The pictures of one run of a recorder, whose sample offsets count on from file to file."""
         link = link_of(recordings[0], self._link)
-        modem = Modem(link.modem)
+        # what was on the air then is as old as the recording
+        modem = Modem(link.modem, guard=guard_of(link.key, clock=None))
         # as recorded
         self._now_s = 0.0
         assemblers: dict[int, ImageAssembler] = {}
@@ -161,7 +164,9 @@ class Replay:
                 assemblers[code] = self._assembler(modem, result.header)
             snr_db = _snr_db(burst, result)
             self._now_s = getattr(burst, "received_s", None) or self._now_s
-            for image in assemblers[code].add(result.header, result.latents, result.noise_var, snr_db, used):
+            for image in assemblers[code].add(
+                result.header, result.latents, result.noise_var, snr_db, used, session=result.session
+            ):
                 yield self._picture(image)
         for assembler in assemblers.values():
             for image in assembler.flush():
