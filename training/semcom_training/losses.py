@@ -14,6 +14,7 @@ import torch
 from semcom import perceptual
 from semcom.codec.base import BaseCodec, Latents
 from semcom.errors import ConfigError
+from semcom.parsing import shown
 from semcom.registering import PLUGIN_CURE, Registry, calling_place
 
 Loss = Callable[..., torch.Tensor]
@@ -109,7 +110,7 @@ def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
     for name, options in parts.items():
         weight = options.pop("weight")
         start = options.pop("start", 0.0)
-        terms.append((weight, start, options.pop("full", start), LOSSES[name], options))
+        terms.append((name, weight, start, options.pop("full", start), LOSSES[name], options))
 
     def total(
         decoded: torch.Tensor,
@@ -121,8 +122,8 @@ def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
         """``done``: share of the training that is behind."""
         of = {"decoded": (decoded, images), "latents": (sent,), "transmission": (transmission,)}
         parts = [
-            weight * risen * term.function(*of[term.of], **options)
-            for weight, start, full, term, options in terms
+            weight * risen * _one_number(name, term.function(*of[term.of], **options))
+            for name, weight, start, full, term, options in terms
             if (risen := _risen(done, start, full)) > 0
         ]
         if not parts:
@@ -164,8 +165,23 @@ def check_loss(what) -> None:
             if key not in LOSSES[name].options:
                 takes = ", ".join((*LOSSES[name].options, *_SCHEDULE))
                 raise ConfigError(f"loss '{name}' takes no option {key!r}; of options it takes {takes}.")
+            default = inspect.signature(LOSSES[name].function).parameters[key].default
+            for kinds, words in ((bool, "true or false"), ((int, float), "a number"), (str, "text")):
+                if isinstance(default, kinds):
+                    # true is a number to Python
+                    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                        raise ConfigError(f"loss '{name}': '{key}' must be {words}, not {shown(value)}.")
+                    break
             if key == "floor" and not (isinstance(value, (int, float)) and value > 0):
                 raise ConfigError(f"loss '{name}': 'floor' must be above 0, not {value!r}.")
+
+
+def _one_number(name: str, value) -> torch.Tensor:
+    """What a term gave. Raises ConfigError: a plugin's gives anything but a scalar tensor."""
+    if isinstance(value, torch.Tensor) and value.dim() == 0:
+        return value
+    what = f"a tensor of shape {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
+    raise ConfigError(f"loss '{name}' must give one number, a scalar tensor: a mean over the batch; it gives {what}.")
 
 
 def _parts(what: str | Mapping) -> dict:

@@ -97,6 +97,11 @@ class Recipe:
         """What is between encoder and decoder. Raises ConfigError for a channel or options that do not exist."""
         options = {"name": self.channel} if isinstance(self.channel, str) else dict(self.channel)
         name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"a channel is a name, or {{name: modem, delay_samples: 8}} with a space after each colon, not "
+                f"{shown(self.channel)}."
+            )
         for key in options:
             if not isinstance(key, str) or key == "uneven_fraction":
                 raise ConfigError(f"channel {name!r} takes no option {key!r}.")
@@ -252,7 +257,7 @@ def _checked(values: dict, source: str) -> Recipe:
     )
     if recipe.snr_high_db < recipe.snr_low_db:
         raise ConfigError(
-            f"{source}: 'snr_high_db' must be at least 'snr_low_db' ({recipe.snr_low_db}), not {recipe.snr_high_db}."
+            f"{source}: 'snr_high_db' must be at least the lowest SNR ({recipe.snr_low_db}), not {recipe.snr_high_db}."
         )
     _check_result(recipe, source)
     for key, check in {"loss": lambda: check_loss(recipe.loss), "channel": recipe.make_channel}.items():

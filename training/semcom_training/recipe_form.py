@@ -76,6 +76,11 @@ def upgraded(values: Mapping, source: str = "recipe") -> dict:
     Raises:
         ConfigError: a key that version 1 did not have (the nearest is suggested), or one that version 2 cannot say.
     """
+    newer = next((key for key in values if key in SECTIONS and key not in PLACES), None)
+    if newer:
+        raise ConfigError(
+            f"{source}: 'version' is missing: '{newer}' is of version {VERSION}: write 'version: {VERSION}' on top."
+        )
     out: dict[str, Any] = {"version": VERSION}
     for key, value in values.items():
         if key not in PLACES:

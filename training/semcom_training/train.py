@@ -442,5 +442,9 @@ if __name__ == "__main__":
                 )
         except SemcomError as error:
             raise SystemExit(f"semcom_training: {error}") from None
+        except Exception as error:
+            if (own := plugins.fault(error)) is None:
+                raise
+            raise SystemExit(f"semcom_training: {own}") from None
 
     typer.run(main)

@@ -91,8 +91,9 @@ def _fit(value: Any, kind: Any, place: str) -> Any:
     # YAML 1.1: 1e6 is a string
     if plain is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _number(value)
-    wrong = not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool)
-    if wrong or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, float) and plain is float and not math.isfinite(value):
+        raise ConfigError(f"{place} is {shown(value)}, but must be a finite number.")
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
         raise ConfigError(f"{place} is {shown(value)}, but must be of type {plain.__name__}.")
     if origin is list and arguments:
         return [_fit(item, arguments[0], f"{place}[{i}]") for i, item in enumerate(value)]

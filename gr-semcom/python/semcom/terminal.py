@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semcom import stopping
+from semcom import plugins, stopping
 from semcom.errors import ConfigError, SemcomError
 from semcom.parsing import shown
 
@@ -61,8 +61,13 @@ class Commands(TyperGroup):
         except SemcomError as error:
             complain(error)
             raise typer.Exit(error.exit_status) from error
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # wherever a path is looked at first
+        except Exception as error:
+            # wherever a path is looked at first
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+                complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
+                raise typer.Exit(2) from error
+            own = plugins.fault(error)
+            if own is None:
                 raise
-            complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
-            raise typer.Exit(2) from error
+            complain(own)
+            raise typer.Exit(own.exit_status) from error

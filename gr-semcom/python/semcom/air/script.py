@@ -8,13 +8,13 @@ from typing import Any
 
 from semcom import settings
 from semcom.channel.named import DECAY_DB, named_channel
+from semcom.channel.named import MAX_DELAY_SAMPLES as MAX_TAP_DELAY_SAMPLES
 from semcom.errors import ConfigError
 from semcom.parsing import did_you_mean, shown
 
 REAL_TIME, FREE = "real-time", "free"
 DEFAULT_TX, DEFAULT_RX = "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560"
 MAX_DELAY_SAMPLES = 10**6
-MAX_TAP_DELAY_SAMPLES = 255
 MAX_SRO_PPM = 200.0
 _MAX_STATIONS = 32  # each has a socket, each pair of them a channel
 _MAX_STEPS, _MAX_NAME = 10_000, 64

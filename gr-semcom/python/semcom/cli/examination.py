@@ -9,12 +9,13 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from semcom import plugins
 from semcom.cli.cures import new_environment, whole_again
 from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe, last_line, probe
 from semcom.cli.grc_paths import grc_blocks_path
 from semcom.cli.home import CURE, home_trouble
 from semcom.cli.radio_examination import radios, usb_radios
-from semcom.errors import SemcomError
+from semcom.errors import PluginError, SemcomError
 from semcom.radio import load_link
 from semcom.security import KeyRing
 from semcom.shipped import DISTRIBUTION
@@ -306,6 +307,11 @@ def models() -> list[Finding]:
         from semcom.system import zoo
     except Exception as error:  # torch or numpy is broken, which has its own finding
         return [Finding("models", WRONG, f"cannot be looked at: {error}", "cure what is above first")]
+    try:
+        plugins.read_pending()
+    except PluginError as error:
+        cure = f"correct it, or do without: unset {plugins.VARIABLE} (an installed package's: pip uninstall it)"
+        return [Finding("plugins", WRONG, f"{error} No model was looked at", cure)]
     names = zoo.names()
     if not names:
         return [

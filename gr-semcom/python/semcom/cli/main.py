@@ -54,6 +54,7 @@ def with_plugins(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def run(*args, plugin=None, **options):
+        plugins.read_pending()  # what the environment names counts also where no name is looked up
         return command(*args, **options)
 
     parameter = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)

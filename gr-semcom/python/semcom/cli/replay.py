@@ -174,5 +174,7 @@ def _table(rows: list[dict], run):
 
 
 def _title(pictures: int, run) -> str:
+    if not run.latents_known:  # a raw file holds none to compare with
+        return f"{pictures} pictures"
     equal = f"{run.latents_equal} of {run.latents_known}"
     return f"{pictures} pictures; latents as recorded, bit for bit: {equal} bursts"
