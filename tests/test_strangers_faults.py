@@ -95,7 +95,10 @@ def test_a_plugin_that_fails_while_it_runs_is_one_sentence(fresh_plugins, tmp_pa
     assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
     with pytest.raises(ZeroDivisionError) as error:
         boom()
-    assert str(plugins.fault(error.value)) == f"plugin {file} fails: ZeroDivisionError: division by zero (line 2)."
+    assert (
+        str(plugins.fault(error.value))
+        == f"plugin {file} fails: ZeroDivisionError: division by zero (line 2)."
+    )
 
 
 @pytest.mark.parametrize("command", [["models"], ["grc", "--compile", "loopback"]])
@@ -126,7 +129,10 @@ def test_words_speak_of_what_was_typed():
     make = partial(make_recipe, source="r")
     for values, words in (
         ({k: v for k, v in recipe.items() if k != "version"}, "'version' is missing.*'version: 2'"),
-        (recipe | {"told": {"snr_db": {"low": 5, "high": 1}}}, "'told.snr_db.high' must be at least the lowest"),
+        (
+            recipe | {"told": {"snr_db": {"low": 5, "high": 1}}},
+            "'told.snr_db.high' must be at least the lowest",
+        ),
         (recipe | {"channel": {"name:modem": None}}, "a space after each colon"),
     ):
         with pytest.raises(ConfigError, match=words):

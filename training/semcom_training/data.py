@@ -77,8 +77,8 @@ class Pictures:
             self._atlas = Atlas(self.images, device)
 
     def batch(self, size: int, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> torch.Tensor:
-        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time; on the device
-        of :meth:`to`, and the same on all.
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time; on the
+        device of :meth:`to`, and the same on all.
 
         Of several processes each gives the same seed and gets every ``ranks``-th row, from ``rank`` on.
         """

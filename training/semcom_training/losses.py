@@ -181,7 +181,9 @@ def _one_number(name: str, value) -> torch.Tensor:
     if isinstance(value, torch.Tensor) and value.dim() == 0:
         return value
     what = f"a tensor of shape {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
-    raise ConfigError(f"loss '{name}' must give one number, a scalar tensor: a mean over the batch; it gives {what}.")
+    raise ConfigError(
+        f"loss '{name}' must give one number, a scalar tensor: a mean over the batch; it gives {what}."
+    )
 
 
 def _parts(what: str | Mapping) -> dict:

@@ -224,7 +224,9 @@ def _each_once(text: str | bytes, pairs: list[tuple[str, Any]]) -> dict[str, Any
         written = text if isinstance(text, str) else bytes(text).decode(errors="replace")
         places = re.finditer(rf'"{re.escape(name)}"\s*:', written)
         lines = ", ".join(str(written.count("\n", 0, place.start()) + 1) for place in list(places)[:8])
-        raise ParseError(f"has the key {shown(name)} twice in one object (it stands in line {lines}): delete one")
+        raise ParseError(
+            f"has the key {shown(name)} twice in one object (it stands in line {lines}): delete one"
+        )
     return made
 
 

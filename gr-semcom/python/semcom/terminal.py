@@ -64,7 +64,9 @@ class Commands(TyperGroup):
         except Exception as error:
             # wherever a path is looked at first
             if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-                complain(ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long."))
+                complain(
+                    ConfigError(f"no file can have the name {shown(str(error.filename))}: it is too long.")
+                )
                 raise typer.Exit(2) from error
             own = plugins.fault(error)
             if own is None:

@@ -52,7 +52,7 @@ class NamedChannel:
         ):
             value = getattr(self, name)
             # NaN is in no range
-            if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value <= most:
+            if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= float(value) <= most:
                 raise ConfigError(f"NamedChannel: {name} must be {words}, 0 to {most:g}, not {shown(value)}.")
         if not isinstance(self.noisy, bool):
             raise ConfigError(f"NamedChannel: noisy must be True or False, not {shown(self.noisy)}.")

@@ -59,7 +59,11 @@ def symbol_channel(name: str, seed: int | None = None):
 def _checked(x, snr_db, generator=None, *, send, name: str):
     """A channel of somebody else's: what it gives is held to what it promised before anything is computed with it."""
     out = send(x, snr_db, generator)
-    if not (isinstance(out, tuple | list) and len(out) == 2 and all(isinstance(part, torch.Tensor) for part in out)):
+    if not (
+        isinstance(out, tuple | list)
+        and len(out) == 2
+        and all(isinstance(part, torch.Tensor) for part in out)
+    ):
         raise ConfigError(f"channel '{name}' must give two tensors, (received, noise_var), not {shown(out)}.")
     received, noise_var = out
     for what, part in (("received", received), ("noise_var", noise_var)):
@@ -69,10 +73,14 @@ def _checked(x, snr_db, generator=None, *, send, name: str):
                 f"must give one of each symbol."
             )
     if noise_var.is_complex() or not (noise_var >= 0).all():  # inf: erased
-        raise ConfigError(f"channel '{name}' gives a noise_var that is no variance: 0 or more of each, inf if erased.")
+        raise ConfigError(
+            f"channel '{name}' gives a noise_var that is no variance: 0 or more of each, inf if erased."
+        )
     # of an erased symbol nothing is asked
     if not (received.isfinite() | noise_var.isinf()).all():
-        raise ConfigError(f"channel '{name}' gives symbols that are not numbers (NaN or infinite): correct it.")
+        raise ConfigError(
+            f"channel '{name}' gives symbols that are not numbers (NaN or infinite): correct it."
+        )
     return received, noise_var
 
 

@@ -310,7 +310,9 @@ def models() -> list[Finding]:
     try:
         plugins.read_pending()
     except PluginError as error:
-        cure = f"correct it, or do without: unset {plugins.VARIABLE} (an installed package's: pip uninstall it)"
+        cure = (
+            f"correct it, or do without: unset {plugins.VARIABLE} (an installed package's: pip uninstall it)"
+        )
         return [Finding("plugins", WRONG, f"{error} No model was looked at", cure)]
     names = zoo.names()
     if not names:

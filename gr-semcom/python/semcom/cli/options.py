@@ -337,8 +337,12 @@ def chosen_payload(given: list[str], named: dict[str, object], separation: bool 
     for name in ("bits_per_latent", "codebook"):
         if name in settings and settings.keys() <= {"bits_per_latent", "codebook"}:
             own = bool(named.get(name))
-            typed, order = (f"--{name.replace('_', '-')}", "--order 16") if own else (f"--set {name}", "--set order=16")
-            raise ConfigError(f"{typed} is of quantised latents: add the order of a constellation, such as {order}.")
+            typed, order = (
+                (f"--{name.replace('_', '-')}", "--order 16") if own else (f"--set {name}", "--set order=16")
+            )
+            raise ConfigError(
+                f"{typed} is of quantised latents: add the order of a constellation, such as {order}."
+            )
     payload = payload_with(settings) if settings or not separation else Coded()
     if separation and not isinstance(opened(payload), Coded):
         raise ConfigError(f"--scheme separation goes without {', '.join(settings)}: those are for latents.")
