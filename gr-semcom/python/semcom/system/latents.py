@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from semcom.adaptation.rates import RateChooser
 from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ModelError
@@ -16,6 +15,7 @@ from semcom.modem.labels import bits_per_latent, symbol_count
 from semcom.payload.base import ANALOG, Analog
 from semcom.payload.quantised import DigitalMode
 from semcom.system.base import Received, Sent, System
+from semcom.system.rates import RateChooser
 from semcom.system.zoo import LoadedModel
 
 
@@ -70,7 +70,10 @@ class LatentSystem(System):
         if rho is None and self._chooser is not None:
             (value,), (snr,) = values, snr_db
             chosen = self._chooser.choose(value, float(snr), self._target_db)
-            rho, detail = chosen.rho, {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)}
+            rho, detail = (
+                chosen.rho,
+                {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)},
+            )
         rho = self._rho if rho is None else rho
         device = self.model.device
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)

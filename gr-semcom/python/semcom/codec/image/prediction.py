@@ -45,8 +45,12 @@ def expected_errors(
         room = torch.full_like(code, codec.latent_count(height, width, rho))
         blocks, _ = codec.choose_map(base, rest, code, room, passes=1, bit_price=price)
         found.append(_of_map(codec, base, rest, blocks, code, totals, _bits(codec, blocks, code)))
-    default = BlockMap(*(getattr(codec._default(rest), name).expand(len(code), -1, -1) for name in ("size", "kind")))
-    found.append(_of_map(codec, base, rest, default, code, totals, torch.zeros(len(code), dtype=torch.float64)))
+    default = BlockMap(
+        *(getattr(codec._default(rest), name).expand(len(code), -1, -1) for name in ("size", "kind"))
+    )
+    found.append(
+        _of_map(codec, base, rest, default, code, totals, torch.zeros(len(code), dtype=torch.float64))
+    )
     errors, unsent = (torch.stack(values) for values in zip(*found))
     best = errors.argmin(dim=0, keepdim=True)
     errors, unsent = errors.gather(0, best)[0], unsent.gather(0, best)[0]
@@ -79,7 +83,9 @@ def _of_map(codec, base, rest, blocks, code, totals, bits) -> tuple[torch.Tensor
         plan = _plan(codec, blocks.row(row), codes, boost, (total - side).clamp_min(1))
         noise = 10 ** (-closed.code_snr_db(codes.double()) / 10)[:, None]
         levels = plan.levels.flatten().long() - closed.LEVEL_MIN
-        energy = torch.zeros(closed.LEVELS, dtype=torch.float64).index_add_(0, levels, energies[row].flatten())
+        energy = torch.zeros(closed.LEVELS, dtype=torch.float64).index_add_(
+            0, levels, energies[row].flatten()
+        )
         counts, choice = plan.histogram.double(), plan.choice
         share = (place > choice.threshold[:, None]).double()
         at = choice.at_threshold.double() / counts[choice.threshold].clamp_min(1)
