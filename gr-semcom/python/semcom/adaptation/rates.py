@@ -131,7 +131,7 @@ def missed(true_db: np.ndarray, limit_db: np.ndarray, target_db: np.ndarray) -> 
 
 
 def _fitted(trial: RateTrial, rows: np.ndarray) -> np.ndarray:
-    given = trial.given[rows].reshape(-1, trial.given.shape[2])
+    given = np.concatenate(trial.given[rows])
     wanted = (trial.true_db - trial.expected_db)[rows].ravel()
     return np.linalg.solve(given.T @ given + _RIDGE * np.eye(given.shape[1]), given.T @ wanted)
 

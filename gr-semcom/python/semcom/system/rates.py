@@ -5,7 +5,7 @@ The decision of adaptive semantic transmission (Zhang et al., "Predictive and Ad
 Transmission in Semantic Communication", IEEE Trans. Wireless Commun. 2023), whose predictor is a network. Here a codec
 with a closed form predicts from it, with a linear correction for what its networks add; one without decodes its own
 latents with noise of the SNR expected. How far below the prediction a picture may end up is measured beforehand
-(``measure``), so that at most a stated share of pictures is below its target; that table is in the model's card.
+(``semcom.adaptation.rates``), so that at most a stated share of pictures is below its target; that table is in the model's card.
 """
 
 import math
@@ -24,7 +24,6 @@ from semcom.system.card import ModelCard
 from semcom.system.zoo import LoadedModel
 
 CLOSED, EXACT = "closed form", "exact"
-MISSED = "target not reached: sent at the highest rate"
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,13 @@ class RateTable:
         return self.quantile * np.array(self.sigma_db)
 
 
-def table_of(card: ModelCard, model: str | None = None) -> RateTable:
+def table_of(card: ModelCard) -> RateTable:
     """What a model's card says of its predicted quality.
 
     Raises:
         ModelError: nothing, or nothing that can be used; it says how to measure it.
     """
-    cure = f"Measure it with: semcom rates {model or card.name} --data FOLDER --out CARD.json, and name CARD.json as the model."
+    cure = "Measure it with try_out, measure and store of semcom.adaptation.rates."
     if card.rates is None:
         raise ModelError(
             f"model '{card.name}': its card does not say how well its quality can be predicted, so no target can be "
@@ -155,7 +154,7 @@ def image_of(pixels: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class RateChoice:
-    """rho: what to send at. psnr_db: expected there. reached: whether that keeps the promise; if not, it is the highest."""
+    """rho: what to send at. psnr_db: expected there. reached: whether that keeps the promise; else rho is the highest."""
 
     rho: float
     psnr_db: float
