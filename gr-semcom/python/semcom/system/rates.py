@@ -154,7 +154,7 @@ def image_of(pixels: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class RateChoice:
-    """rho: what to send at. psnr_db: expected there. reached: whether that keeps the promise; else rho is the highest."""
+    """rho: what to send at. psnr_db: expected there. reached: whether that keeps the promise, else rho is highest."""
 
     rho: float
     psnr_db: float
