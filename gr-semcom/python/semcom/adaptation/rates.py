@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How well a model's quality can be predicted, and what margin keeps the promise of a target (``semcom.system.rates``)."""
+"""How well quality can be predicted, and what margin keeps the promise of a target (``semcom.system.rates``)."""
 
 import math
 from collections.abc import Callable

@@ -5,7 +5,7 @@ The decision of adaptive semantic transmission (Zhang et al., "Predictive and Ad
 Transmission in Semantic Communication", IEEE Trans. Wireless Commun. 2023), whose predictor is a network. Here a codec
 with a closed form predicts from it, with a linear correction for what its networks add; one without decodes its own
 latents with noise of the SNR expected. How far below the prediction a picture may end up is measured beforehand
-(``semcom.adaptation.rates``), so that at most a stated share of pictures is below its target; that table is in the model's card.
+(``semcom.adaptation.rates``), so that at most a stated share of pictures is below its target; that is in the card.
 """
 
 import math
