@@ -15,14 +15,14 @@ import torch
 
 from semcom import files
 from semcom.codec import build
-from semcom.errors import OutputError
+from semcom.errors import ConfigError, OutputError
 from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint
 from semcom_training.log import Log, fields_of
 from semcom_training.objective import Objective
-from semcom_training.optim import make_optimisers, orthogonalise
+from semcom_training.optim import Muon, make_optimisers, orthogonalise
 from semcom_training.recipe import make_recipe
 
 TINY = {
@@ -87,6 +87,50 @@ def test_killed_and_resumed_equals_unbroken(generated, tmp_path):
     steps = [row["step"] for row in csv.DictReader(open(tmp_path / "b/tiny/log.csv"))]
     assert steps == ["4", "8", "12"]
     assert not list((tmp_path / "b").rglob("*.tmp"))
+
+
+STOPPED = """
+import os, signal, sys, torch
+from semcom.terminal import stoppable
+from semcom_training import train
+from semcom_training.recipe import make_recipe
+torch.set_num_threads(1)
+recipe, data, out, at = eval(sys.argv[1])
+original = train.update
+
+def update(training, step):
+    if step == at:  # in the middle of what must be whole
+        os.kill(os.getpid(), signal.SIGTERM)
+    original(training, step)
+
+train.update = update
+with stoppable():
+    train.run(make_recipe(recipe), data=data, out=out, progress=False, device="cpu")
+"""
+
+
+def test_a_training_that_is_stopped_keeps_its_last_step_and_says_so(generated, tmp_path):
+    recipe = TINY | {"checkpoint_minutes": 1000.0}
+    words = repr((recipe, str(generated), str(tmp_path / "a"), 6))
+    done = subprocess.run([sys.executable, "-c", STOPPED, words], capture_output=True, text=True)
+    checkpoint = tmp_path / "a/tiny/checkpoint.pt"
+    assert "step 7 of 12 is kept in" in done.stderr and "goes on" in done.stderr, done.stderr
+    assert torch.load(checkpoint, weights_only=True)["step"] == 7
+    resumed, unbroken = run(generated, tmp_path / "a"), run(generated, tmp_path / "b")
+    for name, weights in unbroken["model"].items():
+        assert torch.equal(weights, resumed["model"][name])
+
+
+def test_the_measurement_at_the_end_says_how_far_it_is(tiny_model):
+    from semcom_training.export import CARD_SNR_DB, measure_tables
+
+    said = []
+    pixels = torch.zeros(16, 16, 3, dtype=torch.uint8).numpy()
+    measure_tables(
+        zoo.load(tiny_model), "two", [("a", pixels), ("b", pixels)], progress=lambda *now: said.append(now)
+    )
+    total = 2 * len(CARD_SNR_DB)
+    assert said == [(number, total) for number in range(1, total + 1)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files, which only Unix does")
@@ -220,6 +264,84 @@ def test_the_named_pictures_are_the_batch(generated):
         assert torch.equal(image, file) or torch.equal(image, file.flip(2))
 
 
+def test_a_session_that_ends_early_keeps_the_schedule(generated, tmp_path):
+    def rates(folder):
+        return {int(r["step"]): r["learning_rate"] for r in csv.DictReader(open(folder / "tiny/log.csv"))}
+
+    def session(out, **how):
+        recipe = make_recipe(TINY | {"log_every": 1})
+        return train.run(recipe, generated, out, device="cpu", progress=False, **how)
+
+    folder = session(tmp_path / "a", stop_after=0.0)
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == 1
+    assert list(rates(tmp_path / "a")) == [1] and not list(folder.glob("*.safetensors"))
+    session(tmp_path / "a")
+    session(tmp_path / "b")
+    assert rates(tmp_path / "a") == rates(tmp_path / "b") and len(rates(tmp_path / "b")) == 12
+    weights = [(tmp_path / out / "tiny/tiny.safetensors").read_bytes() for out in "ab"]
+    assert weights[0] == weights[1]
+    with pytest.raises(ConfigError, match="leave stop_after out"):
+        train.run(
+            make_recipe(TINY | {"stages": [{}, {}]}), generated, tmp_path, progress=False, stop_after=1.0
+        )
+
+
+def test_a_training_goes_on_from_weights_alone(generated, tmp_path):
+    """Where no checkpoint can be carried: the schedule goes on, the rate warms up again."""
+    card = run_whole(generated, tmp_path / "a", steps=8)
+    recipe = make_recipe(TINY | {"init_from": str(card), "log_every": 1, "name": "after"})
+    kept = []
+    folder = train.run(
+        recipe,
+        generated,
+        tmp_path / "b",
+        device="cpu",
+        progress=False,
+        begin=train.Progress(8, 60.0),
+        keep=lambda training, state: kept.append((state.step, state.seconds)),
+    )
+    rows = list(csv.DictReader(open(folder / "log.csv")))
+    assert [int(row["step"]) for row in rows] == [9, 10, 11, 12] == [step for step, _ in kept]
+    rates = [float(row["learning_rate"]) for row in rows]
+    falls = [train.learning_rate(recipe, 10**6, step / 12) for step in range(8, 12)]
+    assert rates == pytest.approx([(n + 1) / 4 * fall for n, fall in enumerate(falls)], rel=1e-3)
+    assert kept[0][1] > 60 and not (folder / "checkpoint.pt").exists()
+
+
+def run_whole(generated, out, **changes):
+    recipe = make_recipe(TINY | changes)
+    return train.run(recipe, generated, out, device="cpu", progress=False) / "tiny.json"
+
+
+def test_a_gpu_is_asked_for_numbers_now_and_then_only(generated, monkeypatch):
+    """Each question waits for all that was started."""
+    looks = []
+    recipe = make_recipe(TINY)
+    training = train.prepare(recipe, generated, train.make_fabric("cpu"))
+
+    class Gpu:
+        device = torch.device("cuda")
+        backward = staticmethod(training.fabric.backward)
+
+        def all_reduce(self, value, reduce_op):
+            looks.append(step)
+            return value
+
+    batch = train.draw(training, 0)
+    monkeypatch.setattr(train, "draw", lambda *given: batch)
+    training.fabric = Gpu()
+    for step in range(train.FINITE_EVERY - 2, train.FINITE_EVERY + 2):
+        train.take_step(training, step, 1e-4)
+    assert looks == [train.FINITE_EVERY - 1]
+    with torch.no_grad():
+        next(training.trained.parameters()).fill_(torch.nan)
+    step = train.FINITE_EVERY
+    train.take_step(training, step, 1e-4)
+    step = 2 * train.FINITE_EVERY - 1
+    with pytest.raises(train.TrainingError, match="step 99"):
+        train.take_step(training, step, 1e-4)
+
+
 def test_another_recipe_does_not_resume(generated, tmp_path):
     run(generated, tmp_path, steps=2)
     with pytest.raises(train.TrainingError, match="other values of clip"):
@@ -339,6 +461,29 @@ def test_orthogonalise():
         )
         assert values.min() > 0.3 and values.max() < 1.3
     assert orthogonalise(torch.zeros(4, 8)).isfinite().all()
+
+
+def test_weights_of_one_shape_step_together_as_they_would_alone():
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(16, 16, 3, 3), (32, 16, 1, 1), (16, 16, 3, 3), (16, 32, 1, 1), (16, 16, 3, 3)]
+    values = [torch.randn(shape, generator=generator) for shape in shapes]
+    together = [torch.nn.Parameter(value.clone()) for value in values]
+    alone = [torch.nn.Parameter(value.clone()) for value in values]
+    one, each = (
+        Muon(together, 0.1, weight_decay=0.01),
+        [Muon([weight], 0.1, weight_decay=0.01) for weight in alone],
+    )
+    for _ in range(3):
+        for a, b in zip(together, alone):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        together[1].grad = alone[1].grad = None  # not in use
+        one.step()
+        for optimiser in each:
+            optimiser.step()
+    for a, b, value in zip(together, alone, values):
+        torch.testing.assert_close(a, b)
+        assert torch.equal(a, value) == (a is together[1])
 
 
 def test_every_parameter_has_one_optimiser():

@@ -3,6 +3,9 @@
 
 import csv
 import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semcom import files
@@ -115,6 +118,26 @@ class Bar:
 
     def close(self) -> None:
         self.progress.stop()
+
+
+@contextmanager
+def measuring_bar(enabled: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function to be called with how much is measured, and of how much: a bar on a terminal, else a line a tenth."""
+    bar = Bar("measuring", enabled)
+    began = time.monotonic()
+
+    def show(through: int, total: int) -> None:
+        seconds = time.monotonic() - began
+        left = duration(seconds * (total - through) / through)
+        text = f"{through} of {total} pictures measured  {left} left"
+        bar.progress.update(bar.task, completed=through / total, text=text)
+        if bar.plain and (10 * through // total) > (10 * (through - 1) // total):
+            print(text, flush=True)
+
+    try:
+        yield show
+    finally:
+        bar.close()
 
 
 def duration(seconds: float) -> str:

@@ -19,37 +19,48 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
+            alike: dict[tuple, list[torch.Tensor]] = {}
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalise(weight.grad.lerp(momentum, group["momentum"]).flatten(1))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                scale = 0.2 * max(update.shape) ** 0.5
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
+                if weight.grad is not None:
+                    alike.setdefault((weight.shape, weight.device), []).append(weight)
+            for weights in alike.values():
+                self._step_alike(weights, group)
+
+    def _step_alike(self, weights: list[torch.Tensor], group: dict) -> None:
+        """Weights of one shape together: on a GPU a step costs what it starts, not what it computes."""
+        grads = [weight.grad for weight in weights]
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+        momenta = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
+        updates = orthogonalise(torch.stack([update.flatten(1) for update in ahead]))
+        scale = 0.2 * max(updates.shape[1:]) ** 0.5
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        steps = [update.view_as(weight) for update, weight in zip(updates, weights)]
+        torch._foreach_add_(weights, steps, alpha=-group["lr"] * scale)
 
 
-def orthogonalise(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly: five Newton-Schulz steps of degree five.
+def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
+    """The nearest (semi-)orthogonal matrices of ``[..., rows, columns]``, roughly: five Newton-Schulz steps of degree five.
 
     Each step multiplies from the left by a polynomial of the Gram matrix, so all but the first and the last
     product are done on the short side.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    gram = x @ x.T
-    left = eye = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    gram = x @ x.mT
+    left = eye = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
     for _ in range(iterations):
         step = a * eye + b * gram + c * gram @ gram
         left = step @ left
         gram = step @ gram @ step
     x = left @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 def make_optimisers(

@@ -6,13 +6,15 @@ torchrun --nproc-per-node 4 -m semcom_training.train RECIPE --data FOLDER --out 
 """
 
 import copy
+import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from semcom import plugins
+from semcom import plugins, stopping
 from semcom.channel.symbols import awgn_channel
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
@@ -23,12 +25,13 @@ from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
-from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column
+from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column, measuring_bar
 from semcom_training.machine import make_fabric
 from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe, stages_of
+from semcom_training.task_losses import stall
 
 
 def run(
@@ -44,6 +47,10 @@ def run(
     devices: int = 1,
     nodes: int = 1,
     tensorboard: bool = False,
+    stop_after: float | None = None,
+    begin: Progress | None = None,
+    keep: Callable[["Training", Progress], None] | None = None,
+    training: "Training | None" = None,
 ) -> Path:
     """Trains a codec, or a user's decoder, by a recipe and exports it.
 
@@ -59,48 +66,67 @@ def run(
         export: write ``<name>.safetensors`` and its card at the end.
         devices, nodes, tensorboard: as in :func:`semcom_training.machine.make_fabric`. The recipe's batch is split
             over the processes.
+        stop_after: minutes after which this session ends with a checkpoint and without a model, the schedule as it was:
+            the next session goes on where it stands. ``None``: at the schedule's end.
+        begin: how far a training is whose weights the recipe's ``init_from`` names, in place of a checkpoint: the
+            schedule goes on from there, and the rate warms up again, for the optimisers' momenta are gone.
+        keep: called in place of writing ``checkpoint.pt``, whenever one is due.
+        training: what :func:`prepare` made of the recipe, where that is there already.
 
     Returns:
         The folder ``<out>/<name>``.
 
     Raises:
-        ConfigError: the recipe or the data folder is wrong.
+        ConfigError: the recipe or the data folder is wrong; ``stop_after`` of a recipe with stages.
         ModelError: the architecture or the anchor is wrong.
         MissingError: a package is absent.
         OutputError: ``out`` cannot be written, or the last checkpoint cannot.
         TrainingError: the loss became NaN (the last checkpoint is kept); the checkpoint is damaged or does not fit; the
             anchor was changed.
+
+    Within ``semcom.stopping.watch`` a signal ends it with a checkpoint of the last whole step.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if threads:
         torch.set_num_threads(threads)
     if recipe.stages:
+        if stop_after is not None or begin or keep:
+            raise ConfigError(
+                f"recipe '{recipe.name}' has stages, which are trained in one session: leave stop_after out."
+            )
         how = {"devices": devices, "nodes": nodes, "tensorboard": tensorboard}
         for stage in stages_of(recipe, out):
             folder = run(stage, data, out, device, None, resume, progress, **how)
         return folder
-    root, folder = data_root(data), writable_folder(Path(out) / recipe.name)
-    fabric = make_fabric(device, devices, nodes, folder if tensorboard else None)
-    training = prepare(recipe, root, fabric)
-    state = Progress()
-    if resume and (folder / "checkpoint.pt").exists():
-        state = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor)
+    folder = writable_folder(Path(out) / recipe.name)
+    root = None if training else data_root(data)
+    if training is None:
+        training = prepare(recipe, root, make_fabric(device, devices, nodes, folder if tensorboard else None))
+    fabric = training.fabric
+    state = dataclasses.replace(begin) if begin else Progress()
+    first = state.step  # of this rate's warm-up
+    if resume and not keep and (folder / "checkpoint.pt").exists():
+        state, first = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor), 0
 
     log = Log(folder / "log.csv", state.step, training.figure) if fabric.is_global_zero else None
     bar = Bar(recipe.name, progress and fabric.is_global_zero)
+    forget = stopping.at_stop(
+        lambda: checkpoint_at_stop(training, state, folder) if fabric.is_global_zero else ""
+    )
     started = last_checkpoint = last_log = time.monotonic()
     seconds_before, seen, last_step = state.seconds, [], state.step
-    while (done := schedule_position(recipe, state.step, state.seconds)) < 1:
-        rate = learning_rate(recipe, state.step, done)
-        seen.append(take_step(training, state.step, rate, folder))
-        state.step += 1
+    stopped = False
+    while (done := schedule_position(recipe, state.step, state.seconds)) < 1 and not stopped:
+        rate = learning_rate(recipe, state.step - first, done)
+        seen.append(take_step(training, state.step, rate, folder, state, done))
 
         now = time.monotonic()
         state.seconds = together(fabric, recipe, seconds_before + now - started)
         done = schedule_position(recipe, state.step, state.seconds)
+        stopped = stop_after is not None and state.seconds - seconds_before >= 60 * stop_after
         speed = (state.step - last_step) * recipe.batch / (now - last_log)
         bar.step(state.step, done, speed, state.seconds)
-        if state.step % recipe.log_every == 0 or done >= 1:
+        if state.step % recipe.log_every == 0 or done >= 1 or stopped:
             loss, figure = fabric.all_reduce(torch.stack(seen).mean(dim=0), reduce_op="mean").tolist()
             row = {"step": state.step, "minutes": state.seconds / 60, "images_per_s": speed}
             row |= {"learning_rate": rate, "train_loss": loss, f"train_{training.figure}": figure}
@@ -111,31 +137,50 @@ def run(
                 except OutputError as error:
                     bar.say(f"{error} The training goes on; this row of the log comes with the next.")
                 bar.row(done, state.seconds, row)
+                if training.codec.result is LABEL:
+                    said = stall(recipe.loss, training.codec.classes, figure, done)
+                    if said:
+                        bar.say(said)
                 fabric.log_dict(row, state.step)
             seen, last_log, last_step = [], time.monotonic(), state.step
         due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
-        if fabric.is_global_zero and (due or done >= 1):
+        if fabric.is_global_zero and (due or done >= 1 or stopped):
             try:
-                save_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, state, training.anchor)
+                if keep:
+                    keep(training, state)
+                else:
+                    path = folder / "checkpoint.pt"
+                    save_checkpoint(path, recipe, *training.parts, state, training.anchor)
             except OutputError as error:
-                if done >= 1:
+                if done >= 1 or stopped:
                     raise
                 bar.say(f"{error} The training goes on and tries again.")
             last_checkpoint = now
     bar.close()
     for logger in fabric.loggers:  # whose writers have threads of their own
         logger.finalize("success")
-    if export and fabric.is_global_zero:
+    if export and done >= 1 and fabric.is_global_zero:
         from semcom_training.export import export_model
 
-        export_model(
-            recipe, training.averaged, folder, state.step, state.seconds, root, anchor=training.anchor
-        )
+        with measuring_bar(progress) as measured:
+            export_model(
+                recipe,
+                training.averaged,
+                folder,
+                state.step,
+                state.seconds,
+                root,
+                anchor=training.anchor,
+                progress=measured,
+            )
     fabric.barrier()
+    forget()
     return folder
 
 
 MEASURED_PICTURES = 512
+#: steps between two looks whether a GPU still computes numbers
+FINITE_EVERY = 50
 
 
 @dataclass
@@ -182,14 +227,18 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     codec, trained = build_codec(recipe)
     anchor = zoo.card(recipe.anchor).weights_sha256 if recipe.stage == "user" else ""
     objective = Objective(codec, recipe)
-    pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
+    pictures = Pictures(
+        root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed, recipe.shift
+    )
+    if codec.result is LABEL:
+        pictures.check_labels(codec.classes)
     if recipe.start == "measured":
         measured_start(trained, pictures, recipe)
     if recipe.init_from:
         start_from(trained, recipe.init_from)
     objective.to(fabric.device).train()
-    if fabric.device.type == "cpu":
-        codec.to(memory_format=torch.channels_last)
+    codec.to(memory_format=torch.channels_last)
+    pictures.to(fabric.device)
     average = copy.deepcopy(trained).requires_grad_(False).eval()
     optimisers = make_optimisers(
         trained, recipe.optimiser, recipe.learning_rate, recipe.weight_decay, recipe.outer_rate
@@ -213,11 +262,28 @@ def measured_start(codec, pictures: Pictures, recipe: Recipe) -> None:
     codec.start_from(pictures.batch(MEASURED_PICTURES, generator).float() / 255)
 
 
-def take_step(training: Training, step: int, rate: float, folder="") -> torch.Tensor:
-    """Gradient step number ``step`` at a learning rate; returns loss and PSNR in dB as one tensor ``[2]``.
+def checkpoint_at_stop(training: Training, state: Progress, folder: Path) -> str:
+    """Keeps a training that is stopped, and says so (``semcom.stopping.at_stop``)."""
+    path, recipe = folder / "checkpoint.pt", training.recipe
+    if state.step == 0:
+        return f"{recipe.name} has made no step yet."
+    save_checkpoint(path, recipe, *training.parts, state, training.anchor)
+    return f"{recipe.name}: step {state.step} of {recipe.steps} is kept in {path}; the same command goes on from it."
+
+
+def take_step(
+    training: Training, step: int, rate: float, folder="", state: Progress | None = None, done: float = 1.0
+) -> torch.Tensor:
+    """Gradient step number ``step`` at a learning rate, ``done`` of the training behind; returns loss and figure.
+
+    Both in one tensor ``[2]``; the figure is the result's: PSNR in dB, share correct.
+
+    Args:
+        state: counts the step as soon as the weights have it.
 
     Raises:
-        TrainingError: the loss or its gradient is not a number; no weight has changed.
+        TrainingError: the loss or its gradient is not a number; no weight has changed (on a GPU, where only every
+            ``FINITE_EVERY``-th step looks: the last checkpoint has only numbers).
     """
     recipe, fabric = training.recipe, training.fabric
     for optimiser in training.optimisers:
@@ -226,12 +292,17 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
         optimiser.zero_grad(set_to_none=True)
 
     images, snr, given_db, noise, rho, wanted = draw(training, step)
-    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted)
+    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted, done)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
-    if not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
+    # a GPU would have to be waited for; what it computes from a weight that is none shows at the next look
+    look = fabric.device.type == "cpu" or step % FINITE_EVERY == FINITE_EVERY - 1
+    if look and not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
         raise TrainingError(not_a_number(training, step, loss.item(), folder))
-    update(training, step)
+    with stopping.held():
+        update(training, step)
+        if state is not None:
+            state.step = step + 1
     return torch.stack([loss.detach(), figure])
 
 
@@ -256,9 +327,8 @@ def draw(training: Training, step: int):
     recipe, fabric = training.recipe, training.fabric
     rank, ranks = fabric.global_rank, fabric.world_size
     generator = step_generator(recipe, step)
-    images = training.pictures.batch(recipe.batch, generator, rank, ranks).to(fabric.device).float() / 255
-    if fabric.device.type == "cpu":
-        images = images.contiguous(memory_format=torch.channels_last)
+    images = training.pictures.batch(recipe.batch, generator, rank, ranks).float() / 255
+    images = images.contiguous(memory_format=torch.channels_last)
     snr, given_db = (x[rank::ranks].to(fabric.device) for x in draw_snr(recipe, recipe.batch, generator))
     noise = torch.Generator().manual_seed(1_009 * generator.initial_seed() + rank)
     rho = None
@@ -339,6 +409,8 @@ def centre_crop(image, side: int):
 if __name__ == "__main__":
     import typer
 
+    from semcom.terminal import stoppable
+
     def main(
         recipe: str,
         data: str = None,
@@ -349,21 +421,24 @@ if __name__ == "__main__":
         devices: int = 1,
         nodes: int = 1,
         tensorboard: bool = False,
+        stop_after: float = None,
         plugin: list[str] = [],  # noqa: B006
     ):
         try:
             plugins.use(plugin)
-            run(
-                recipe,
-                data,
-                out,
-                device,
-                threads,
-                resume,
-                devices=devices,
-                nodes=nodes,
-                tensorboard=tensorboard,
-            )
+            with stoppable():
+                run(
+                    recipe,
+                    data,
+                    out,
+                    device,
+                    threads,
+                    resume,
+                    devices=devices,
+                    nodes=nodes,
+                    tensorboard=tensorboard,
+                    stop_after=stop_after,
+                )
         except SemcomError as error:
             raise SystemExit(f"semcom_training: {error}") from None
 

@@ -7,9 +7,11 @@ to raise whatever comes to its mind, and a few aliases of aliases for more value
 journals, logs and telemetry are all read through here.
 """
 
+import difflib
 import json
 import math
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,16 @@ def parse_json(text: str | bytes, file_names: bool = False, not_numbers: bool = 
     if (b"\\ud" if isinstance(text, bytes | bytearray) else "\\ud") in text.lower():
         _refuse_half_characters(value, "surrogateescape" if file_names else "strict")
     return value
+
+
+#: of 1 (equal) and 0: how alike names are of which one may have been meant
+_NEAR = 0.5
+
+
+def did_you_mean(name: Any, there: Iterable[str]) -> str:
+    """How an error's sentence ends about a name that is not there: with the nearest one, if one is near."""
+    near = difflib.get_close_matches(str(name)[:80], list(there), n=1, cutoff=_NEAR)
+    return f": did you mean '{near[0]}'?" if near else "."
 
 
 def shown(value: Any) -> str:

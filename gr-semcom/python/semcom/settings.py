@@ -5,7 +5,6 @@ Recipes, link profiles, radio profiles and air scripts are all read through here
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 from semcom import parsing
 from semcom.errors import ConfigError
-from semcom.parsing import shown
+from semcom.parsing import did_you_mean, shown
 
 T = TypeVar("T")
 
@@ -53,8 +52,8 @@ def make(cls: type[T], values: dict[str, Any], source: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key)[:80], fields, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{source}: unknown key {shown(key)}: did you mean '{near}'?")
+            hint = did_you_mean(key, fields)
+            raise ConfigError(f"{source}: unknown key {shown(key)}{hint} There are {', '.join(fields)}.")
     for key, field in fields.items():
         if key in values:
             out[key] = _fit(values[key], hints[key], f"{source}: '{key}'")

@@ -22,10 +22,12 @@ from semcom.cli.data import data
 from semcom.cli.demo import demo
 from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
+from semcom.cli.export import export
 from semcom.cli.finetune import finetune
 from semcom.cli.grc import grc
 from semcom.cli.inspect import inspect as inspect_capture
 from semcom.cli.keys import keys
+from semcom.cli.link_key import link_key
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
 from semcom.cli.replay import replay
@@ -83,12 +85,14 @@ for command in (
     with_plugins(train),
     with_plugins(finetune),
     with_plugins(models),
+    with_plugins(export),
     with_plugins(tolerance),
     bench,
     calibrate,
     with_plugins(grc),
     with_plugins(air),
     keys,
+    link_key,
     doctor,
 ):
     app.command()(command)

@@ -12,6 +12,9 @@ from semcom.kinds import IMAGE, Kind
 from semcom.modem import AssembledImage, BurstHeader
 from semcom.modem.header import describe
 
+#: in the detail of a result whose coded side information did not come through
+SIDE_LOST = "side_information_lost"
+
 
 @dataclass(frozen=True)
 class Sent:
