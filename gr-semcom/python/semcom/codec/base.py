@@ -153,6 +153,17 @@ class BaseCodec(nn.Module):
         """
         raise NotImplementedError
 
+    def ratios(self) -> list[float]:
+        """Bandwidth ratios among which a transmitter may choose for each picture, rising; one: there is no choice."""
+        return [self.rho]
+
+    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
+        """Mean square error a colour value expected at each ratio, and the part of it that is not sent, ``[B, R]``.
+
+        None: the codec has no closed form, and only decoding tells.
+        """
+        return None
+
     def _no_other_ratio(self, rho: float) -> str:
         return f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
 

@@ -87,6 +87,7 @@ def simulate(
                         papr_db=papr_db(bursts),
                         real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
                         **sender.choice(plan.latent_count, config.snr_db),
+                        **sent.detail,
                     )
                 )
             if on_rows:

@@ -17,7 +17,7 @@ MODEL_HASH_BITS = 22
 _MAX_BYTES = 2**22  # the longest that ships has 20 kB
 # cards there are checked by the tests, once: a schema takes 0.2 s
 _SHIPPED = Path(__file__).parent.parent / "codec" / "weights"
-OPTIONAL = ("parent", "capture", "digital")
+OPTIONAL = ("parent", "capture", "digital", "rates")
 # what one reads first in a file
 _FIRST = (
     "schema_version",
@@ -61,6 +61,8 @@ class ModelCard:
     capture: dict | None = None  # of a model fine-tuned from the air: sha256 of the recordings, and more
     # how learned codebooks were trained, and what is measured of quantised latents
     digital: dict | None = None
+    # of a model of several rates: how well its quality is predicted (semcom.adaptation.rates)
+    rates: dict | None = None
     schema_version: int = field(default=2)
 
     @property

@@ -27,6 +27,7 @@ from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError, ModelError
 
 MOST_RHO = 1 / 4
+_RATIOS = 12  # down to 1/181
 _PRICE_TRIES = 5
 _POWER_STEP, _POWER_CODES = 1 / 4, 32
 _SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
@@ -194,6 +195,15 @@ class ContentAdaptive(BaseCodec):
         """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
         rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
         return max(int((rho or self._rho) * 3 * rows * columns * closed.CELL**2), 1)
+
+    def ratios(self) -> list[float]:
+        """Steps of half an octave, though any ratio between can be sent."""
+        return [MOST_RHO * 2 ** (-step / 2) for step in reversed(range(_RATIOS))]
+
+    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
+        from semcom.codec.image.prediction import expected_errors
+
+        return expected_errors(self, images, snr_db, rhos)
 
     def admits(self, count: int, size: tuple[int, int]) -> bool:
         """Any rate up to 1/4 at which the base layer fits: the header says how many symbols came."""

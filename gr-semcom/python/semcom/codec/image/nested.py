@@ -39,6 +39,10 @@ class NestedLinRes(LinRes):
             )
         return planes
 
+    def ratios(self) -> list[float]:
+        whole = self.channels // 2
+        return [self.rho * planes / whole for planes in range(1, whole + 1)]
+
     def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
         """Complex latents of whole planes; at ``rho`` of as many as come nearest to it."""
         rows, columns = self.grid(height, width)
