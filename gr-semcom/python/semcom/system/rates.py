@@ -134,14 +134,15 @@ def closed_psnr_db(
 @torch.inference_mode()
 def exact_psnr_db(model: LoadedModel, pixels: np.ndarray, snr_db: float, rho: float, seed: int = 0) -> float:
     """PSNR in dB of a picture that is sent, given noise and decoded: the reference of every prediction."""
-    image, size = image_of(pixels), pixels.shape[:2]
+    image, size = image_of(pixels), (pixels.shape[0], pixels.shape[1])
     snr = torch.tensor([snr_db], dtype=torch.float32)
     sent = model.codec.send(image, snr, rho=rho)
     received = awgn(sent.values, snr, torch.Generator().manual_seed(seed))
     noise_var = noise_power(snr, like=received)[:, None].expand_as(received.real)
     latents = replace(sent, values=received, noise_var=noise_var)
     decoded = model.codec.receive(latents, equivalent_snr_db(noise_var), size)
-    return float(quality.psnr(to_uint8(decoded), torch.from_numpy(pixels).permute(2, 0, 1)[None])[0])
+    psnr = quality.psnr(to_uint8(decoded), torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    return float(torch.as_tensor(psnr).flatten()[0])
 
 
 def image_of(pixels: np.ndarray) -> torch.Tensor:
@@ -192,7 +193,7 @@ class RateChooser:
         needed = checked_target(target_psnr_db) + self.table.margin_db
         if not math.isfinite(snr_db):
             raise ConfigError(f"a rate is chosen for an SNR in dB, not {snr_db!r}")
-        codec, size = self.model.codec, pixels.shape[:2]
+        codec, size = self.model.codec, (pixels.shape[0], pixels.shape[1])
         rhos = [codec.admits(codec.latent_count(*size, rho), size) for rho in self.table.rhos]
         first = rhos.index(True) if True in rhos else len(rhos) - 1
         if self.method == CLOSED:
