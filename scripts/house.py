@@ -25,10 +25,11 @@ FLOORS = [
         )
     ],
     [
-        ("kinds", "pictures, labels:\nfiles, quality, scores", 0, 2.9),
-        ("channel", "the air, differentiable", 2.9, 2.8),
-        ("modulation", "bits to PSK and QAM\nsymbols, and back", 5.7, 2.9),
-        ("wire", "sockets, messages, samples\nbetween processes", 8.6, 3.4),
+        ("kinds", "pictures, labels:\nfiles, quality, scores", 0, 2.4),
+        ("channel", "the air, differentiable", 2.4, 2.3),
+        ("modulation", "bits to PSK and QAM\nsymbols, and back", 4.7, 2.4),
+        ("wire", "sockets, messages,\nbetween processes", 7.1, 2.3),
+        ("security", "keys, sessions, tags,\nscrambling", 9.4, 2.6),
     ],
     [("modem", "latents to samples and back: frame, sync, equaliser, SNR", 0, 12)],
     [

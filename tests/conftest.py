@@ -172,3 +172,18 @@ def make_pictures():
             yield Picture(f"wave{number}", np.uint8(127 + 60 * waves))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """Twelve grey frames of 64x48 pixels, each 20 levels lighter than the last, as an MP4 file."""
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    path = tmp_path_factory.mktemp("film") / "steps.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * number, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

@@ -14,7 +14,16 @@ from semcom.air.script import load_script
 from semcom.capture.journal import read_journal
 from semcom.capture.sent_log import SentLog
 from semcom.errors import ConfigError, ModelError, SemcomError
-from semcom.parsing import MAX_DEPTH, MAX_YAML_VALUES, ParseError, parse_json, parse_yaml, read_text, shown
+from semcom.parsing import (
+    MAX_DEPTH,
+    MAX_YAML_VALUES,
+    ParseError,
+    did_you_mean,
+    parse_json,
+    parse_yaml,
+    read_text,
+    shown,
+)
 from semcom.radio import load_link
 from semcom.radio.device import load_device
 from semcom.system.card import read_card
@@ -180,3 +189,9 @@ def test_what_an_error_shows_is_short():
     with pytest.raises(ConfigError) as error:
         settings.require("here", key=(deep, False, "less"))
     assert len(str(error.value)) < 500
+
+
+def test_only_a_near_name_is_suggested():
+    assert did_you_mean("loopbak", ["loopback", "air"]) == ": did you mean 'loopback'?"
+    assert did_you_mean("zzz", ["loopback", "air"]) == "."
+    assert did_you_mean(7, []) == "."

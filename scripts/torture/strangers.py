@@ -39,10 +39,11 @@ from semcom.capture.reader import open_recording
 from semcom.capture.sent_log import SentLog
 from semcom.dashboard.state import DashboardState
 from semcom.kinds.pictures import read_picture
-from semcom.modem import BurstHeader, ImageAssembler, ModemProfile, PictureLimits
+from semcom.modem import BurstHeader, ImageAssembler, ModemProfile, PictureLimits, second_block
 from semcom.modem import header as header_code
 from semcom.radio import LinkProfile
 from semcom.radio.device import RadioProfile
+from semcom.security import Guard, KeyRing, Signer, make_key
 from semcom.system import zoo
 from semcom.system.card import read_card
 from semcom.system.latents import LatentSystem
@@ -60,6 +61,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: inputs at full size
 COUNTS = {
     "burst headers": 100_000,
+    "second header blocks": 100_000,
+    "key files": 20_000,
     "feedback messages": 300_000,
     "telemetry": 200_000,
     "lines of journals and sent logs": 200_000,
@@ -135,6 +138,49 @@ def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
             yield fields
 
     return _trial(take, drawn())
+
+
+def _second_blocks(many: int, dice: random.Random, folder: Path) -> Trial:
+    """Soft symbols of any kind, numbers of true sessions and of none; a tag that fits is a crash."""
+    keys = Path(tempfile.mkdtemp(dir=folder))
+    ring = KeyRing(str(make_key(str(keys / "torture.key"))))
+    true, watch, profile = Signer(ring).seal(0, 0, 0).keys, Guard(ring), ModemProfile().signed
+    size = profile.auth_symbols * profile.data_per_symbol
+
+    def take(given: tuple[np.ndarray, bytes, bool]) -> None:
+        soft, message, known = given
+        with np.errstate(all="ignore"):
+            (number,), tags = second_block.decode(soft[None], profile)
+            verdict = watch.check(true.bits if known else number, tags[0], message, 0)
+        if not isinstance(verdict, str):
+            raise AssertionError("a stranger's burst was taken")
+
+    def drawn() -> Iterator[tuple[np.ndarray, bytes, bool]]:
+        for _ in range(many):
+            random_ = np.random.default_rng(dice.randrange(2**32))
+            soft = random_.choice(np.complex64([1, -1, 1j, -1j, 1 + 1j]), size)
+            if dice.random() < 0.5:  # the true block, of another header
+                soft = second_block.encode(true.bits, true.tag(random_.bytes(22)), profile).astype(
+                    np.complex64
+                )
+            soft = soft * np.float32(10.0 ** dice.randrange(-40, 39))
+            if dice.random() < 0.2:
+                soft[dice.randrange(size) :] = dice.choice((0, np.nan, np.inf))
+            yield soft, random_.bytes(22), dice.random() < 0.5
+
+    return _trial(take, drawn())
+
+
+def _key_files(many: int, dice: random.Random, folder: Path) -> Trial:
+    keys = Path(tempfile.mkdtemp(dir=folder))
+    path = make_key(str(keys / "torture.key"))
+    whole = path.read_bytes()
+
+    def take(text: bytes) -> None:
+        path.write_bytes(text)
+        KeyRing(str(path)).signing()
+
+    return _trial(take, _mutants([whole], many, dice))
 
 
 _ONES = {kind: torch.ones(20_000, dtype=kind) for kind in (torch.complex64, torch.float32)}
@@ -434,6 +480,8 @@ def _sigmf(many: int, dice: random.Random, folder: Path) -> Trial:
 
 _FUZZED: dict[str, Callable[[int, random.Random, Path], Trial]] = {
     "burst headers": _headers,
+    "second header blocks": _second_blocks,
+    "key files": _key_files,
     "feedback messages": _feedback,
     "telemetry": _telemetry,
     "lines of journals and sent logs": _lines,

@@ -111,7 +111,7 @@ def test_mistakes_are_named(values, words):
         ({"set": {}}, "'link' must be the one thing named"),
         ({"receiver": "rx", "link": "tx>rx", "set": {}}, "'link' must be the one thing named"),
         ({"receiver": "xr", "set": {}}, "unknown name 'xr': did you mean 'rx'"),
-        ({"link": "rx>tx", "set": {}}, "unknown name 'rx>tx': did you mean 'tx>rx'"),
+        ({"link": "rx>tx", "set": {}}, "unknown name 'rx>tx'. There are tx>rx"),
         ({"receiver": "rx", "set": {"snr": 3}}, "unknown name 'snr': did you mean 'snr_db'"),
         ({"receiver": "rx", "set": {"address": "tcp://127.0.0.1:1"}}, "unknown name 'address'"),
         ({"receiver": "rx", "set": {"snr_db": "low"}}, "'snr_db' is 'low'"),

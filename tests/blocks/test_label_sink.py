@@ -18,7 +18,7 @@ def test_labels_are_kept_written_and_counted(bench, tmp_path):
         b.count("labels written")
         b.post(Pdu({keys.HEIGHT: 1, keys.WIDTH: 1}, np.zeros(3, np.uint8)))
         b.count("without a label")
-    assert (tmp_path / "labels.csv").read_text() == "7,2,0.7000\n"
+    assert (tmp_path / "labels.csv").read_text() == "sender,image_id,label,confidence\n0,7,2,0.7000\n"
     assert sink.counters[sink.written] == 1 and sink.kept[0][0][keys.IMAGE_ID] == 7
 
 

@@ -51,6 +51,20 @@ def test_source_sends_a_folder_in_order_and_the_end(bench, make_pictures, tmp_pa
     assert np.array_equal(out[2].data, list(make_pictures(3, 8, 12))[2].pixels.reshape(-1))
 
 
+def test_source_sends_the_frames_of_a_video_and_the_end(bench, film):
+    block = blocks.image_source(str(film), max_in_flight=0)
+    with bench(block, "out") as b:
+        sent = pdus_of(b.messages("out", 13))
+    assert [p.meta[keys.IMAGE_NAME] for p in sent[:12]] == [f"steps-{n:06d}" for n in range(12)]
+    assert sent[12].is_end
+
+
+def test_a_camera_that_is_not_there_is_counted_in_words_and_the_stream_ends(bench):
+    with bench(blocks.image_source("/dev/video987"), "out") as b:
+        assert pdus_of(b.messages("out"))[0].is_end
+        b.count("there is no camera /dev/video987")
+
+
 def test_source_with_nothing_readable_ends(bench, tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with bench(blocks.image_source(str(tmp_path), repeat=True), "out") as b:

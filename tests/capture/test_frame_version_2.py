@@ -15,6 +15,7 @@ import torch
 from semcom.capture import CaptureError, open_recording
 from semcom.capture.replaying import Replay, engine, link_of
 from semcom.modem import ModemProfile
+from semcom.modem.header import MODE_CODED
 from semcom.modem.modem import OF_VERSION_2
 from semcom.radio import LinkProfile
 
@@ -36,7 +37,8 @@ def test_they_replay_bit_for_bit(name, numbers):
         for what, tolerance in (("latents", 1e-3), ("noise_var", 1e-3), ("pixels", 2)):
             got = getattr(picture, what)
             if f"{what}_{number}" not in content:
-                assert what == "pixels" and got is None
+                # the last code that sent it did not decode coded bits
+                assert what == "pixels" and picture.header.mode == MODE_CODED and got.std() > 10
                 continue
             then = content[f"{what}_{number}"]
             assert got.dtype == then.dtype and got.shape == then.shape

@@ -2,8 +2,10 @@
 """``semcom capture``, ``replay`` and ``inspect``, from files to files."""
 
 import errno
+import inspect
 import json
 import os
+import socket
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,9 @@ from typer.testing import CliRunner
 
 from semcom import capture
 from semcom.capture.replaying import engine, latents_sha256
+from semcom.cli.capture import capture as capture_command
 from semcom.cli.main import app
+from semcom.cli.rx import rx
 from semcom.kinds import quality
 from semcom.kinds.pictures import pixels_sha256, read_picture, samples, write_png
 from semcom.modem import DetectedBurst, Modem, estimate_snr
@@ -363,3 +367,33 @@ def test_capture_takes_keys_and_insecure_as_rx_does(tmp_path, keyed_sender):
     assert run(*near, "--keys", folder).exit_code == 0
     content = json.loads((tmp_path / "c.json").read_text())
     assert content["counters"]["radio_source"]["samples received"] == 10_000
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(90)
+def test_capture_offers_feedback_telemetry_and_a_log_as_rx_does(bursts, tmp_path, monkeypatch):
+    """It is ``rx`` with a recorder."""
+    from semcom.blocks import stations
+
+    configs, receive = [], stations.receive
+    monkeypatch.setattr(
+        stations, "receive", lambda config, **more: configs.append(config) or receive(config, **more)
+    )
+    shared = set(inspect.signature(rx).parameters) - {"out"}
+    assert shared <= set(inspect.signature(capture_command).parameters)
+    silence = torch.zeros(4, 700, dtype=bursts.dtype)
+    line = torch.cat([torch.cat([silence, bursts], dim=1).flatten(), torch.zeros(40_000, dtype=bursts.dtype)])
+    line.numpy().tofile(tmp_path / "air.c64")
+    (tmp_path / "link.yaml").write_text(f"name: test\nmodel: {MODEL}\n")
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    feedback, telemetry = (f"tcp://127.0.0.1:{probe.getsockname()[1]}" for probe in probes)
+    for probe in probes:
+        probe.close()
+    options = ["--link", tmp_path / "link.yaml", "--radio", f"file:{tmp_path / 'air.c64'}", "--seconds", 20]
+    options += ["--feedback", feedback, "--telemetry", telemetry, "--log", tmp_path / "received.jsonl"]
+    done = run("capture", "--out", tmp_path / "captures", *options, "--json", tmp_path / "c.json")
+    assert done.exit_code == 0, done.output
+    counters = json.loads((tmp_path / "c.json").read_text())["counters"]
+    assert counters["capture_recorder"]["bursts recorded"] == 4
+    assert "feedback_sender" in counters and configs[0].telemetry == telemetry
+    assert len((tmp_path / "received.jsonl").read_text().splitlines()) == 4

@@ -36,7 +36,7 @@ def test_compare_writes_its_four_files(folder, tmp_path):
     ]
     result = run(app, ["compare", "--data", str(folder), "--out", str(out), *options])
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == [
         "compare.csv",
         "compare.md",
         "compare.png",

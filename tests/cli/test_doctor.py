@@ -20,6 +20,7 @@ from semcom.cli.radio_examination import (
     judge_usb,
     usb_radios,
 )
+from semcom.security import make_key
 
 GOOD_RADIO = '{"version": "3.10.5.1", "prefix": "/usr", "pmt": true}'
 
@@ -169,12 +170,12 @@ class TestOthers:
 
 def test_exit_status_and_json(monkeypatch):
     findings = [Finding("Python", FINE, "3.11"), Finding("numpy", WRONG, "2.0", "pip install 'numpy<2'")]
-    monkeypatch.setattr(examination, "examine", lambda radio: findings)
+    monkeypatch.setattr(examination, "examine", lambda radio, link: findings)
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1 and "cure: pip install" in done.stdout
     done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 1 and json.loads(done.stdout)[1]["state"] == "wrong"
-    monkeypatch.setattr(examination, "examine", lambda radio: findings[:1])
+    monkeypatch.setattr(examination, "examine", lambda radio, link: findings[:1])
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0 and "All is well" in done.stdout
 
@@ -266,3 +267,22 @@ class TestHome:
         assert home.home_trouble() == "" and (tmp_path / ".gnuradio").is_dir()
         monkeypatch.delenv("HOME")
         assert home.home_trouble() == ""
+
+
+class TestLink:
+    def test_a_link_without_a_key_is_a_notice(self, tmp_path):
+        link = tmp_path / "link.yaml"
+        link.write_text("name: open\n")
+        finding = examination.judge_link(link)
+        assert finding.state == NOTICE and "anybody in range" in finding.found and "link-key" in finding.cure
+
+    @pytest.mark.parametrize("cipher, state", [("scramble", FINE), ("none", NOTICE)])
+    def test_a_link_with_a_key(self, tmp_path, cipher, state):
+        tmp_path.chmod(0o700)
+        make_key(str(tmp_path / "alice.key"))
+        link = tmp_path / "link.yaml"
+        link.write_text(f"name: closed\nkey: ./alice.key\ncipher: {cipher}\n")
+        assert examination.judge_link(link).state == state
+        (tmp_path / "alice.key").chmod(0o644)
+        finding = examination.judge_link(link)
+        assert finding.state == WRONG and "chmod 600" in finding.found

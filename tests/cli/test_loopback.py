@@ -135,30 +135,40 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path, picture_file, tiny_mo
     (other / picture_file.name).write_bytes(picture_file.read_bytes())
     done = run("loopback", picture_file, other, "--model", tiny_model, "--no-radio", "--out", tmp_path / "o")
     assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["pattern-2_10dB.png", "pattern_10dB.png"]
+    assert sorted(p.name for p in (tmp_path / "o").glob("*.png")) == [
+        "pattern-2_10dB.png",
+        "pattern_10dB.png",
+    ]
 
 
 class TestBadInput:
-    def test_every_bad_picture_is_named_and_nothing_is_sent(self, tmp_path, picture_file, tiny_model):
+    def test_strict_names_every_bad_picture_and_sends_nothing(self, tmp_path, picture_file, tiny_model):
         (tmp_path / "text.png").write_text("no picture")
         (tmp_path / "cut.png").write_bytes(picture_file.read_bytes()[:60])
         report = tmp_path / "r.json"
-        done = run("loopback", tmp_path, "--model", tiny_model, "--no-radio", "--json", report)
+        done = run("loopback", tmp_path, "--model", tiny_model, "--no-radio", "--json", report, "--strict")
         assert done.exit_code == 2
-        assert all(word in done.output for word in ("text.png", "cut.png", "Nothing was sent", "--skip-bad"))
+        assert all(word in done.output for word in ("text.png", "cut.png", "Nothing was done", "--strict"))
         assert not report.exists()
 
-    def test_skip_bad_sends_the_others(self, tmp_path, picture_file, tiny_model):
+    def test_a_bad_picture_is_named_counted_and_left_out(self, tmp_path, picture_file, tiny_model):
         (tmp_path / "text.png").write_text("no picture")
+        (tmp_path / "notes.txt").touch()
         report = tmp_path / "r.json"
-        done = run("loopback", tmp_path, "--model", tiny_model, "--no-radio", "--json", report, "--skip-bad")
+        done = run("loopback", tmp_path, "--model", tiny_model, "--no-radio", "--json", report)
         assert done.exit_code == 0, done.output
-        assert "skipped" in done.output and "text.png" in done.output
+        words = done.output.replace("\n", " ")
+        assert "skipped" in words and "text.png" in words and "1 of 2 were skipped" in words
+        assert "1 files" in words and "(.txt)" in words
         assert [row["image"] for row in strict(report)] == ["pattern.png"]
 
-    def test_skip_bad_with_nothing_good(self, tmp_path, tiny_model):
+    def test_nothing_good(self, tmp_path, tiny_model):
         (tmp_path / "text.png").write_text("no picture")
-        assert run("loopback", tmp_path, "--model", tiny_model, "--no-radio", "--skip-bad").exit_code == 2
+        assert run("loopback", tmp_path, "--model", tiny_model, "--no-radio").exit_code == 2
+
+    def test_a_path_that_does_not_exist_is_a_mistake(self, tmp_path, picture_file, tiny_model):
+        done = run("loopback", picture_file, tmp_path / "typo.png", "--model", tiny_model, "--no-radio")
+        assert done.exit_code == 2 and "typo.png does not exist" in done.output.replace("\n", "")
 
     def test_unknown_model(self, picture_file):
         done = run("loopback", picture_file, "--model", "no-such-model", "--no-radio")
@@ -250,7 +260,7 @@ class TestEvaluate:
 
     def test_no_such_folder(self, tmp_path, tiny_model):
         done = run("evaluate", "--model", tiny_model, "--data", tmp_path / "none")
-        assert done.exit_code == 2 and "not a folder" in done.output
+        assert done.exit_code == 2 and "does not exist" in done.output
 
 
 class TestDemo:

@@ -66,6 +66,16 @@ def test_tables_of_links_and_users_count_the_loss():
     assert "lost;" not in whole and "of 4" in whole
 
 
+def test_tables_fit_80_columns_and_say_what_real_time_is():
+    users = [replace(one, user="a-user-with-a-rather-long-name") for one in LOSSY + WHOLE]
+    for table in (results_table(LOSSY + WHOLE, by_snr=True), results_table(WHOLE, False), users_table(users)):
+        lines = shown(table).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert "x real time: airtime over computing time; above 1 the computer keeps up." in " ".join(
+            " ".join(lines).split()
+        )
+
+
 def test_the_report_of_the_demo_counts_the_loss():
     pictures = [Picture(f"{n}", PIXELS) for n in range(4)]
     svg = draw_curve(pictures, LOSSY + WHOLE)

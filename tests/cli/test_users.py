@@ -75,7 +75,7 @@ def test_card_paths_and_the_same_user_twice(picture_file, tiny_users):
         (["--users", "atention"], "there are anchor, attention, conv, resnet, vgg"),
         (["--users", ","], "no users are named"),
         (["--users", "photo-1-12"], "takes the encoder that it was trained for"),
-        (["--users", "conv,vgg", "--user-snr-db", "3"], "2 users but 1 SNRs"),
+        (["--users", "conv,vgg", "--user-snr-db", "3"], "users and SNRs do not fit, 2 and 1:"),
         (["--users", "conv", "--user-snr-db", "loud"], "not 'loud'"),
         (["--users", "conv", "--user-snr-db", "nan"], "-20 to 60"),
         (["--user-snr-db", "3"], "is for --users"),

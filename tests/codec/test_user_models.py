@@ -138,7 +138,7 @@ def test_an_anchor_that_sends_no_planes(folder):
     codec = build("content-adaptive", ADAPTIVE)
     sha256 = zoo.save_weights(codec, folder / "tiny.safetensors")
     values = json.loads((folder / "tiny.json").read_text())
-    values |= {"architecture": "content-adaptive", "arguments": ADAPTIVE}
+    values |= {"architecture": "content-adaptive", "arguments": ADAPTIVE, "payloads": ["analog"]}
     for part in values["parts"].values():
         part["sha256"] = sha256
     (folder / "tiny.json").write_text(json.dumps(values))

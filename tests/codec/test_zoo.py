@@ -21,8 +21,10 @@ from semcom.codec import build, build_decoder
 from semcom.codec.bounds import MOST_TENSOR_VALUES
 from semcom.errors import ImageError, ModelError
 from semcom.experiments.evaluate import evaluate, summarise
+from semcom.payload.quantised import DigitalMode
 from semcom.system import zoo
 from semcom.system.card import ModelCard, check_card, own_parts, read_card
+from semcom.system.make import make
 
 ARGUMENTS = {"channels": 8, "widths": [16], "encoder_blocks": [1], "decoder_blocks": [1]}
 
@@ -154,6 +156,10 @@ OWN = {"file": "mine.safetensors", "sha256": "a" * 64}
         ({"senders": 0}, "'senders'"),
         ({"result": "label"}, "the card says result = label, but that of linres is image"),
         ({"power": "loud"}, "'power'"),
+        ({"power": "peak"}, "the card says power = peak, but that of linres is mean"),
+        ({"streams": 4}, "the card says streams = 4"),
+        ({"payloads": ["analog", "smoke"]}, "the card says payloads = .*smoke.*analog, quantised"),
+        ({"parts": {"encoder": OWN | {"sha256": "b" * 64}, "decoder": OWN}}, "'parts'.*has two sha256"),
         ({"measured": [TABLE | {"images": 3}]}, "'measured.0'.*images"),
         ({"measured": [TABLE | {"values": [20]}]}, "'measured.0': 2 SNRs have 1 values"),
         ({"schema_version": 3}, "'schema_version'"),
@@ -164,6 +170,12 @@ OWN = {"file": "mine.safetensors", "sha256": "a" * 64}
 def test_wrong_cards(tmp_path, change, message):
     with pytest.raises(ModelError, match=message):
         zoo.load(write_model(tmp_path, **change))
+
+
+def test_latents_that_the_card_does_not_quantise_are_not_sent_as_labels(tmp_path):
+    model = zoo.load(write_model(tmp_path, payloads=["analog"]))
+    with pytest.raises(ModelError, match=r"payloads in its card: analog\): leave the order out"):
+        make(model, DigitalMode(16))
 
 
 def test_a_card_of_version_1_is_the_same_model(tmp_path):

@@ -119,7 +119,16 @@ def test_every_field_comes_through_the_air(modem, latents):
 
 @pytest.mark.parametrize("field, words", [("waveform", "waveform 1"), ("cipher", "cipher 1: it is sealed")])
 def test_what_no_receiver_reads_yet_is_refused_in_words(modem, latents, field, words):
-    (out,) = received(modem, modem.modulate(latents[:1], image_id=[1], **WHAT, **{field: 1})[0])
+    header = BurstHeader(
+        image_id=1,
+        burst_index=0,
+        height=64,
+        width=64,
+        latent_count=latents.shape[1],
+        model_hash=1,
+        **{field: 1},
+    )
+    (out,) = received(modem, modem.modulate_bursts(modem.pack_latents(latents[:1]), [header]))
     assert out.header is None and words in out.error and getattr(out.refused, field) == 1
 
 

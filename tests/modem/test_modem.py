@@ -11,6 +11,9 @@ from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError, HeaderError
 from semcom.experiments.trials import fly
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, StreamDetector
+from semcom.modem.header import SIGNED
+from semcom.security import Seal
+from semcom.security.sessions import session_keys
 
 
 def one_burst(modem, k=700, seed=0, **fields):
@@ -198,18 +201,33 @@ def test_another_numerology_works():
 _SIZES = st.sampled_from((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 70, 100, 128, 240, 256, 512))
 
 
+class _Everybody:
+    """A guard that takes whatever names the session that the test signs with."""
+
+    keys = session_keys(bytes(32), 1, 2)
+
+    def check(self, sent, soft_tag, message, burst):
+        return self.keys if sent == self.keys.bits else "another session"
+
+
 @settings(max_examples=40, deadline=None)
-@given(changes=st.dictionaries(st.sampled_from([f.name for f in fields(ModemProfile)]), _SIZES, max_size=3))
-def test_a_profile_is_refused_or_works(changes):
+@given(
+    changes=st.dictionaries(st.sampled_from([f.name for f in fields(ModemProfile)]), _SIZES, max_size=3),
+    signed=st.booleans(),
+)
+def test_a_profile_is_refused_or_works(changes, signed):
     """What is accepted can be sent and read; the rest is said before anything of that size is made."""
     try:
-        profile = ModemProfile(**changes)
+        profile = ModemProfile(**changes).signed if signed else ModemProfile(**changes)
     except ConfigError:
         return
     assume(profile.max_burst_samples < 60_000)
-    modem, g = Modem(profile), torch.Generator().manual_seed(1)
+    told = {}
+    if profile.auth_symbols:
+        told = {"cipher": SIGNED, "seals": [Seal(_Everybody.keys, bytes(32))]}
+    modem, g = Modem(profile, guard=_Everybody() if told else None), torch.Generator().manual_seed(1)
     latents = torch.randn(1, min(300, profile.max_latents_per_burst), dtype=torch.complex64, generator=g)
-    burst = modem.modulate(latents, image_id=[7], size=(64, 64), model_hash=1)[0]
+    burst = modem.modulate(latents, image_id=[7], size=(64, 64), model_hash=1, **told)[0]
     line = awgn(torch.nn.functional.pad(burst, (800, 800)), 25, g)[0]
     detector = StreamDetector(modem)
     read = modem.demodulate(detector.push(line) + detector.flush())

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Codecs that are more than planes of a picture, across modem and channel: what ``System`` must carry for them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from semcom.codec import build
 from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig
 from semcom.link.simulate import Air, receive, transmit
-from semcom.modem import Modem
+from semcom.modem import BurstHeader, Modem
 from semcom.payload.base import Analog
+from semcom.system.base import SIDE_LOST
 from semcom.system.latents import LatentSystem
 from semcom.system.make import make
 
@@ -53,6 +56,36 @@ def test_a_label_crosses_the_modem_and_a_picture_receiver_refuses_it():
     assert nothing is None and none is None
 
 
+@pytest.mark.parametrize(
+    "architecture, arguments",
+    [("task-deepjscc", {"dimensions": 7}), ("vl-vfe", {"dimensions": 16}), ("dt-jscc", {"slots": 5})],
+)
+def test_task_latents_cross_the_modem_at_the_snr_that_they_are_told(architecture, arguments):
+    model = Model(architecture, classes=4, width=8, **arguments)
+    system = LatentSystem(model)
+    sent, image, received = across(system, PIXELS, 12.0)
+    assert received.value.shape == (4,) and received.value.sum() == pytest.approx(1, abs=1e-5)
+    assert len(image.latents) == sent.symbols.shape[1] <= model.codec.symbols
+    # peak SNR of a dimension, from what the modem measured, is Es/N0 and the model's own constant
+    codec = model.codec
+    variance = image.noise_var.mean() / (2 * codec.scale.square())
+    assert float(-10 * variance.log10()) - codec.backoff_db == pytest.approx(12.0, abs=1.5)
+
+
+def test_a_prefix_is_as_long_as_the_header_says_whatever_the_receiver_believes():
+    model = Model("vl-vfe", classes=4, width=8, dimensions=16)
+    with torch.no_grad():
+        model.codec.gate.weights[-1] *= 0.5 ** torch.arange(16)[:, None]
+    system, modem = LatentSystem(model), Modem()
+    lengths = {}
+    for believed in (25.0, -5.0):
+        sent, bursts = transmit(3, PIXELS, believed, system, modem)
+        image, received = receive(Air(LinkConfig("any", 20.0)).carry(bursts), system, modem)
+        assert len(image.latents) == sent.symbols.shape[1] and received.value.shape == (4,)
+        lengths[believed] = len(image.latents)
+    assert lengths[25.0] < lengths[-5.0]
+
+
 def across_to(receiver, sender):
     modem = Modem()
     sent, bursts = transmit(3, PIXELS, 20.0, sender, modem)
@@ -86,9 +119,18 @@ def test_side_information_crosses_the_modem(rate):
 @pytest.mark.parametrize("side", [0, 2**20 - 1, 0b10101010101010101010])
 def test_side_information_that_no_codec_sent_is_survived(side):
     """Anybody can send a header: whatever its side bits say, a picture of the right size comes out."""
-    from dataclasses import replace
-
     system = make("photo-linear")
     sent, image, _ = across(system, np.ascontiguousarray(samples()[1].pixels[:128, :128]))
-    (received,) = system.receive([replace(image, side=side)])
+    (received,) = system.receive([dataclasses.replace(image, side=side)])
     assert received.value.shape == (128, 128, 3)
+    assert received.detail == ({SIDE_LOST: True} if side & 63 else {})
+
+
+def test_side_information_that_the_model_does_not_know_is_refused_in_words():
+    system = make("cifar-1-12")
+    header = BurstHeader(
+        image_id=1, burst_index=0, height=32, width=32, latent_count=256, model_hash=system.model.model_hash
+    )
+    assert system.admits(header) is None
+    reason = system.admits(dataclasses.replace(header, side=777))
+    assert reason == "bursts with side information unknown to the model"

@@ -77,7 +77,7 @@ def test_settings_name_one_payload():
 def test_a_model_of_one_rate_refuses_another_before_anything_is_sent():
     with pytest.raises(ConfigError, match="one bandwidth ratio, 0.0833; it cannot send at 0.0417"):
         make("cifar-1-12", Analog(0.5))
-    with pytest.raises(ModelError, match="side information"):
+    with pytest.raises(ModelError, match="cannot be sent as labels"):
         make("photo-adaptive", DigitalMode(16))
 
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from semcom.errors import ConfigError, ImageError
+from semcom.kinds import sets
 from semcom.kinds.sets import load_cifar10
 from semcom_training.data import Atlas, Pictures, data_root
 
@@ -105,3 +106,59 @@ def test_the_real_cifar_is_whole(data_folder):
         pytest.skip("the data folder holds no cifar10")
     images = load_cifar10(data_folder / "cifar10", "test")
     assert images.shape == (10_000, 32, 32, 3)
+
+
+def cifar100(folder, count=400, classes=100):
+    """The python batches of a set of noise, called as CIFAR-100's are."""
+    (folder / "cifar100" / "cifar-100-python").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        images = generator.integers(0, 255, (count, 3072), dtype=np.uint8)
+        batch = {b"data": images, b"fine_labels": [n % classes for n in range(count)]}
+        path = folder / "cifar100" / "cifar-100-python" / split
+        path.write_bytes(pickle.dumps(batch, protocol=2))
+    return folder
+
+
+def test_cifar100_has_its_classes_and_a_part_of_it_says_so(tmp_path):
+    pictures = Pictures(cifar100(tmp_path, 2000), ["cifar100"], held_out=100)
+    assert len(pictures.images) == 1900 and len(pictures.held_out_labels) == 100
+    wanted = [int(name.rsplit("-", 1)[1]) % 100 for name in pictures.names]
+    assert pictures.labels.tolist() == wanted
+    pictures.check_labels(100)
+    assert sets.title(tmp_path / "cifar100", 10_000) == "CIFAR-100"
+    assert sets.title(tmp_path / "cifar100", 5_000) == "CIFAR-100, reduced, own split"
+    # of what is held out nothing is drawn
+    assert not set(pictures.names) & set(pictures._held_out_names)
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ([0, 1, 2, 5], "labels 0 to 5, but the codec has 4 classes"),
+        ([-1, 0, 1, 2], "labels -1 to 2"),
+        ([0, 1, 3, 3], "no picture of class 2, of 4"),
+        ([0, 1, 2] + [3] * 20, "unbalanced: 20 pictures of class 3, 1 of class 0"),
+    ],
+)
+def test_classes_that_cannot_be_learned_are_named(labels, message):
+    with pytest.raises(ConfigError, match=message):
+        sets.check_labels(np.array(labels), 4, "the folder")
+
+
+def test_a_folder_without_labels_says_which_have_them(generated):
+    pictures = Pictures(generated, ["pictures"], crop=24, held_out=5)
+    with pytest.raises(ConfigError, match="takes cifar10 or cifar100"):
+        pictures.check_labels(10)
+
+
+def test_pictures_are_moved_within_their_mirror(tmp_path):
+    moved = Pictures(cifar100(tmp_path), ["cifar100"], held_out=100, shift=3)
+    still = Pictures(tmp_path, ["cifar100"], held_out=100)
+    a, b = (of.batch(64, torch.Generator().manual_seed(0)) for of in (moved, still))
+    assert a.shape == b.shape and not torch.equal(a, b)
+    # what the middle shows was within 3 pixels of it
+    for one, other in zip(a, b):
+        middle = one[:, 4:28, 4:28]
+        places = [(r, c) for r in range(1, 8) for c in range(1, 8)]
+        assert any(torch.equal(middle, other[:, r : r + 24, c : c + 24]) for r, c in places)

@@ -52,7 +52,7 @@ def test_a_shipped_recipe_is_found_by_name():
         ({"channel": {"name": "modem", "backoff_db": "x"}}, "'channel'.*'backoff_db' is 'x'.*type float"),
         ({"channel": {"name": "modem", "uneven_fraction": 1}}, "'channel'.*no option 'uneven_fraction'"),
         ({"channel": {"name": "modem", 3: 1}}, "'channel'.*no option 3"),
-        ({"channel": {"name": ["modem"]}}, "'channel'.*unknown"),
+        ({"channel": {"name": ["modem"]}}, "'channel'.*is a name, or"),
         ({"channel": {"delay_samples": 3}}, "'channel'"),
         ({"snr_db": [1, "a"]}, "'snr_db'"),
         ({"stage": "listener"}, "'stage'"),

@@ -20,7 +20,7 @@ from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import read_image
 from semcom_training.export import export_checkpoint
-from semcom_training.log import Log, fields_of
+from semcom_training.log import Log, fields_of, held_out_snrs
 from semcom_training.objective import Objective
 from semcom_training.optim import Muon, make_optimisers, orthogonalise
 from semcom_training.recipe import make_recipe
@@ -87,6 +87,50 @@ def test_killed_and_resumed_equals_unbroken(generated, tmp_path):
     steps = [row["step"] for row in csv.DictReader(open(tmp_path / "b/tiny/log.csv"))]
     assert steps == ["4", "8", "12"]
     assert not list((tmp_path / "b").rglob("*.tmp"))
+
+
+STOPPED = """
+import os, signal, sys, torch
+from semcom.terminal import stoppable
+from semcom_training import train
+from semcom_training.recipe import make_recipe
+torch.set_num_threads(1)
+recipe, data, out, at = eval(sys.argv[1])
+original = train.update
+
+def update(training, step):
+    if step == at:  # in the middle of what must be whole
+        os.kill(os.getpid(), signal.SIGTERM)
+    original(training, step)
+
+train.update = update
+with stoppable():
+    train.run(make_recipe(recipe), data=data, out=out, progress=False, device="cpu")
+"""
+
+
+def test_a_training_that_is_stopped_keeps_its_last_step_and_says_so(generated, tmp_path):
+    recipe = TINY | {"checkpoint_minutes": 1000.0}
+    words = repr((recipe, str(generated), str(tmp_path / "a"), 6))
+    done = subprocess.run([sys.executable, "-c", STOPPED, words], capture_output=True, text=True)
+    checkpoint = tmp_path / "a/tiny/checkpoint.pt"
+    assert "step 7 of 12 is kept in" in done.stderr and "goes on" in done.stderr, done.stderr
+    assert torch.load(checkpoint, weights_only=True)["step"] == 7
+    resumed, unbroken = run(generated, tmp_path / "a"), run(generated, tmp_path / "b")
+    for name, weights in unbroken["model"].items():
+        assert torch.equal(weights, resumed["model"][name])
+
+
+def test_the_measurement_at_the_end_says_how_far_it_is(tiny_model):
+    from semcom_training.export import CARD_SNR_DB, measure_tables
+
+    said = []
+    pixels = torch.zeros(16, 16, 3, dtype=torch.uint8).numpy()
+    measure_tables(
+        zoo.load(tiny_model), "two", [("a", pixels), ("b", pixels)], progress=lambda *now: said.append(now)
+    )
+    total = 2 * len(CARD_SNR_DB)
+    assert said == [(number, total) for number in range(1, total + 1)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files, which only Unix does")
@@ -448,3 +492,9 @@ def test_every_parameter_has_one_optimiser():
     held = [id(p) for o in optimisers for g in o.param_groups for p in g["params"]]
     assert sorted(held) == sorted(map(id, model.parameters()))
     assert all(p.dim() == 4 for g in optimisers[1].param_groups for p in g["params"])
+
+
+def test_held_out_images_are_measured_where_the_recipe_trains():
+    assert held_out_snrs((0, 20)) == held_out_snrs((1, 25)) == (1, 10, 20)
+    assert held_out_snrs((-12, -4)) == (-12, -8, -4)
+    assert held_out_snrs((10, 10)) == (10,)

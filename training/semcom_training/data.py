@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training pictures: CIFAR-10 in its two forms, or folders of photos, as uint8 in memory."""
+"""Training pictures: CIFAR-10 and CIFAR-100 in their two forms, or folders of photos, as uint8 in memory."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ import torch
 
 from semcom.errors import ConfigError
 from semcom.kinds.pictures import SUFFIXES, read_picture
-from semcom.kinds.sets import load_cifar10, load_cifar10_labels
+from semcom.kinds.sets import LABELLED, check_labels, load_cifar10, load_cifar10_labels
 from semcom_training.download import DOWNLOADS
 
 
@@ -42,16 +42,19 @@ class Pictures:
 
     Args:
         root: the data folder.
-        folders: folders below it; one named ``cifar10`` is read as CIFAR-10's training split.
+        folders: folders below it; one named ``cifar10`` or ``cifar100`` is read as that set's training split.
         crop: side of the random crops in pixels; 0 takes pictures whole (all must have one size).
+        shift: pixels that whole pictures are moved by at most, mirrored at their edges.
 
     Raises:
         ConfigError: a folder is absent, or holds too few pictures of at least the crop's size; a picture cannot be
             read (ImageError); pictures are taken whole, but have several sizes.
     """
 
-    def __init__(self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1):
-        self.crop = crop
+    def __init__(
+        self, root, folders, exclude=(), crop: int = 0, held_out: int = 64, seed: int = 1, shift: int = 0
+    ):
+        self.crop, self.shift = crop, shift
         named = [item for name in folders for item in _named_images(Path(root), name, exclude)]
         named = [(name, image) for name, image in named if min(image.shape[1:]) >= max(crop, 1)]
         if len(named) <= held_out:
@@ -68,13 +71,14 @@ class Pictures:
         self._atlas: Atlas | None = None
 
     def to(self, device: torch.device) -> None:
-        """Brings all pictures onto a GPU, once, where :meth:`batch` then cuts its crops; on the CPU nothing changes."""
-        if device.type != "cpu":
+        """Brings all pictures onto a GPU, once, where :meth:`batch` then cuts its crops; on the CPU nothing changes, nor
+        with pictures that are moved."""
+        if device.type != "cpu" and not self.shift:
             self._atlas = Atlas(self.images, device)
 
     def batch(self, size: int, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> torch.Tensor:
-        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time; on the device
-        of :meth:`to`, and the same on all.
+        """``[size, 3, H, W]`` uint8: random pictures, random crops, flipped left to right half of the time; on the
+        device of :meth:`to`, and the same on all.
 
         Of several processes each gives the same seed and gets every ``ranks``-th row, from ``rank`` on.
         """
@@ -89,6 +93,8 @@ class Pictures:
                 top = int(row * (image.shape[1] - self.crop + 1))
                 left = int(column * (image.shape[2] - self.crop + 1))
                 image = image[:, top : top + self.crop, left : left + self.crop]
+            elif self.shift:
+                image = _moved(image, *(round((2 * x - 1) * self.shift) for x in (row, column)))
             out.append(image.flip(2) if flip < 0.5 else image)
         return torch.stack(out)
 
@@ -109,13 +115,18 @@ class Pictures:
         """The class of each picture held out."""
         return torch.tensor([self._class_of[name] for name in self._held_out_names])
 
+    def check_labels(self, classes: int) -> None:
+        """Raises ConfigError: what is trained on has no classes, or none that ``classes`` of a codec can learn."""
+        check_labels(self.labels.numpy(), classes, f"the training data ({', '.join(self._folders)})")
+
     @functools.cached_property
     def _class_of(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for name in self._folders:
-            if Path(name).name != "cifar10":
+            if Path(name).name not in LABELLED:
                 raise ConfigError(
-                    f"the classes of the pictures in '{name}' are not known; a recipe with labels takes 'cifar10'."
+                    f"the classes of the pictures in '{name}' are not known; a recipe with labels takes "
+                    f"{' or '.join(LABELLED)}."
                 )
             labels = load_cifar10_labels(self._root / name).tolist()
             found |= {f"{name}/train-{n}": label for n, label in enumerate(labels)}
@@ -154,6 +165,19 @@ class Atlas:
         return self._pixels[index]
 
 
+def _moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """A picture ``[3, H, W]`` moved by pixels, mirrored at its edges."""
+    height, width = image.shape[1:]
+    rows = _mirrored(torch.arange(height) - down, height)
+    return image[:, rows][:, :, _mirrored(torch.arange(width) - right, width)]
+
+
+def _mirrored(places: torch.Tensor, count: int) -> torch.Tensor:
+    """Places beyond 0..count - 1 reflected into it."""
+    places = places.abs()
+    return torch.where(places < count, places, 2 * (count - 1) - places)
+
+
 def _require_one_size(named: list[tuple[str, torch.Tensor]]) -> None:
     (first, image), *others = named
     for name, other in others:
@@ -175,7 +199,7 @@ def _named_images(root: Path, name: str, exclude) -> list[tuple[str, torch.Tenso
             f"downloads {', '.join(DOWNLOADS)})."
         )
         raise ConfigError(f"the recipe trains on '{name}', but {folder} does not exist: {cure}")
-    if folder.name == "cifar10":
+    if folder.name in LABELLED:
         images = torch.from_numpy(load_cifar10(folder).transpose(0, 3, 1, 2).copy())
         return [(f"{name}/train-{n}", image) for n, image in enumerate(images)]
     return [(f"{name}/{path.relative_to(folder)}", read_image(path)) for path in image_files(folder, exclude)]

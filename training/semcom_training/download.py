@@ -4,7 +4,6 @@
 `semcom data get NAME --to FOLDER` on the command line.
 """
 
-import difflib
 import hashlib
 import shutil
 import tarfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from semcom import files
 from semcom.errors import ConfigError, OutputError
+from semcom.parsing import did_you_mean
 from semcom_training import perceptual
 
 _CHUNK = 2**18
@@ -55,6 +55,12 @@ DOWNLOADS = {
         ("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",),
         ("batch_1", "batch_2", "batch_3", "batch_4", "batch_5", "test_batch"),
     ),
+    "cifar100": Download(
+        "CIFAR-100: 50,000 training and 10,000 test pictures of 32x32 in 100 classes, 169 MB",
+        ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+        ("85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",),
+        ("/train", "/test"),
+    ),
     "div2k-train": Download("DIV2K's 800 training photos, 3.5 GB", (_DIV2K + "DIV2K_train_HR.zip",)),
     "div2k-valid": Download("DIV2K's 100 validation photos, 450 MB", (_DIV2K + "DIV2K_valid_HR.zip",)),
     "kodak": Download(
@@ -89,9 +95,8 @@ def get(name: str, to, report: Report | None = None) -> Path:
         OutputError: the folder cannot be written, or what came is not what was announced.
     """
     if name not in DOWNLOADS:
-        near = difflib.get_close_matches(str(name), DOWNLOADS, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"no picture set '{name}': did you mean '{near}'? There are {', '.join(DOWNLOADS)}."
+            f"no picture set '{name}'{did_you_mean(name, DOWNLOADS)} There are {', '.join(DOWNLOADS)}."
         )
     download, folder = DOWNLOADS[name], files.writable_folder(Path(to) / name)
     for n, url in enumerate(download.urls):

@@ -6,6 +6,8 @@ python -m semcom_training.export CHECKPOINT.pt --out FOLDER --data FOLDER
 
 import copy
 import dataclasses
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,8 +17,8 @@ from semcom.codec import ARCHITECTURES
 from semcom.codec.base import BaseCodec
 from semcom.errors import ConfigError
 from semcom.experiments.evaluate import evaluate, summarise
-from semcom.kinds import IMAGE, LABEL
-from semcom.kinds.sets import load_cifar10, load_cifar10_labels
+from semcom.kinds import IMAGE, LABEL, sets
+from semcom.kinds.sets import LABELLED, load_cifar10, load_cifar10_labels
 from semcom.system import zoo
 from semcom.system.card import ModelCard, own_parts, user_parts
 from semcom_training import checkpoint as checkpoints
@@ -30,18 +32,18 @@ CARD_SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 
 
 def evaluation_images(recipe: Recipe, root, count: int = 0):
-    """The set a model is measured on, never trained on: CIFAR-10's test split (with classes for a classifier), or Kodak.
+    """The set a model is measured on, never trained on: CIFAR's test split (with classes for a classifier), or Kodak.
     (name, images), or ``None`` if it is not below ``root``."""
-    name = "cifar10" if "cifar10" in recipe.data else "kodak"
+    name = next((name for name in LABELLED if name in recipe.data), "kodak")
     folder = Path(root) / name
     if not folder.is_dir():
         return None
-    if name == "cifar10":
+    if name in LABELLED:
         images = [(f"test-{n}", pixels) for n, pixels in enumerate(load_cifar10(folder, "test"))]
         if ARCHITECTURES.get(recipe.architecture, BaseCodec).result is LABEL:
             labels = load_cifar10_labels(folder, "test").tolist()
             images = [(*image, label) for image, label in zip(images, labels, strict=True)]
-        title = "CIFAR-10 test"
+        title = f"{sets.title(folder, len(images))} test"
     else:
         images = [(path.name, read_image(path).permute(1, 2, 0).numpy()) for path in image_files(folder)]
         title = "Kodak"
@@ -57,6 +59,7 @@ def export_model(
     root=None,
     measure: bool = True,
     anchor: str = "",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Writes ``<name>.safetensors`` (float16) and ``<name>.json`` into ``folder`` and measures them there.
 
@@ -69,6 +72,7 @@ def export_model(
         steps, seconds: spent in training.
         root: data folder with the evaluation set; without it the card's table is empty.
         anchor: SHA-256 of the weights of the anchor that a user was trained for, where that is known.
+        progress: called while it is measured, with how many pictures are through at all SNRs, and of how many.
 
     Returns:
         The card's path.
@@ -93,7 +97,7 @@ def export_model(
         path = zoo.install(stage / f"{recipe.name}.json", folder)
     found = evaluation_images(recipe, root) if measure and root else None
     if found:
-        tables = measure_tables(zoo.load(path), *found, codec)
+        tables = measure_tables(zoo.load(path), *found, codec, progress)
         dataclasses.replace(card, measured=tables).write(path)
     return path
 
@@ -102,8 +106,10 @@ def _stage(
     recipe: Recipe, codec, steps, seconds, trained_on: str, anchor: dict | None, folder: Path
 ) -> ModelCard:
     """Weights and card in a folder of their own; ``measured`` is still empty."""
-    trained = trained_part(recipe, codec)
-    weights = f"{recipe.name}.safetensors", zoo.save_weights(trained, folder / f"{recipe.name}.safetensors")
+    trained, backbone = trained_part(recipe, codec), shared_backbone(recipe, folder)
+    file = f"{recipe.name}.safetensors"
+    weights = file, zoo.save_weights(trained, folder / file, with_backbone=backbone is None)
+    parts = user_parts(anchor, *weights) if anchor else own_parts(*weights)
     card = ModelCard(
         name=recipe.name,
         architecture=recipe.architecture,
@@ -112,9 +118,10 @@ def _stage(
         source=codec.source.name,
         result=codec.result.name,
         power=codec.power,
-        payloads=["analog"] + ["quantised"] * (codec.quantisable and not getattr(codec, "true_scale", False)),
-        trained_for={"snr_range_db": list(recipe.snr_range_db), "channel": recipe.channel},
-        parts=user_parts(anchor, *weights) if anchor else own_parts(*weights),
+        payloads=[zoo.ANALOG_PAYLOAD]
+        + [zoo.QUANTISED] * (codec.quantisable and not getattr(codec, "true_scale", False)),
+        trained_for={"snr_range_db": symbol_range_db(recipe, codec), "channel": recipe.channel},
+        parts=parts | ({"backbone": backbone} if backbone else {}),
         weights_dtype="float16",
         parameters=sum(p.numel() for p in trained.parameters()),
         training_data=list(recipe.data),
@@ -129,6 +136,24 @@ def _stage(
     return card
 
 
+def shared_backbone(recipe: Recipe, folder: Path) -> dict | None:
+    """File and sha256 of the model that a recipe has its frozen backbone from, copied into ``folder``; None: its own."""
+    if recipe.frozen != ["backbone"] or not recipe.init_from:
+        return None
+    source = zoo.card_path(recipe.init_from)
+    card = zoo.card(recipe.init_from)
+    part = card.backbone or card.parts["encoder"]
+    files.write_bytes(folder / part["file"], source.with_name(part["file"]).read_bytes())
+    return dict(part)
+
+
+def symbol_range_db(recipe: Recipe, codec) -> list[float]:
+    """The Es/N0 in dB that a recipe trained for, also where it says peak SNRs."""
+    if recipe.snr_of == "symbol":
+        return list(recipe.snr_range_db)
+    return [round(snr_db - codec.backoff_db, 2) for snr_db in recipe.snr_range_db]
+
+
 def bring_anchor(anchor: str, folder: Path) -> None:
     """Copies an anchor that does not ship into ``folder``, its card last."""
     source = zoo.card_path(anchor)
@@ -138,11 +163,20 @@ def bring_anchor(anchor: str, folder: Path) -> None:
         files.write_bytes(folder / path.name, path.read_bytes())
 
 
-def measure_tables(model, title: str, images, full_precision=None) -> list[dict]:
+def measure_tables(
+    model, title: str, images, full_precision=None, progress: Callable[[int, int], None] | None = None
+) -> list[dict]:
     """The card's tables over ideal AWGN, one a metric; with the float32 codec the first says also what float16 storage
-    costs at 10 dB."""
+    costs at 10 dB. ``progress`` as of :func:`export_model`."""
     looks = ["lpips"] if model.codec.result is IMAGE else []
-    rows = summarise(evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=looks))
+    through = itertools.count(1)
+
+    def on_row(place: int, row: dict) -> None:
+        if progress:
+            progress(next(through), len(images) * len(CARD_SNR_DB))
+
+    rows = evaluate(model, images, CARD_SNR_DB, "awgn", seed=0, perceptual=looks, on_row=on_row)
+    rows = summarise(rows)
     tables = []
     for metric, digits in (("psnr_db", 3), ("ms_ssim", 4), ("lpips", 4), ("correct", 4)):
         values = [row.get(metric) for row in rows]

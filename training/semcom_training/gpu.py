@@ -49,8 +49,8 @@ def pack(
 ) -> Path:
     """Code, start weights and as many of a recipe's pictures as there is room for, as ``<out>/<name>.tar``.
 
-    Photos become WebP, unless their own file is smaller; CIFAR-10's sheets stay as they are, for they are lossless. Room is
-    left for a trained model of the recipe, with which a later part goes on.
+    Photos become WebP, unless their own file is smaller; CIFAR-10's sheets stay as they are, for they are lossless.
+    Room is left for a trained model of the recipe, with which a later part goes on.
 
     Args:
         recipe: as in :func:`semcom_training.train.run`.
@@ -59,9 +59,9 @@ def pack(
         limit_mib: of the file and of what a later part takes with it. quality: of WebP, 1 to 100.
 
     Raises:
-        ConfigError: a recipe with stages, of a decoder alone or with classes; wheels that are none; a model whose weights are
-            above 16 MiB as float16; too little room for the pictures that the recipe holds out and one more.
-        MissingError, ModelError, OutputError: as a training.
+        ConfigError: a recipe with stages, of a decoder alone or with classes; wheels that are none; a model whose
+            weights are above 16 MiB as float16; too little room for the pictures that the recipe holds out and one
+        more. MissingError, ModelError, OutputError: as a training.
     """
     import yaml
 
@@ -232,11 +232,12 @@ def part(
     compiled: bool = True,
     say=print,
 ) -> Path:
-    """One part of a training in what :func:`pack` made, unpacked; the last one ends the schedule in the time that it has.
+    """One part of a training in what :func:`pack` made, unpacked; the last one ends the schedule in the time that it
+    has.
 
-    Some steps are timed first, with and without compiled networks where there is a GPU, and the faster is taken; where the
-    GPU's memory does not suffice the batch is halved. ``<out>/<name>/`` then holds at each moment all that has to be kept:
-    a model (float16 weights, averaged, and card) and the log. A part goes on from those alone.
+    Some steps are timed first, with and without compiled networks where there is a GPU, and the faster is taken; where
+    the GPU's memory does not suffice the batch is halved. ``<out>/<name>/`` then holds at each moment all that has to
+    be kept: a model (float16 weights, averaged, and card) and the log. A part goes on from those alone.
 
     Args:
         folder: what the packed file was unpacked to.
@@ -251,7 +252,8 @@ def part(
 
     Raises:
         MissingError: the machine lacks a package.
-        ConfigError: no unpacked folder; the model in ``go_on`` is of another recipe; the time is over before training begins.
+        ConfigError: no unpacked folder; the model in ``go_on`` is of another recipe; the time is over before the
+            training begins.
         TrainingError: not one picture fits into the GPU's memory; weights are no longer numbers.
     """
     began = time.monotonic()
@@ -286,11 +288,12 @@ def part(
     remaining = 60 * minutes * (1 - _END_SHARE) - (time.monotonic() - began)
     if remaining <= 0:
         raise ConfigError(
-            f"after {(time.monotonic() - began) / 60:.1f} minutes of preparation nothing is left of {minutes:g}: give more."
+            f"after {(time.monotonic() - began) / 60:.1f} minutes of preparation nothing is left of {minutes:g}: "
+            "give more."
         )
     say(
-        f"{1000 * seconds:.1f} ms a step, {recipe.batch / seconds:.0f} images/s: about {remaining / seconds:.0f} steps in "
-        f"this part after step {begin.step}, and {(left - 1) * remaining / seconds:.0f} in those that follow"
+        f"{1000 * seconds:.1f} ms a step, {recipe.batch / seconds:.0f} images/s: about {remaining / seconds:.0f} steps "
+        f"in this part after step {begin.step}, and {(left - 1) * remaining / seconds:.0f} in those that follow"
     )
     training.recipe = recipe = replace(
         recipe,
@@ -335,8 +338,8 @@ def provide(folder: Path) -> None:
     if lacking := missing():
         names = " ".join(NEEDED[name] for name in lacking)
         raise MissingError(
-            f"this machine lacks {names}: pack again with --wheels FOLDER, which `pip download --only-binary=:all: -d FOLDER "
-            f"{names}` fills (for this machine's Python {sys.version_info[0]}.{sys.version_info[1]})."
+            f"this machine lacks {names}: pack again with --wheels FOLDER, which `pip download --only-binary=:all: "
+            f"-d FOLDER {names}` fills (for this machine's Python {sys.version_info[0]}.{sys.version_info[1]})."
         )
 
 

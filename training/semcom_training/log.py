@@ -3,6 +3,10 @@
 
 import csv
 import io
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semcom import files
@@ -15,10 +19,22 @@ def held_out_column(figure: str, snr_db: int) -> str:
     return f"{figure.removesuffix('_db')}_{snr_db}_db"
 
 
-def fields_of(figure: str) -> list[str]:
+def held_out_snrs(snr_range_db) -> tuple[int, ...]:
+    """The SNRs in dB at which held-out images are measured: 1, 10 and 20, or ends and middle of a range without two of
+    those."""
+    low, high = snr_range_db
+    usual = tuple(snr for snr in HELD_OUT_SNR_DB if low - 1 <= snr <= high + 1)
+    return (
+        usual
+        if len(usual) >= 2
+        else tuple(dict.fromkeys(round(snr) for snr in (low, (low + high) / 2, high)))
+    )
+
+
+def fields_of(figure: str, snrs_db: tuple[int, ...] = HELD_OUT_SNR_DB) -> list[str]:
     """The columns of the log of a training that counts ``figure``."""
     fields = ["step", "minutes", "images_per_s", "learning_rate", "train_loss", f"train_{figure}"]
-    return fields + [held_out_column(figure, snr) for snr in HELD_OUT_SNR_DB]
+    return fields + [held_out_column(figure, snr) for snr in snrs_db]
 
 
 class Log:
@@ -28,8 +44,10 @@ class Log:
         OutputError: the file cannot be written; the one that was there is as it was.
     """
 
-    def __init__(self, path: Path, step: int, figure: str = "psnr_db"):
-        self.path, self._fields = path, fields_of(figure)
+    def __init__(
+        self, path: Path, step: int, figure: str = "psnr_db", snrs_db: tuple[int, ...] = HELD_OUT_SNR_DB
+    ):
+        self.path, self._fields = path, fields_of(figure, snrs_db)
         self._waiting: list[dict] = []  # rows that the disk had no room for
         rows = []
         if step and path.exists():
@@ -101,10 +119,11 @@ class Bar:
             key.removeprefix("train_") for key in row if key.startswith("train_") and key != "train_loss"
         )
         decibels, digits = (" dB", 2) if figure.endswith("_db") else (" " + figure, 4)
-        values = (row[held_out_column(figure, snr)] for snr in HELD_OUT_SNR_DB)
-        held_out = " / ".join(f"{value:.{digits}f}" for value in values)
+        column = re.compile(rf"{figure.removesuffix('_db')}_(-?\d+)_db")
+        found = {match[1]: row[key] for key in row if (match := column.fullmatch(key))}
+        held_out = " / ".join(f"{value:.{digits}f}" for value in found.values())
         train = f"train {row['train_' + figure]:.{digits}f}{decibels}"
-        self.found = f"{train}  held out {held_out}{decibels} at 1 / 10 / 20 dB"
+        self.found = f"{train}  held out {held_out}{decibels} at {' / '.join(found)} dB"
         self.step(row["step"], done, row["images_per_s"], seconds)
         if self.plain:
             print(self.progress.tasks[0].fields["text"], flush=True)
@@ -115,6 +134,26 @@ class Bar:
 
     def close(self) -> None:
         self.progress.stop()
+
+
+@contextmanager
+def measuring_bar(enabled: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function to be called with how much is measured, and of how much: a bar on a terminal, else a line a tenth."""
+    bar = Bar("measuring", enabled)
+    began = time.monotonic()
+
+    def show(through: int, total: int) -> None:
+        seconds = time.monotonic() - began
+        left = duration(seconds * (total - through) / through)
+        text = f"{through} of {total} pictures measured  {left} left"
+        bar.progress.update(bar.task, completed=through / total, text=text)
+        if bar.plain and (10 * through // total) > (10 * (through - 1) // total):
+            print(text, flush=True)
+
+    try:
+        yield show
+    finally:
+        bar.close()
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 """What a training makes small: losses and regularisers by name, and weighted sums of them.
 
 ``loss({name: weight})`` makes a callable: (decoded ``[B, 3, H, W]``, images ``[B, 3, H, W]``, both 0..1, what was sent)
--> a scalar. :func:`register_loss` adds to the table.
+-> a scalar. :func:`register_loss` adds to the table; those of tasks are in ``semcom_training.task_losses``.
 """
 
 import inspect
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from semcom import perceptual
-from semcom.codec.base import Latents
+from semcom.codec.base import BaseCodec, Latents
 from semcom.errors import ConfigError
+from semcom.parsing import shown
 from semcom.registering import PLUGIN_CURE, Registry, calling_place
 
 Loss = Callable[..., torch.Tensor]
@@ -22,12 +23,33 @@ LOG_MSE_FLOOR = 3e-5
 # of the scales, Wang et al. 2003, from fine to coarse
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
-_OF = ("decoded", "latents")
+#: of the shipped losses, what they compare
+PICTURE_LOSSES, LABEL_LOSSES = ("log-mse", "mse", "ms-ssim", "lpips"), ("cross-entropy",)
+_OF = ("decoded", "latents", "transmission")
+#: options of every term: over which share of the training its weight rises from 0
+_SCHEDULE = ("start", "full")
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """A batch that crossed the channel, for regularisers that look at the decoder.
+
+    codec: that sent it. sent, received: ``Latents``, the latter with ``noise_var``. decoded: what came out. wanted: what
+    should have. generator: of random numbers; may be None.
+    """
+
+    codec: BaseCodec
+    sent: Latents
+    received: Latents
+    decoded: torch.Tensor
+    wanted: torch.Tensor
+    generator: torch.Generator | None = None
 
 
 @dataclass(frozen=True)
 class Term:
-    """A registered function and what it is of: ``decoded`` (with the images) or ``latents`` (a regulariser)."""
+    """A registered function and what it is of: ``decoded`` (with the images), ``latents`` or the whole
+    ``transmission`` (regularisers)."""
 
     function: Loss
     of: str
@@ -47,13 +69,14 @@ def register_loss(name: str, of: str = "decoded"):
 
     Args:
         of: ``decoded``: a loss (decoded ``[B, 3, H, W]``, images ``[B, 3, H, W]``) -> scalar. ``latents``: a regulariser
-            (``semcom.codec.base.Latents`` as sent) -> scalar. Both differentiable, means over the batch.
+            (``semcom.codec.base.Latents`` as sent) -> scalar. ``transmission``: a regulariser (:class:`Transmission`) ->
+            scalar. All differentiable, means over the batch.
 
     Raises:
         ConfigError: another place has registered the name, or ``of`` is neither.
     """
     if of not in _OF:
-        raise ConfigError(f"loss '{name}' is of {' or '.join(_OF)}, not of {of!r}.")
+        raise ConfigError(f"loss '{name}' is of {', '.join(_OF[:-1])} or {_OF[-1]}, not of {of!r}.")
     place = calling_place()
 
     def register(function: Loss) -> Loss:
@@ -69,7 +92,8 @@ def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
     Args:
         what: ``log-mse``, the mean over images of ln(MSE + floor), for it is the mean of the per-image PSNR that is
             reported; ``mse``; ``ms-ssim``, see :func:`ms_ssim_loss`; ``lpips``, see :func:`lpips_loss`; or a registered
-            one. In place of a weight stands ``{"weight": 1, "floor": 1e-4}`` where a term has options.
+            one. In place of a weight stands ``{"weight": 1, "floor": 1e-4}`` where a term has options. Every term has
+            ``start`` and ``full``: shares of the training between which its weight rises from 0.
         floor: of ``log-mse`` where ``what`` does not say: error below which it stops caring.
 
     Raises:
@@ -85,15 +109,37 @@ def loss(what: str | Mapping, floor: float = LOG_MSE_FLOOR) -> Loss:
     terms = []
     for name, options in parts.items():
         weight = options.pop("weight")
-        terms.append((weight, LOSSES[name], options))
+        start = options.pop("start", 0.0)
+        terms.append((name, weight, start, options.pop("full", start), LOSSES[name], options))
 
-    def total(decoded: torch.Tensor, images: torch.Tensor, sent: Latents | None = None) -> torch.Tensor:
-        return sum(
-            weight * term.function(*((decoded, images) if term.of == "decoded" else (sent,)), **options)
-            for weight, term, options in terms
-        )
+    def total(
+        decoded: torch.Tensor,
+        images: torch.Tensor,
+        sent: Latents | None = None,
+        transmission: Transmission | None = None,
+        done: float = 1.0,
+    ) -> torch.Tensor:
+        """``done``: share of the training that is behind."""
+        of = {"decoded": (decoded, images), "latents": (sent,), "transmission": (transmission,)}
+        parts = [
+            weight * risen * _one_number(name, term.function(*of[term.of], **options))
+            for name, weight, start, full, term, options in terms
+            if (risen := _risen(done, start, full)) > 0
+        ]
+        if not parts:
+            raise ConfigError(
+                "no term of the loss has a weight at this point of the training: 'start' one at 0."
+            )
+        return sum(parts)
 
     return total
+
+
+def _risen(done: float, start: float, full: float) -> float:
+    """0 before ``start``, 1 from ``full`` on."""
+    if done >= full:
+        return 1.0
+    return max(0.0, (done - start) / (full - start))
 
 
 def check_loss(what) -> None:
@@ -106,12 +152,38 @@ def check_loss(what) -> None:
         weight = options.pop("weight", None)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
             raise ConfigError(f"loss '{name}': its weight must be a number above 0, not {weight!r}.")
+        start = options.pop("start", 0.0)
+        full = options.pop("full", start)
+        for key, value in {"start": start, "full": full}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ConfigError(
+                    f"loss '{name}': '{key}' is a share of the training, 0 to 1, not {value!r}."
+                )
+        if full < start:
+            raise ConfigError(f"loss '{name}': 'full' ({full:g}) must not be before 'start' ({start:g}).")
         for key, value in options.items():
             if key not in LOSSES[name].options:
-                takes = ", ".join(LOSSES[name].options) or "none"
+                takes = ", ".join((*LOSSES[name].options, *_SCHEDULE))
                 raise ConfigError(f"loss '{name}' takes no option {key!r}; of options it takes {takes}.")
+            default = inspect.signature(LOSSES[name].function).parameters[key].default
+            for kinds, words in ((bool, "true or false"), ((int, float), "a number"), (str, "text")):
+                if isinstance(default, kinds):
+                    # true is a number to Python
+                    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                        raise ConfigError(f"loss '{name}': '{key}' must be {words}, not {shown(value)}.")
+                    break
             if key == "floor" and not (isinstance(value, (int, float)) and value > 0):
                 raise ConfigError(f"loss '{name}': 'floor' must be above 0, not {value!r}.")
+
+
+def _one_number(name: str, value) -> torch.Tensor:
+    """What a term gave. Raises ConfigError: a plugin's gives anything but a scalar tensor."""
+    if isinstance(value, torch.Tensor) and value.dim() == 0:
+        return value
+    what = f"a tensor of shape {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
+    raise ConfigError(
+        f"loss '{name}' must give one number, a scalar tensor: a mean over the batch; it gives {what}."
+    )
 
 
 def _parts(what: str | Mapping) -> dict:
@@ -190,3 +262,6 @@ def lpips_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
             f"'crop', or choose another loss."
         )
     return perceptual.load("lpips-alex", images.device)(decoded.clamp(0, 1), images).mean()
+
+
+from semcom_training import task_losses  # noqa: E402, F401  registers its own, and needs what is above

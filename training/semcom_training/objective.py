@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from semcom.codec.base import Codec
-from semcom_training.losses import loss
+from semcom.errors import ConfigError
+from semcom_training.losses import Transmission, loss
 from semcom_training.recipe import Recipe
 
 _STALE_DB = 4.0  # standard deviation of what a stale report of the SNR is off by
@@ -26,15 +27,28 @@ class Objective(nn.Module):
         self.send = recipe.make_channel()
         self.side_lost_fraction = recipe.side_lost_fraction
         self.compare = loss(recipe.loss)
+        self.peak = recipe.snr_of == "peak"
+        modules = dict(codec.named_modules())
+        for name in recipe.frozen:
+            if not name or name not in modules:
+                there = ", ".join(name for name in modules if name and "." not in name)
+                raise ConfigError(
+                    f"recipe '{recipe.name}': there is no module {name!r} to freeze: there are {there}."
+                )
+            modules[name].requires_grad_(False)
+        self.frozen = tuple(recipe.frozen)
 
     def train(self, mode: bool = True):
         super().train(mode)
         if not self.encoder_learns:
             self.codec.anchor.eval()
+        for name, module in self.codec.named_modules():
+            if name in self.frozen:
+                module.eval()
         return self
 
     def forward(
-        self, images, snr_db, believed_db, generator, rho=None, wanted=None
+        self, images, snr_db, believed_db, generator, rho=None, wanted=None, done: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images ``[B, 3, H, W]`` in 0..1 to the loss and the mean figure of the result (PSNR in dB, share correct).
 
@@ -42,7 +56,10 @@ class Objective(nn.Module):
             snr_db: ``[B]`` of the channel. believed_db: ``[B]`` what the encoder is given.
             generator: of the channel's noise. rho: the bandwidth ratio, where the codec has a choice.
             wanted: what should come out; None: the images.
+            done: share of the training that is behind, for losses whose weight rises.
         """
+        if self.peak:
+            snr_db, believed_db = (self.codec.symbol_snr_db(snr) for snr in (snr_db, believed_db))
         with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
             sent = self.codec.send(images, believed_db, rho=rho, in_memory=True)
         if self.side_lost_fraction:
@@ -54,7 +71,8 @@ class Objective(nn.Module):
         decoded = self.codec.receive(received, got.snr_db, size)
         wanted = images if wanted is None else wanted
         figure = self.codec.result.figures(decoded.detach(), wanted).mean()
-        return self.compare(decoded, wanted, sent), figure
+        transmission = Transmission(self.codec, sent, received, decoded, wanted, generator)
+        return self.compare(decoded, wanted, sent, transmission, done), figure
 
 
 def draw_snr(recipe: Recipe, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

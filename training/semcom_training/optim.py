@@ -44,7 +44,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The nearest (semi-)orthogonal matrices of ``[..., rows, columns]``, roughly: five Newton-Schulz steps of degree five.
+    """The nearest (semi-)orthogonal matrices of ``[..., rows, columns]``, roughly: five Newton-Schulz steps of degree
+    five.
 
     Each step multiplies from the left by a polynomial of the Gram matrix, so all but the first and the last
     product are done on the short side.

@@ -3,16 +3,21 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from semcom import settings
+from semcom.codec.base import BaseCodec
+from semcom.codec.registry import ARCHITECTURES
+from semcom.codec.task.latent import TaskCodec
 from semcom.errors import ConfigError
+from semcom.kinds import LABEL
 from semcom.parsing import is_file, shown
 from semcom_training import recipe_form
 from semcom_training.channels import Channel, channel
 from semcom_training.digital import random_orders
-from semcom_training.losses import check_loss
+from semcom_training.losses import LABEL_LOSSES, PICTURE_LOSSES, check_loss
 
 RECIPES = Path(__file__).parent / "recipes"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a model, as card.schema.json has it
@@ -41,6 +46,7 @@ class Recipe:
     licence: str = "GPL-3.0-or-later"
     exclude: list = dataclasses.field(default_factory=list)  # file name prefixes that are not trained on
     crop: int = 0  # pixels a side of random crops; 0: whole images (CIFAR)
+    shift: int = 0  # pixels that whole images are moved by at most, mirrored at the edges
     held_out: int = 64  # images of the training data kept for validation, at least 1
     batch: int = 64
     steps: int = 10_000
@@ -62,6 +68,8 @@ class Recipe:
     snr_db: list[float] = dataclasses.field(default_factory=list)
     snr_low_db: float = -1.0
     snr_high_db: float = 21.0
+    # of what those SNRs are: symbol: Es/N0; peak: 1 / noise variance of a real dimension, of task codecs
+    snr_of: str = "symbol"
     snr_skew: float = 1.0  # above 1 low SNRs are drawn more often: low + (high - low) * uniform^skew
     # of the images see uneven noise: erased latents, or faded on a flat channel
     uneven_fraction: float = 0.25
@@ -71,6 +79,8 @@ class Recipe:
     side_lost_fraction: float = 0.0  # of the images lose their side information, where the codec has any
     seed: int = 1
     init_from: str = ""  # card of a model whose fitting tensors are the start
+    # names of modules of the codec that stay as they are, such as [backbone]
+    frozen: list[str] = dataclasses.field(default_factory=list)
     start: str = "guessed"  # guessed | measured: the linear path's first values, from 512 training pictures
     checkpoint_minutes: float = 3.0
     log_every: int = 100
@@ -87,6 +97,11 @@ class Recipe:
         """What is between encoder and decoder. Raises ConfigError for a channel or options that do not exist."""
         options = {"name": self.channel} if isinstance(self.channel, str) else dict(self.channel)
         name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"a channel is a name, or {{name: modem, delay_samples: 8}} with a space after each colon, not "
+                f"{shown(self.channel)}."
+            )
         for key in options:
             if not isinstance(key, str) or key == "uneven_fraction":
                 raise ConfigError(f"channel {name!r} takes no option {key!r}.")
@@ -172,10 +187,38 @@ def _placed(text: str, source: str) -> str:
     return text
 
 
+def _check_result(recipe: Recipe, source: str) -> None:
+    """Refuses losses of pictures for a codec that gives labels, and the reverse."""
+    codec = ARCHITECTURES.get(recipe.architecture)
+    if codec is None or not isinstance(recipe.loss, Mapping):
+        return
+    gives_labels = codec.result is LABEL
+    for name in recipe.loss:
+        if name in PICTURE_LOSSES if gives_labels else name in LABEL_LOSSES:
+            of, is_of = ("labels", "pictures") if gives_labels else ("pictures", "labels")
+            fit = LABEL_LOSSES if gives_labels else PICTURE_LOSSES
+            raise ConfigError(
+                f"{source}: 'loss': {name!r} compares {is_of}, and '{recipe.architecture}' gives {of}: take "
+                f"{', '.join(fit)}."
+            )
+
+
+def _has_peak(architecture: str) -> bool:
+    return issubclass(ARCHITECTURES.get(architecture, BaseCodec), TaskCodec)
+
+
 def _checked(values: dict, source: str) -> Recipe:
     recipe = settings.make(Recipe, values, source)
     low, high = SNR_LIMITS_DB
-    at_least = {"steps": 1, "batch": 1, "held_out": 1, "log_every": 1, "crop": 0, "warmup_steps": 0}
+    at_least = {
+        "steps": 1,
+        "batch": 1,
+        "held_out": 1,
+        "log_every": 1,
+        "crop": 0,
+        "warmup_steps": 0,
+        "shift": 0,
+    }
     at_least |= {"weight_decay": 0, "max_minutes": 0, "checkpoint_minutes": 0}
     at_most = {"batch": 2**14, "crop": 2**13, "held_out": 10**6}  # more was a slip, and would be allocated
     above = dict.fromkeys(("learning_rate", "outer_rate", "clip", "snr_skew"), 0)
@@ -193,6 +236,11 @@ def _checked(values: dict, source: str) -> Recipe:
             "a model where a decoder alone is trained (stage user), and left out elsewhere",
         ),
         "start": (recipe.start in ("guessed", "measured"), "guessed or measured"),
+        "snr_of": (
+            recipe.snr_of == "symbol" or recipe.snr_of == "peak" and _has_peak(recipe.architecture),
+            "symbol, or peak of a codec whose values have a peak (task-deepjscc, vl-vfe, dt-jscc)",
+        ),
+        "shift": (recipe.shift <= 16, "16 or less"),
         "optimiser": (recipe.optimiser in ("muon", "adamw"), "muon or adamw"),
         "rates": (all(0 < rate <= 0.25 for rate in recipe.rates), "bandwidth ratios above 0 and at most 1/4"),
         "snr_db": (all(low <= snr <= high for snr in recipe.snr_db), f"SNRs of {low} to {high} dB"),
@@ -209,8 +257,9 @@ def _checked(values: dict, source: str) -> Recipe:
     )
     if recipe.snr_high_db < recipe.snr_low_db:
         raise ConfigError(
-            f"{source}: 'snr_high_db' must be at least 'snr_low_db' ({recipe.snr_low_db}), not {recipe.snr_high_db}."
+            f"{source}: 'snr_high_db' must be at least the lowest SNR ({recipe.snr_low_db}), not {recipe.snr_high_db}."
         )
+    _check_result(recipe, source)
     for key, check in {"loss": lambda: check_loss(recipe.loss), "channel": recipe.make_channel}.items():
         try:
             check()

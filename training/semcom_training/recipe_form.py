@@ -5,7 +5,6 @@ python -m semcom_training.recipe_form FILE.yaml ...     rewrites recipes of vers
 """
 
 import copy
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 
 from semcom import files, parsing
 from semcom.errors import ConfigError
-from semcom.parsing import shown
+from semcom.parsing import did_you_mean, shown
 
 VERSION = 2
 #: a field of ``semcom_training.recipe.Recipe``, which was a key of version 1, to its place in version 2
@@ -26,14 +25,17 @@ PLACES = {
     "anchor": "model.encoder",
     "init_from": "model.init_from",
     "start": "model.start",
+    "frozen": "model.frozen",
     "data": "data.folders",
     "exclude": "data.exclude",
     "crop": "data.crop",
+    "shift": "data.shift",
     "held_out": "data.held_out",
     "snr_db": "told.snr_db",
     "snr_low_db": "told.snr_db.low",
     "snr_high_db": "told.snr_db.high",
     "snr_skew": "told.snr_db.skew",
+    "snr_of": "told.snr_of",
     "stale_fraction": "told.stale_fraction",
     "rates": "told.rates",
     "channel": "channel",
@@ -74,10 +76,15 @@ def upgraded(values: Mapping, source: str = "recipe") -> dict:
     Raises:
         ConfigError: a key that version 1 did not have (the nearest is suggested), or one that version 2 cannot say.
     """
+    newer = next((key for key in values if key in SECTIONS and key not in PLACES), None)
+    if newer:
+        raise ConfigError(
+            f"{source}: 'version' is missing: '{newer}' is of version {VERSION}: write 'version: {VERSION}' on top."
+        )
     out: dict[str, Any] = {"version": VERSION}
     for key, value in values.items():
         if key not in PLACES:
-            raise ConfigError(f"{source}: unknown key {shown(key)}: did you mean '{_nearest(key, PLACES)}'?")
+            raise ConfigError(f"{source}: unknown key {shown(key)}{did_you_mean(key, PLACES)}")
         if key == "stage":
             if not isinstance(value, str) or value not in _TRAINED:
                 raise ConfigError(f"{source}: 'stage' must be anchor or user, not {shown(value)}.")
@@ -140,9 +147,7 @@ def flattened(values: Mapping, source: str = "recipe") -> dict:
     out: dict[str, Any] = {"arguments": {}}
     for key, value in values.items():
         if key not in SECTIONS:
-            raise ConfigError(
-                f"{source}: unknown key {shown(key)}: did you mean '{_nearest(key, SECTIONS)}'?"
-            )
+            raise ConfigError(f"{source}: unknown key {shown(key)}{did_you_mean(key, SECTIONS)}")
         if key == "version":
             continue
         if key in ("model", "data", "told", "optimiser", "schedule"):
@@ -165,9 +170,7 @@ def _section(name: str, values, source: str) -> dict:
     there, out = [place.partition(".")[2] for place in fields if place.startswith(f"{name}.")], {}
     for key, value in values.items():
         if key not in there:
-            raise ConfigError(
-                f"{source}: unknown key {shown(f'{name}.{key}')}: did you mean '{_nearest(key, there)}'?"
-            )
+            raise ConfigError(f"{source}: unknown key {shown(f'{name}.{key}')}{did_you_mean(key, there)}")
         if (name, key) == ("told", "snr_db") and isinstance(value, Mapping):
             for part, limit in value.items():
                 if part not in ("low", "high", "skew"):
@@ -282,10 +285,6 @@ def _put(out: dict, place: str, value) -> None:
         out.setdefault(section, {})[key] = value
     else:
         out[section] = value
-
-
-def _nearest(key, names) -> str:
-    return difflib.get_close_matches(str(key)[:80], names, n=1, cutoff=0.0)[0]
 
 
 if __name__ == "__main__":

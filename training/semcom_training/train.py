@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from semcom import plugins
+from semcom import plugins, stopping
 from semcom.channel.symbols import awgn_channel
 from semcom.codec.base import Codec, Decoder
 from semcom.errors import ConfigError, OutputError, SemcomError
@@ -25,12 +25,13 @@ from semcom.system import zoo
 from semcom_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from semcom_training.data import Pictures, data_root
 from semcom_training.errors import TrainingError
-from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column
+from semcom_training.log import HELD_OUT_SNR_DB, Bar, Log, held_out_column, held_out_snrs, measuring_bar
 from semcom_training.machine import make_fabric
 from semcom_training.models import build_codec, start_from, with_trained
 from semcom_training.objective import Objective, draw_snr
 from semcom_training.optim import make_optimisers
 from semcom_training.recipe import Recipe, load_recipe, stages_of
+from semcom_training.task_losses import stall
 
 
 def run(
@@ -82,6 +83,8 @@ def run(
         OutputError: ``out`` cannot be written, or the last checkpoint cannot.
         TrainingError: the loss became NaN (the last checkpoint is kept); the checkpoint is damaged or does not fit; the
             anchor was changed.
+
+    Within ``semcom.stopping.watch`` a signal ends it with a checkpoint of the last whole step.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if threads:
@@ -105,15 +108,18 @@ def run(
     if resume and not keep and (folder / "checkpoint.pt").exists():
         state, first = load_checkpoint(folder / "checkpoint.pt", recipe, *training.parts, training.anchor), 0
 
-    log = Log(folder / "log.csv", state.step, training.figure) if fabric.is_global_zero else None
+    snrs_db = held_out_snrs(recipe.snr_range_db)
+    log = Log(folder / "log.csv", state.step, training.figure, snrs_db) if fabric.is_global_zero else None
     bar = Bar(recipe.name, progress and fabric.is_global_zero)
+    forget = stopping.at_stop(
+        lambda: checkpoint_at_stop(training, state, folder) if fabric.is_global_zero else ""
+    )
     started = last_checkpoint = last_log = time.monotonic()
     seconds_before, seen, last_step = state.seconds, [], state.step
     stopped = False
     while (done := schedule_position(recipe, state.step, state.seconds)) < 1 and not stopped:
         rate = learning_rate(recipe, state.step - first, done)
-        seen.append(take_step(training, state.step, rate, folder))
-        state.step += 1
+        seen.append(take_step(training, state.step, rate, folder, state, done))
 
         now = time.monotonic()
         state.seconds = together(fabric, recipe, seconds_before + now - started)
@@ -126,12 +132,16 @@ def run(
             row = {"step": state.step, "minutes": state.seconds / 60, "images_per_s": speed}
             row |= {"learning_rate": rate, "train_loss": loss, f"train_{training.figure}": figure}
             if fabric.is_global_zero:
-                row |= validate(training.averaged, training.pictures, recipe.crop)
+                row |= validate(training.averaged, training.pictures, recipe.crop, snrs_db)
                 try:
                     log.write(row)
                 except OutputError as error:
                     bar.say(f"{error} The training goes on; this row of the log comes with the next.")
                 bar.row(done, state.seconds, row)
+                if training.codec.result is LABEL:
+                    said = stall(recipe.loss, training.codec.classes, figure, done)
+                    if said:
+                        bar.say(said)
                 fabric.log_dict(row, state.step)
             seen, last_log, last_step = [], time.monotonic(), state.step
         due = now - last_checkpoint > 60 * recipe.checkpoint_minutes
@@ -153,10 +163,19 @@ def run(
     if export and done >= 1 and fabric.is_global_zero:
         from semcom_training.export import export_model
 
-        export_model(
-            recipe, training.averaged, folder, state.step, state.seconds, root, anchor=training.anchor
-        )
+        with measuring_bar(progress) as measured:
+            export_model(
+                recipe,
+                training.averaged,
+                folder,
+                state.step,
+                state.seconds,
+                root,
+                anchor=training.anchor,
+                progress=measured,
+            )
     fabric.barrier()
+    forget()
     return folder
 
 
@@ -209,7 +228,11 @@ def prepare(recipe: Recipe, root: Path, fabric) -> Training:
     codec, trained = build_codec(recipe)
     anchor = zoo.card(recipe.anchor).weights_sha256 if recipe.stage == "user" else ""
     objective = Objective(codec, recipe)
-    pictures = Pictures(root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed)
+    pictures = Pictures(
+        root, recipe.data, recipe.exclude, recipe.crop, recipe.held_out, recipe.seed, recipe.shift
+    )
+    if codec.result is LABEL:
+        pictures.check_labels(codec.classes)
     if recipe.start == "measured":
         measured_start(trained, pictures, recipe)
     if recipe.init_from:
@@ -240,8 +263,24 @@ def measured_start(codec, pictures: Pictures, recipe: Recipe) -> None:
     codec.start_from(pictures.batch(MEASURED_PICTURES, generator).float() / 255)
 
 
-def take_step(training: Training, step: int, rate: float, folder="") -> torch.Tensor:
-    """Gradient step number ``step`` at a learning rate; returns loss and PSNR in dB as one tensor ``[2]``.
+def checkpoint_at_stop(training: Training, state: Progress, folder: Path) -> str:
+    """Keeps a training that is stopped, and says so (``semcom.stopping.at_stop``)."""
+    path, recipe = folder / "checkpoint.pt", training.recipe
+    if state.step == 0:
+        return f"{recipe.name} has made no step yet."
+    save_checkpoint(path, recipe, *training.parts, state, training.anchor)
+    return f"{recipe.name}: step {state.step} of {recipe.steps} is kept in {path}; the same command goes on from it."
+
+
+def take_step(
+    training: Training, step: int, rate: float, folder="", state: Progress | None = None, done: float = 1.0
+) -> torch.Tensor:
+    """Gradient step number ``step`` at a learning rate, ``done`` of the training behind; returns loss and figure.
+
+    Both in one tensor ``[2]``; the figure is the result's: PSNR in dB, share correct.
+
+    Args:
+        state: counts the step as soon as the weights have it.
 
     Raises:
         TrainingError: the loss or its gradient is not a number; no weight has changed (on a GPU, where only every
@@ -254,14 +293,17 @@ def take_step(training: Training, step: int, rate: float, folder="") -> torch.Te
         optimiser.zero_grad(set_to_none=True)
 
     images, snr, given_db, noise, rho, wanted = draw(training, step)
-    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted)
+    loss, figure = training.objective(images, snr, given_db, noise, rho, wanted, done)
     fabric.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(training.trained.parameters(), recipe.clip)
     # a GPU would have to be waited for; what it computes from a weight that is none shows at the next look
     look = fabric.device.type == "cpu" or step % FINITE_EVERY == FINITE_EVERY - 1
     if look and not torch.isfinite(fabric.all_reduce(loss.detach() + norm, reduce_op="mean")):
         raise TrainingError(not_a_number(training, step, loss.item(), folder))
-    update(training, step)
+    with stopping.held():
+        update(training, step)
+        if state is not None:
+            state.step = step + 1
     return torch.stack([loss.detach(), figure])
 
 
@@ -343,15 +385,15 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
     return recipe.learning_rate * warm * fall
 
 
-def validate(codec: Codec, pictures: Pictures, crop: int) -> dict:
-    """Mean figure (per-image PSNR, share correct) of the held-out images at 1, 10 and 20 dB (centre crops for photos),
-    same noise always."""
+def validate(codec: Codec, pictures: Pictures, crop: int, snrs_db=HELD_OUT_SNR_DB) -> dict:
+    """Mean figure (per-image PSNR, share correct) of the held-out images at each SNR (centre crops for photos), same
+    noise always."""
     images = pictures.held_out
     side = crop or min(images[0].shape[1:])
     device = next(codec.parameters()).device
     pixels = torch.stack([centre_crop(image, side) for image in images]).to(device)
     row = {}
-    for snr in HELD_OUT_SNR_DB:
+    for snr in snrs_db:
         generator = torch.Generator(device).manual_seed(snr)
         decoded, _, _ = across(codec, pixels, float(snr), awgn_channel, generator, in_memory=True)
         wanted = pictures.held_out_labels.to(device) if codec.result is LABEL else pixels
@@ -368,6 +410,8 @@ def centre_crop(image, side: int):
 if __name__ == "__main__":
     import typer
 
+    from semcom.terminal import stoppable
+
     def main(
         recipe: str,
         data: str = None,
@@ -383,19 +427,24 @@ if __name__ == "__main__":
     ):
         try:
             plugins.use(plugin)
-            run(
-                recipe,
-                data,
-                out,
-                device,
-                threads,
-                resume,
-                devices=devices,
-                nodes=nodes,
-                tensorboard=tensorboard,
-                stop_after=stop_after,
-            )
+            with stoppable():
+                run(
+                    recipe,
+                    data,
+                    out,
+                    device,
+                    threads,
+                    resume,
+                    devices=devices,
+                    nodes=nodes,
+                    tensorboard=tensorboard,
+                    stop_after=stop_after,
+                )
         except SemcomError as error:
             raise SystemExit(f"semcom_training: {error}") from None
+        except Exception as error:
+            if (own := plugins.fault(error)) is None:
+                raise
+            raise SystemExit(f"semcom_training: {own}") from None
 
     typer.run(main)

@@ -14,6 +14,7 @@ from semcom.errors import OutputError
 from semcom.parsing import is_folder
 
 _TRIAL_BYTES = 4096
+_parts: set[Path] = set()  # being written now
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
@@ -27,13 +28,49 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            _parts.add(part)
             reserve.lend(lambda: part.write_bytes(data))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+            _parts.discard(part)
     except OSError as error:
         raise _not_written(path, error, "Choose another place.") from error
     return path
+
+
+def discard_parts() -> None:
+    """Removes what is half written, for a process that ends in the middle of ``write_bytes``."""
+    for part in list(_parts):
+        part.unlink(missing_ok=True)
+
+
+def free_name(path: str | Path) -> Path:
+    """The path, or where something has that name ``stem-2.suffix``, ``stem-3.suffix``, ...: nothing is overwritten."""
+    path, number = Path(path), 1
+    free = path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+class FreeNames:
+    """Names for many files of one run: ``free_name`` that does not look through all numbers again each time."""
+
+    def __init__(self):
+        self._last: dict[Path, int] = {}
+
+    def path(self, folder: Path, stem: str, suffix: str = ".png") -> Path:
+        """``folder/stem.png``, or ``stem-2.png`` ... where that is taken."""
+        first = folder / f"{stem}{suffix}"
+        number = self._last.get(first, 0)
+        while True:
+            number += 1
+            path = first if number == 1 else folder / f"{stem}-{number}{suffix}"
+            if not os.path.lexists(path):
+                self._last[first] = number
+                return path
 
 
 def write_text(path: str | Path, text: str) -> Path:

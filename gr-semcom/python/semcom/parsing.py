@@ -7,9 +7,13 @@ to raise whatever comes to its mind, and a few aliases of aliases for more value
 journals, logs and telemetry are all read through here.
 """
 
+import difflib
 import json
 import math
+import re
 import reprlib
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +92,12 @@ def parse_yaml(text: str) -> Any:
 
 
 def parse_json(text: str | bytes, file_names: bool = False, not_numbers: bool = False) -> Any:
-    """The values in a JSON document, strictly: no NaN, no infinity, no number that a float cannot hold.
+    """The values in a JSON document, strictly: no NaN, no infinity, no number that a float cannot hold,
+    no key twice.
 
     Args:
-        not_numbers: whether NaN, infinities and such numbers are taken all the same: many programs write them.
+        not_numbers: whether NaN, infinities, such numbers and a key twice are taken all the same: many programs write
+            them.
         file_names: whether texts may hold bytes of file names that are not UTF-8, as Python does (U+DC80 to U+DCFF).
 
     Raises:
@@ -101,7 +107,13 @@ def parse_json(text: str | bytes, file_names: bool = False, not_numbers: bool = 
         if not_numbers:
             value = json.loads(text, parse_int=_whole)
         else:
-            value = json.loads(text, parse_constant=_no_number, parse_int=_whole, parse_float=_finite)
+            value = json.loads(
+                text,
+                parse_constant=_no_number,
+                parse_int=_whole,
+                parse_float=_finite,
+                object_pairs_hook=partial(_each_once, text),
+            )
     except RecursionError as error:
         raise ParseError(f"is nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:
@@ -112,6 +124,16 @@ def parse_json(text: str | bytes, file_names: bool = False, not_numbers: bool = 
     if (b"\\ud" if isinstance(text, bytes | bytearray) else "\\ud") in text.lower():
         _refuse_half_characters(value, "surrogateescape" if file_names else "strict")
     return value
+
+
+#: of 1 (equal) and 0: how alike names are of which one may have been meant
+_NEAR = 0.5
+
+
+def did_you_mean(name: Any, there: Iterable[str]) -> str:
+    """How an error's sentence ends about a name that is not there: with the nearest one, if one is near."""
+    near = difflib.get_close_matches(str(name)[:80], list(there), n=1, cutoff=_NEAR)
+    return f": did you mean '{near[0]}'?" if near else "."
 
 
 def shown(value: Any) -> str:
@@ -149,6 +171,8 @@ class _Loader(yaml.SafeLoader):
         finally:
             self._depth -= 1
         self._weigh(node)
+        if isinstance(node, yaml.MappingNode):
+            self._refuse_doubles(node)
         return node
 
     def construct_object(self, node, deep=False):
@@ -161,6 +185,18 @@ class _Loader(yaml.SafeLoader):
         except Exception as error:  # each of PyYAML's constructors has its own ways to fail
             kind = node.tag.rpartition(":")[2]
             raise self._refusal(node, f"{shown(node.value)} is no {kind}") from error
+
+    def _refuse_doubles(self, node) -> None:
+        """PyYAML takes the last of several values, and nobody hears that the others are gone."""
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    raise ParseError(
+                        f"has the key {shown(key.value)} twice, in line {lines[name]} and in line {line}: delete one"
+                    )
+                lines[name] = line
 
     def _weigh(self, node) -> None:
         """Counts the values that ``node`` becomes."""
@@ -177,6 +213,21 @@ class _Loader(yaml.SafeLoader):
     @staticmethod
     def _refusal(at, problem: str) -> yaml.YAMLError:
         return yaml.composer.ComposerError(None, None, problem, at.start_mark)
+
+
+def _each_once(text: str | bytes, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """``json`` takes the last of several values, too."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        written = text if isinstance(text, str) else bytes(text).decode(errors="replace")
+        places = re.finditer(rf'"{re.escape(name)}"\s*:', written)
+        lines = ", ".join(str(written.count("\n", 0, place.start()) + 1) for place in list(places)[:8])
+        raise ParseError(
+            f"has the key {shown(name)} twice in one object (it stands in line {lines}): delete one"
+        )
+    return made
 
 
 def _no_number(constant: str):

@@ -118,15 +118,33 @@ def _guarded(read: Callable[[], object], what: str, file: str = "") -> PluginErr
     """Calls ``read``; whatever ends it, in one sentence with the line of ``file`` (else the innermost) that did."""
     try:
         read()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         words = " ".join(f"{type(error).__name__}: {error}".rstrip(".: ").split())
         return PluginError(f"{what} does not import: {words}{_line(error, file)}.")
     return None
 
 
+def fault(error: BaseException) -> PluginError | None:
+    """An exception that came out of a plugin's code while it ran, in one sentence with the file and the innermost line
+    of its own; None: no plugin had a part in it."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(str(path) == frame.filename for path in _files):
+            words = " ".join(f"{type(error).__name__}: {error}".rstrip(".: ").split())
+            return PluginError(f"plugin {frame.filename} fails: {words}{_line(error, frame.filename)}.")
+    return None
+
+
 def _line(error: BaseException, file: str) -> str:
     if isinstance(error, SyntaxError):
+        if error.lineno is None:  # null bytes: of no line
+            return ""
         return "" if f"line {error.lineno}" in str(error) else f", {error.filename} line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == file] or frames
+    own = [frame for frame in frames if frame.filename == file]
+    own = own or [frame for frame in frames if not frame.filename.startswith("<frozen")]
+    # refused before a line of it ran
+    if not own or (file and own[-1].filename == __file__):
+        return ""
     return f" (line {own[-1].lineno}{'' if own[-1].filename == file else f' of {own[-1].filename}'})"

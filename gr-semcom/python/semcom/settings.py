@@ -5,7 +5,6 @@ Recipes, link profiles, radio profiles and air scripts are all read through here
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 from semcom import parsing
 from semcom.errors import ConfigError
-from semcom.parsing import shown
+from semcom.parsing import did_you_mean, shown
 
 T = TypeVar("T")
 
@@ -53,8 +52,8 @@ def make(cls: type[T], values: dict[str, Any], source: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key)[:80], fields, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{source}: unknown key {shown(key)}: did you mean '{near}'?")
+            hint = did_you_mean(key, fields)
+            raise ConfigError(f"{source}: unknown key {shown(key)}{hint} There are {', '.join(fields)}.")
     for key, field in fields.items():
         if key in values:
             out[key] = _fit(values[key], hints[key], f"{source}: '{key}'")
@@ -92,8 +91,9 @@ def _fit(value: Any, kind: Any, place: str) -> Any:
     # YAML 1.1: 1e6 is a string
     if plain is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _number(value)
-    wrong = not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool)
-    if wrong or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, float) and plain is float and not math.isfinite(value):
+        raise ConfigError(f"{place} is {shown(value)}, but must be a finite number.")
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
         raise ConfigError(f"{place} is {shown(value)}, but must be of type {plain.__name__}.")
     if origin is list and arguments:
         return [_fit(item, arguments[0], f"{place}[{i}]") for i, item in enumerate(value)]

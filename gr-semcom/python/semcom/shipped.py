@@ -2,12 +2,12 @@
 """The flowgraphs, link profiles, scripts for the air and block descriptions that come with the project: the checkout's,
 else those that the wheel installed."""
 
-import difflib
 import importlib.metadata
 from pathlib import Path
 
 import semcom
 from semcom.errors import ConfigError
+from semcom.parsing import did_you_mean
 
 DISTRIBUTION = "gr-semcom"
 _CHECKOUT = Path(semcom.__file__).resolve().parents[3]
@@ -69,9 +69,7 @@ def _files(checkout: str, installed: str, suffix: str) -> dict[str, Path]:
 def _find(name: str, what: str, files: dict[str, Path]) -> Path:
     if name in files:
         return files[name]
-    near = difflib.get_close_matches(name, files, n=1)
     raise ConfigError(
-        f"there is no {what} '{name}'"
-        + (f": did you mean '{near[0]}'?" if near else ".")
-        + f" There are {', '.join(files) or 'none'}; or give the path of a file."
+        f"there is no {what} '{name}'{did_you_mean(name, files)}"
+        f" There are {', '.join(files) or 'none'}; or give the path of a file."
     )

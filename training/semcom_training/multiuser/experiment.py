@@ -106,7 +106,11 @@ class Experiment:
             steps_per_epoch=(self.steps_per_epoch, self.steps_per_epoch >= 1, "at least 1"),
             learning_rate=(self.learning_rate, self.learning_rate > 0, "above 0"),
             decay_fraction=(self.decay_fraction, 0 <= self.decay_fraction <= 1, "within 0..1"),
-            schemes=(self.schemes, set(self.schemes) <= set(SCHEMES), f"among {', '.join(SCHEMES)}"),
+            schemes=(
+                self.schemes,
+                self.schemes and set(self.schemes) <= set(SCHEMES),
+                f"at least one of {', '.join(SCHEMES)}",
+            ),
             seeds=(
                 self.seeds,
                 self.seeds and all(SEEDS[0] <= seed <= SEEDS[1] for seed in self.seeds),

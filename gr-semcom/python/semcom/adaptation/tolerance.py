@@ -8,8 +8,9 @@ than ``share`` of all pictures lose more than ``loss_db``: the Clopper-Pearson u
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -223,12 +224,14 @@ def measure(
     loss_db: float = 1.0,
     share: float = 0.05,
     confidence: float = 0.95,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[int, float | None], None] | None = None,
+    known: Mapping[int, float | None] = MappingProxyType({}),
 ) -> Tolerance:
     """What a model bears, by the pictures of ``trial``: calibration pictures, on which nothing is evaluated later.
 
     Args:
-        data: what the pictures are, in words. progress: called after each order.
+        data: what the pictures are, in words. progress: called after each order, with the bit error
+            rate that it bears (None: none). known: orders with their rates, which are not measured again.
 
     Raises:
         ConfigError: too few pictures to show anything at that share and confidence; a loss that is not above 0.
@@ -244,11 +247,14 @@ def measure(
         raise ConfigError(f"the loss must be above 0 dB, not {loss_db!r}.")
     rates = {}
     for order in ORDERS:
-        rate = _largest_rate(trial, order, loss_db, share, confidence)
+        if order in known:
+            rate = known[order]
+        else:
+            rate = _largest_rate(trial, order, loss_db, share, confidence)
+            if progress:
+                progress(order, rate)
         if rate is not None:
             rates[order] = rate
-        if progress:
-            progress()
     if not rates:
         raise ModelError(
             f"model '{card.name}' bears no order at a loss of {loss_db:g} dB: allow more loss, or more bits per latent."

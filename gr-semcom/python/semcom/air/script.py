@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the air does, written down: stations, links between them, and what changes when. YAML to dataclasses."""
 
-import difflib
 import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 
 from semcom import settings
 from semcom.channel.named import DECAY_DB, named_channel
+from semcom.channel.named import MAX_DELAY_SAMPLES as MAX_TAP_DELAY_SAMPLES
 from semcom.errors import ConfigError
-from semcom.parsing import shown
+from semcom.parsing import did_you_mean, shown
 
 REAL_TIME, FREE = "real-time", "free"
 DEFAULT_TX, DEFAULT_RX = "tcp://127.0.0.1:5550", "tcp://127.0.0.1:5560"
 MAX_DELAY_SAMPLES = 10**6
-MAX_TAP_DELAY_SAMPLES = 255
 MAX_SRO_PPM = 200.0
 _MAX_STATIONS = 32  # each has a socket, each pair of them a channel
 _MAX_STEPS, _MAX_NAME = 10_000, 64
@@ -445,9 +444,10 @@ def _known(name: Any, names: dict, place: str) -> str:
     if name is None:
         raise ConfigError(f"{place} is missing: name one of {', '.join(names)}.")
     if not isinstance(name, str) or name not in names:
-        near = difflib.get_close_matches(shown(name)[:80], list(names), n=1, cutoff=0.0)
-        hint = f"did you mean '{near[0]}'?" if near else "there is none."
-        raise ConfigError(f"{place}: unknown name {shown(name)}: {hint}")
+        hint = did_you_mean(name, names)
+        raise ConfigError(
+            f"{place}: unknown name {shown(name)}{hint} There are {', '.join(names) or 'none'}."
+        )
     return name
 
 

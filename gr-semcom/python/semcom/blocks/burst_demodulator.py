@@ -13,6 +13,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.modem import DemodulatedBurst, DetectedBurst, Modem
 from semcom.modem.header import VERSION
 from semcom.radio import load_link
+from semcom.security import guard_of
 
 BURSTS_READ = "bursts read"
 TIMING_SLIP = "timing slip: samples lost or inserted inside a burst, re-timed"
@@ -24,7 +25,7 @@ class Demodulation:
 
     Args:
         guard: the block, which counts.
-        profile, constellation_points, constellation_rate, device: as in ``burst_demodulator``.
+        profile, constellation_points, constellation_rate, device, key: as in ``burst_demodulator``.
 
     Raises:
         ConfigError: naming the block and what is wrong.
@@ -37,6 +38,7 @@ class Demodulation:
         constellation_points: int,
         constellation_rate: float,
         device: str,
+        key: str = "",
     ):
         block = guard.name()
         check(
@@ -55,9 +57,10 @@ class Demodulation:
         self._guard, self._points = guard, int(constellation_points)
         self._period = 1 / constellation_rate if constellation_rate else None
         self._shown = -1e9
-        link = load_link(profile)
+        link = load_link(profile, key=key)
         self._link_hash = link.hash if profile else 0
-        self.modem = Modem(link.modem, device=check_device(block, device))
+        guard = guard_of(link.key, tolerance_s=link.limits.clock_tolerance_s)
+        self.modem = Modem(link.modem, device=check_device(block, device), guard=guard)
 
     def process(self, items: list[tuple[Pdu, DetectedBurst]]) -> list[tuple[str, Pdu]]:
         """A batch of ``as_burst`` to PDUs for the ports ``out``, ``failed`` and ``constellation``."""
@@ -101,6 +104,9 @@ class Demodulation:
                 keys.PILOT_DOF: float(burst.pilot_dof),
                 keys.DEMODULATED_S: time.monotonic(),
             }
+            if burst.session is not None:
+                meta[keys.CIPHER] = header.cipher
+                meta[keys.KEY_EPOCH], meta[keys.AUTH_SESSION] = burst.session.epoch, burst.session.number
             out.append((keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, burst.latents)))
         read = [pdu for port, pdu in out if port == keys.PORT_OUT]
         if read and self._period is not None and time.monotonic() - self._shown >= self._period:
@@ -144,6 +150,7 @@ class burst_demodulator(PduBlock):
         constellation_points: latents in a PDU of ``constellation``, at most. constellation_rate: such PDUs a
             second; 0: none.
         device, threads, batch, max_queue: as in every block.
+        key: instead of the link profile's; "": as it has it. With one, bursts without its tag are counted and not read.
     """
 
     drains = True
@@ -157,6 +164,7 @@ class burst_demodulator(PduBlock):
         threads: int = 1,
         batch: int = 32,
         max_queue: int = 256,
+        key: str = "",
     ):
         super().__init__(
             "burst_demodulator",
@@ -165,7 +173,9 @@ class burst_demodulator(PduBlock):
             batch=batch,
             max_queue=max_queue,
         )
-        self._demodulation = Demodulation(self, profile, constellation_points, constellation_rate, device)
+        self._demodulation = Demodulation(
+            self, profile, constellation_points, constellation_rate, device, key
+        )
 
     def prepare(self, pdu: Pdu) -> list:
         return [as_burst(pdu, torch.from_numpy(pdu.vector(np.complex64)))]

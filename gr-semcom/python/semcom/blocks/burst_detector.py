@@ -193,6 +193,7 @@ class burst_detector(Searching, Guarded, gr.sync_block):
         threads: CPU threads of torch.
         invert_spectrum: the spectrum comes inverted, or I and Q are swapped: every sample is conjugated.
         cfo_search: carrier offsets up to +-10 % of the sample rate are found, not only up to 3.1 %; it costs more.
+        key: instead of the link profile's, for the modem's sizes; "": as it has it.
     """
 
     def __init__(
@@ -202,6 +203,7 @@ class burst_detector(Searching, Guarded, gr.sync_block):
         threads: int = 1,
         invert_spectrum: bool = False,
         cfo_search: bool = False,
+        key: str = "",
     ):
         check_search("burst_detector", chunk_samples, invert_spectrum, cfo_search)
         check(
@@ -211,7 +213,7 @@ class burst_detector(Searching, Guarded, gr.sync_block):
         gr.sync_block.__init__(self, name="burst_detector", in_sig=[np.complex64], out_sig=None)
         self.init_guard("burst_detector")
         self.threads = int(threads)
-        self.modem, self._chunk = Modem(load_link(profile).modem), int(chunk_samples)
+        self.modem, self._chunk = Modem(load_link(profile, key=key).modem), int(chunk_samples)
         self.invert_spectrum, self.cfo_search = invert_spectrum, cfo_search
         self._begin()
         self._ready = False  # torch knows in this thread how many more it may have

@@ -17,9 +17,11 @@ from semcom.blocks.base import PduWorker, check, check_device, is_count, is_numb
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.modem import Modem
-from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES, SENDERS
+from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES, OPEN, SENDERS
 from semcom.modem.tensors import papr_db
+from semcom.payload.sealed import CIPHERS
 from semcom.radio import load_link
+from semcom.security import Seal, signer_of
 from semcom.wire.samples import SEARCH_SAMPLES
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
@@ -50,6 +52,7 @@ class burst_modulator(PduWorker, gr.sync_block):
             ones, as number and sender together name an item.
         on_sent: called with a dictionary a picture: image_id, latent_count, burst_count, papr_db,
             airtime_samples, bursts_dropped.
+        key, cipher: instead of the link profile's; "": as it has them.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         max_queue: int = 256,
         sender: int = 0,
         on_sent: Callable[[dict[str, Any]], None] | None = None,
+        key: str = "",
+        cipher: str = "",
     ):
         check(
             "burst_modulator",
@@ -92,7 +97,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         self._max_waiting = int(max_waiting)
         self.drop, self._random = float(drop), np.random.default_rng(seed)
         self._sender = int(sender)
-        link = load_link(profile)
+        link = load_link(profile, key=key, cipher=cipher)
+        self._signer, self._cipher = (signer_of(link.key), CIPHERS[link.cipher]) if link.key else (None, OPEN)
         self._link_hash = link.hash if profile else 0
         self._limits = link.limits
         self._modem = Modem(link.modem, device=check_device("burst_modulator", device))
@@ -163,11 +169,24 @@ class burst_modulator(PduWorker, gr.sync_block):
                 kind=pdus[0].integer(keys.KIND, KIND_IMAGE),
                 sender=[pdu.integer(keys.SENDER, self._sender) for pdu in pdus],
                 side=[pdu.integer(keys.SIDE, 0) for pdu in pdus],
+                cipher=self._cipher,
+                seals=self._seals(group),
             )
             made += zip(pdus, bursts.cpu(), strict=True)
         for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice
             self._send(pdu, bursts)
         return []
+
+    def _seals(self, group: list) -> list[Seal]:
+        if self._signer is None:
+            return []
+        numbers = (keys.SENDER, self._sender), (keys.IMAGE_ID,), (keys.SIDE, 0)
+        return [
+            self._signer.seal(
+                *(pdu.integer(*number) for number in numbers), self._modem.plan(len(latents)).burst_count
+            )
+            for pdu, latents in group
+        ]
 
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
         dropped = self._random.random(len(bursts)) < self.drop

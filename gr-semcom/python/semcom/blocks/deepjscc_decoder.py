@@ -12,11 +12,15 @@ from semcom import keys
 from semcom.blocks import results
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, runs_of_pictures
 from semcom.blocks.pdu import Pdu
+from semcom.errors import PduError
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
-from semcom.modem.header import MODE_LATENTS, order_of
+from semcom.modem.header import MODE_LATENTS, OPEN, SCRAMBLED, SIGNED, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
-from semcom.system.base import Received
+from semcom.radio.profile import DEFAULT_MODEL
+from semcom.security import KeyRing
+from semcom.security.sessions import SessionKeys, session_keys
+from semcom.system.base import SIDE_LOST, Received
 from semcom.system.make import Payload, make
 
 _HEADER_KEYS = (
@@ -27,7 +31,9 @@ _HEADER_KEYS = (
     keys.LATENT_COUNT,
     keys.MODEL_HASH,
 )
-FAILED = "pictures that failed: one colour instead"  # a counter
+# counters
+FAILED = "pictures that failed: one colour instead"
+BASE_ALONE = "pictures without their side information: the base layer alone"
 _GREY = (128, 128, 128)
 _STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
 
@@ -57,13 +63,14 @@ class deepjscc_decoder(PduBlock):
         payload: what kind of symbols is read (``semcom.system.make``): of latents every order is.
         colour_of: number of a picture to the (red, green, blue) that stands for it where its code fails; grey where
             None. A simulation gives the picture's mean colour here.
+        key: instead of the link profile's; "": as it has it.
     """
 
     drains = True
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         profile: str = "",
         max_open: int = 2,
         device: str = "cpu",
@@ -72,6 +79,7 @@ class deepjscc_decoder(PduBlock):
         max_queue: int = 256,
         payload: Payload = ANALOG,
         colour_of: Callable[[int], tuple[int, int, int]] | None = None,
+        key: str = "",
     ):
         check(
             "deepjscc_decoder",
@@ -82,7 +90,8 @@ class deepjscc_decoder(PduBlock):
         self._colour_of = colour_of or (lambda image_id: _GREY)
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
-        link = load_link(profile)
+        link = load_link(profile, key=key)
+        self._ring = KeyRing(link.key) if link.key else None
         self._profile, self._limits, self._max_open = link.modem, link.limits, int(max_open)
         self._assembler = self._make_assembler(self._max_open)
 
@@ -98,16 +107,34 @@ class deepjscc_decoder(PduBlock):
 
     def prepare(self, pdu: Pdu) -> list["_Ready"]:
         fields = {key: pdu.integer(key) for key in _HEADER_KEYS}
-        fields |= {key: pdu.integer(key, 0) for key in (keys.KIND, keys.SENDER, keys.SIDE)}
+        fields |= {key: pdu.integer(key, 0) for key in (keys.KIND, keys.SENDER, keys.SIDE, keys.CIPHER)}
         header = BurstHeader(**fields, mode=pdu.integer(keys.MODE, MODE_LATENTS))
-        header.check(self._profile.max_latents_per_burst, self.system.modes, kinds=(self.system.result.code,))
+        header.check(
+            self._profile.max_latents_per_burst,
+            self.system.modes,
+            kinds=(self.system.result.code,),
+            ciphers=(OPEN,) if self._ring is None else (SIGNED, SCRAMBLED),
+        )
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
-            header, latents, torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)), snr_db
+            header,
+            latents,
+            torch.from_numpy(pdu.vector(np.float32, keys.NOISE_VAR)),
+            snr_db,
+            session=self._session(pdu),
         )
         self.set_counts(self._assembler.counters)
         times = {key: pdu.number(key) for key in _STAGES if key in pdu.meta}
         return [_Ready(image, times) for image in images]
+
+    def _session(self, pdu: Pdu) -> SessionKeys | None:
+        """What a signed burst is opened with. Raises PduError: its epoch has gone from the key file."""
+        if self._ring is None:
+            return None
+        epoch = self._ring.reading(pdu.integer(keys.KEY_EPOCH))
+        if epoch is None:
+            raise PduError("burst of a key epoch that is no longer in the key file")
+        return session_keys(epoch.key, epoch.epoch, pdu.integer(keys.AUTH_SESSION))
 
     def finish(self) -> list["_Ready"]:
         images = self._assembler.flush()
@@ -128,6 +155,8 @@ class deepjscc_decoder(PduBlock):
         if keys.DECODED in received.detail:
             extra = {keys.DECODED: received.detail[keys.DECODED]}
             self.count("pictures decoded" if received.detail[keys.DECODED] else FAILED)
+        if received.detail.get(SIDE_LOST):
+            self.count(BASE_ALONE)
         if value is None:
             colour = np.array(self._colour_of(ready.image.image_id), np.uint8)
             value = np.broadcast_to(colour, (*ready.image.size, 3))

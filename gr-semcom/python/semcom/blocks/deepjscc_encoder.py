@@ -23,6 +23,7 @@ from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import PduError, SemcomError
 from semcom.kinds import pictures
 from semcom.payload.base import ANALOG
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.make import Payload, make
 
 
@@ -45,7 +46,7 @@ class deepjscc_encoder(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         snr_db: float = 10.0,
         max_age_s: float = 2.0,
         device: str = "cpu",

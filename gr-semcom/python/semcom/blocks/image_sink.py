@@ -13,6 +13,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.blocks.result_sink import ResultSink
 from semcom.blocks.results import picture_of
 from semcom.errors import OutputError
+from semcom.files import FreeNames
 from semcom.kinds import pictures
 
 
@@ -23,8 +24,11 @@ class image_sink(ResultSink):
     the image source's window again.
 
     Args:
-        folder: where to write <image_id>.png, or <sender>-<image_id>.png from a transmitter whose number is not 0; made
-            when missing; "" writes nothing.
+        folder: where pictures are written, made when missing; "" writes nothing. Their names are the stem of
+            ``image_name`` where the PDU has one, else <image_id> (<sender>-<image_id> from a transmitter whose number
+            is not 0); what is there already, of this run or an earlier one, stays: a name that comes again becomes
+            ``stem-2.png``, ``stem-3.png``, ...
+        name_of: gives the name of the picture with a PDU's metadata, "" for none; None: ``image_name``.
         keep: the latest pictures held in ``pictures``, as (meta, pixels uint8 ``[H, W, 3]``).
         callback: called with (meta, pixels) for each picture. max_queue: as in every block.
     """
@@ -35,8 +39,13 @@ class image_sink(ResultSink):
         keep: int = 16,
         callback: Callable[[dict[str, Any], np.ndarray], None] | None = None,
         max_queue: int = 256,
+        name_of: Callable[[dict[str, Any]], str] | None = None,
     ):
         super().__init__("image_sink", "pictures", keep, callback, max_queue)
+        self._name_of = name_of or (lambda meta: str(meta.get(keys.IMAGE_NAME, "")))
+        self._names = FreeNames()
+        #: where the latest picture was written; None: nowhere
+        self.latest: Path | None = None
         self._folder = Path(folder).expanduser() if str(folder) else None
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -51,8 +60,10 @@ class image_sink(ResultSink):
 
     def use(self, pdu: Pdu, value: np.ndarray) -> None:
         if self._folder is not None:
+            self.latest = None
+            stem = pictures.stem_of(self._name_of(pdu.meta)) or _name(pdu)
             try:
-                pictures.write_png(self._folder / f"{_name(pdu)}.png", value)
+                self.latest = pictures.write_png(self._names.path(self._folder, stem), value)
             except OutputError as error:
                 raise OutputError(str(error), kind=f"{self.not_written}{error.kind}") from error
             self.count(self.written)

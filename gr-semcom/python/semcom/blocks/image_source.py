@@ -13,7 +13,8 @@ from semcom import keys
 from semcom.blocks.base import PduBlock, check, is_count, is_number, meta_of, reason_of
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import ImageError, SemcomError
-from semcom.kinds import pictures
+from semcom.kinds import pictures, video
+from semcom.kinds.sets import Taking, is_cifar10, read_pictures
 
 IDS = 65536  # picture numbers wrap here
 LEFT_OUT = "pictures left out"  # counter
@@ -28,7 +29,8 @@ class image_source(PduBlock):
     Ports: ``out`` PDUs; ``done`` takes the image sink's acknowledgements and opens the window again.
 
     Args:
-        path: a file, a folder (its images in order of their names), or "" for the packaged sample pictures.
+        path: a file, a folder (its images in order of their names; of CIFAR-10 the test images), a video, a camera
+            (``/dev/video0``: its newest frame each time), or "" for the packaged sample pictures.
         repeat: start again after the last, for ever.
         rate: pictures a second; 0: as fast as the window lets through.
         max_in_flight: pictures sent and not yet acknowledged at ``done``; 0: no window (a radio never waits).
@@ -62,8 +64,11 @@ class image_source(PduBlock):
         self.max_in_flight, self.timeout_s = int(max_in_flight), float(timeout_s)
         # goes on from run to run: a number that comes again is taken for a repeat
         self._next_id = int(first_id)
-        self._given, self._on_sent = pictures_in, on_sent
-        self._readers = None if pictures_in is not None else _readers(path)
+        self._given: Iterable | None = pictures_in
+        self._on_sent = on_sent
+        if pictures_in is None and video.is_video(path):
+            self._given = video.Frames(path)
+        self._readers = None if self._given is not None else _readers(path)
         self._in_flight: OrderedDict[int, float] = OrderedDict()
         self._window = threading.Condition()
         self._ending = threading.Event()
@@ -118,7 +123,8 @@ class image_source(PduBlock):
         try:
             self._send_all()
         except Exception as error:
-            self.fail(reason_of(error), error)
+            # what gives the pictures broke off: so whoever asked for them did not get all
+            self._leave_out(error)
         if not self._stopping.is_set():
             self.on_end(Pdu.end())
 
@@ -208,5 +214,7 @@ def _readers(path: str) -> list[Callable]:
             f"image source: there is no file or folder {path!r}; give an existing one, or nothing at all "
             "for the packaged samples"
         )
+    if is_cifar10(place):
+        return [lambda picture=picture: picture for picture in read_pictures([place], Taking())]
     files = pictures.list_pictures(place) if place.is_dir() else [place]
     return [lambda file=file: pictures.read_picture(file) for file in files]

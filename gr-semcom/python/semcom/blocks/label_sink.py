@@ -21,7 +21,8 @@ class label_sink(ResultSink):
     Ports: ``in`` PDUs; ``done`` as of ``image_sink``; ``text`` a pair ("label", "NAME 0.93"), for Qt GUI's message box.
 
     Args:
-        folder: where to write labels.csv, a line each (image_id, label, confidence); made when missing; "": nowhere.
+        folder: where to write labels.csv, a head and a line each (sender, image_id, label, confidence); made when
+            missing; "": nowhere.
         names: of the classes, separated by commas; "": their numbers.
         keep: the latest held in ``kept``, as (meta, probabilities ``[classes]``).
         callback: called with (meta, probabilities) for each. max_queue: as in every block.
@@ -48,14 +49,17 @@ class label_sink(ResultSink):
         label = int(value.argmax())
         name = self._names[label] if label < len(self._names) else str(label)
         if self._file is not None:
-            self._append(pdu.integer(keys.IMAGE_ID, 0), label, float(value[label]))
+            self._append(pdu, label, float(value[label]))
         text = pmt.cons(pmt.intern(keys.LABEL), pmt.intern(f"{name} {value[label]:.2f}"))
         self.message_port_pub(pmt.intern(keys.PORT_TEXT), text)
 
-    def _append(self, number: int, label: int, confidence: float) -> None:
+    def _append(self, pdu: Pdu, label: int, confidence: float) -> None:
+        numbers = pdu.integer(keys.SENDER, 0), pdu.integer(keys.IMAGE_ID, 0)
         try:
             with self._file.open("a") as file:
-                file.write(f"{number},{label},{confidence:.4f}\n")
+                if not file.tell():
+                    file.write("sender,image_id,label,confidence\n")
+                file.write(f"{numbers[0]},{numbers[1]},{label},{confidence:.4f}\n")
         except OSError as error:
             raise OutputError(
                 f"{self._file}: {error.strerror}", kind=f"{self.not_written}{error.strerror}"

@@ -12,6 +12,8 @@ from semcom.errors import PduError, SemcomError
 from semcom.modem.header import mode_of
 from semcom.payload.base import ANALOG
 from semcom.payload.quantised import BEST, DigitalMode
+from semcom.payload.sealed import opened
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system import zoo
 from semcom.system.make import Payload
 
@@ -32,7 +34,7 @@ class latent_mapper(PduBlock):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         order: int = 0,
         bits_per_latent: int = 0,
         codebook: str = BEST,
@@ -115,6 +117,7 @@ def mapper_of(model: str, payload: Payload, **options) -> list:
     Args:
         options: of ``latent_mapper``.
     """
+    payload = opened(payload)
     if not isinstance(payload, DigitalMode):
         return []
     return [latent_mapper(model, payload.order, payload.bits_per_latent, payload.codebook, **options)]
@@ -122,4 +125,5 @@ def mapper_of(model: str, payload: Payload, **options) -> list:
 
 def payload_of_codec(payload: Payload) -> Payload:
     """What encoder and decoder blocks are given: labels of latents are made by the mapper, and read by every decoder."""
+    payload = opened(payload)
     return ANALOG if isinstance(payload, DigitalMode) else payload

@@ -14,6 +14,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from semcom.kinds.pictures import Picture, mean_colour
 from semcom.link.config import LinkConfig
 from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
+from semcom.payload.sealed import Sealed, opened
 from semcom.system.base import Received, System
 from semcom.system.coded import Coded
 from semcom.system.make import make
@@ -64,8 +66,11 @@ class Reception:
             else []
         )
         self.air = lossy + make_channel(link)
-        self.detector = blocks.burst_detector(threads=threads)
-        self.demodulator = blocks.burst_demodulator(constellation_rate=0.0, device=device, threads=threads)
+        key = link.payload.key if isinstance(link.payload, Sealed) else ""
+        self.detector = blocks.burst_detector(threads=threads, key=key)
+        self.demodulator = blocks.burst_demodulator(
+            constellation_rate=0.0, device=device, threads=threads, key=key
+        )
         self.estimator = blocks.pilot_snr_estimator(threads=threads)
         self.decoder = blocks.deepjscc_decoder(
             link.model,
@@ -73,6 +78,7 @@ class Reception:
             threads=threads,
             payload=payload_of_codec(link.payload),
             colour_of=colour_of,
+            key=key,
         )
         self.sink = sink_of(
             self.decoder.system, keep=keep, callback=lambda meta, value: on_result(user, meta, value)
@@ -120,7 +126,7 @@ class LoopbackFlowgraph(Flowgraph):
                 on_sent(image_id, item)
 
         # no code of latents fails
-        has_code = isinstance(config.payload, Coded)
+        has_code = isinstance(opened(config.payload), Coded)
 
         self.encoder = blocks.deepjscc_encoder(
             config.model,
@@ -133,7 +139,14 @@ class LoopbackFlowgraph(Flowgraph):
             pictures_in=items, max_in_flight=_MAX_IN_FLIGHT, on_sent=note_colour if has_code else on_sent
         )
         mapping = mapper_of(config.model, config.payload, **options)
-        self.modulator = blocks.burst_modulator(tx_tags=bool(config.drop), on_sent=on_modulated, **options)
+        sealed = config.payload if isinstance(config.payload, Sealed) else None
+        self.modulator = blocks.burst_modulator(
+            tx_tags=bool(config.drop),
+            on_sent=on_modulated,
+            key=sealed.key if sealed else "",
+            cipher=sealed.cipher if sealed else "",
+            **options,
+        )
         self.receptions = [
             Reception(user, config, on_result, on_burst, colours.__getitem__, keep, device, threads)
             for user in users
@@ -210,8 +223,12 @@ def run(
     users: Sequence[User] = (THE_ONE,),
     progress: Callable[[], None] | None = None,
     device: str = "cpu",
+    on_rows: Callable[[Picture, list[Row]], None] | None = None,
 ) -> list[Row]:
     """Sends items through the flowgraph, all in one run; arguments and rows as of ``semcom.link.simulate``.
+
+    Items are scored while others are on their way where ``on_rows`` wants them: those rows have the real-time factor as
+    far as the run is, and come again in the unlikely case that a user has an item after all.
 
     Raises:
         SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all counters).
@@ -236,10 +253,17 @@ def run(
         while progress and reported < (ledger.complete if total is None else total):
             reported += 1
             progress()
+        if on_rows and total is None:
+            ledger.score(models(), on_rows, only_complete=True)
+
+    def models():
+        return [reception.decoder.model for reception in flowgraph.receptions]
 
     seconds = flowgraph.run_to_end(on_tick=tick)
     tick(len(ledger.entries))
-    return ledger.results(seconds, [reception.decoder.model for reception in flowgraph.receptions])
+    if on_rows:
+        ledger.score(models(), on_rows)
+    return ledger.results(seconds, models())
 
 
 def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
@@ -260,6 +284,9 @@ class Ledger:
         # users that missed a picture and have had none since: nobody waits for them
         self._absent: set[str] = set()
         self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._scored: dict[int, tuple[set[str], list[Row]]] = {}  # by place: rows, and who had the item then
+        self._systems: list[System] = []
         self.complete = 0  # pictures that came to every user who receives anything
         self.acknowledge: Callable[[int], None] = lambda image_id: None
 
@@ -326,18 +353,55 @@ class Ledger:
         entry = self._open[image_id]
         return {user.name for user in self._users} - entry["received"].keys() - entry["lost"]
 
+    def score(
+        self,
+        models: Sequence[LoadedModel],
+        on_rows: Callable[[Picture, list[Row]], None],
+        only_complete: bool = False,
+    ) -> None:
+        """Scores what was not yet, and gives it to ``on_rows``.
+
+        Args:
+            models: of the users' decoders. only_complete: one item that is through, if there is one; else all.
+        """
+        factor = self._factor(time.monotonic() - self._began)
+        for place, entry in enumerate(self.entries):
+            if only_complete and not entry["through"] or self._is_scored(place):
+                continue
+            on_rows(entry["picture"], self._rows(place, models, factor))
+            if only_complete:
+                return
+
     def results(self, seconds: float, models: Sequence[LoadedModel]) -> list[Row]:
-        """Scores everything, after the run so that it does not slow it down.
+        """Every row, in order. What was not scored yet is: after the run, so that it does not slow it down.
 
         Args:
             models: of the users' decoders.
         """
+        factor = self._factor(seconds)
+        rows = []
+        for place in range(len(self.entries)):
+            some = self._scored[place][1] if self._is_scored(place) else self._rows(place, models, factor)
+            rows += [replace(row, real_time_factor=factor) for row in some]
+        return rows
+
+    def _factor(self, seconds: float) -> float:
         airtime = sum(entry.get(keys.AIRTIME_SAMPLES, 0) for entry in self.entries)
-        factor = airtime / self._config.sample_rate_hz / max(seconds, 1e-9)
+        return airtime / self._config.sample_rate_hz / max(seconds, 1e-9)
+
+    def _is_scored(self, place: int) -> bool:
+        return place in self._scored and self._scored[place][0] == self.entries[place]["received"].keys()
+
+    def _rows(self, place: int, models: Sequence[LoadedModel], factor: float) -> list[Row]:
         links = [user.config(self._config) for user in self._users]
-        systems = [make(model, link.payload) for model, link in zip(models, links, strict=True)]
-        receivers = list(zip(self._users, links, systems, strict=True))
-        return [self._row(entry, *receiver, factor) for entry in self.entries for receiver in receivers]
+        if not self._systems:
+            self._systems = [make(model, link.payload) for model, link in zip(models, links, strict=True)]
+        entry = self.entries[place]
+        had = set(entry["received"])
+        receivers = zip(self._users, links, self._systems, strict=True)
+        rows = [self._row(entry, *receiver, factor) for receiver in receivers]
+        self._scored[place] = had, rows
+        return rows
 
     def _row(self, entry: dict, user: User, link: LinkConfig, system: System, real_time_factor: float) -> Row:
         received, meta = entry["received"].get(user.name, (None, {}))

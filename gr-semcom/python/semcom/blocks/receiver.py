@@ -44,6 +44,7 @@ class receiver(Searching, Batches, gr.sync_block):
         history: as in ``pilot_snr_estimator``.
         threads: CPU threads of torch.
         batch: bursts demodulated together, at most.
+        key: as in ``burst_demodulator``.
 
     Attributes:
         modem: by which it receives.
@@ -61,6 +62,7 @@ class receiver(Searching, Batches, gr.sync_block):
         device: str = "cpu",
         threads: int = 1,
         batch: int = 32,
+        key: str = "",
     ):
         check_search("receiver", chunk_samples, invert_spectrum, cfo_search)
         check(
@@ -71,7 +73,9 @@ class receiver(Searching, Batches, gr.sync_block):
         gr.sync_block.__init__(self, name="receiver", in_sig=[np.complex64], out_sig=None)
         self.init_guard("receiver")
         self.threads, self.batch = int(threads), int(batch)
-        self._demodulation = Demodulation(self, profile, constellation_points, constellation_rate, device)
+        self._demodulation = Demodulation(
+            self, profile, constellation_points, constellation_rate, device, key
+        )
         self._estimation = Estimation("receiver", history)
         self.modem = self._demodulation.modem
         self._chunk, self.invert_spectrum, self.cfo_search = int(chunk_samples), invert_spectrum, cfo_search

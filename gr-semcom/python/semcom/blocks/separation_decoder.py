@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 from semcom.blocks.deepjscc_decoder import deepjscc_decoder
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.coded import Coded
 
 
@@ -20,7 +21,7 @@ class separation_decoder(deepjscc_decoder):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         profile: str = "",
         max_open: int = 2,
         device: str = "cpu",

@@ -3,6 +3,7 @@
 
 from semcom.blocks.base import check, is_count
 from semcom.blocks.deepjscc_encoder import deepjscc_encoder
+from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.coded import Coded
 
 
@@ -21,7 +22,7 @@ class separation_encoder(deepjscc_encoder):
 
     def __init__(
         self,
-        model: str = "cifar-1-12",
+        model: str = DEFAULT_MODEL,
         mcs: str = "adaptive",
         source: str = "",
         header_bytes: int = 0,

@@ -14,7 +14,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -31,6 +31,7 @@ from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.radio_end import RadioEnd
 from semcom.blocks.result_sink import sink_of
+from semcom.kinds import IMAGE
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
 from semcom.payload.base import ANALOG
@@ -229,7 +230,7 @@ class TransmitStation(Station):
     def __init__(
         self,
         config: StationConfig,
-        pictures: list[Picture],
+        pictures: Iterable[Picture],
         repeat: bool = False,
         rate: float = 0.0,
         snr_db: float = 10.0,
@@ -342,6 +343,7 @@ class ReceiveStation(Station):
     Args:
         out: folder for the received pictures; "": none. pictures: finish after so many; None: never.
         capture_folder: record every burst there; "": no. capture_options: of ``capture_recorder``.
+        sent_log: the transmitter's log, by which received pictures are called; "": that of ``capture_options``.
     """
 
     def __init__(
@@ -351,6 +353,7 @@ class ReceiveStation(Station):
         pictures: int | None = None,
         capture_folder: str = "",
         capture_options: dict | None = None,
+        sent_log: str = "",
         on_picture: Callable[[dict, np.ndarray], None] | None = None,
     ):
         super().__init__("receiver", config)
@@ -368,7 +371,15 @@ class ReceiveStation(Station):
         self.decoder = blocks.deepjscc_decoder(
             link.model, profile=config.profile, device=config.device, threads=config.threads
         )
-        self.sink = sink_of(self.decoder.system, folder=out, keep=1, callback=self._received)
+        place = sent_log or (capture_options or {}).get("sent_log", "")
+        self._sent_log = None
+        if place:
+            # the recorder's packages, which a station without one does not load
+            from semcom.capture.sent_log import SentLog
+
+            self._sent_log = SentLog(place)
+        named = {"name_of": self._name_of} if self._sent_log and self.decoder.system.result is IMAGE else {}
+        self.sink = sink_of(self.decoder.system, folder=out, keep=1, callback=self._received, **named)
         self._out = out
         self.chain = [self.radio, self.receiver, self.decoder, self.sink]
         self.connect(self.radio, self.receiver)
@@ -404,7 +415,14 @@ class ReceiveStation(Station):
         if self._on_picture:
             self._on_picture(meta, value)
         if self.log:
-            self.log.add({**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(value)})
+            file = getattr(self.sink, "latest", None)
+            entry = {**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(value)}
+            self.log.add(entry | ({"file": str(file)} if file else {}))
+
+    def _name_of(self, meta: dict) -> str:
+        assert self._sent_log is not None
+        sent = self._sent_log.find(meta[keys.IMAGE_ID], meta.get(keys.MODEL_HASH), time.time())
+        return sent.name if sent else ""
 
     def finished(self) -> bool:
         return self.sink.ended.is_set() or (
@@ -475,7 +493,7 @@ def left_out(source: blocks.image_source) -> list[str]:
 
 
 def transmit(
-    config: StationConfig, pictures: list[Picture], *, seconds=None, on_tick=None, **options
+    config: StationConfig, pictures: Iterable[Picture], *, seconds=None, on_tick=None, **options
 ) -> Summary:
     """Sends pictures until they are out, ``seconds`` are over, or SIGINT or SIGTERM comes.
 

@@ -118,8 +118,10 @@ def run(
     station: StationConfig,
     rx_gain_db: float | None = None,
     progress: Callable[[], None] = lambda: None,
+    on_rows: Callable[[Picture, list[Row]], None] | None = None,
 ) -> tuple[list[Row], Summary]:
-    """Sends pictures over a radio to itself; a result for each, and what the blocks counted.
+    """Sends pictures over a radio to itself; a result for each, and what the blocks counted. Those that are back are
+    given to ``on_rows`` as they come.
 
     SIGINT and SIGTERM end it; pictures that were not sent by then have no result.
 
@@ -143,11 +145,15 @@ def run(
         while reported < ledger.complete:
             reported += 1
             progress()
+        if on_rows:
+            ledger.score([graph.decoder.model], on_rows, only_complete=True)
 
     began = time.monotonic()
     with stopped_by_signals() as stop:
         summary = graph.run_until(stop, None, tick)
     tick(summary)
+    if on_rows:
+        ledger.score([graph.decoder.model], on_rows)
     return ledger.results(time.monotonic() - began, [graph.decoder.model]), summary
 
 

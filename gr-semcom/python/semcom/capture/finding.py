@@ -11,6 +11,7 @@ from semcom.capture.namespace import BurstNote, header_fields
 from semcom.capture.recording import ForeignRecording, FoundBurst
 from semcom.modem import DetectedBurst, Modem, StreamDetector, estimate_snr
 from semcom.radio import LinkProfile
+from semcom.security import guard_of
 from semcom.wire.samples import SEARCH_SAMPLES
 
 BATCH = 16
@@ -32,8 +33,8 @@ def find_bursts(recording: ForeignRecording, link: LinkProfile, modem: Modem) ->
 
 def read_bursts(recording: ForeignRecording, link: LinkProfile) -> list[FoundBurst]:
     """The bursts of a recording with what their headers and pilots say, without samples in memory. Raises CaptureError
-    like ``find_bursts``."""
-    modem = Modem(link.modem)
+    like ``find_bursts``, and ConfigError without the link's key."""
+    modem = Modem(link.modem, guard=guard_of(link.key, clock=None))
     found, out = find_bursts(recording, link, modem), []
     while batch := list(islice(found, BATCH)):
         with torch.inference_mode():

@@ -23,8 +23,8 @@ class Originals:
     def __init__(self, folder: str | Path | None = None, sent_log: str | Path | None = None):
         self._files = list_pictures(folder) if folder is not None else []
         self._log = SentLog(sent_log) if sent_log is not None else None
-        self._hashes: dict[Path, str] = {}
-        self._held: dict[Path, np.ndarray | None] = {}
+        self._hashes: dict[tuple[Path, int], str] = {}
+        self._held: dict[tuple[Path, int], np.ndarray | None] = {}
 
     def find(
         self, note: BurstNote, received_s: float | None, size: tuple[int, int]
@@ -42,21 +42,24 @@ class Originals:
         if sha256 is not None:
             places += [file for file in self._files if printable(file.name) != name]
         for place in places:
-            if sha256 is not None and self._hashes.get(place, sha256) != sha256:
+            # one that was sent scaled down is larger in its file
+            side = max(size)
+            if sha256 is not None and self._hashes.get((place, side), sha256) != sha256:
                 continue
-            pixels = self._read(place)
+            pixels = self._read(place, side)
             if pixels is not None and pixels.shape[:2] == size:
-                if sha256 in (None, self._hashes[place]):
+                if sha256 in (None, self._hashes[place, side]):
                     return name, pixels
         return name, None
 
-    def _read(self, place: Path) -> np.ndarray | None:
-        if place not in self._held:
+    def _read(self, place: Path, side: int) -> np.ndarray | None:
+        key = place, side
+        if key not in self._held:
             try:
-                self._held[place] = read_picture(place).pixels
-                self._hashes[place] = pixels_sha256(self._held[place])
+                self._held[key] = pixels = read_picture(place, max_side=side).pixels
+                self._hashes[key] = pixels_sha256(pixels)
             except ImageError:
-                self._held[place] = None
+                self._held[key] = None
             while len(self._held) > _MAX_HELD:
                 self._held.pop(next(iter(self._held)))
-        return self._held.get(place)
+        return self._held.get(key)

@@ -40,7 +40,8 @@ from semcom.modem import (
 from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
 from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
-from semcom.system import zoo
+from semcom.security import guard_of
+from semcom.system import coded, zoo
 from semcom.system.latents import LatentSystem
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
@@ -101,7 +102,8 @@ class Replay:
         type_name, channel: of such a recording, as in ``sample_files.open_samples``.
 
     Raises:
-        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile.
+        CaptureError: nothing there that can be used. ModelError: no such model. ConfigError: no such profile, or no
+            key of a link that has one.
     """
 
     def __init__(
@@ -140,7 +142,8 @@ class Replay:
     def _session(self, recordings: list[Recording]) -> Iterator[CapturedPicture]:
         """The pictures of one run of a recorder, whose sample offsets count on from file to file."""
         link = link_of(recordings[0], self._link)
-        modem = Modem(link.modem)
+        # what was on the air then is as old as the recording
+        modem = Modem(link.modem, guard=guard_of(link.key, clock=None))
         # as recorded
         self._now_s = 0.0
         assemblers: dict[int, ImageAssembler] = {}
@@ -158,18 +161,21 @@ class Replay:
                 self.counters["bursts of another model"] += 1
                 continue
             if code not in assemblers:
-                assemblers[code] = self._assembler(modem, code)
+                assemblers[code] = self._assembler(modem, result.header)
             snr_db = _snr_db(burst, result)
             self._now_s = getattr(burst, "received_s", None) or self._now_s
-            for image in assemblers[code].add(result.header, result.latents, result.noise_var, snr_db, used):
+            for image in assemblers[code].add(
+                result.header, result.latents, result.noise_var, snr_db, used, session=result.session
+            ):
                 yield self._picture(image)
         for assembler in assemblers.values():
             for image in assembler.flush():
                 yield self._picture(image)
             self.counters.update({k: n for k, n in assembler.counters.items() if n})
 
-    def _assembler(self, modem: Modem, code: int) -> ImageAssembler:
-        model = self._model(code)
+    def _assembler(self, modem: Modem, first: BurstHeader) -> ImageAssembler:
+        code = first.model_hash
+        model = None if first.mode == MODE_CODED else self._model(code)
         system = LatentSystem(model) if model else None
 
         def admits(header: BurstHeader) -> str | None:
@@ -240,12 +246,7 @@ class Replay:
         if note.image_id is None:  # not read when it was recorded
             note = replace(note, image_id=header.image_id, model_hash=header.model_hash)
         name, original = self._originals.find(note, noted.received_s, image.size)
-        model = self._model(header.model_hash) if self._decode else None
-        if header.mode == MODE_CODED:
-            self.counters["pictures of coded bits, which no model decodes"] += 1
-            model = None
-        with _one_thread(), torch.inference_mode():
-            pixels = LatentSystem(model).receive([image])[0].value if model else None
+        pixels = self._pixels(image) if self._decode else None
         return CapturedPicture(
             header,
             image.latents.numpy(),
@@ -260,6 +261,17 @@ class Replay:
             original,
             pixels,
         )
+
+    def _pixels(self, image: AssembledImage) -> np.ndarray | None:
+        if image.mode == MODE_CODED:
+            pixels = coded.decode(image)
+            self.counters["pictures of coded bits that could not be decoded"] += pixels is None
+            return pixels
+        model = self._model(image.model_hash)
+        if model is None:
+            return None
+        with _one_thread(), torch.inference_mode():
+            return LatentSystem(model).receive([image])[0].value
 
     def _model(self, code: int) -> zoo.LoadedModel | None:
         if self._chosen is not None:

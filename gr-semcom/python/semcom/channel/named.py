@@ -6,14 +6,18 @@ A name stands for one law. What is asked in dB is the Es/N0 of the noise against
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from semcom.errors import ConfigError
+from semcom.parsing import shown
 from semcom.registering import PLUGIN_CURE, Registry, calling_place
 
 if TYPE_CHECKING:  # no help text of the command line should wait for torch
     import torch
 
+#: what the virtual air can do too: the longest excess delay, the fastest fading
+MAX_DELAY_SAMPLES, MAX_DOPPLER = 255, 1e-3
 DECAY_DB = 20.0  # of the last tap of an exponential delay profile, below the first
 
 #: latents ``[B, k]``, Es/N0 in dB, generator -> equalised latents and the noise variance of each, ``[B, k]`` both
@@ -32,11 +36,26 @@ class NamedChannel:
         delay_samples: above 0 multipath of that excess delay, exponential profile, taps drawn Rayleigh and scaled to
             energy 1: frequency selective, its SNR as asked, and still for a run. The seed of the run draws it; in
             training every picture is a run of its own.
+
+    Raises:
+        ConfigError: a value of another type, a delay beyond 0..255 samples, a Doppler beyond 0..1e-3 cycles a sample.
     """
 
     noisy: bool = True
     doppler: float = 0.0
     delay_samples: int = 0
+
+    def __post_init__(self):
+        for name, kind, most, words in (
+            ("doppler", Real, MAX_DOPPLER, "a number of cycles per sample"),
+            ("delay_samples", Integral, MAX_DELAY_SAMPLES, "a whole number of samples"),
+        ):
+            value = getattr(self, name)
+            # NaN is in no range
+            if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= float(value) <= most:
+                raise ConfigError(f"NamedChannel: {name} must be {words}, 0 to {most:g}, not {shown(value)}.")
+        if not isinstance(self.noisy, bool):
+            raise ConfigError(f"NamedChannel: noisy must be True or False, not {shown(self.noisy)}.")
 
     @property
     def flat(self) -> bool:

@@ -12,6 +12,8 @@ import torch
 from semcom.channel import fading
 from semcom.channel.awgn import awgn, complex_normal, noise_power
 from semcom.channel.named import NamedChannel, channel_of
+from semcom.errors import ConfigError
+from semcom.parsing import shown
 
 CARRIERS, FFT_SIZE = 240, 256
 
@@ -40,17 +42,46 @@ def symbol_channel(name: str, seed: int | None = None):
             run of its own, as training wants it.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name; when called, a plugin's channel that gives anything but two tensors ``[B, k]`` of
+            numbers.
     """
     channel = channel_of(name)
     if not isinstance(channel, NamedChannel):
-        return channel
+        return partial(_checked, send=channel, name=name)
     if channel.flat:
         return awgn_channel if channel.noisy else ideal
     taps = None
     if channel.delay_samples and seed is not None:
         taps = fading.still_taps(channel.delay_samples, seed)[None]
     return partial(_fading_channel, channel=channel, taps=taps)
+
+
+def _checked(x, snr_db, generator=None, *, send, name: str):
+    """A channel of somebody else's: what it gives is held to what it promised before anything is computed with it."""
+    out = send(x, snr_db, generator)
+    if not (
+        isinstance(out, tuple | list)
+        and len(out) == 2
+        and all(isinstance(part, torch.Tensor) for part in out)
+    ):
+        raise ConfigError(f"channel '{name}' must give two tensors, (received, noise_var), not {shown(out)}.")
+    received, noise_var = out
+    for what, part in (("received", received), ("noise_var", noise_var)):
+        if part.shape != x.shape:
+            raise ConfigError(
+                f"channel '{name}' gives {what} of shape {list(part.shape)} for symbols of shape {list(x.shape)}: it "
+                f"must give one of each symbol."
+            )
+    if noise_var.is_complex() or not (noise_var >= 0).all():  # inf: erased
+        raise ConfigError(
+            f"channel '{name}' gives a noise_var that is no variance: 0 or more of each, inf if erased."
+        )
+    # of an erased symbol nothing is asked
+    if not (received.isfinite() | noise_var.isinf()).all():
+        raise ConfigError(
+            f"channel '{name}' gives symbols that are not numbers (NaN or infinite): correct it."
+        )
+    return received, noise_var
 
 
 def _fading_channel(x, snr_db, generator=None, *, channel: NamedChannel, taps: torch.Tensor | None):

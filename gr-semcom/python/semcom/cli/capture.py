@@ -40,8 +40,11 @@ def capture(
         float,
         typer.Option("--max-total-mb", min=0.2, help="Megabytes in the folder; the oldest of this run goes."),
     ] = 16384,
+    feedback: options.FeedbackRx = "",
+    telemetry: options.TelemetryRx = "",
     keys: options.Keys = None,
     insecure: options.Insecure = False,
+    log: options.Log = None,
     json: options.Json = None,
 ) -> None:
     """Receive and record every burst, to be replayed and looked at later."""
@@ -56,7 +59,9 @@ def capture(
             writable_folder(folder)
     require_gnuradio()
     config = config_of(
-        *(link, radio, hardware, gain_db, frequency_hz, keys),
+        *(link, radio, hardware, gain_db, frequency_hz, keys, log),
+        feedback=feedback,
+        telemetry=telemetry,
         insecure=insecure,
         sample_type=sample_type,
         channel=channel,

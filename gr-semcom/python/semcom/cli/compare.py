@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom compare``: DeepJSCC beside a separation link on the same modem."""
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -45,36 +44,49 @@ def compare(
     ] = None,
     channel: options.ChannelName = "awgn",
     seed: options.Seed = 0,
-    limit: Annotated[int, typer.Option(min=1, help="Only the first so many pictures.")] = 100,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = 100,
+    strict: options.Strict = False,
     strip_picture: Annotated[
         int, typer.Option("--strip", min=0, help="Number of the picture in the strip, from 0.")
     ] = 0,
     lpips: options.Lpips = True,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="A first look: 0, 10 and 20 dB, no fixed schemes, 16-QAM as the digital mode."
+        ),
+    ] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that measure at a time, of one thread each.")
     ] = 1,
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", metavar="FOLDER", help="Keep what is measured there: a stopped run goes on from it."
+            "--keep",
+            metavar="FOLDER",
+            help="Where points are kept as they come: the same command goes on from them. [default: OUT/NAME.points]",
         ),
     ] = None,
 ) -> None:
     """Draw PSNR, MS-SSIM and LPIPS over SNR: DeepJSCC, separation (fixed, adaptive) and separation at capacity."""
     from semcom.cli.console import mention, progress_bar
-    from semcom.cli.send import picture_model
+    from semcom.cli.send import picture_model, read_inputs
     from semcom.errors import ConfigError
     from semcom.files import writable_folder
-    from semcom.kinds.sets import read_set
+    from semcom.kinds.sets import Taking, read_set
 
     writable_folder(out)
+    if quick:
+        snr_db, mcs, orders = [0.0, 10.0, 20.0], "", "16" if orders else ""
     fixed = [word.strip() for word in mcs.split(",") if word.strip()]
     try:
         sizes = [int(word) for word in orders.split(",") if word.strip()]
     except ValueError as error:
         raise ConfigError(f"--orders takes numbers with commas between, not '{orders}'.") from error
 
-    from semcom import perceptual
+    from semcom import perceptual, stopping
     from semcom.codec.image.source import default_source
     from semcom.experiments import runner
     from semcom.experiments.rival import cells, report
@@ -89,19 +101,36 @@ def compare(
         mention(
             "PyAV is not installed, so JPEG compresses: a much weaker rival. `pip install 'gr-semcom[rival]'`"
         )
-    pictures = list(read_set(data, limit))
+    taking = Taking(recursive, max_size, limit, strict)
+    pictures = [(picture.name, picture.pixels) for picture in read_inputs([data], taking)]
     if strip_picture >= len(pictures):
         raise ConfigError(
             f"--strip {strip_picture}: there are only {len(pictures)} pictures, numbered from 0."
         )
     snrs = sorted(dict.fromkeys(snr_db))
     wanted = cells.Schemes(model, channel, seed, chosen, tuple(fixed), tuple(sizes), digital_model)
-    plan = cells.plan(partial(read_set, data, limit), wanted, snrs, strip_picture, lpips)
-    with tempfile.TemporaryDirectory() as folder, progress_bar() as bar:
-        task = bar.add_task("comparing", total=len(plan.cells))
-        reports = runner.run(
-            plan, keep or folder, workers, progress=lambda done, _: bar.update(task, completed=done)
+    plan = cells.plan(partial(read_set, data, taking), wanted, snrs, strip_picture, lpips)
+    folder = keep or out / f"{name}.points"
+    there = sum(plan.path(cell, folder).exists() for cell in plan.cells)
+    if there:
+        mention(f"{there} of {len(plan.cells)} points were measured before and are kept in {folder}.")
+    done = 0
+
+    def words() -> str:
+        return (
+            f"{max(done, there)} of {len(plan.cells)} points are kept in {folder}: the same command goes on."
         )
+
+    stopping.at_stop(words)
+    with progress_bar() as bar:
+        task = bar.add_task("comparing", total=len(plan.cells))
+
+        def advance(count: int, _) -> None:
+            nonlocal done
+            done = count
+            bar.update(task, completed=count)
+
+        reports = runner.run(plan, folder, workers, progress=advance)
     scores = [cells.score_of(result) for _, result in runner.results(reports)]
     original = pictures[strip_picture][1]
     print(report.write(out, name, scores, original, 0, model, chosen, digital_model))

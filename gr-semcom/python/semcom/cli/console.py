@@ -4,10 +4,19 @@
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from semcom.terminal import err
+
+_REAL_TIME = "x real time: airtime over computing time; above 1 the computer keeps up."
 
 
 def out() -> Console:
@@ -21,9 +30,9 @@ def mention(text: str) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with a count and the time it took so far."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=err())
+    """A bar with a count, the time it took so far, and how long it may still take."""
+    time = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *time, console=err())
 
 
 def number(value: float | None, digits: int, unit: str = "") -> str:
@@ -75,7 +84,8 @@ def users_table(results) -> Table:
 
 
 def _with_losses(table: Table, results) -> Table:
-    """Says below the table how many pictures were lost, and that the means are without them."""
+    """Says below the table what its last column is, how many pictures were lost, and that the means are without them."""
+    table.caption, table.caption_justify = _REAL_TIME, "left"
     lost = sum(r.value is None for r in results)
     if lost:
         # a lost label counts as wrong
@@ -84,8 +94,7 @@ def _with_losses(table: Table, results) -> Table:
             if _kind(results).name == "image"
             else "each counts as wrong."
         )
-        table.caption = f"{lost} of {len(results)} pictures lost; {means}"
-        table.caption_justify = "left"
+        table.caption = f"{lost} of {len(results)} pictures lost; {means}\n{_REAL_TIME}"
     return table
 
 

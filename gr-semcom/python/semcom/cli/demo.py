@@ -20,6 +20,7 @@ def demo(
     drop: options.Drop = 0.0,
     seed: options.Seed = 0,
     json: options.Json = None,
+    resume: options.Resume = False,
     no_radio: options.NoRadio = False,
     show: Annotated[
         bool | None,
@@ -30,7 +31,8 @@ def demo(
     from semcom.cli.console import mention, results_table
     from semcom.cli.console import out as console
     from semcom.cli.output import as_rows, check_json, give_json
-    from semcom.cli.send import picture_model, send, sender
+    from semcom.cli.send import picture_model, sender
+    from semcom.cli.transmission import Transmission
     from semcom.errors import MissingError
     from semcom.files import writable_folder
 
@@ -54,7 +56,15 @@ def demo(
         LinkConfig(model=model, snr_db=snr, channel=channel, drop=drop, seed=seed)
         for snr in dict.fromkeys(snr_db)
     ]
-    results = send(pictures, configs, run)
+    sent = Transmission(
+        pictures,
+        configs,
+        table=lambda rows: results_table(rows, by_snr=True),
+        out=out / "received",
+        json=json,
+        resume=resume,
+    )
+    results = sent.run(run)
     settings = {
         "model": f"{model}, rho = {card.rho:.4f}",
         "channel": channel + (f", {100 * drop:g} % of bursts dropped" if drop else ""),
@@ -63,6 +73,8 @@ def demo(
     }
     report = write_report(out, pictures, results, settings)
     give_json(json, as_rows(results), results_table(results, by_snr=True))
+    sent.finish()
+    sent.discard()  # all is in the report
     if str(json) != "-":
         said = f"Report: {report}\n        {report.with_suffix('.png')}"
         console().print(said, highlight=False, soft_wrap=True, markup=False)

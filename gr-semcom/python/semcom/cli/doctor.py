@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from semcom.cli import options
+
 MARKS = {"fine": "[green]fine[/]", "notice": "[yellow]note[/]", "wrong": "[bold red]wrong[/]"}
 
 
@@ -14,6 +16,7 @@ def doctor(
     no_radio: Annotated[
         bool, typer.Option("--no-radio", envvar="SEMCOM_NO_RADIO", help="This machine needs no GNU Radio.")
     ] = False,
+    link: options.Link = None,
 ) -> None:
     """Say what is wrong with this machine, and the cure. Exit status 1 if something must be cured."""
     import json as json_module
@@ -26,7 +29,7 @@ def doctor(
     from semcom.terminal import err
 
     with err().status("looking ..."):
-        findings = examine(radio=not no_radio)
+        findings = examine(radio=not no_radio, link=link)
     wrong = [finding for finding in findings if finding.state == WRONG]
     if json:
         print(json_module.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))

@@ -9,24 +9,52 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from semcom import plugins
 from semcom.cli.cures import new_environment, whole_again
 from semcom.cli.findings import FINE, NOTICE, WRONG, Finding, Probe, last_line, probe
 from semcom.cli.grc_paths import grc_blocks_path
 from semcom.cli.home import CURE, home_trouble
-from semcom.cli.radio_examination import radios
-from semcom.errors import SemcomError
+from semcom.cli.radio_examination import radios, usb_radios
+from semcom.errors import PluginError, SemcomError
+from semcom.radio import load_link
+from semcom.security import KeyRing
 from semcom.shipped import DISTRIBUTION
 
 APT_LINE = "sudo apt-get install gnuradio python3-gi python3-gi-cairo gir1.2-gtk-3.0"
 WEIGHTS = "gr-semcom/python/semcom/codec/weights"
 
 
-def examine(radio: bool = True) -> list[Finding]:
-    """Looks at everything; ``radio=False`` leaves GNU Radio and its Companion out."""
+def examine(radio: bool = True, link: str | os.PathLike | None = None) -> list[Finding]:
+    """Looks at everything; ``radio=False`` leaves GNU Radio and its Companion out. link: path of a link profile."""
     subjects: list[Callable[[], list[Finding]]] = [python, packages, numpy, torch, gpu, models]
     if radio:
         subjects[3:3] = [home, gnuradio, companion, radios]
+    if link is not None or (radio and usb_radios()):
+        subjects.append(lambda: [judge_link(link)])
     return [finding for subject in subjects for finding in subject()]
+
+
+def judge_link(link: str | os.PathLike | None) -> Finding:
+    """Whether a link that goes over a radio has a key, and whether it is one. None: the default profile."""
+    try:
+        profile = load_link(str(link or ""))
+        if profile.key:
+            KeyRing(profile.key).signing()
+    except SemcomError as error:
+        return Finding(
+            "link", WRONG, str(error), "make a key with `semcom link-key NAME`, or cure what is said"
+        )
+    name = f"'{profile.name}'"
+    if not profile.key:
+        found = f"{name} has no key: over a radio anybody in range can read its pictures and send others in their place"
+        return Finding(
+            "link", NOTICE, found, "semcom link-key NAME, and key: NAME in the profile of both stations"
+        )
+    if profile.cipher == "none":
+        return Finding(
+            "link", NOTICE, f"{name} is signed, but anybody can read it", "cipher: scramble in the profile"
+        )
+    return Finding("link", FINE, f"{name} is signed and scrambled with {profile.key}")
 
 
 # --- one function a subject ---------------------------------------------------------------------------
@@ -279,6 +307,13 @@ def models() -> list[Finding]:
         from semcom.system import zoo
     except Exception as error:  # torch or numpy is broken, which has its own finding
         return [Finding("models", WRONG, f"cannot be looked at: {error}", "cure what is above first")]
+    try:
+        plugins.read_pending()
+    except PluginError as error:
+        cure = (
+            f"correct it, or do without: unset {plugins.VARIABLE} (an installed package's: pip uninstall it)"
+        )
+        return [Finding("plugins", WRONG, f"{error} No model was looked at", cure)]
     names = zoo.names()
     if not names:
         return [

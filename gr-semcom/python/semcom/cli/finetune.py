@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom finetune``: a capture and a model to a better one."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -66,10 +67,12 @@ def finetune(
     ] = None,
     seed: options.Seed = 1,
     json: options.Json = None,
+    resume: options.Resume = False,
 ) -> None:
     """Fine-tune decoders, or encoder and decoder, on what was received over the air."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
+    from semcom.cli.results import Results
     from semcom.errors import ConfigError
 
     check_json(json)
@@ -84,6 +87,7 @@ def finetune(
     import torch
 
     from semcom.radio.profile import load_link
+    from semcom.system import zoo
     from semcom_training import finetune as tuning
     from semcom_training.machine import choose_device
 
@@ -106,25 +110,41 @@ def finetune(
     )
     for what, times in captured.skipped.items():
         mention(f"{what}: {times}")
-    if anchor:
-        fresh = tuning.fresh_examples(pictures, captured, seed) if pictures is not None else None
-        outcomes = [tuning.finetune_pair(names[0], captured, out_folder, settings, mention, fresh, where)]
-    else:
-        outcomes = [
-            tuning.finetune_user(name, captured, out_folder, settings, mention, where) for name in names
-        ]
-    value = {
-        "capture": captured.sha256,
-        "pictures": len(captured.examples),
-        "snr_db": captured.snr_db,
-        "skipped": dict(captured.skipped),
-        "models": [_row(outcome) for outcome in outcomes],
-    }
-    give_json(json, value, _table(outcomes))
-    for outcome in outcomes:
-        if outcome.card is None:
+    rows: list[dict] = []
+
+    def value() -> dict:
+        return {
+            "capture": captured.sha256,
+            "pictures": len(captured.examples),
+            "snr_db": captured.snr_db,
+            "skipped": dict(captured.skipped),
+            "models": rows,
+        }
+
+    def show() -> None:
+        give_json(json if str(json) == "-" else None, value(), _table(rows))
+
+    decides = asdict(settings) | {"capture": captured.sha256, "anchor": anchor, "pictures": str(pictures)}
+    kept = Results(decides, len(names), out=out_folder, json=json, resume=resume, show=show)
+    for name in names:
+        key = f"{name} {zoo.card(name).weights_sha256[:16]}"
+        if key in kept.found:
+            rows.append(kept.found[key])
+            kept.had(key, rows[-1])
+            continue
+        if anchor:
+            fresh = tuning.fresh_examples(pictures, captured, seed) if pictures is not None else None
+            outcome = tuning.finetune_pair(name, captured, out_folder, settings, mention, fresh, where)
+        else:
+            outcome = tuning.finetune_user(name, captured, out_folder, settings, mention, where)
+        rows.append(_row(outcome))
+        kept.add(key, rows[-1])
+    give_json(json, value(), _table(rows))
+    kept.finish()
+    for row in rows:
+        if row["card"] is None:
             mention(
-                f"{outcome.model}: no gain on held-out pictures; nothing was written, keep the model you have."
+                f"{row['model']}: no gain on held-out pictures; nothing was written, keep the model you have."
             )
 
 
@@ -169,7 +189,7 @@ def _row(outcome) -> dict:
     }
 
 
-def _table(outcomes):
+def _table(rows: list[dict]):
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -181,12 +201,12 @@ def _table(outcomes):
     for head in ("before dB", "after dB", "held out"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("written", overflow="fold")
-    for outcome in outcomes:
+    for row in rows:
         table.add_row(
-            escape(outcome.model),
-            number(outcome.before_db, 2),
-            number(outcome.after_db, 2),
-            str(outcome.held_out),
-            escape(str(outcome.card)) if outcome.card else "no: not better",
+            escape(row["model"]),
+            number(row["before_db"], 2),
+            number(row["after_db"], 2),
+            str(row["held_out"]),
+            escape(row["card"]) if row["card"] else "no: not better",
         )
     return table

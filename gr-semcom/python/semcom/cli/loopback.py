@@ -8,8 +8,6 @@ import typer
 
 from semcom.cli import options
 
-_STEM_BYTES = 160  # of a file name's 255: room for user, SNR and what makes it whole
-
 
 def loopback(
     images: Annotated[
@@ -32,12 +30,17 @@ def loopback(
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
     json: options.Json = None,
+    csv: options.Csv = None,
+    plot: options.Plot = None,
+    html: options.Html = None,
     lpips: options.Lpips = True,
+    resume: options.Resume = False,
     no_radio: options.NoRadio = False,
     sample_rate: options.SampleRate = 1e6,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
-    ] = False,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = None,
+    strict: options.Strict = False,
     users: Annotated[
         str | None,
         typer.Option(
@@ -74,9 +77,10 @@ def loopback(
     """Send pictures through the GNU Radio flowgraph at one or more SNRs, to one receiver or to several users; or over a
     radio to itself."""
     from semcom.cli.console import results_table, users_table
-    from semcom.cli.output import as_rows, check_json, give_json
-    from semcom.cli.send import default_model, read_inputs, send, sender
+    from semcom.cli.output import as_rows, check_figures, check_json, give_figures, give_json
+    from semcom.cli.send import default_model, read_inputs, sender
     from semcom.files import writable_folder
+    from semcom.kinds.sets import Taking
 
     given = {
         "--model": model,
@@ -90,6 +94,10 @@ def loopback(
         "--no-radio": no_radio,
         "several of --snr-db": len(set(snr_db)) > 1,
         "--sample-rate": sample_rate != 1e6,
+        "--csv": csv,
+        "--plot": plot,
+        "--html": html,
+        "--resume": resume,
     }
     of_radio = {
         "--link": link,
@@ -99,15 +107,18 @@ def loopback(
         "--frequency-hz": frequency_hz is not None,
     }
     _check_radio(radio, given, of_radio)
-    pictures = read_inputs(images, skip_bad)
+    pictures = read_inputs(images, Taking(recursive, max_size, limit, strict))
     check_json(json)
+    check_figures(plot, html)
     _check_rival(scheme, mcs, source, header_bytes)
     if out is not None:
         writable_folder(out)
 
     if radio:
         station = (link, radio, hardware, gain_db, frequency_hz)
-        payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+        payload = options.unsealed(
+            _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+        )
         _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json)
         return
 
@@ -136,11 +147,25 @@ def loopback(
         )
         for snr in dict.fromkeys(snr_db)
     ]
-    results = send(pictures, configs, sender(not no_radio, listeners))
-    table = users_table(results) if listeners else results_table(results, by_snr=len(pictures) > 8)
-    give_json(json, as_rows(results), table)  # first: no result is lost over a picture that cannot be written
-    if out is not None:
-        _write_results(out, pictures, results)
+    from semcom.cli.transmission import Transmission
+
+    def table(rows):
+        return users_table(rows) if listeners else results_table(rows, by_snr=len(pictures) > 8)
+
+    run = sender(not no_radio, listeners)
+    sent = Transmission(pictures, configs, listeners, table, out=out, json=json, csv=csv, resume=resume)
+    results = sent.run(run)
+    give_json(
+        json, as_rows(results), table(results)
+    )  # first: no result is lost over a file that cannot be written
+    settings_said = {
+        "model": model,
+        "system": results[0].system,
+        "channel": channel + (f", {100 * drop:g} % of bursts dropped" if drop else ""),
+        "way": "modem without GNU Radio" if no_radio else "GNU Radio flowgraph",
+    }
+    give_figures(plot, html, results, pictures, f"{model} over {channel}", settings_said)
+    sent.finish()
 
 
 def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
@@ -169,17 +194,20 @@ def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, payload, ou
 
     from semcom.blocks.two_way import run
     from semcom.cli.console import out as console
+    from semcom.cli.transmission import Transmission
     from semcom.link import LinkConfig
     from semcom.radio import load_link
 
     profile = load_link(config.profile)
     link_config = LinkConfig(profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, payload=payload)
+    sent = Transmission(pictures, [link_config], out=out, json=json)
     with progress_bar() as bar:
         task = bar.add_task("sending over the radio", total=len(pictures))
-        results, summary = run(pictures, link_config, config, rx_gain_db, lambda: bar.advance(task))
-    if out is not None:
-        _write_results(out, pictures, results)
+        results, summary = run(
+            pictures, link_config, config, rx_gain_db, lambda: bar.advance(task), sent.keep_rows(link_config)
+        )
     give_json(json, as_rows(results), results_table(results, by_snr=len(pictures) > 8))
+    sent.finish()
     if str(json) != "-":
         console().print(counters_table(summary, "back"))
     end_with(summary)
@@ -247,39 +275,3 @@ def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, run
     if not all(-20 <= value <= 60 for value in values):
         raise ConfigError(f"--user-snr-db: an SNR must be -20 to 60 dB, not {snr_db}.")
     return named_users(model, [name for name in map(str.strip, names.split(",")) if name], values, seed)
-
-
-def _write_results(folder: Path, pictures, results) -> None:
-    """One PNG a result, ``<name>_<snr>dB.png`` or, with users, ``<name>_<user>_<snr>dB.png``; labels in ``labels.csv``.
-
-    Pictures of the same name are numbered apart."""
-    import csv
-    import io
-
-    from semcom.files import write_text
-    from semcom.kinds.pictures import write_png
-
-    stems: list[str] = []
-    for picture in pictures:
-        first = stem = Path(picture.name).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
-        number = 1
-        while stem in stems:
-            number += 1
-            stem = f"{first}-{number}"
-        stems.append(stem)
-    users = dict.fromkeys(result.user for result in results)
-    table = io.StringIO()
-    labels = csv.writer(table, lineterminator="\n")
-    for position, result in enumerate(results):
-        if result.value is None:
-            continue
-        stem = stems[position // len(users) % len(stems)]
-        if result.kind == "label":
-            best = int(result.value.argmax())
-            confidence = f"{result.value[best]:.4f}"
-            labels.writerow([stem, f"{result.snr_db:g}", result.user, best, confidence])
-            continue
-        user = f"_{result.user}" if any(users) else ""
-        write_png(folder / f"{stem}{user}_{result.snr_db:g}dB.png", result.value)
-    if table.getvalue():
-        write_text(folder / "labels.csv", "file,snr_db,user,label,confidence\n" + table.getvalue())

@@ -22,10 +22,12 @@ from semcom.cli.data import data
 from semcom.cli.demo import demo
 from semcom.cli.doctor import doctor
 from semcom.cli.evaluate import evaluate
+from semcom.cli.export import export
 from semcom.cli.finetune import finetune
 from semcom.cli.grc import grc
 from semcom.cli.inspect import inspect as inspect_capture
 from semcom.cli.keys import keys
+from semcom.cli.link_key import link_key
 from semcom.cli.loopback import loopback
 from semcom.cli.models import models
 from semcom.cli.replay import replay
@@ -52,6 +54,7 @@ def with_plugins(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def run(*args, plugin=None, **options):
+        plugins.read_pending()  # what the environment names counts also where no name is looked up
         return command(*args, **options)
 
     parameter = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)
@@ -83,12 +86,14 @@ for command in (
     with_plugins(train),
     with_plugins(finetune),
     with_plugins(models),
+    with_plugins(export),
     with_plugins(tolerance),
     bench,
     calibrate,
     with_plugins(grc),
     with_plugins(air),
     keys,
+    link_key,
     doctor,
 ):
     app.command()(command)

@@ -254,10 +254,62 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results as JSON here; - for standard output."),
 ]
+DEFAULT_MAX_SIDE = 2048  # pixels: more than most screens show
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take pictures in subfolders, too.")]
+MaxSize = Annotated[
+    int,
+    typer.Option(
+        "--max-size",
+        metavar="PIXELS",
+        min=0,
+        help="Scale larger pictures down to this on their longer side; 0: refuse what is too large to be sent.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Do nothing where a picture cannot be read. [default: it is left out and named]"
+    ),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Write the results as a table here, as they come."),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the scores over SNR, with their spread, here: .png, .svg or .pdf.",
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a report to look at here, one page with all in it."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on where a run that was stopped ended: what it kept is not measured again."
+    ),
+]
 Lpips = Annotated[
     bool,
     typer.Option("--lpips/--no-lpips", help="Measure LPIPS (AlexNet) of pictures from 64 pixels a side on."),
 ]
+
+
+def unsealed(payload):
+    """What a station sends, whose key its link profile names. Raises ConfigError: a key beside it."""
+    from semcom.errors import ConfigError
+    from semcom.payload.sealed import Sealed
+
+    if isinstance(payload, Sealed):
+        raise ConfigError(
+            f"--set key={payload.key}: over a radio both stations need it, so name it in the link profile (key: ...)."
+        )
+    return payload
 
 
 def chosen_payload(given: list[str], named: dict[str, object], separation: bool = False):
@@ -271,6 +323,7 @@ def chosen_payload(given: list[str], named: dict[str, object], separation: bool 
         ConfigError: a setting without a value, given twice or unknown, or those of different payloads.
     """
     from semcom.errors import ConfigError
+    from semcom.payload.sealed import opened
     from semcom.system.make import Coded, payload_with
 
     settings = {name: str(value) for name, value in named.items() if value}
@@ -281,7 +334,16 @@ def chosen_payload(given: list[str], named: dict[str, object], separation: bool 
         if name in settings:
             raise ConfigError(f"--set {name}: it is given twice.")
         settings[name] = value
+    for name in ("bits_per_latent", "codebook"):
+        if name in settings and settings.keys() <= {"bits_per_latent", "codebook"}:
+            own = bool(named.get(name))
+            typed, order = (
+                (f"--{name.replace('_', '-')}", "--order 16") if own else (f"--set {name}", "--set order=16")
+            )
+            raise ConfigError(
+                f"{typed} is of quantised latents: add the order of a constellation, such as {order}."
+            )
     payload = payload_with(settings) if settings or not separation else Coded()
-    if separation and not isinstance(payload, Coded):
+    if separation and not isinstance(opened(payload), Coded):
         raise ConfigError(f"--scheme separation goes without {', '.join(settings)}: those are for latents.")
     return payload

@@ -29,6 +29,42 @@ def give_json(path: Path | None, value, table) -> None:
         write_json(path, value)
 
 
+def check_figures(plot: Path | None, html: Path | None) -> None:
+    """What ``--plot`` and ``--html`` name can be written.
+
+    Raises:
+        ConfigError: an ending that no figure has. OutputError: a place that cannot be written.
+    """
+    from semcom.errors import ConfigError
+
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"--plot {plot}: a figure's name ends in .png, .svg or .pdf.")
+    for path in filter(None, (plot, html)):
+        writable_file(path)
+
+
+def give_figures(
+    plot: Path | None, html: Path | None, rows: list, pictures, title: str, settings: dict
+) -> None:
+    """Draws what ``--plot`` and ``--html`` ask for.
+
+    Args:
+        rows: ``link.Row`` objects. pictures: what was sent, for the page; none: it has no gallery.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    if plot is not None:
+        from semcom.experiments import spread
+        from semcom.experiments.style import write_figure
+
+        write_figure(plot, spread.draw([row.flat() for row in rows], title))
+    if html is not None:
+        from semcom.experiments.report import write_page
+
+        write_page(html, pictures, rows, settings)
+
+
 def as_rows(results) -> list[dict]:
     """``link.Row`` objects to plain dicts, without what was received."""
     return [result.flat() for result in results]

@@ -42,7 +42,7 @@ def replay(
     from semcom.cli.console import mention
     from semcom.cli.output import check_json, give_json
     from semcom.errors import OutputError
-    from semcom.files import writable_folder
+    from semcom.files import FreeNames, writable_folder
 
     check_json(json)
     if out is not None:
@@ -65,12 +65,12 @@ def replay(
     for recording in run.recordings:
         if isinstance(recording, ForeignRecording):
             mention(recording.description)
-    rows, written, lost = [], set(), Counter()
+    rows, names, lost = [], FreeNames(), Counter()
     for number, picture in enumerate(run):
         rows.append(_row(number, picture))
         if out is not None and picture.pixels is not None:
             try:
-                rows[-1]["file"] = _write(out, picture, written)
+                rows[-1]["file"] = _write(out, picture, names)
             except OutputError as error:
                 lost[error.kind] += 1
     value = {
@@ -136,16 +136,12 @@ def _why_no_psnr(rows: list[dict]) -> Iterator[str]:
         )
 
 
-def _write(folder: Path, picture, written: set[str]) -> str:
-    """Writes <image_id>.png; a number that comes again gets -2, -3 ..."""
-    from semcom.kinds.pictures import write_png
+def _write(folder: Path, picture, names) -> str:
+    """Writes it under the name that the recording knows, else its number; nothing is overwritten."""
+    from semcom.kinds.pictures import stem_of, write_png
 
-    stem, turn = f"{picture.header.image_id:05d}", 1
-    while stem in written:
-        turn += 1
-        stem = f"{picture.header.image_id:05d}-{turn}"
-    written.add(stem)
-    return str(write_png(folder / f"{stem}.png", picture.pixels))
+    stem = stem_of(picture.name or "") or f"{picture.header.image_id:05d}"
+    return str(write_png(names.path(folder, stem), picture.pixels))
 
 
 def _table(rows: list[dict], run):
@@ -178,5 +174,7 @@ def _table(rows: list[dict], run):
 
 
 def _title(pictures: int, run) -> str:
+    if not run.latents_known:  # a raw file holds none to compare with
+        return f"{pictures} pictures"
     equal = f"{run.latents_equal} of {run.latents_known}"
     return f"{pictures} pictures; latents as recorded, bit for bit: {equal} bursts"

@@ -27,6 +27,12 @@ def rx(
     keys: options.Keys = None,
     insecure: options.Insecure = False,
     log: options.Log = None,
+    sent_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--sent-log", metavar="FILE", help="The transmitter's log: pictures are called as they were."
+        ),
+    ] = None,
     json: options.Json = None,
 ) -> None:
     """Receive pictures from a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
@@ -53,5 +59,12 @@ def rx(
     from semcom.blocks.stations import receive
 
     with status_line("received") as tick:
-        summary = receive(config, out=str(out or ""), pictures=pictures, seconds=seconds, on_tick=tick)
+        summary = receive(
+            config,
+            out=str(out or ""),
+            pictures=pictures,
+            seconds=seconds,
+            on_tick=tick,
+            sent_log=str(sent_log or ""),
+        )
     give_summary(json, summary, "received")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``loopback`` and ``demo`` share: reading the inputs, choosing the way, sending with a progress bar."""
+"""What ``loopback`` and ``demo`` share: reading the inputs, choosing the way to send."""
 
 from pathlib import Path
 
@@ -7,36 +7,31 @@ from semcom.cli.console import mention, progress_bar
 from semcom.cli.home import CURE, home_trouble
 from semcom.errors import ImageError, MissingError
 
+_MANY = 8  # pictures: from then on reading has a bar
 
-def read_inputs(paths: list[Path], skip_bad: bool = False):
-    """Reads every picture named, folders opened, before anything is sent.
+
+def read_inputs(paths: list[Path], taking):
+    """Reads every picture named, folders opened, before anything is sent, with a bar where that takes time.
+
+    Args:
+        taking: a ``semcom.kinds.sets.Taking``.
 
     Raises:
-        ImageError: naming every bad file, unless ``skip_bad`` and at least one is good.
+        ImageError, ConfigError: as ``semcom.kinds.sets.read_pictures``.
     """
-    from semcom.kinds.pictures import list_pictures, read_picture
+    from semcom.kinds.sets import read_pictures
 
-    pictures, complaints = [], []
-    for path in paths:
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=total >= _MANY)
+
         try:
-            found = list_pictures(path) if path.is_dir() else [path]
+            return read_pictures(paths, taking, mention, show)
         except ImageError as error:
-            complaints.append(str(error))
-            continue
-        for file in found:
-            try:
-                pictures.append(read_picture(file))
-            except ImageError as error:
-                complaints.append(str(error))
-    if complaints and not (skip_bad and pictures):
-        cure = "" if skip_bad or not pictures else "\nNothing was sent; --skip-bad sends the others."
-        raise ImageError("\n".join(complaints) + cure)
-    for complaint in complaints:
-        mention(f"skipped: {complaint}")
-    for picture in pictures:
-        if picture.note:
-            mention(picture.note)
-    return pictures
+            cure = "\nNothing was done; without --strict the others are taken." if taking.strict else ""
+            raise ImageError(str(error) + cure) from error
 
 
 def sender(radio: bool, users: list | None = None):
@@ -55,7 +50,7 @@ def sender(radio: bool, users: list | None = None):
         from semcom.link import simulate as run
     if not users:
         return run
-    return lambda items, config, progress: run(items, config, users, progress=progress)
+    return lambda items, config, **options: run(items, config, users, **options)
 
 
 def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
@@ -67,17 +62,6 @@ def require_gnuradio(cure: str = "Run `semcom doctor`.") -> None:
         import gnuradio.gr  # noqa: F401
     except Exception as error:  # a numpy that does not fit raises more than ImportError
         raise MissingError(f"GNU Radio cannot be imported ({error}). {cure}") from error
-
-
-def send(pictures, configs, run) -> list:
-    """Sends the pictures with every config, with a bar; results in the order of the configs."""
-    results = []
-    with progress_bar() as bar:
-        task = bar.add_task("sending", total=len(pictures) * len(configs))
-        for config in configs:
-            bar.update(task, description=f"sending at {config.snr_db:g} dB")
-            results += run(pictures, config, progress=lambda: bar.advance(task))
-    return results
 
 
 def picture_model(name: str | None) -> str:

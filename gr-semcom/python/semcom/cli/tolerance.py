@@ -52,6 +52,7 @@ def tolerance(
             help="Write the card with the table to this file, and the weights beside it.",
         ),
     ] = None,
+    resume: options.Resume = False,
     seed: options.Seed = 0,
 ) -> None:
     """Measure how many wrong bits a model bears at each modulation order: what the modulation adapter keeps to."""
@@ -61,7 +62,10 @@ def tolerance(
     from semcom.adaptation.tolerance import DigitalTrial, broken_tables, measure, store
     from semcom.cli.console import out as console
     from semcom.cli.console import progress_bar
+    from semcom.cli.results import Results
     from semcom.files import check_copies, copy_into, writable_file
+    from semcom.kept import digest
+    from semcom.kinds.pictures import pixels_sha256
     from semcom.modulation import ORDERS, constellation, snr_for_ber
     from semcom.system import zoo
 
@@ -71,12 +75,27 @@ def tolerance(
         writable_file(out)
         check_copies(beside, out.parent)
     broken = broken_tables(loaded.card)
-    trial = DigitalTrial(loaded, _read(data, pictures, side, exclude or [], seed), bits_per_latent, codebook)
+    taken = _read(data, pictures, side, exclude or [], seed)
+    trial = DigitalTrial(loaded, taken, bits_per_latent, codebook)
+    decides = {
+        "weights": loaded.sha256,
+        "codebook": trial.codebook,
+        "bits_per_latent": bits_per_latent,
+        "pictures": digest(pixels_sha256(taken)),
+        "rule": [loss_db, share, confidence],
+    }
+    kept = Results(decides, len(ORDERS), json=out, resume=resume)
+    known = {int(order): entry["max_ber"] for order, entry in kept.found.items()}
+    for order, entry in kept.found.items():
+        kept.had(order, entry)
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(ORDERS))
-        table = measure(
-            trial, loaded.card, _named(data), loss_db, share, confidence, lambda: bar.advance(task)
-        )
+        task = bar.add_task("measuring", total=len(ORDERS), completed=len(known))
+
+        def on_rate(order: int, rate: float | None) -> None:
+            kept.add(str(order), {"order": order, "max_ber": rate})
+            bar.advance(task)
+
+        table = measure(trial, loaded.card, _named(data), loss_db, share, confidence, on_rate, known)
     shown = Table(
         header_style="bold",
         caption=f"{loaded.card.name}, {bits_per_latent} bits per latent: at most {share:.0%} of pictures lose more than "
@@ -94,6 +113,7 @@ def tolerance(
         return
     copy_into(beside, out.parent)
     store(loaded.card, table).write(out)
+    kept.finish()
     names = ", ".join(path.name for path in beside)
     left = f" {broken} broken tables of the card were left out." if broken else ""
     console().print(f"Written to {out}, and beside it {names}.{left}", soft_wrap=True, markup=False)
@@ -104,10 +124,10 @@ def _read(folder: Path, count: int, side: int, exclude: list[str], seed: int):
     from semcom.adaptation.closed_loop import crops
     from semcom.errors import ConfigError
     from semcom.kinds.pictures import read_picture
-    from semcom.kinds.sets import load_cifar10
+    from semcom.kinds.sets import is_cifar10, load_cifar10
     from semcom_training.data import image_files
 
-    if any((folder / name).exists() for name in ("train_00.webp", "data_batch_1", "cifar-10-batches-py")):
+    if is_cifar10(folder):
         return load_cifar10(folder)[-count:]
     if not folder.is_dir():
         raise ConfigError(f"--data {folder} is not a folder.")

@@ -13,7 +13,8 @@ def tx(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[IMAGE...]", help="Picture files or folders. [default: the packaged samples]"
+            metavar="[IMAGE...]",
+            help="Picture files, folders; or one video or /dev/video0. [default: the packaged samples]",
         ),
     ] = None,
     radio: options.Radio = "zmq",
@@ -45,17 +46,23 @@ def tx(
     ] = 0,
     log: options.Log = None,
     json: options.Json = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")
-    ] = False,
+    recursive: options.Recursive = False,
+    max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
+    limit: options.Limit = None,
+    strict: options.Strict = False,
 ) -> None:
     """Send pictures to a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
+    from semcom.cli.console import mention
     from semcom.cli.output import check_json
     from semcom.cli.send import read_inputs, require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
     from semcom.kinds.pictures import samples
+    from semcom.kinds.sets import Taking
+    from semcom.kinds.video import Frames, is_video
 
-    pictures = read_inputs(images, skip_bad) if images else samples()
+    frames = Frames(images[0]).check() if images and len(images) == 1 and is_video(images[0]) else None
+    taking = Taking(recursive, max_size, limit, strict)
+    pictures = frames or (read_inputs(images, taking) if images else samples())
     check_json(json)
     require_gnuradio()
     config = config_of(
@@ -70,7 +77,7 @@ def tx(
 
     chosen = "" if codebook is options.Codebook.best else codebook.value
     named = {"order": order, "bits_per_latent": bits_per_latent, "codebook": chosen}
-    payload = options.chosen_payload(settings, named)
+    payload = options.unsealed(options.chosen_payload(settings, named))
     with status_line("sent") as tick:
         summary = transmit(
             config,
@@ -82,4 +89,6 @@ def tx(
             seconds=seconds,
             on_tick=tick,
         )
+    if frames and frames.dropped:
+        mention(f"{frames.dropped} frames were overtaken by newer ones and not sent.")
     give_summary(json, summary, "sent")

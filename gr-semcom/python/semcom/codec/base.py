@@ -27,7 +27,8 @@ def normalise_power(latents: torch.Tensor) -> torch.Tensor:
     return latents * torch.rsqrt(power + 1e-12)
 
 
-POWER_STEP, POWER_CODES = 1 / 8, 256
+POWER_STEP, POWER_WIDTH = 1 / 8, 8
+POWER_CODES = 2**POWER_WIDTH
 
 
 def power_code(
@@ -152,6 +153,17 @@ class BaseCodec(nn.Module):
         """
         raise NotImplementedError
 
+    def ratios(self) -> list[float]:
+        """Bandwidth ratios among which a transmitter may choose for each picture, rising; one: there is no choice."""
+        return [self.rho]
+
+    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
+        """Mean square error a colour value expected at each ratio, and the part of it that is not sent, ``[B, R]``.
+
+        None: the codec has no closed form, and only decoding tells.
+        """
+        return None
+
     def _no_other_ratio(self, rho: float) -> str:
         return f"this codec has one bandwidth ratio, {self.rho:.4f}; it cannot send at {rho:.4f}."
 
@@ -192,6 +204,15 @@ class BaseCodec(nn.Module):
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
         """The same without the side information of the pictures ``lost`` (``[B]`` bool); used in training."""
         return latents
+
+    @property
+    def side_width(self) -> int:
+        """How many bits of ``side`` it uses, the lowest ones; 0: none."""
+        return 0
+
+    def read_side(self, latents: Latents, size: tuple[int, int]) -> tuple[Latents, torch.Tensor]:
+        """The same with its coded side information read, where there is such; and whose was lost, ``[B]`` bool."""
+        return latents, torch.zeros(len(latents.values), dtype=torch.bool)
 
     def receive(self, latents: Latents, snr_db, size: tuple[int, int]) -> torch.Tensor:
         """What was received, with ``noise_var``, to images ``[B, 3, H, W]``; ``snr_db`` is the equivalent SNR."""
@@ -356,6 +377,10 @@ class Codec(Decoder):
         power = torch.view_as_real(latents).square().sum(dim=-1).mean(dim=-1)
         code, rounding = power_code(power)
         return Latents(latents * (power * rounding).clamp_min(1e-12).rsqrt()[:, None], side=code)
+
+    @property
+    def side_width(self) -> int:
+        return POWER_WIDTH if self.true_scale else 0
 
     def encode_planes(self, images: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         """Padded images ``[B, 3, h*stride, w*stride]`` and SNR ``[B]`` dB to real planes.

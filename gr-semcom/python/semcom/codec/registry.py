@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Architecture names, as model cards and recipes write them, to classes."""
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from semcom.codec.image.adapted import Adapted, without_encoder
 from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
-from semcom.parsing import shortened, shown
+from semcom.parsing import did_you_mean, shortened, shown
 from semcom.registering import PLUGIN_CURE
 
 M = TypeVar("M", bound=BaseCodec)
@@ -77,9 +76,8 @@ def _adapted(decoder: str, arguments: dict, modem: dict | None = None, *, snr_ra
 
 def _make(classes: Mapping[str, Callable[..., M]], what: str, name: str, arguments: dict, snr_range_db) -> M:
     if name not in classes:
-        near = difflib.get_close_matches(str(name)[:80], classes, n=1, cutoff=0.0)[0]
         raise ModelError(
-            f"unknown {what} {shown(name)}: did you mean '{near}'? There are {', '.join(classes)}. {PLUGIN_CURE}"
+            f"unknown {what} {shown(name)}{did_you_mean(name, classes)} There are {', '.join(classes)}. {PLUGIN_CURE}"
         )
     check_arguments(f"{what} '{name}'", arguments)
     try:

@@ -86,8 +86,14 @@ class CarrierView:
         trained = len(pilots_ref) > full
         full = full if trained else 0
         symbols, left = divmod(len(pilots_ref) - full, p.pilots_per_symbol)
-        fits = (symbols - 1) * p.data_per_symbol < len(noise_var) <= symbols * p.data_per_symbol
-        if left or not 1 <= symbols <= p.max_payload_symbols or len(pilots_rx) != len(pilots_ref) or not fits:
+        latent_rows = symbols - p.auth_symbols
+        fits = (latent_rows - 1) * p.data_per_symbol < len(noise_var) <= latent_rows * p.data_per_symbol
+        if (
+            left
+            or not 1 <= latent_rows <= p.max_payload_symbols
+            or len(pilots_rx) != len(pilots_ref)
+            or not fits
+        ):
             raise PduError("burst whose pilots and latents are not of this link profile")
         carriers, known, comb = self._layout(symbols)
         training = np.tile(self._training, p.lts_repeats if trained else 0)
@@ -117,7 +123,7 @@ class CarrierView:
             layout = BurstLayout(self.profile, symbols, "cpu", torch.complex64)
             head = self.profile.header_symbols
             self._layouts[symbols] = (
-                layout.data_carriers[head:].flatten().numpy(),
+                layout.data_carriers[head + self.profile.auth_symbols :].flatten().numpy(),
                 layout.pilots[head:].flatten().numpy(),
                 layout.pilot_carriers[head:].flatten().numpy(),
             )

@@ -8,6 +8,8 @@ all there are.
 
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,13 @@ import torch
 
 from semcom.channel.awgn import awgn
 from semcom.codec import build
+from semcom.codec.layers.convolution import torchs_own_convolutions
 from semcom.modem import Modem, StreamDetector, sequences, v2
 from semcom.modulation import ORDERS, constellation, soft_demap
 from semcom.system import zoo
 
 PICTURE_SIZES = ((32, 32), (256, 256), (512, 768))
+PHOTO_MODELS = ("photo-1-12", "photo-adaptive")
 ADJSCC = {"filters": 256, "channels": 8}
 
 
@@ -34,21 +38,32 @@ def run(progress: Callable[[str], None] | None = None) -> list[dict]:
     Returns:
         Rows ``{"name", "value", "unit", "note"}``; a value of None means it could not be measured, and note says why.
     """
+    return [row for _, rows in parts(progress) for row in rows]
+
+
+def parts(progress: Callable[[str], None] | None = None) -> Iterator[tuple[str, list[dict]]]:
+    """The benchmarks one after the other, as of :func:`run`: name and rows of each as soon as it is made."""
     say = progress or (lambda name: None)
     torch.set_num_threads(1)
-    rows: list[dict] = []
-    with torch.inference_mode():
-        say("modem")
-        rows += modem_rows()
-        rows += interleaving_rows()
-        say("soft demapper")
-        rows += demapper_rows()
-        say("receive chain in a flowgraph")
-        rows += flowgraph_rows()
-        for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
-            say(f"codecs on {device}")
-            rows += codec_rows(device)
-    return rows
+    for name, measure in measurements().items():
+        say(name)
+        with torch.inference_mode():
+            rows = measure()
+        yield name, rows
+
+
+def measurements() -> dict[str, Callable[[], list[dict]]]:
+    """Every benchmark by its name, in order."""
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    return {
+        "modem": modem_rows,
+        "interleaving": interleaving_rows,
+        "soft demapper": demapper_rows,
+        "receive chain in a flowgraph": flowgraph_rows,
+        **{f"codecs on {device}": partial(codec_rows, device) for device in devices},
+        "codecs' convolutions": convolution_rows,
+        "memory of large pictures": memory_rows,
+    }
 
 
 def modem_rows() -> list[dict]:
@@ -197,6 +212,52 @@ def codec_rows(device: str = "cpu") -> list[dict]:
             ):
                 seconds = _cpu_seconds(call, repeats) if device == "cpu" else _gpu_seconds(call)
                 rows.append(_row(f"{verb} {width}x{height}, {name}", 1e3 * seconds, "ms", device))
+    return rows
+
+
+def convolution_rows(repeats: int = 7) -> list[dict]:
+    """How much faster a codec encodes and decodes than with torch's own convolutions, in turn, least CPU times."""
+    rows = []
+    for name in PHOTO_MODELS:
+        codec, image = zoo.load(name).codec, torch.rand(1, 3, 512, 768)
+
+        def there_and_back(codec=codec, image=image) -> float:
+            began = time.process_time()
+            codec.receive(codec.send(image, 10.0).with_noise(10.0), 10.0, (512, 768))
+            return time.process_time() - began
+
+        turns = []
+        for _ in range(repeats + 1):
+            with torchs_own_convolutions():
+                torchs = there_and_back()
+            turns.append((torchs, there_and_back()))
+        torchs, ours = (min(times) for times in zip(*turns[1:], strict=True))
+        note = f"{1e3 * ours:.0f} ms of CPU; with torch's own convolutions {1e3 * torchs:.0f} ms"
+        rows.append(_row(f"encode and decode 768x512, {name}: faster by", torchs / ours, "x", note))
+    return rows
+
+
+_PEAK = """
+import resource, torch
+from semcom.system import zoo
+torch.set_num_threads(1)
+codec, size = zoo.load({name!r}).codec, (3000, 4000)
+with torch.inference_mode():
+    codec.receive(codec.send(torch.rand(1, 3, *size), 10.0).with_noise(10.0), 10.0, size)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def memory_rows() -> list[dict]:
+    """The most memory that a process takes to encode and decode 4000x3000 pixels, in GiB."""
+    rows = []
+    for model in PHOTO_MODELS:
+        got = subprocess.run([sys.executable, "-c", _PEAK.format(name=model)], capture_output=True, text=True)
+        name = f"memory to encode and decode 4000x3000, {model}"
+        if got.returncode:
+            rows.append(_row(name, None, "GiB", f"failed: {got.stderr.strip().splitlines()[-1:]}"))
+            continue
+        rows.append(_row(name, int(got.stdout) / 2**20, "GiB", "resident at most, Python and torch included"))
     return rows
 
 

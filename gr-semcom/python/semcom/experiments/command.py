@@ -14,7 +14,8 @@ from semcom.errors import ConfigError, SemcomError
 from semcom.experiments import table
 from semcom.experiments.runner import Cell, Experiment, Report, results, run
 from semcom.experiments.style import write_figure
-from semcom.terminal import complain
+from semcom.stopping import at_stop
+from semcom.terminal import complain, stoppable
 
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the measured cells. [default: runs/NAME]", show_default=False)
@@ -83,7 +84,7 @@ def measure(
 
     Raises:
         CellsFailed: a cell failed; all others were measured.
-        typer.Exit: with status 130 on Ctrl-C.
+        typer.Exit: with status 130 on Ctrl-C, 143 on SIGTERM.
         ConfigError, OutputError: as ``runner.run``.
     """
     total = len(experiment.cells)
@@ -92,12 +93,10 @@ def measure(
         took = "kept" if report.kept else report.problem or f"{report.seconds:.1f} s"
         print(f"[{done}/{total}] {report.cell}: {took}", flush=True)
 
-    try:
-        options = options_of(cluster_option)
+    options = options_of(cluster_option)
+    with stoppable():
+        at_stop(lambda: f"What was measured is kept in {out}: the same command goes on.")
         return results(run(experiment, out, workers, progress=show, cluster=cluster, cluster_options=options))
-    except KeyboardInterrupt:
-        complain(f"stopped. What was measured is kept in {out}: the same command goes on.")
-        raise typer.Exit(130) from None
 
 
 def options_of(words: Sequence[str]) -> Mapping[str, Any]:

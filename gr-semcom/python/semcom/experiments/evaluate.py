@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A codec over a differentiable channel, measured: what `semcom evaluate` and the model cards report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,8 @@ def evaluate(
     with_ms_ssim: bool = True,
     rho=None,
     perceptual: Sequence[str] = (),
+    on_row: Callable[[int, dict], None] | None = None,
+    skip: Callable[[int, float], bool] = lambda place, snr_db: False,
 ) -> list[dict]:
     """Encodes, passes the channel and decodes every image at every SNR.
 
@@ -46,6 +48,8 @@ def evaluate(
         with_ms_ssim: compute MS-SSIM too (slow; ``None`` for pictures below 176 pixels a side).
         rho: another bandwidth ratio than the model's own, where its codec has a choice.
         perceptual: names of ``PERCEPTUAL`` to measure too (slow; ``None`` below 64 pixels a side).
+        on_row: called with an image's place, from 0, and its row as soon as there is one.
+        skip: whether an image, by its place, is left out at an SNR; what is left out draws no noise.
 
     Returns:
         One dictionary per image and SNR: image, snr_db, snr_est_db (equivalent SNR after equalisation), the scores of
@@ -60,11 +64,12 @@ def evaluate(
     generator = torch.Generator(model.device).manual_seed(seed)
     rows = []
     for snr in np.atleast_1d(np.asarray(snr_db, dtype=float)).tolist():
-        for items, pixels in _batches(images):
+        wanted = ((place, *image) for place, image in enumerate(images) if not skip(place, snr))
+        for items, pixels in _batches(wanted):
             pixels = pixels.to(model.device)
             size = tuple(pixels.shape[-2:])
             decoded, count, estimated = across(model.codec, pixels, snr, send, generator, rho=rho)
-            for n, (name, _, *truth) in enumerate(items):
+            for n, (place, name, _, *truth) in enumerate(items):
                 if model.codec.result is LABEL:
                     scores = LABEL.score(truth[0] if truth else None, decoded[n].cpu().numpy())
                 else:
@@ -81,6 +86,8 @@ def evaluate(
                         "width": size[1],
                     }
                 )
+                if on_row:
+                    on_row(place, rows[-1])
     return rows
 
 
@@ -147,10 +154,10 @@ def summarise(rows: list[dict]) -> list[dict]:
 
 
 def _batches(images):
-    """Neighbours of one size, together: the items, and uint8 ``[B, 3, H, W]``."""
+    """Neighbours of one size, together: the items (place, name, pixels, ...), and uint8 ``[B, 3, H, W]``."""
     items, stack = [], []
     for item in images:
-        pixels = np.asarray(item[1])
+        pixels = np.asarray(item[2])
         if stack and (pixels.shape != stack[0].shape or len(stack) * pixels.size // 3 >= BATCH_PIXELS):
             yield items, torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)
             items, stack = [], []

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcom import files
+from semcom.experiments import spread
 from semcom.experiments.style import INK, colour, dress, image_bytes
 from semcom.kinds.pictures import Picture, png_bytes
 
@@ -90,20 +91,70 @@ def draw_curve(pictures: Sequence[Picture], results: Sequence) -> str:
     return text[text.index("<svg") :]
 
 
-def render_html(pictures: Sequence[Picture], results: Sequence, settings: dict[str, str]) -> str:
-    """The whole page as text; pictures are inside it as data."""
+def write_page(
+    path: str | Path, pictures: Sequence[Picture], results: Sequence, settings: dict[str, str]
+) -> Path:
+    """A run of any size as one self-contained page: at most 24 pictures are shown, and 2,000 results listed.
+
+    Args:
+        pictures: what was sent; none: there is no gallery.
+        results: ``Row`` objects, for each SNR and picture one a user.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    users = list(dict.fromkeys(result.user for result in results))
+    flat = [result.flat() for result in results]
+    # user outside, picture inside: what ``render_html`` takes
+    size = len(pictures) * len(users)
+    blocks = [results[at : at + size] for at in range(0, len(results), size)] if size else [results]
+    inner = [row for block in blocks for user in range(len(users)) for row in block[user :: len(users)]]
+    some = pictures[:_MOST_SHOWN]
+    rows = [row for at in range(0, len(inner), len(pictures) or 1) for row in inner[at : at + len(some)]]
+    curve = svg_text(spread.draw(flat, "All results"))
+    return files.write_text(path, render_html(some, rows if some else results, settings, curve, results))
+
+
+_MOST_SHOWN, _MOST_LISTED = 24, 2000
+
+
+def svg_text(figure) -> str:
+    """A matplotlib figure as SVG to stand in a page."""
+    text = image_bytes(figure, "svg", transparent=True, metadata={"Date": None}).decode()
+    return text[text.index("<svg") :]
+
+
+def render_html(
+    pictures: Sequence[Picture],
+    results: Sequence,
+    settings: dict[str, str],
+    curve: str = "",
+    listed: Sequence = (),
+) -> str:
+    """The whole page as text; pictures are inside it as data.
+
+    Args:
+        curve: SVG in place of a line a picture. listed: results of the table, where they are others than those shown.
+    """
     rows = _rows(pictures, results)
-    snrs = _snrs(results)
-    sent = sum(r.bursts_sent or 0 for r in results)
-    found = sum(r.bursts_found or 0 for r in results)
-    arrived = sum(r.value is not None for r in results)
+    listed = listed or results
+    heads = [results[at] for at in range(0, len(results), len(pictures))] if pictures else []
+    sent = sum(r.bursts_sent or 0 for r in listed)
+    found = sum(r.bursts_found or 0 for r in listed)
+    arrived = sum(r.value is not None for r in listed)
+    bursts = f", in {found} of {sent} bursts" if sent else ""
+    more = len(listed) - _MOST_LISTED
     return _PAGE.format(
         settings="".join(f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in settings.items()),
-        summary=f"{arrived} of {len(results)} pictures arrived, in {found} of {sent} bursts.",
-        heads="<th>sent</th>" + "".join(f"<th>received at {snr:g} dB</th>" for snr in snrs),
+        summary=f"{arrived} of {len(listed)} pictures arrived{bursts}.",
+        heads="<th>sent</th>" * bool(pictures)
+        + "".join(f"<th>received {_text(_where(row))}</th>" for row in heads),
         gallery="".join(_gallery_row(picture, outcomes) for picture, outcomes in rows),
-        curve=draw_curve(pictures, results),
-        table="".join(_table_row(result) for result in results),
+        curve=curve or draw_curve(pictures, results),
+        table="".join(_table_row(result) for result in listed[:_MOST_LISTED]),
+        more=f"<p>{more} more are not listed here; <code>--csv</code> writes them all.</p>"
+        if more > 0
+        else "",
     )
 
 
@@ -115,7 +166,13 @@ def _snrs(results) -> list[float]:
     return list(dict.fromkeys(result.snr_db for result in results))
 
 
+def _where(row) -> str:
+    return f"by {row.user} at {row.snr_db:g} dB" if row.user else f"at {row.snr_db:g} dB"
+
+
 def _outcome(result) -> str:
+    if result.value is not None and result.value.ndim == 1:  # probabilities of classes
+        return f"class {result.value.argmax()}"
     if result.psnr_db is None:
         return "nothing arrived"
     lost = f", {result.bursts_lost} of {result.bursts_sent} bursts lost" if result.bursts_lost else ""
@@ -182,7 +239,7 @@ def _gallery_row(picture: Picture, outcomes) -> str:
 
 
 def _cell(pixels, head: str, foot: str) -> str:
-    if pixels is None:
+    if pixels is None or pixels.ndim != 3 or not pixels.size:  # lost, a label, or not kept
         return f'<td><div class="lost">{_text(head)}</div></td>'
     data = base64.b64encode(png_bytes(pixels)).decode()
     height, width = pixels.shape[:2]
@@ -201,7 +258,8 @@ def _table_row(r) -> str:
         *(figure(r.rho, 4), figure(None if r.overhead is None else 100 * r.overhead, 1)),
         *(figure(r.papr_db, 1), figure(r.real_time_factor, 3)),
     ]
-    return f"<tr><th>{_text(r.item)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    name = f"{r.item}, {r.user}" if r.user else r.item
+    return f"<tr><th>{_text(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _text(value) -> str:
@@ -257,6 +315,7 @@ svg {{ max-width: 860px; width: 100%; height: auto; }}
 <th>bursts<br>sent</th><th>found</th><th>lost</th><th>rho</th><th>overhead<br>%</th><th>PAPR<br>dB</th>
 <th>real-time<br>factor</th></tr></thead>
 <tbody>{table}</tbody></table></div>
+{more}
 <h2>How to read it</h2>
 <p><b>SNR</b> is Es/N0 of one complex data symbol after the receiver's FFT. The transmitter is given the
 SNR asked for; the receiver estimates it from its pilots and passes it to the decoder.

@@ -132,7 +132,8 @@ def get(experiment: Experiment, cell: Cell, folder: str | Path) -> Report:
     """A cell from its file, measured and written to it first if need be.
 
     Raises:
-        ConfigError: its file is damaged. Whatever the measurement raises, and OutputError where it cannot be kept.
+        ConfigError: its file is damaged, or holds the result of another cell.
+            Whatever the measurement raises, and OutputError where it cannot be kept.
     """
     path = experiment.path(cell, Path(folder))
     kept = path.exists()
@@ -144,6 +145,14 @@ def get(experiment: Experiment, cell: Cell, folder: str | Path) -> Report:
     try:
         # fresh results are read back, too: a run is what its resumption would be
         entry = json.loads(path.read_text())
+        # its name may be a copy's or a hand's
+        wanted = json.loads(json.dumps(experiment._decides(cell)))
+        other = [key for key, value in wanted.items() if entry[key] != value]
+        if other:
+            raise ConfigError(
+                f"the kept cell {shown(str(path))} is of another measurement (other {', '.join(other)}): delete it, and "
+                f"it is measured again."
+            )
         return Report(cell, entry["result"], None, entry["seconds"], kept)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
@@ -211,7 +220,7 @@ def results(reports: Sequence[Report]) -> list[tuple[Cell, Any]]:
     if failed:
         said: dict[str, list[str]] = {}
         for report in failed:
-            said.setdefault(str(report.problem), []).append(str(report.cell))
+            said.setdefault(str(report.problem).rstrip("."), []).append(str(report.cell))
         words = "; ".join(f"({'), ('.join(cells)}): {problem}" for problem, cells in said.items())
         raise CellsFailed(
             f"{len(failed)} of {len(reports)} cells failed: {words}. The others are kept: the same command goes on."

@@ -10,6 +10,7 @@ import torch
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.equivalent_snr import equivalent_snr
+from semcom.modem.header import OPEN
 from semcom.modem.modem import DemodulatedBurst, Modem
 from semcom.modem.snr import estimate_snr
 from semcom.modem.sync import StreamDetector
@@ -59,6 +60,8 @@ def fly(
     interference=None,
     seed=0,
     modem=None,
+    signer=None,
+    cipher=OPEN,
     **options,
 ) -> Trial:
     """``trials`` bursts of ``k`` latents, each with ``GAP`` samples of silence before and after, in one stream.
@@ -67,12 +70,14 @@ def fly(
         snr_db: Es/N0. cfo: cycles per sample. ppm: clock offset. taps: ``[L]`` or one row a burst ``[trials, L]``.
         level: gain of each burst and its noise, ``[trials]``. linewidth: of phase noise, see ``channel.frontend``.
         interference: called with the whole stream ``[n]``, returns it with what is added at the receiver.
-        modem: at both ends. options: of ``StreamDetector``.
+        modem: at both ends. signer, cipher: of one with a signed profile. options: of ``StreamDetector``.
     """
     g = torch.Generator().manual_seed(seed)
     modem = modem or Modem()
     latents = torch.randn(trials, k, dtype=torch.complex64, generator=g)
-    bursts = modem.modulate(latents, image_id=range(trials), size=(64, 64), model_hash=1)[:, 0]
+    seals = [signer.seal(0, item, 0) for item in range(trials)] if signer else ()
+    told = {"size": (64, 64), "model_hash": 1, "cipher": cipher, "seals": seals}
+    bursts = modem.modulate(latents, image_id=range(trials), **told)[:, 0]
     lines = torch.nn.functional.pad(bursts, (GAP, GAP))
     if taps is not None:
         lines = fading.multipath(lines, taps)

@@ -3,9 +3,12 @@
 
 import hashlib
 import io
+import os
 import stat
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -18,11 +21,11 @@ from semcom.kinds.picture_metadata import without_metadata
 
 MAX_SIDE = 8191  # pixels: what the 13-bit sizes of a burst header can say
 MAX_PIXELS = 2**24  # 4096 x 4096: what fits an ordinary machine's memory while encoding
-# none of them runs a program
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "TGA")
+# none of them runs a program; HEIF needs pillow-heif (extra ``heif``), AVIF Pillow from 11.3 on or that package
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "TGA", "AVIF", "HEIF")
 SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .bmp .gif .tif .tiff .pbm .pgm .ppm .pnm .jp2 .j2k .jpf .jpx .j2c "
-    ".tga".split()
+    ".tga .heic .heif .hif .avif".split()
 )
 _MAX_FILE = 2**28  # bytes read to look for damaged metadata
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.png")
@@ -49,7 +52,7 @@ class Picture:
             object.__setattr__(self, field, printable(getattr(self, field)))
 
 
-def read_picture(path: str | Path, any_size: bool = False) -> Picture:
+def read_picture(path: str | Path, any_size: bool = False, max_side: int = 0) -> Picture:
     """Reads one picture file as 8-bit RGB.
 
     Grey and palette pictures become RGB, 16 bits are scaled to 8, colours of another space (Adobe RGB, CMYK with a
@@ -59,6 +62,8 @@ def read_picture(path: str | Path, any_size: bool = False) -> Picture:
 
     Args:
         any_size: it need not be sent as it is, and may be as large as Pillow reads.
+        max_side: a larger picture is scaled down to so many pixels on its longer side, and its note says so; 0: it is
+            refused where it is larger than the sizes above.
 
     Raises:
         ImageError: not a picture, damaged, empty, a folder, or outside the sizes above; it names the file.
@@ -68,7 +73,7 @@ def read_picture(path: str | Path, any_size: bool = False) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large sizes are refused below, in our words
         try:
-            return _open(path, path, any_size)
+            return _open(path, path, any_size, max_side)
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
@@ -77,9 +82,15 @@ def read_picture(path: str | Path, any_size: bool = False) -> Picture:
                 kind="picture file that claims far more pixels than fit memory",
             ) from error
         except Exception as error:  # Pillow raises a dozen kinds of exception on damaged files
-            picture = _without_metadata(path, any_size)
+            picture = _without_metadata(path, any_size, max_side)
             if picture is not None:
                 return picture
+            lacking = _lacking(path)
+            if lacking:
+                raise ImageError(
+                    f"{path} is {lacking} picture, which needs the package pillow-heif: pip install 'gr-semcom[heif]'.",
+                    kind=f"{lacking} picture, which needs pillow-heif",
+                ) from error
             if isinstance(error, Image.UnidentifiedImageError):
                 raise ImageError(
                     f"{path} is not a picture in a format that can be read ({', '.join(FORMATS)}).",
@@ -91,8 +102,14 @@ def read_picture(path: str | Path, any_size: bool = False) -> Picture:
             ) from error
 
 
-def list_pictures(folder: str | Path) -> list[Path]:
+def list_pictures(
+    folder: str | Path, recursive: bool = False, say: Callable[[str], None] = lambda words: None
+) -> list[Path]:
     """The picture files directly in a folder (by their endings), sorted by name.
+
+    Args:
+        recursive: those in its subfolders too, sorted by path; links to folders are not followed.
+        say: called with what was left out, in words: subfolders with pictures, files of other endings.
 
     Raises:
         ImageError: if it is no folder, cannot be read, or holds no picture.
@@ -100,13 +117,32 @@ def list_pictures(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder.")
+    found: list[Path] = []
+    below: list[Path] = []
+    others: list[Path] = []
     try:
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        folder.stat(), next(folder.iterdir(), None)
+        for place, _, names in os.walk(folder):
+            files = [Path(place) / name for name in names]
+            pictures = [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
+            if recursive or Path(place) == folder:
+                found += pictures
+                others += sorted(set(files) - set(pictures))
+            else:
+                below += pictures
     except OSError as error:
         raise ImageError(f"{folder} cannot be read: {error.strerror}.") from error
+    places = len({path.parent for path in below})
+    inside = f"{places} subfolder{'s' * (places > 1)} with {len(below)} picture{'s' * (len(below) > 1)}"
     if not found:
-        raise ImageError(f"{folder} holds no picture (looked for {' '.join(sorted(SUFFIXES))}).")
-    return found
+        cure = f", but {inside}: --recursive takes them" if below else ""
+        raise ImageError(f"{folder} holds no picture (looked for {' '.join(sorted(SUFFIXES))}){cure}.")
+    if below:
+        say(f"{folder} has {inside}, which are left out; --recursive takes them.")
+    if others:
+        kinds = sorted({path.suffix.lower() or "no ending" for path in others})
+        say(f"{len(others)} files in {folder} are no pictures by their endings ({', '.join(kinds[:8])}).")
+    return sorted(found)
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> Path:
@@ -117,6 +153,16 @@ def write_png(path: str | Path, pixels: np.ndarray) -> Path:
         OutputError: if the file cannot be written.
     """
     return files.write_bytes(path, png_bytes(pixels))
+
+
+def stem_of(name: str) -> str:
+    """What a picture of that name is called where it is received: the file name without its ending, at most 160 bytes,
+    and nothing that leads to another folder; "" where nothing is left."""
+    stem = Path(printable(name)).stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+    return stem.lstrip(".")
+
+
+_STEM_BYTES = 160  # of a file name's 255: room for user, SNR, number and what makes it whole
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -179,21 +225,53 @@ def _check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def _open(path: Path, source: Path | io.BytesIO, any_size: bool) -> Picture:
+def _open(path: Path, source: Path | io.BytesIO, any_size: bool, max_side: int = 0) -> Picture:
     """Decodes ``source``, which is the file of that path or what is left of it."""
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(source, formats=_formats()) as image:
+        if max_side and max(image.size) > max_side:
+            return _decode(path, image, max_side)
         if not any_size:
             _check_size(path, *image.size)
         return _decode(path, image)
 
 
-def _without_metadata(path: Path, any_size: bool) -> Picture | None:
+@lru_cache(1)
+def _formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that can be read here."""
+    try:
+        import pillow_heif
+    except ImportError:
+        pass
+    else:
+        pillow_heif.register_heif_opener()
+        if "AVIF" not in Image.registered_extensions().values() and hasattr(
+            pillow_heif, "register_avif_opener"
+        ):
+            pillow_heif.register_avif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _lacking(path: Path) -> str:
+    """Which picture of a format that could be read, but cannot here, a file is: "a HEIF", "an AVIF"; "": none."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[4:8] != b"ftyp":
+        return ""
+    brands = {head[at : at + 4] for at in range(8, len(head), 4)}
+    if brands & {b"avif", b"avis"}:
+        return "" if "AVIF" in _formats() else "an AVIF"
+    is_heif = brands & {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+    return "a HEIF (HEIC)" if is_heif and "HEIF" not in _formats() else ""
+
+
+def _without_metadata(path: Path, any_size: bool, max_side: int = 0) -> Picture | None:
     """The picture, where nothing but its metadata is damaged or too large."""
     if path.stat().st_size > _MAX_FILE:
         return None
     for less in without_metadata(path.read_bytes()):
         try:
-            picture = _open(path, io.BytesIO(less), any_size)
+            picture = _open(path, io.BytesIO(less), any_size, max_side)
         except ImageError:
             raise
         except Exception:
@@ -203,12 +281,18 @@ def _without_metadata(path: Path, any_size: bool) -> Picture | None:
     return None
 
 
-def _decode(path: Path, image: Image.Image) -> Picture:
+def _decode(path: Path, image: Image.Image, max_side: int = 0) -> Picture:
     notes = []
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and image.format == "HEIF":  # opened at the one that its camera calls the picture
+        notes.append(f"{path} holds {frames} pictures; only the main one is sent.")
+    elif frames > 1:
         notes.append(f"{path} holds {frames} frames; only the first is sent.")
         image.seek(0)
+    if max_side:
+        # a JPEG is decoded at a half, a quarter or an eighth where that is enough
+        before = image.size
+        image.draft(None, (max_side, max_side))
     mends = _Mends.of(image)
     if mends.shift and "transparency" in image.info:
         notes.append(f"{path}: its transparent colour is compared by the upper 8 of its 16 bits.")
@@ -216,7 +300,14 @@ def _decode(path: Path, image: Image.Image) -> Picture:
     image, problem = colours.to_srgb(_eight_bits(path, _upright(image), mends))
     if problem:
         notes.append(f"{path}: {problem}; its colours are taken as sRGB.")
-    pixels = np.array(_over_white(image), dtype=np.uint8)
+    image = _over_white(image)
+    if max_side:
+        if (image.width > image.height) != (before[0] > before[1]):
+            before = before[::-1]  # its camera's mark turned it
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        to = f"{image.width} x {image.height}"
+        notes.append(f"{path} is scaled from {before[0]} x {before[1]} to {to} pixels.")
+    pixels = np.array(image, dtype=np.uint8)
     return Picture(path.name, pixels, " ".join(notes), str(path))
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Results of a link: one row an item and user, whatever the kind; and the same as flat dictionaries for JSON."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +88,36 @@ class Row:
             **({"user": self.user} if self.user else {}),
             **self.detail,
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a file: everything but a picture's pixels, as JSON has it; ``restored`` makes a row of it again."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        is_label = self.value is not None and self.kind != IMAGE.name
+        return plain | {
+            "arrived": self.value is not None,
+            "label": self.value.tolist() if self.value is not None and is_label else None,
+        }
+
+
+_PLAIN = tuple(field.name for field in fields(Row) if field.name != "value")
+#: in place of a picture whose pixels were not kept: that one arrived is all that is known
+NOT_KEPT = np.empty((0, 0, 3), np.uint8)
+
+
+def restored(entry: dict[str, Any], pixels: np.ndarray | None = None) -> Row:
+    """The row that ``Row.to_dict`` wrote.
+
+    Args:
+        pixels: of the picture that arrived, uint8 ``[H, W, 3]``; None: ``NOT_KEPT`` stands for them.
+
+    Raises:
+        KeyError: it is none.
+    """
+    value = None
+    if entry["arrived"]:
+        label: Sequence[float] | None = entry["label"]
+        value = np.asarray(label, np.float32) if label is not None else NOT_KEPT if pixels is None else pixels
+    return Row(**{name: entry[name] for name in _PLAIN}, value=value)
 
 
 def row_of(

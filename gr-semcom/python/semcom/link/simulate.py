@@ -17,8 +17,11 @@ from semcom.kinds.pictures import Picture
 from semcom.link.config import LinkConfig
 from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
-from semcom.modem import AssembledImage, ImageAssembler, Modem, StreamDetector, estimate_snr
+from semcom.modem import AssembledImage, ImageAssembler, Modem, ModemProfile, StreamDetector, estimate_snr
+from semcom.modem.header import OPEN
 from semcom.modem.tensors import papr_db
+from semcom.payload.sealed import CIPHERS, Sealed
+from semcom.security import Signer, guard_of, signer_of
 from semcom.system.base import Received, Sent, System
 from semcom.system.make import make
 
@@ -32,12 +35,13 @@ def simulate(
     users: Sequence[User] = (THE_ONE,),
     progress: Callable[[], None] | None = None,
     device: str = "cpu",
+    on_rows: Callable[[Picture, list[Row]], None] | None = None,
 ) -> list[Row]:
     """Sends each item once, through system, modem and a simulated channel to every user, one after the other.
 
     Args:
         items: what to send. users: who receives, each with a channel (``User.config``) and a decoder of its own.
-        progress: called after each item.
+        progress: called after each item. on_rows: called with each item and its rows as soon as there are any.
 
     Returns:
         For each item, in order, one row a user, in order.
@@ -47,16 +51,25 @@ def simulate(
     receivers = [
         sender if link.model == config.model else make(link.model, config.payload, device) for link in links
     ]
-    modem, airs = Modem(device=device), [Air(link) for link in links]
-    rows = []
+    sealed = config.payload if isinstance(config.payload, Sealed) else None
+    key, cipher = (sealed.key, CIPHERS[sealed.cipher]) if sealed else ("", OPEN)
+    profile, airs = ModemProfile(), [Air(link) for link in links]
+    profile, signer = (profile.signed, signer_of(key)) if key else (profile, None)
+    # a burst that a receiver has had it does not take again, so each has a guard of its own
+    modems = [Modem(profile, device=device, guard=guard_of(key)) for _ in users]
+    modem = modems[0]
+    rows: list[Row] = []
     with torch.inference_mode():
         for number, item in enumerate(items):
+            first = len(rows)
             began = time.perf_counter()
-            sent, bursts = transmit(number, item.pixels, config.snr_db, sender, modem)
+            sent, bursts = transmit(number, item.pixels, config.snr_db, sender, modem, signer, cipher)
             sending = time.perf_counter() - began
-            for user, link, receiver, air in zip(users, links, receivers, airs, strict=True):
+            for user, link, receiver, air, its_modem in zip(
+                users, links, receivers, airs, modems, strict=True
+            ):
                 began = time.perf_counter()
-                image, received = receive(air.carry(bursts), receiver, modem)
+                image, received = receive(air.carry(bursts), receiver, its_modem)
                 seconds = sending + time.perf_counter() - began
                 plan = modem.plan(sent.symbols.shape[1])
                 rows.append(
@@ -74,23 +87,37 @@ def simulate(
                         papr_db=papr_db(bursts),
                         real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
                         **sender.choice(plan.latent_count, config.snr_db),
+                        **sent.detail,
                     )
                 )
+            if on_rows:
+                on_rows(item, rows[first:])
             if progress:
                 progress()
     return rows
 
 
 def transmit(
-    number: int, value: np.ndarray, snr_db: float, system: System, modem: Modem
+    number: int,
+    value: np.ndarray,
+    snr_db: float,
+    system: System,
+    modem: Modem,
+    signer: Signer | None = None,
+    cipher: int = OPEN,
 ) -> tuple[Sent, torch.Tensor]:
     """One value to payload symbols, and to its bursts ``[N, n]``.
 
     Args:
         number: of the item; its last 16 bits are on the air. snr_db: what the encoder is given.
+        signer, cipher: of a modem with a signed profile.
     """
     sent = system.send([value], [snr_db])
-    return sent, modem.modulate(sent.symbols, image_id=[number % 65536], **sent.header_fields)[0]
+    item, fields = number % 65536, sent.header_fields
+    if signer is not None:
+        side, bursts = (sent.side or (0,))[0], modem.plan(sent.symbols.shape[1]).burst_count
+        fields |= {"seals": [signer.seal(0, item, side, bursts)], "cipher": cipher}
+    return sent, modem.modulate(sent.symbols, image_id=[item], **fields)[0]
 
 
 def receive(
@@ -106,7 +133,8 @@ def receive(
     for burst in modem.demodulate(detector.push(samples) + detector.flush()):
         if burst.header is not None:
             snr = estimate_snr(burst.pilots_rx[None], burst.pilots_ref[None], burst.pilot_dof)
-            assembled += assembler.add(burst.header, burst.latents, burst.noise_var, float(snr.snr_db))
+            taken = burst.header, burst.latents, burst.noise_var, float(snr.snr_db)
+            assembled += assembler.add(*taken, session=burst.session)
     assembled += assembler.flush()
     image = assembled[0] if assembled else None
     return image, system.receive([image])[0] if image else None

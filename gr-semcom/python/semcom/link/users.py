@@ -55,7 +55,7 @@ def named_users(model: str, names: Iterable[str], snr_db: Iterable[float] = (), 
         raise ConfigError("no users are named: give at least one, such as attention or the path of a card.")
     if snr_db and len(snr_db) != len(names):
         raise ConfigError(
-            f"there are {len(names)} users but {len(snr_db)} SNRs: give one for each, in the same order."
+            f"users and SNRs do not fit, {len(names)} and {len(snr_db)}: give one SNR for each user, in the same order."
         )
     known = {ANCHOR: model, **zoo.users(model)}
     labels: list[str] = []

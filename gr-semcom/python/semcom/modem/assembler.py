@@ -12,8 +12,10 @@ from semcom import settings
 from semcom.equivalent_snr import rescale
 from semcom.errors import HeaderError
 from semcom.modem import frame
-from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, BurstHeader
+from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, SCRAMBLED, BurstHeader
 from semcom.modem.profile import ModemProfile
+from semcom.security.cipher import unscramble
+from semcom.security.sessions import SessionKeys
 
 _MOST_OPEN = 16  # pictures, and payload symbols of all of them: whatever headers claim, the memory is bounded
 _MOST_OPEN_SYMBOLS = 2**22
@@ -41,6 +43,7 @@ class PictureLimits:
         least_share: of a picture's bursts that must have been received for it to be decoded.
         decode_budget: pixels that may be decoded for each pixel whose share of a burst was received, 1 or more: what
             complete pictures do not use is left for incomplete ones. A complete picture is always decoded.
+        clock_tolerance_s: of a link with a key, by how much the clocks of two stations may differ.
 
     Raises:
         ConfigError: an impossible value, named.
@@ -49,6 +52,7 @@ class PictureLimits:
     largest_picture_pixels: int = 2**22
     least_share: float = 0.05
     decode_budget: float = 4.0
+    clock_tolerance_s: float = 300.0
 
     def __post_init__(self):
         settings.require(
@@ -60,6 +64,7 @@ class PictureLimits:
             ),
             least_share=(self.least_share, 0 <= self.least_share <= 1, "0 to 1"),
             decode_budget=(self.decode_budget, 1 <= self.decode_budget <= 1e6, "1 to 1e6"),
+            clock_tolerance_s=(self.clock_tolerance_s, 1 <= self.clock_tolerance_s <= 1e10, "1 to 1e10 s"),
         )
 
 
@@ -91,6 +96,9 @@ class AssembledImage:
     notes: tuple = ()
 
 
+_NOTHING = torch.empty(0, dtype=torch.complex64), torch.empty(0)
+
+
 @dataclass
 class _Open:
     header: BurstHeader
@@ -101,6 +109,13 @@ class _Open:
     snr_db: dict[int, float] = field(default_factory=dict)
     begun_since: int = 0  # pictures, since its last burst
     notes: list = field(default_factory=list)
+    session: SessionKeys | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """Whose limits it is under: of signed bursts each sender has limits of its own, and all others share theirs, as
+        anybody can claim to be any sender."""
+        return None if self.session is None else self.header.sender
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,7 @@ class _Closed:
     headers: dict[int, BurstHeader] = field(default_factory=dict)
     parts: list[_Part] = field(default_factory=list)
     since_s: float = 0.0
+    session: SessionKeys | None = None
 
 
 class ImageAssembler:
@@ -131,7 +147,8 @@ class ImageAssembler:
     A picture is handed out when its last burst is in, or when ``max_open`` others and one more have been begun since a
     burst of it came (the rest of it is then given up), or by ``flush``. Repeated and late bursts are counted, not used;
     what is done is remembered for ``KEPT_S`` seconds, and of the last ``KEPT_ITEMS``.
-    So ``max_open`` + 1 transmitters may send at once, their bursts in any order.
+    So ``max_open`` + 1 transmitters may send at once, their bursts in any order. Of signed bursts each sender
+    has this and the limits to itself.
 
     An item may come in parts: bursts of one sender, number, kind, size, model and mode whose ``side`` differs. Each
     part that is done hands out the item as known by then: with parts of the last ``KEPT_S`` seconds (``KEPT_SYMBOLS``
@@ -164,7 +181,7 @@ class ImageAssembler:
         self._closed: OrderedDict[tuple[int, int], _Closed] = OrderedDict()
         self._kept_symbols = 0
         self._limits = limits
-        self._credit = float(limits.largest_picture_pixels) if limits else 0.0  # pixels
+        self._credit: dict[int | None, float] = {}  # pixels, by owner
         self.counters: Counter[str] = Counter()
 
     def add(
@@ -174,12 +191,13 @@ class ImageAssembler:
         noise_var: torch.Tensor,
         snr_db: float,
         note: object = None,
+        session: SessionKeys | None = None,
     ):
         """Takes one burst: ``latents`` ``[m]``, ``noise_var`` ``[m]``; returns the pictures that are done with it.
 
         ``snr_db`` is the burst's estimated SNR; it sets the scale of ``noise_var``, whose shape over the subcarriers
         is kept. ``note``: anything that is returned with the picture if the burst is used, so that callers need no
-        second record of which bursts make which picture.
+        second record of which bursts make which picture. session: of a signed burst, by which its payload is opened.
         """
         if reason := self._refuse(header, latents, noise_var):
             self.counters[reason] += 1
@@ -189,7 +207,7 @@ class ImageAssembler:
             self.counters[MISPLACED] += 1
             return []
         self._forget()
-        done = self._end_others(header)
+        done = self._end_others(header, session)
         key = self._key(header)
         entry = self._open.get(key)
         if entry is None:
@@ -200,8 +218,9 @@ class ImageAssembler:
             if past is not None and len(past.headers) >= MOST_PARTS:
                 self.counters[TOO_MANY_PARTS] += 1
                 return done
-            done += self._make_room(header)
-            entry = self._begin(key, header, first)
+            entry = _Open(header, first, 0, *_NOTHING, session=session)
+            done += self._make_room(entry)
+            self._begin(key, entry)
         if header.burst_index in entry.snr_db:
             self.counters["bursts repeated or too late"] += 1
             return done
@@ -249,14 +268,19 @@ class ImageAssembler:
         self._kept_symbols -= sum(len(part.latents) for part in closed.parts)
         closed.parts = []
 
-    def _end_others(self, header: BurstHeader) -> list[AssembledImage]:
-        """Ends an item of the same sender and number that is another one: numbers have wrapped round."""
+    def _end_others(self, header: BurstHeader, session: SessionKeys | None) -> list[AssembledImage]:
+        """Ends an item of the same sender and number that is another one: numbers have wrapped round, or the sender has
+        begun another session."""
         number, done = _number(header), []
         for key, entry in list(self._open.items()):
-            if key[:2] == number and not self._same_item(entry.header, header):
+            same = entry.session == session and self._same_item(entry.header, header)
+            if key[:2] == number and not same:
                 done += self._close(key)
         past = self._closed.get(number)
-        if past is not None and not all(self._same_item(one, header) for one in past.headers.values()):
+        same = past is None or past.session == session
+        if past is not None and not (
+            same and all(self._same_item(one, header) for one in past.headers.values())
+        ):
             self._drop(self._closed.pop(number))
         return done
 
@@ -278,30 +302,34 @@ class ImageAssembler:
             return "bursts with latents that are not numbers"
         return None
 
-    def _make_room(self, header: BurstHeader) -> list[AssembledImage]:
-        """Hands out what must go before a picture with this header is begun."""
+    def _make_room(self, new: _Open) -> list[AssembledImage]:
+        """Hands out what must go before a picture is begun: another owner's only if that has more than this one."""
         done: list[AssembledImage] = []
         for key, entry in list(self._open.items()):
-            entry.begun_since += 1
+            entry.begun_since += entry.owner == new.owner
             if entry.begun_since > self._max_open:
                 done += self._close(key)
-        room = self._profile.plan(header.latent_count)
-        held = (
-            sum(len(entry.latents) for entry in self._open.values())
-            + room.burst_count * room.latents_per_burst
-        )
-        while self._open and (len(self._open) >= _MOST_OPEN or held > _MOST_OPEN_SYMBOLS):
-            oldest = next(iter(self._open))
-            held -= len(self._open[oldest].latents)
+        room = self._profile.plan(new.header.latent_count)
+        held: Counter[int | None] = Counter({new.owner: room.burst_count * room.latents_per_burst})
+        for entry in self._open.values():
+            held[entry.owner] += len(entry.latents)
+        while self._open and (len(self._open) >= _MOST_OPEN or held.total() > _MOST_OPEN_SYMBOLS):
+            owners = {entry.owner for entry in self._open.values()}
+            largest = max(owners, key=held.__getitem__)
+            oldest = next(key for key, entry in self._open.items() if entry.owner == largest)
+            held[largest] -= len(self._open[oldest].latents)
             done += self._close(oldest)
         return done
+
+    def _credit_of(self, owner: int | None) -> float:
+        return self._credit.get(owner, float(self._limits.largest_picture_pixels) if self._limits else 0.0)
 
     def _earn(self, entry: _Open) -> None:
         if self._limits:
             pixels = entry.header.height * entry.header.width
             earned = self._limits.decode_budget * pixels / entry.burst_count
             most = self._limits.decode_budget * self._limits.largest_picture_pixels
-            self._credit = min(self._credit + earned, most)
+            self._credit[entry.owner] = min(self._credit_of(entry.owner) + earned, most)
 
     def _given_up(self, entry: _Open) -> str | None:
         """Why an incomplete picture is not worth its decoding; pays for one that is handed out."""
@@ -310,17 +338,21 @@ class ImageAssembler:
         pixels, received = entry.header.height * entry.header.width, len(entry.snr_db)
         if received < self._limits.least_share * entry.burst_count:
             return TOO_FEW
-        if pixels > self._credit and received < entry.burst_count:
+        credit = self._credit_of(entry.owner)
+        if pixels > credit and received < entry.burst_count:
             return NO_BUDGET
-        self._credit = max(0.0, self._credit - pixels)
+        self._credit[entry.owner] = max(0.0, credit - pixels)
         return None
 
-    def _begin(self, key: tuple[int, int, int], header: BurstHeader, first: int) -> _Open:
-        plan = self._profile.plan(header.latent_count)
+    def _begin(self, key: tuple[int, int, int], entry: _Open) -> None:
+        plan = self._profile.plan(entry.header.latent_count)
         room = plan.burst_count * plan.latents_per_burst
-        empty = torch.zeros(room, dtype=torch.complex64), torch.full((room,), torch.inf)
-        self._open[key] = entry = _Open(header, first, plan.burst_count, *empty)
-        return entry
+        entry.burst_count = plan.burst_count
+        entry.latents, entry.noise_var = (
+            torch.zeros(room, dtype=torch.complex64),
+            torch.full((room,), torch.inf),
+        )
+        self._open[key] = entry
 
     def _close(self, key: tuple[int, int, int]) -> list[AssembledImage]:
         """The picture, or nothing if it is given up."""
@@ -328,6 +360,7 @@ class ImageAssembler:
         header, number = entry.header, key[:2]
         closed = self._closed.setdefault(number, _Closed())
         closed.headers[key[2]], closed.since_s = header, self._clock()
+        closed.session = entry.session
         self._closed.move_to_end(number)
         if reason := self._given_up(entry):
             self.counters[reason] += 1
@@ -352,10 +385,17 @@ class ImageAssembler:
 
     def _part(self, entry: _Open) -> _Part:
         k, version = entry.header.latent_count, self._profile.frame_version
+        latents, noise_var, header = entry.latents[:k], entry.noise_var[:k], entry.header
+        if entry.session is not None and header.cipher == SCRAMBLED:
+            key = entry.session.stream_key(header.sender, header.image_id, header.side)
+            latents, noise_var = unscramble(latents, noise_var, key)
+        else:
+            latents = frame.unscramble(latents[None], version)[0]
+            noise_var = frame.deinterleave(noise_var[None], version)[0]
         return _Part(
             entry.first,
-            frame.unscramble(entry.latents[None, :k], version)[0],
-            frame.deinterleave(entry.noise_var[None, :k], version)[0],
+            latents,
+            noise_var,
             len(entry.snr_db),
             entry.burst_count,
             sum(entry.snr_db.values()),

@@ -126,6 +126,12 @@ class Equalizer:
         Returns:
             ``[B, header_symbols * data_per_symbol]`` soft symbols and ``[B]`` frequency in cycles per sample.
         """
+        return self.first_look(training, header)[:2]
+
+    def first_look(
+        self, training: torch.Tensor, header: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As ``soft_header``, and the channel ``[B, active]`` by the training."""
         noise = self.training_noise(training)
         channel, _ = self.channel((training * self.lts.conj()).sum(1), self.fit_training, noise)
         repeats, rows = self.profile.lts_repeats, self.profile.header_symbols
@@ -142,7 +148,7 @@ class Equalizer:
         )
         frequency = self._seek_coarse(phasors)
         turned = header * phasor(-frequency[:, None] * self._times[repeats : repeats + rows])[..., None]
-        return self.layout.take_data(turned * channel.conj()[:, None]).flatten(1), frequency
+        return self.layout.take_data(turned * channel.conj()[:, None]).flatten(1), frequency, channel
 
     def soft_header_again(self, training, header, guess, frequency) -> torch.Tensor:
         """Soft symbols as in ``soft_header``, with the channel fitted to the header as first decoded, ``guess``."""
@@ -152,6 +158,22 @@ class Equalizer:
         sums = (training * self.lts.conj()).sum(1) + (header * guess.conj()).sum(1)
         channel, _ = self.channel(sums, self._fit_header, self.training_noise(training))
         return self.layout.take_data(header * channel.conj()[:, None]).flatten(1)
+
+    def soft_second_block(self, block, channel, frequency) -> torch.Tensor:
+        """Matched-filter outputs ``[B, auth_symbols * data_per_symbol]`` of the second header block.
+
+        Args:
+            block: ``[B, auth_symbols, active]``, received after the header. channel, frequency: from ``first_look``.
+        """
+        first, rows = self.profile.lts_repeats + self.profile.header_symbols, block.shape[1]
+        head, layout = self.profile.header_symbols, self.layout
+        turn = phasor(-frequency[:, None] * self._times[first : first + rows])[..., None]
+        matched = block * (turn * channel.conj()[:, None])
+        # its own pilots hold the phase, which has gone on since the training
+        pilots = layout.pilots[head : head + rows]
+        phase = (layout.take_pilots(matched, head) * pilots.conj()).sum((1, 2))
+        phase = phase.conj() / phase.abs().clamp_min(torch.finfo(matched.real.dtype).tiny)
+        return (layout.take_data(matched, head).flatten(1)) * phase[:, None]
 
     # -- the whole burst ----------------------------------------------------------------------------
 

@@ -31,6 +31,10 @@ MODE_CODED = 7  # payload: bits of a source and channel code (separation); model
 MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED)
 MAX_BITS_PER_LATENT = 8
 
+# cipher: nothing; signed by a second block; signed, and the payload's symbols scrambled by a key
+OPEN, SIGNED, SCRAMBLED = 0, 1, 2
+UNSIGNED = "bursts without a tag: this link has a key, and they were sent without it"
+
 MAX_SIDE = 2**13 - 1
 SENDERS = 2**4
 MAX_LATENTS = 2**22 - 1
@@ -53,8 +57,8 @@ class BurstHeader:
         link_hash: names the transmitter's link profile; 0: it has none. mode: what the payload is, of ``MODES``.
         kind: what the item is; 0: a picture. sender: number of the transmitter, 0..15.
         side: 20 bits that only the codec understands; of a part of an item where it begins, say.
-        waveform: 0, OFDM. cipher: 0; otherwise the payload is sealed or the header is followed by a block of
-            authentication. No receiver takes others than 0 yet.
+        waveform: 0, OFDM. cipher: 0; otherwise the header is followed by a block of authentication
+            (``second_block``), and of 2 the payload is scrambled with the key too.
 
     Raises:
         HeaderError: a field out of its range; nothing is sent with a header that could not be read back.
@@ -105,6 +109,12 @@ class BurstHeader:
         return order_of(self.mode)
 
     @property
+    def number(self) -> int:
+        """What names a burst among those of a session: sender, item, part and place in it."""
+        item = (self.sender << 16 | self.image_id) << 20 | self.side
+        return (item << 22 | self.latent_count) << 9 | self.burst_index
+
+    @property
     def most_latents(self) -> int:
         """More payload symbols than these a picture of this size and mode cannot have; of other kinds: any number."""
         if self.kind != KIND_IMAGE:
@@ -117,11 +127,12 @@ class BurstHeader:
         max_latents_per_burst: int,
         modes: Collection[int] = MODES,
         kinds: Collection[int] | None = None,
+        ciphers: Collection[int] = (OPEN,),
     ) -> None:
         """Refuses a header that passed its CRC but cannot be served; called before anything is allocated.
 
         Args:
-            modes: payload modes that this receiver reads. kinds: of items; None: any.
+            modes: payload modes that this receiver reads. kinds: of items; None: any. ciphers: those it has a key for.
 
         Raises:
             HeaderError: version of another release, a waveform, cipher, kind or mode not read here, or sizes that
@@ -133,10 +144,8 @@ class BurstHeader:
             )
         if self.waveform:
             raise HeaderError(f"burst of waveform {self.waveform}, this receiver reads waveform 0 (OFDM)")
-        if self.cipher:
-            raise HeaderError(
-                f"burst of cipher {self.cipher}: it is sealed or signed with a key, and this receiver has none"
-            )
+        if self.cipher not in ciphers:
+            raise HeaderError(_not_this_cipher(self.cipher, ciphers))
         if kinds is not None and self.kind not in kinds:
             raise HeaderError(
                 f"item of kind {self.kind} is unknown to this receiver, which reads kinds "
@@ -183,6 +192,14 @@ def describe(mode: int) -> str:
     if mode in DIGITAL_MODES:
         return f"digital latents of order {order_of(mode)}"
     return {MODE_CODED: "coded bits", MODE_LATENTS: "analog latents"}.get(mode, "of a later release")
+
+
+def _not_this_cipher(cipher: int, ciphers: Collection[int]) -> str:
+    if cipher == OPEN:
+        return UNSIGNED
+    if OPEN in ciphers:
+        return f"burst of cipher {cipher}: it is sealed or signed with a key, and this receiver has none"
+    return f"burst of cipher {cipher}, which this release does not know"
 
 
 def crc16(bits: np.ndarray) -> np.ndarray:
@@ -303,11 +320,7 @@ class HeaderCode:
 
     def encode(self, bits: np.ndarray, symbols: int) -> np.ndarray:
         """Header bits ``[B, bits]`` to unit-power QPSK symbols ``[B, symbols]`` complex128."""
-        words = bits.reshape(len(bits), -1, _WORD_BITS)
-        rows = words[..., 1:] @ (1 << np.arange(_WORD_BITS - 2, -1, -1))
-        chips = (_hadamard()[rows] * (1 - 2 * words[..., :1])).reshape(len(bits), self.chips)
-        order, sign = _rate_match(self.chips, 2 * symbols)
-        air = chips[:, order] * sign
+        air = rm_encode(bits, 2 * symbols)
         return (air[:, 0::2] + 1j * air[:, 1::2]) / np.sqrt(2)
 
     def decode(self, soft: torch.Tensor) -> tuple[list[BurstHeader | None], torch.Tensor]:
@@ -320,14 +333,32 @@ class HeaderCode:
             Headers (None where the CRC fails) and the bits as decoded, ``[B, bits]``.
         """
         air = torch.view_as_real(soft).flatten(1)
-        order, sign, hadamard = _decoder(self.chips, air.shape[1], air.device, air.dtype)
-        chips = air.new_zeros(len(air), self.chips).index_add(1, order, air * sign)
-        scores = chips.view(len(air), -1, _WORD_CHIPS) @ hadamard
-        rows = scores.abs().argmax(-1, keepdim=True)
-        negative = scores.gather(-1, rows) < 0
-        shifts = torch.arange(_WORD_BITS - 2, -1, -1, device=air.device)
-        bits = torch.cat([negative.long(), rows >> shifts & 1], dim=-1).flatten(1)
+        bits = _rm_bits(air, self.chips)
         return self.unpack(bits.cpu().numpy()), bits
+
+
+def rm_encode(bits: np.ndarray, chips_on_air: int) -> np.ndarray:
+    """Bits ``[B, n]``, n a multiple of 8, to chips +-1 ``[B, chips_on_air]``: RM(1, 7), interleaved, repeated."""
+    words = bits.reshape(len(bits), -1, _WORD_BITS)
+    rows = words[..., 1:] @ (1 << np.arange(_WORD_BITS - 2, -1, -1))
+    chips = (_hadamard()[rows] * (1 - 2 * words[..., :1])).reshape(len(bits), -1)
+    order, sign = _rate_match(chips.shape[1], chips_on_air)
+    return chips[:, order] * sign
+
+
+def rm_decode(air: np.ndarray, code_chips: int) -> np.ndarray:
+    """Soft chips ``[B, chips_on_air]`` to bits ``[B, code_chips / 16]``: the inverse of ``rm_encode``."""
+    return _rm_bits(torch.from_numpy(air), code_chips).numpy()
+
+
+def _rm_bits(air: torch.Tensor, code_chips: int) -> torch.Tensor:
+    order, sign, hadamard = _decoder(code_chips, air.shape[1], air.device, air.dtype)
+    chips = air.new_zeros(len(air), code_chips).index_add(1, order, air * sign)
+    scores = chips.view(len(air), -1, _WORD_CHIPS) @ hadamard
+    rows = scores.abs().argmax(-1, keepdim=True)
+    negative = scores.gather(-1, rows) < 0
+    shifts = torch.arange(_WORD_BITS - 2, -1, -1, device=air.device)
+    return torch.cat([negative.long(), rows >> shifts & 1], dim=-1).flatten(1)
 
 
 _CRC_WEIGHTS = 1 << np.arange(CRC_BITS - 1, -1, -1)

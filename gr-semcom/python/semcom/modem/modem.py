@@ -8,19 +8,23 @@ import numpy as np
 import torch
 
 from semcom.cached import cached_tensors
-from semcom.errors import HeaderError
-from semcom.modem import frame, ofdm, sequences, v2
+from semcom.errors import ConfigError, HeaderError
+from semcom.modem import frame, ofdm, second_block, sequences, v2
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
-from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, VERSION, BurstHeader
+from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, OPEN, SCRAMBLED, SIGNED, VERSION, BurstHeader
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
+from semcom.security.cipher import scramble
+from semcom.security.guard import Guard
+from semcom.security.sessions import Seal, SessionKeys
 
 OF_VERSION_2 = (
     f"burst of frame version {v2.VERSION}, this receiver reads version {VERSION}: "
     "give both stations the same release"
 )
+NO_KEY = "bursts with a tag, and no key here to check it: nothing of them is read"
 _TRACKED_AT_ONCE = 8  # bursts that the static model does not fit: some 30 MB each
 
 
@@ -34,6 +38,7 @@ class DemodulatedBurst:
     ``pilot_dof`` are what ``snr.estimate_snr`` takes; of a tracked burst they are those of the payload alone.
     slips: samples inserted (negative: lost) at each place in the burst where its timing changed.
     symbols_erased: payload symbols erased, as they were cut off, zeroed or below the interference.
+    session: of a signed burst, whose it is.
     """
 
     header: BurstHeader | None
@@ -47,6 +52,7 @@ class DemodulatedBurst:
     refused: BurstHeader | None = None
     slips: tuple[int, ...] = ()
     symbols_erased: int = 0
+    session: SessionKeys | None = None
 
 
 class Modem:
@@ -59,10 +65,25 @@ class Modem:
         profile: sizes of the air interface.
         device: where tensors live.
         dtype: torch.complex64, or complex128 to check gradients.
+        guard: whose bursts are read, of a link with a key (``ModemProfile.signed``); None: of such a link, nobody's.
+
+    Raises:
+        ConfigError: a guard, and a profile whose bursts have no tags.
     """
 
-    def __init__(self, profile: ModemProfile | None = None, device="cpu", dtype=torch.complex64):
+    def __init__(
+        self,
+        profile: ModemProfile | None = None,
+        device="cpu",
+        dtype=torch.complex64,
+        guard: Guard | None = None,
+    ):
         self.profile = profile or ModemProfile()
+        if guard is not None and not self.profile.auth_symbols:
+            raise ConfigError("a guard needs a profile whose bursts have tags: ModemProfile.signed")
+        self._guard = guard
+        self._ciphers = (SIGNED, SCRAMBLED) if self.profile.auth_symbols else (OPEN,)
+        self._shortest = self.profile.auth_symbols + 1  # symbols after the header of the shortest burst
         self._code = self.profile.header_code
         self.device, self.dtype = torch.device(device), dtype
         p = self.profile
@@ -99,7 +120,8 @@ class Modem:
         sender: int | Sequence[int] = 0,
         side: int | Sequence[int] = 0,
         waveform: int = 0,
-        cipher: int = 0,
+        cipher: int = OPEN,
+        seals: Sequence[Seal] = (),
     ) -> torch.Tensor:
         """Payloads of items of one size to bursts.
 
@@ -108,6 +130,7 @@ class Modem:
             image_id: ``B`` whole numbers 0..65535.
             size: (height, width) in pixels. model_hash: 22 bits naming the codec. link_hash: 10 bits
                 naming the link profile; 0: none. mode: what the payload is, one of ``header.MODES``.
+            seals: of a signed profile, one an item (``security.Signer.seal``); none may be used twice.
             kind, sender, side, waveform, cipher: as in ``BurstHeader``; sender and side one for all items, or ``B``.
 
         Returns:
@@ -115,7 +138,13 @@ class Modem:
 
         Raises:
             HeaderError: a field that the header cannot hold.
+            ConfigError: a signed profile without seals or cipher, or the other way round.
         """
+        signed = bool(self.profile.auth_symbols)
+        if len(seals) != (len(latents) if signed else 0) or cipher not in self._ciphers:
+            raise ConfigError(
+                "bursts are signed, each item with a seal of its own, where the profile says so, or not"
+            )
         plan = self.plan(latents.shape[1])
         senders, sides = (_each(value, len(latents)) for value in (sender, side))
         headers = [
@@ -138,20 +167,39 @@ class Modem:
             for image, its_sender, its_side in zip(image_id, senders, sides, strict=True)
             for index in range(plan.burst_count)
         ]
-        return self.modulate_bursts(self.pack_latents(latents), headers).unflatten(
-            0, (len(latents), plan.burst_count)
-        )
+        payload = self.pack_latents(latents, seals if cipher == SCRAMBLED else ())
+        if signed:
+            payload = torch.cat([self._second_blocks(headers, seals, plan.burst_count), payload], dim=1)
+        return self.modulate_bursts(payload, headers).unflatten(0, (len(latents), plan.burst_count))
 
-    def pack_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end)."""
+    def _second_blocks(self, headers: list[BurstHeader], seals: Sequence[Seal], each: int) -> torch.Tensor:
+        """Second header blocks ``[N, symbols]`` of the bursts of items that have ``each`` bursts."""
+        messages = second_block.messages(self._code.pack(headers), self.profile.max_payload_symbols)
+        keys = [seal.keys for seal in seals for _ in range(each)]
+        rows = [
+            second_block.encode(key.bits, key.tag(text), self.profile)
+            for key, text in zip(keys, messages, strict=True)
+        ]
+        return torch.as_tensor(np.stack(rows)).to(self.device, self.dtype)
+
+    def pack_latents(self, latents: torch.Tensor, seals: Sequence[Seal] = ()) -> torch.Tensor:
+        """Scrambles ``[B, k]`` and cuts it into bursts ``[B * burst_count, latents_per_burst]`` (zeros at the end).
+
+        seals: by whose keys, one an item; none: in the way that everybody knows.
+        """
         plan = self.plan(latents.shape[1])
-        scrambled = frame.scramble(latents.to(self.device, self.dtype), self.profile.frame_version)
+        latents = latents.to(self.device, self.dtype)
+        if seals:
+            keyed = [scramble(row, seal.stream_key) for row, seal in zip(latents, seals, strict=True)]
+            scrambled = torch.stack(keyed).to(self.dtype)
+        else:
+            scrambled = frame.scramble(latents, self.profile.frame_version)
         room = plan.burst_count * plan.latents_per_burst
         padded = torch.nn.functional.pad(scrambled, (0, room - plan.latent_count))
         return padded.reshape(-1, plan.latents_per_burst)
 
     def modulate_bursts(self, payload: torch.Tensor, headers: list[BurstHeader]) -> torch.Tensor:
-        """Payload ``[N, m]`` with one header a row to samples ``[N, burst_samples]``."""
+        """What follows the header, ``[N, m]``, with one header a row to samples ``[N, burst_samples]``."""
         p = self.profile
         rows = -(-payload.shape[1] // p.data_per_symbol)
         layout = self._equalizer(rows).layout
@@ -200,14 +248,16 @@ class Modem:
         samples = torch.stack([bursts[i].samples[:head] for i in whole]).to(self.device, self.dtype)
         cfo = torch.tensor([bursts[i].cfo for i in whole], dtype=torch.float64, device=self.device)
         training, symbols = self._open(samples, cfo)
-        soft, frequency = self._equalizer(1).soft_header(training, symbols)
+        soft, frequency, channel = self._equalizer(self._shortest).first_look(training, symbols)
         headers, bits = self._code.decode(soft)
         others = {} if all(headers) else self._of_others(soft, headers, bits)
         unread = [row for row, header in enumerate(headers) if header is None and row not in others]
         if unread:
             # a second pass: most words of a failed header are right, so the header as decoded serves as training
-            guess = self._header_grid(self._equalizer(1).layout, self._header_symbols(bits.cpu().numpy()))
-            soft = self._equalizer(1).soft_header_again(training, symbols, guess, frequency)
+            guess = self._header_grid(
+                self._equalizer(self._shortest).layout, self._header_symbols(bits.cpu().numpy())
+            )
+            soft = self._equalizer(self._shortest).soft_header_again(training, symbols, guess, frequency)
             again, more_bits = self._code.decode(soft)
             for row in unread:
                 if again[row] is not None:
@@ -216,6 +266,8 @@ class Modem:
         if unread:
             self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits, unread)
         sent = self._header_symbols(bits.cpu().numpy())
+        verdicts = self._check_tags(bursts, whole, headers, bits, channel, frequency)
+        sessions: dict[int, SessionKeys] = {}
 
         groups: dict[int, list[int]] = {}
         for at, i in enumerate(whole):
@@ -224,11 +276,16 @@ class Modem:
                 results[i] = self._failed(bursts[i], *others[at])
             elif isinstance(plan, str):
                 results[i] = self._failed(bursts[i], plan, headers[at])
+            elif not p.auth_symbols:
+                groups.setdefault(plan.latents_per_burst, []).append(at)
+            elif isinstance(verdict := verdicts.get(at, NO_KEY), str):
+                results[i] = self._failed(bursts[i], verdict, headers[at])
             else:
+                sessions[at] = verdict
                 groups.setdefault(plan.latents_per_burst, []).append(at)
         for latents, ats in groups.items():
-            rows = -(-latents // p.data_per_symbol)
-            end = p.burst_samples(rows)
+            payload_rows = -(-latents // p.data_per_symbol)
+            rows, end = p.auth_symbols + payload_rows, p.burst_samples(payload_rows)
             tail = [bursts[whole[at]].samples[head:end] for at in ats]
             cut = torch.tensor([len(samples) < end - head for samples in tail], device=self.device)
             if bool(cut.any()):
@@ -238,7 +295,7 @@ class Modem:
             known = self._header_grid(equalizer.layout, sent[ats])
             out = equalizer.equalize(training[ats], symbols[ats], payload, known, frequency[ats])
             for at, result in zip(ats, self._results(headers, cfo, out, ats, latents), strict=True):
-                results[whole[at]] = result
+                results[whole[at]] = replace(result, session=sessions.get(at)) if sessions else result
             troubled = torch.nonzero(out.trouble | cut).flatten().tolist()
             for first in range(0, len(troubled), _TRACKED_AT_ONCE):
                 hard = troubled[first : first + _TRACKED_AT_ONCE]
@@ -252,16 +309,48 @@ class Modem:
                     slips = tracked.slips[row]
                     results[whole[at]] = replace(
                         result,
+                        session=sessions.get(at),
                         slips=tuple(slips[slips != 0].tolist()),
                         symbols_erased=int(tracked.erased[row].sum()),
                     )
+
+    def _check_tags(
+        self, bursts, whole: list[int], headers, bits, channel, frequency
+    ) -> dict[int, SessionKeys | str]:
+        """By row, of bursts with a second header block: the session, or why they are refused. Nothing is kept of those.
+
+        Arguments are as in ``_demodulate_whole``.
+        """
+        p = self.profile
+        head, end = p.preamble_samples + p.header_samples, p.burst_samples(0)
+        rows = [
+            row
+            for row, header in enumerate(headers)
+            if isinstance(self._plan_of(header, len(bursts[whole[row]].samples)), FramePlan)
+        ]
+        if not p.auth_symbols or not rows:
+            return {}
+        if self._guard is None:
+            return dict.fromkeys(rows, NO_KEY)
+        block = torch.stack([bursts[whole[row]].samples[head:end] for row in rows]).to(
+            self.device, self.dtype
+        )
+        cfo = torch.tensor([bursts[whole[row]].cfo for row in rows], dtype=torch.float64, device=self.device)
+        equalizer, payload = self._equalizer(self._shortest), self._payload(block, cfo)
+        soft = equalizer.soft_second_block(payload, channel[rows], frequency[rows])
+        numbers, tags = second_block.decode(soft.cpu().numpy(), p)
+        texts = second_block.messages(bits[rows].cpu().numpy(), p.max_payload_symbols)
+        return {
+            row: self._guard.check(number, tag, text, headers[row].number)
+            for row, number, tag, text in zip(rows, numbers, tags, texts, strict=True)
+        }
 
     def _results(self, headers, cfo, out: Equalized, ats: list[int], latents: int) -> list[DemodulatedBurst]:
         """The rows of ``out``, which belong to the headers and offsets at ``ats``."""
         columns = (
             (cfo[ats] + out.frequency.double()).tolist(),
-            out.payload.flatten(1)[:, :latents].unbind(),
-            out.noise_var.flatten(1)[:, :latents].unbind(),
+            out.payload[:, self.profile.auth_symbols :].flatten(1)[:, :latents].unbind(),
+            out.noise_var[:, self.profile.auth_symbols :].flatten(1)[:, :latents].unbind(),
             out.known.unbind(),
             out.reference.unbind(),
             out.dof.tolist(),
@@ -278,12 +367,12 @@ class Modem:
         failed = torch.tensor(unread, device=self.device)
         count = self.profile.burst_samples(1) + MAX_SLIP_SAMPLES
         whole = torch.stack([_fit_to(samples[row], count) for row in failed.tolist()])
-        training, symbols, changed = self._tracker(1).mend_header(
+        training, symbols, changed = self._tracker(self._shortest).mend_header(
             whole.to(self.device, self.dtype), cfo[failed]
         )
         if not bool(changed.any()):
             return
-        soft, _ = self._equalizer(1).soft_header(training[changed], symbols[changed])
+        soft, _ = self._equalizer(self._shortest).soft_header(training[changed], symbols[changed])
         again, more_bits = self._code.decode(soft)
         for row, at in enumerate(failed[changed].tolist()):
             if again[row] is not None:
@@ -318,6 +407,8 @@ class Modem:
             headers: what was sent, one a row. cfo: ``[N]`` coarse offset in cycles per sample; None: zero.
         """
         p = self.profile
+        if p.auth_symbols:
+            raise ConfigError("signed bursts are for the air: training takes a profile without a key")
         plan = self.plan(headers[0].latent_count)
         cfo = torch.zeros(len(samples), dtype=torch.float64, device=self.device) if cfo is None else cfo
         head = p.preamble_samples + p.header_samples
@@ -382,7 +473,7 @@ class Modem:
         if header is None:
             return "header failed its CRC: noise, or the stations loaded different link profiles"
         try:
-            header.check(self.profile.max_latents_per_burst)
+            header.check(self.profile.max_latents_per_burst, ciphers=self._ciphers)
         except HeaderError as error:
             return str(error)
         if samples < self.profile.burst_samples(1):
@@ -399,7 +490,7 @@ class Modem:
 def _fits(header: BurstHeader, max_latents_per_burst: int) -> bool:
     """Whether its fields are consistent; those of noise that passed a CRC hardly ever are."""
     try:
-        header.check(max_latents_per_burst)
+        header.check(max_latents_per_burst, ciphers=(header.cipher,))
     except HeaderError:
         return False
     return True

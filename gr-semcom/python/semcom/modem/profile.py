@@ -2,7 +2,7 @@
 """The numerology of the air interface; every size follows from it."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from semcom.errors import ConfigError
 from semcom.modem import header, v2
@@ -11,6 +11,8 @@ from semcom.parsing import shown
 
 MAX_BURST_SAMPLES = 2**18  # of the longest burst; a receiver keeps several of them in memory
 _LEAST_TRAINING_SAMPLES = 128
+# of the second header block: 1,024 of the session, repeated 1.125 times in the default profile, and 576 of the tag
+_AUTH_CHIPS = 1700
 _REPEATED = 1.1  # least repetition of a header's code: with less it is lost before the picture is
 _LIMITS = {  # of each size, checked before anything of that size is made
     "fft_size": (32, 4096),
@@ -24,6 +26,7 @@ _LIMITS = {  # of each size, checked before anything of that size is made
     "lts_cp_samples": (1, 4096),
     "lts_repeats": (2, 8),
     "frame_version": (v2.VERSION, header.VERSION),
+    "auth_symbols": (0, 256),
 }
 
 
@@ -37,7 +40,7 @@ class ModemProfile:
 
     Header and payload symbols carry ``pilots_per_symbol`` pilots on a comb that moves from symbol to symbol, so
     that the pilots of a burst visit every subcarrier. frame_version: header and interleaving; stations use 3, and 2 is
-    there to read recordings.
+    there to read recordings. auth_symbols: of the second header block of a link with a key (``signed``); 0: none.
 
     Raises:
         ConfigError: a size that is impossible, with the reason.
@@ -54,15 +57,16 @@ class ModemProfile:
     lts_cp_samples: int = 64
     lts_repeats: int = 2
     frame_version: int = header.VERSION
+    auth_symbols: int = 0
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            least, most = _LIMITS[field.name]
+            if not isinstance(value, int) or isinstance(value, bool) or value < min(least, 1):
                 raise ConfigError(
                     f"modem profile: {field.name} must be a positive whole number, not {shown(value)}"
                 )
-            least, most = _LIMITS[field.name]
             if not least <= value <= most:
                 raise ConfigError(
                     f"modem profile: {field.name} must be {least} to {most}, not {shown(value)}"
@@ -108,6 +112,11 @@ class ModemProfile:
                 f"modem profile: {self.header_symbols} header symbols carry {chips} bits of code, too few for the "
                 f"header's {code.bits} bits at a rate of 1/2: raise header_symbols or active_carriers"
             )
+        if self.auth_symbols and self.auth_symbols != self._signed_symbols:
+            raise ConfigError(
+                f"modem profile: auth_symbols follow from the link's key, {self._signed_symbols} with one and 0 "
+                "without: leave them out"
+            )
         if self.max_burst_samples > MAX_BURST_SAMPLES:
             raise ConfigError(
                 f"modem profile: a burst of {self.max_burst_samples} samples is longer than {MAX_BURST_SAMPLES}: lower "
@@ -118,6 +127,15 @@ class ModemProfile:
     def header_code(self) -> HeaderCode:
         """What makes symbols of headers, and headers of symbols."""
         return v2.CODE if self.frame_version == v2.VERSION else header.code_of(self.max_payload_symbols)
+
+    @property
+    def _signed_symbols(self) -> int:
+        return -(-_AUTH_CHIPS // (2 * self.data_per_symbol))
+
+    @property
+    def signed(self) -> "ModemProfile":
+        """The same with a second header block in each burst."""
+        return replace(self, auth_symbols=self._signed_symbols)
 
     @property
     def symbol_samples(self) -> int:
@@ -151,7 +169,8 @@ class ModemProfile:
 
     def burst_samples(self, payload_symbols: int) -> int:
         """Samples of a burst with that many payload symbols."""
-        return self.preamble_samples + self.header_samples + payload_symbols * self.symbol_samples
+        body = self.auth_symbols + payload_symbols
+        return self.preamble_samples + self.header_samples + body * self.symbol_samples
 
     def plan(self, latent_count: int) -> "FramePlan":
         """Splits a picture's latents into equal bursts.

@@ -223,11 +223,8 @@ class Detector:
         block = _stretches(samples, first, self._template_samples + 2 * _SEARCH)
         block.mul_(_turning(-cfo, block.shape[1], block.dtype))
         spectrum = torch.fft.fft(block, self._size)
-        half, bands = self._half_active, []
-        for side in (spectrum[:, :half], spectrum[:, -half:]):
-            flat = torch.view_as_real(side.unflatten(1, (_BANDS // 2, -1))).flatten(2)
-            bands.append(torch.linalg.vecdot(flat, flat))
-        bands = torch.cat(bands, dim=1)
+        half = self._half_active
+        bands = torch.cat([_band_energies(side) for side in (spectrum[:, :half], spectrum[:, -half:])], dim=1)
         # what is narrow in frequency resembles any training, at every delay
         wide = bands.median(-1).values > _FILLED * bands.mean(-1)
         if not wide.any():
@@ -270,6 +267,12 @@ def _delay_weights(cp: int) -> torch.Tensor:
     delay = torch.arange(cp + 1)
     edge = torch.minimum(delay, cp - delay).clamp_max(4) / 4
     return (1 - _EARLIEST) + _EARLIEST * edge - _TILT * delay / cp
+
+
+def _band_energies(side: torch.Tensor) -> torch.Tensor:
+    """One side of spectra, ``[c, n]``, to the energies of its bands ``[c, _BANDS / 2]``."""
+    flat = torch.view_as_real(side.unflatten(1, (_BANDS // 2, -1))).flatten(2)
+    return torch.linalg.vecdot(flat, flat)
 
 
 def _stretches(samples: torch.Tensor, first: torch.Tensor, count: int) -> torch.Tensor:

@@ -50,9 +50,9 @@ class HeaderV2(BurstHeader):
             if getattr(self, name):
                 raise HeaderError(f"a burst header of frame version 2 has no {name}")
 
-    def check(self, max_latents_per_burst, modes=header.MODES, kinds=None) -> None:
+    def check(self, max_latents_per_burst, modes=header.MODES, kinds=None, ciphers=(header.OPEN,)) -> None:
         """As ``BurstHeader.check``; the number of bursts must be that of the latents. Raises HeaderError."""
-        super().check(max_latents_per_burst, modes, kinds)
+        super().check(max_latents_per_burst, modes, kinds, ciphers)
         if self.burst_count != -(-self.latent_count // max_latents_per_burst):
             raise HeaderError(f"{self.latent_count} latents do not make {self.burst_count} bursts")
 

@@ -2,7 +2,6 @@
 """The radio profile: what one radio is, what it may do, and what was measured on it."""
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from semcom import settings
 from semcom.errors import ConfigError, OutputError
 from semcom.files import write_text
-from semcom.parsing import shown
+from semcom.parsing import did_you_mean, shown
 from semcom.shipped import shipped_folder
 
 DRIVERS = ("usrp", "soapy")
@@ -228,11 +227,9 @@ def load_device(name_or_path: str | Path) -> RadioProfile:
         return settings.load(RadioProfile, profile_folder() / f"{text}.yaml", "radio profile")
     if Path(text).suffix in (".yaml", ".yml") or "/" in text:
         return settings.load(RadioProfile, text, "radio profile")
-    near = difflib.get_close_matches(text, profile_names(), n=1)
     raise ConfigError(
-        f"there is no radio profile {shown(text)}"
-        + (f": did you mean '{near[0]}'?" if near else ".")
-        + f" There are {', '.join(profile_names()) or 'none'}; or give the path of a YAML file."
+        f"there is no radio profile {shown(text)}{did_you_mean(text, profile_names())}"
+        f" There are {', '.join(profile_names()) or 'none'}; or give the path of a YAML file."
     )
 
 

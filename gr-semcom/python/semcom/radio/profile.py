@@ -13,6 +13,7 @@ from semcom.modem import v2
 from semcom.modem.assembler import PictureLimits
 from semcom.modem.header import LINK_HASH_BITS, VERSION
 from semcom.modem.profile import ModemProfile
+from semcom.payload.sealed import check_cipher
 
 DEFAULT_MODEL = "photo-1-12"
 
@@ -21,9 +22,9 @@ DEFAULT_MODEL = "photo-1-12"
 class LinkProfile:
     """Format and radio settings of a link.
 
-    All of it but ``limits`` goes into ``hash``, which every burst carries: how a receiver protects itself is its own
-    business, and the other end need not set it alike. What one station sets differently on its command line (a gain,
-    say) changes nothing in the hash: it names the file, not the knobs.
+    All of it but ``limits`` and ``key`` goes into ``hash``, which every burst carries: how a receiver protects itself
+    and where its key lies is its own business, and the other end need not set it alike. What one station sets
+    differently on its command line (a gain, say) changes nothing in the hash: it names the file, not the knobs.
 
     Attributes:
         name: in words, for people.
@@ -34,6 +35,8 @@ class LinkProfile:
             it and a radio clips at 1.
         gap_samples: silence after each burst.
         modem: sizes of the air interface, any of ``ModemProfile``'s.
+        key: name or path of the link's key (``semcom link-key``), a path being seen from this file; "": none, everybody
+            can read what is sent and send what is read. cipher: "scramble"; or "none", bursts are only signed.
         limits: what the receiver decodes, any of ``PictureLimits``'; a transmitter sends no larger pictures.
 
     Raises:
@@ -50,6 +53,8 @@ class LinkProfile:
     gap_samples: int = 600
     modem: ModemProfile = field(default_factory=ModemProfile)
     limits: PictureLimits = field(default_factory=PictureLimits)
+    key: str = ""
+    cipher: str = "scramble"
 
     def __post_init__(self):
         settings.require(
@@ -65,12 +70,21 @@ class LinkProfile:
             amplitude=(self.amplitude, 0 < self.amplitude <= 1, "above 0 and at most 1"),
             gap_samples=(self.gap_samples, 0 <= self.gap_samples <= 10**7, "0 to 1e7 samples"),
         )
+        check_cipher(self.cipher, f"link profile {self.name!r}")
+        if self.key and not self.modem.auth_symbols:
+            object.__setattr__(self, "modem", self.modem.signed)
+        if self.modem.auth_symbols and not self.key:
+            raise ConfigError(
+                f"link profile {self.name!r}: auth_symbols are of a link with a key: name it, or leave them out."
+            )
 
     @property
     def hash(self) -> int:
         """What every burst's header carries, 1 to 2^LINK_HASH_BITS - 1; 0 on the air says "no profile"."""
         agreed = dataclasses.asdict(self)
-        del agreed["limits"]
+        del agreed["limits"], agreed["key"]
+        if not self.key:  # as before there were any
+            del agreed["cipher"], agreed["modem"]["auth_symbols"]
         if self.modem.frame_version == v2.VERSION:
             del agreed["modem"]["frame_version"]  # it was not a setting then
         text = json.dumps(agreed, sort_keys=True)
@@ -84,10 +98,11 @@ class LinkProfile:
         return dataclasses.replace(self, modem=ModemProfile(**modem))
 
 
-def load_link(path: str | Path, recorded: bool = False) -> LinkProfile:
+def load_link(path: str | Path, recorded: bool = False, key: str = "", cipher: str = "") -> LinkProfile:
     """Reads a link profile; an empty path gives the defaults.
 
     Args:
+        key, cipher: instead of the profile's; "": as it has them.
         recorded: it is for recordings, which may be of an earlier frame version. Stations send and read today's only.
 
     Raises:
@@ -98,5 +113,11 @@ def load_link(path: str | Path, recorded: bool = False) -> LinkProfile:
         raise ConfigError(
             f"link profile {path}: frame_version {link.modem.frame_version} is read from recordings only (semcom "
             f"replay, semcom inspect); stations send and read {VERSION}: leave frame_version and header_symbols out"
+        )
+    if key or cipher:
+        return dataclasses.replace(link, key=key or link.key, cipher=cipher or link.cipher)
+    if "/" in link.key:
+        return dataclasses.replace(
+            link, key=str(Path(path).expanduser().parent / Path(link.key).expanduser())
         )
     return link

@@ -12,6 +12,9 @@ from semcom.kinds import IMAGE, Kind
 from semcom.modem import AssembledImage, BurstHeader
 from semcom.modem.header import describe
 
+#: in the detail of a result whose coded side information did not come through
+SIDE_LOST = "side_information_lost"
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -22,6 +25,7 @@ class Sent:
         mode: what they are, one of ``modem.header.MODES``. model_hash: 22 bits that name codec, codebooks or code.
         size: the header's two numbers, of a picture (height, width).
         kind: code of the kind that comes out. side: ``B`` numbers of 20 bits that only the codec understands.
+        detail: what the transmitter chose, for rows and counters.
     """
 
     symbols: torch.Tensor
@@ -30,6 +34,7 @@ class Sent:
     size: tuple[int, int]
     kind: int = 0
     side: tuple[int, ...] = ()
+    detail: dict = field(default_factory=dict)
 
     @property
     def header_fields(self) -> dict:
@@ -71,11 +76,15 @@ class System(ABC):
         """Payload symbols that an item of that size takes."""
 
     @abstractmethod
-    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float]) -> Sent:
+    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float], rho: float | None = None) -> Sent:
         """Values of one size to payload symbols.
 
         Args:
             snr_db: Es/N0 in dB that the transmitter expects, one an item.
+            rho: a bandwidth ratio instead of the system's own, where it has a choice.
+
+        Raises:
+            ConfigError: another ratio than it has.
         """
 
     def choice(self, symbols: int, snr_db: float) -> dict[str, str]:

@@ -17,7 +17,7 @@ MODEL_HASH_BITS = 22
 _MAX_BYTES = 2**22  # the longest that ships has 20 kB
 # cards there are checked by the tests, once: a schema takes 0.2 s
 _SHIPPED = Path(__file__).parent.parent / "codec" / "weights"
-OPTIONAL = ("parent", "capture", "digital")
+OPTIONAL = ("parent", "capture", "digital", "rates")
 # what one reads first in a file
 _FIRST = (
     "schema_version",
@@ -61,6 +61,8 @@ class ModelCard:
     capture: dict | None = None  # of a model fine-tuned from the air: sha256 of the recordings, and more
     # how learned codebooks were trained, and what is measured of quantised latents
     digital: dict | None = None
+    # of a model of several rates: how well its quality is predicted (semcom.adaptation.rates)
+    rates: dict | None = None
     schema_version: int = field(default=2)
 
     @property
@@ -92,8 +94,13 @@ class ModelCard:
     @property
     def files(self) -> dict[str, str]:
         """Files of weights beside the card, with their sha256."""
-        own = (self.parts["encoder"], self.parts["decoder"])
+        own = (self.parts["encoder"], self.parts["decoder"], self.backbone or {})
         return {part["file"]: part["sha256"] for part in own if "file" in part}
+
+    @property
+    def backbone(self) -> dict | None:
+        """File and sha256 of the model whose ``backbone`` is this one's too."""
+        return self.parts.get("backbone")
 
     def tables(self, metric: str = "psnr_db", channel: str | None = None) -> list[dict]:
         """The entries of ``measured`` of a metric, over one channel or all."""
@@ -210,6 +217,12 @@ def check_card(values, source: str) -> None:
             raise ModelError(
                 f"model card {source} does not fit its schema at '{place}': the lower {what} comes first, not {low:g} "
                 f"before {high:g}."
+            )
+    seen: dict[str, str] = {}
+    for part in () if old else values["parts"].values():
+        if "file" in part and seen.setdefault(part["file"], part["sha256"]) != part["sha256"]:
+            raise ModelError(
+                f"model card {source} does not fit its schema at 'parts': {parsing.shown(part['file'])} has two sha256."
             )
     for number, table in enumerate(() if old else values["measured"]):
         if len(table["snr_db"]) != len(table["values"]):

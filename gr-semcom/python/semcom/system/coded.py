@@ -91,11 +91,13 @@ class CodedSystem(System):
     def symbol_count(self, size: tuple[int, int]) -> int:
         return self.model.codec.latent_count(*size)
 
-    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float]) -> Sent:
+    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float], rho: float | None = None) -> Sent:
         """One picture to payload symbols; the scheme, which may differ from one to the next, is in ``model_hash``.
 
         A picture that does not fit even at the coarsest quality is sent as an empty payload, and counts as not decoded.
         """
+        if rho is not None:
+            raise ConfigError("the separation link sends as many symbols as its model: it has no other rate")
         (pixels,), (snr,) = values, snr_db
         self.source.check(pixels)
         symbols = self.symbol_count(self.source.size(pixels))

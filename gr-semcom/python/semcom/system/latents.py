@@ -8,13 +8,14 @@ import torch
 
 from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
-from semcom.errors import ModelError
+from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, BurstHeader
 from semcom.modem.header import DIGITAL_MODES, MODE_LATENTS
 from semcom.modem.labels import bits_per_latent, symbol_count
 from semcom.payload.base import ANALOG, Analog
 from semcom.payload.quantised import DigitalMode
-from semcom.system.base import Received, Sent, System
+from semcom.system.base import SIDE_LOST, Received, Sent, System
+from semcom.system.rates import RateChooser
 from semcom.system.zoo import LoadedModel
 
 
@@ -27,7 +28,7 @@ class LatentSystem(System):
         model: from ``zoo.load``. payload: how latents are sent.
 
     Raises:
-        ModelError: the model has no such codebooks, or sends side information that labels cannot carry.
+        ModelError: the model has no such codebooks, or its latents cannot be sent as labels.
         ConfigError: the codec cannot send at that rate.
     """
 
@@ -39,16 +40,16 @@ class LatentSystem(System):
         self._rho = (
             self.codec.rho * payload.rate if isinstance(payload, Analog) and payload.rate < 1 else None
         )
+        target = payload.target_psnr_db if isinstance(payload, Analog) else 0
+        self._chooser, self._target_db = (RateChooser(model) if target else None), target
+        self.one_by_one = bool(target)
         # refuses a rate that the codec does not have
         self.codec.latent_count(*self.source.warm_up(), self._rho)
         self.name = model.card.name if isinstance(payload, Analog) else f"{model.card.name}, {payload.label}"
-        if isinstance(payload, DigitalMode) and not self.codec.quantisable:
-            raise ModelError(
-                f"model '{model.card.name}' sends side information beside its latents, which cannot be sent as labels: "
-                f"leave --order out, or take another model."
-            )
         if isinstance(payload, DigitalMode):
-            model.codebook_set(payload.codebook)  # refuses codebooks that are not there
+            model.codebook_set(
+                payload.codebook
+            )  # refuses latents of no labels, and codebooks that are not there
 
     def symbol_count(self, size: tuple[int, int]) -> int:
         count = self.codec.latent_count(*size, self._rho)
@@ -57,19 +58,30 @@ class LatentSystem(System):
         return count
 
     @torch.inference_mode()
-    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float]) -> Sent:
+    def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float], rho: float | None = None) -> Sent:
         for value in values:
             self.source.check(value)
+        if rho is not None and isinstance(self.payload, DigitalMode):
+            raise ConfigError("quantised latents are sent whole: they have no other rate")
+        detail = {}
+        if rho is None and self._chooser is not None:
+            (value,), (snr,) = values, snr_db
+            chosen = self._chooser.choose(value, float(snr), self._target_db)
+            rho, detail = (
+                chosen.rho,
+                {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)},
+            )
+        rho = self._rho if rho is None else rho
         device = self.model.device
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
-        latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=self._rho)
+        latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=rho)
         symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
         if isinstance(self.payload, DigitalMode):
             code, books = self.model.codebook_set(self.payload.codebook)
             symbols, mode = self.payload.send(symbols, books), self.payload.header_mode
         side = () if latents.side is None else tuple(latents.side.tolist())
         size = self.codec.result_size(self.source.size(values[0]))
-        return Sent(symbols.cpu(), mode, code, size, self.result.code, side)
+        return Sent(symbols.cpu(), mode, code, size, self.result.code, side, detail)
 
     def mismatch(self, header: BurstHeader) -> str | None:
         digital = header.mode in DIGITAL_MODES
@@ -82,7 +94,11 @@ class LatentSystem(System):
             return None if fits else "bursts whose size does not fit the model"
         if not self.codec.admits(header.latent_count, size):
             return "bursts whose size does not fit the model"
-        return None
+        return (
+            "bursts with side information unknown to the model"
+            if header.side >> self.codec.side_width
+            else None
+        )
 
     @torch.inference_mode()
     def receive(self, items: Sequence[AssembledImage]) -> list[Received]:
@@ -94,8 +110,13 @@ class LatentSystem(System):
         )
         side = torch.tensor([item.side for item in items], device=device)
         latents = Latents(values, side=side, noise_var=noise_var)
+        latents, lost = self.codec.read_side(latents, first.size)
         decoded = self.codec.receive(latents, equivalent_snr_db(noise_var), first.size)
-        return [Received(value) for value in self.result.values(decoded)]
+        details = [{SIDE_LOST: True} if row else {} for row in lost.tolist()]
+        return [
+            Received(value, detail)
+            for value, detail in zip(self.result.values(decoded), details, strict=True)
+        ]
 
     @torch.inference_mode()
     def warm_up(self, transmit: bool) -> None:

@@ -4,7 +4,6 @@
 A user decoder is a model too: its card names an anchor, whose encoder it decodes. Loaded, the two are one codec.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Callable
@@ -23,12 +22,15 @@ from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.codec.registry import build, build_decoder
 from semcom.errors import ModelError
 from semcom.kinds import IMAGE
-from semcom.parsing import is_file, is_folder, shown
+from semcom.parsing import did_you_mean, is_file, is_folder, shown
 from semcom.payload import quantised as digital
 from semcom.stored import read_tensors
 from semcom.system.card import ModelCard, digital_hash, read_card
 
 D = TypeVar("D", bound=BaseCodec)
+
+#: of ``payloads`` in cards
+ANALOG_PAYLOAD, QUANTISED = "analog", "quantised"
 
 WEIGHTS = Path(__file__).parent.parent / "codec" / "weights"
 
@@ -61,8 +63,13 @@ class LoadedModel:
         """The codebooks of that name (or "best": the learned ones, if any) and the hash that names them on the air.
 
         Raises:
-            ModelError: the model has none of that name.
+            ModelError: the model has none of that name, or its latents cannot be sent as labels.
         """
+        if QUANTISED not in self.card.payloads:
+            raise ModelError(
+                f"model '{self.card.name}' has latents that cannot be sent as labels (payloads in its card: "
+                f"{', '.join(self.card.payloads)}): leave the order out, or take another model."
+            )
         books = self.codebooks[digital.resolved(name, self.codebooks, self.card.name)]
         return digital_hash(self.card.encoder_sha256, books.sha256), books
 
@@ -242,10 +249,17 @@ def install(staged: Path, folder: Path) -> Path:
     return folder / staged.name
 
 
-def save_weights(codec: BaseCodec, path, dtype: torch.dtype = torch.float16) -> str:
+#: names of the tensors that several models may share
+BACKBONE = "backbone."
+
+
+def save_weights(
+    codec: BaseCodec, path, dtype: torch.dtype = torch.float16, with_backbone: bool = True
+) -> str:
     """Writes a codec's or user decoder's tensors as safetensors, whole or not at all, and returns the file's sha256.
 
-    Floating tensors are stored as ``dtype``, counters as they are.
+    Floating tensors are stored as ``dtype``, counters as they are; ``with_backbone`` false leaves those out that another
+    model's file holds.
 
     Raises:
         OutputError: the file cannot be written.
@@ -253,6 +267,7 @@ def save_weights(codec: BaseCodec, path, dtype: torch.dtype = torch.float16) -> 
     tensors = {
         key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
         for key, tensor in codec.state_dict().items()
+        if with_backbone or not key.startswith(BACKBONE)
     }
     blob = save_safetensors(tensors)
     files.write_bytes(path, blob)
@@ -300,8 +315,12 @@ def _anchor_path(user: ModelCard, folder: Path) -> Path:
 def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
     """What the card describes, made with its SNR range and filled with its weights."""
     tensors: dict[str, torch.Tensor] = {}
+    shared = (model_card.backbone or {}).get("file")
     for file, sha256 in model_card.files.items():
-        tensors |= _tensors(path.with_name(file), sha256, model_card)
+        found = _tensors(path.with_name(file), sha256, model_card)
+        if file == shared:
+            found = {key: tensor for key, tensor in found.items() if key.startswith(BACKBONE)}
+        tensors |= found
     module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
@@ -333,13 +352,25 @@ def _check_fit(codec: BaseCodec, tensors: dict, model_card: ModelCard) -> None:
                 f"{shown(model_card.arguments)}: '{key}' should be {wanted.get(key, 'absent')} but "
                 f"is {found.get(key, 'absent')}."
             )
-    for what in ("source", "result"):
-        stated, own = getattr(model_card, what), getattr(codec, what).name
-        if stated != own:
+    facts = {
+        "source": codec.source.name,
+        "result": codec.result.name,
+        "power": codec.power,
+        "streams": 1,
+        "senders": 1,
+    }
+    for what, own in facts.items():
+        if (stated := getattr(model_card, what)) != own:
             raise ModelError(
                 f"model '{model_card.name}': the card says {what} = {stated}, but that of "
                 f"{model_card.architecture} is {own}."
             )
+    possible = [ANALOG_PAYLOAD] + [QUANTISED] * codec.quantisable
+    if unknown := [payload for payload in model_card.payloads if payload not in possible]:
+        raise ModelError(
+            f"model '{model_card.name}': the card says payloads = {shown(unknown)}, but latents of "
+            f"{model_card.architecture} can be sent as {', '.join(possible)}."
+        )
     low, high = model_card.rho if isinstance(model_card.rho, list) else (model_card.rho, model_card.rho)
     if not low - 1e-6 <= codec.rho <= high + 1e-6:
         raise ModelError(
@@ -366,8 +397,6 @@ def card_path(name) -> Path:
             return cards[0]
         raise ModelError(f"folder {path} holds {len(cards)} .json files: name the model card itself.")
     shipped = names()
-    near = difflib.get_close_matches(str(name)[:80], shipped, n=1, cutoff=0.0)
-    hint = (
-        f" did you mean '{near[0]}'? There are {', '.join(shipped)}." if near else " No models are installed."
-    )
-    raise ModelError(f"there is no model {shown(str(name))}:{hint} A path of your own model card works too.")
+    there = f"There are {', '.join(shipped)}." if shipped else "No models are installed."
+    hint = f"{did_you_mean(name, shipped)} {there}"
+    raise ModelError(f"there is no model {shown(str(name))}{hint} A path of your own model card works too.")

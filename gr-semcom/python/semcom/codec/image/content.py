@@ -20,12 +20,14 @@ from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
+from semcom.codec.layers.convolution import Conv3x3, leaky, shuffled, unshuffled
 from semcom.codec.layers.stages import zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError, ModelError
 
 MOST_RHO = 1 / 4
+_RATIOS = 12  # down to 1/181
 _PRICE_TRIES = 5
 _POWER_STEP, _POWER_CODES = 1 / 4, 32
 _SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
@@ -62,13 +64,13 @@ class Trunk(nn.Module):
     def __init__(self, widths, blocks, cells: int):
         super().__init__()
         outer, inner = widths
-        self.picture_in = nn.Conv2d(48, outer, 3, padding=1)
+        self.picture_in = Conv3x3(48, outer)
         self.down = nn.Conv2d(4 * outer, inner, 1)
         self.cells_in = nn.Conv2d(cells, inner, 1)
         self.inner_blocks = nn.ModuleList(ResidualBlock(inner) for _ in range(blocks[1]))
         self.up = nn.Conv2d(inner, 4 * outer, 1)
         self.outer_blocks = nn.ModuleList(ResidualBlock(outer) for _ in range(blocks[0]))
-        self.picture_out = nn.Conv2d(outer, 48, 3, padding=1)
+        self.picture_out = Conv3x3(outer, 48)
         zeroed(self.picture_out)
 
     def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
@@ -78,15 +80,16 @@ class Trunk(nn.Module):
             cells: what is known of each, ``[B, C, H/8, W/8]``. deviation: of the error expected there, ``[B, 3, ...]``.
             snr_db: ``[B]``.
         """
-        fine = self.picture_in(_PICTURE_SCALE * F.pixel_unshuffle(picture, 4))
-        x = self.down(F.pixel_unshuffle(F.leaky_relu(fine, 0.1), 2)) + self.cells_in(cells)
+        fine = self.picture_in(unshuffled(picture, 4).mul_(_PICTURE_SCALE))
+        x = self.down(leaky(unshuffled(fine, 2))) + self.cells_in(cells)
         for block in self.inner_blocks:
             x = block(x, snr_db)
-        x = fine + F.pixel_shuffle(self.up(F.leaky_relu(x, 0.1)), 2)
+        x = fine + shuffled(self.up(leaky(x)), 2)
         for block in self.outer_blocks:
             x = block(x, snr_db)
-        out = F.pixel_shuffle(self.picture_out(F.leaky_relu(x, 0.1)), 4)
-        return out * deviation.repeat_interleave(closed.CELL, 2).repeat_interleave(closed.CELL, 3)
+        out = shuffled(self.picture_out(leaky(x)), 4)
+        cells = out.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
+        return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,15 @@ class ContentAdaptive(BaseCodec):
         """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
         rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
         return max(int((rho or self._rho) * 3 * rows * columns * closed.CELL**2), 1)
+
+    def ratios(self) -> list[float]:
+        """Steps of half an octave, though any ratio between can be sent."""
+        return [MOST_RHO * 2 ** (-step / 2) for step in reversed(range(_RATIOS))]
+
+    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
+        from semcom.codec.image.prediction import expected_errors
+
+        return expected_errors(self, images, snr_db, rhos)
 
     def admits(self, count: int, size: tuple[int, int]) -> bool:
         """Any rate up to 1/4 at which the base layer fits: the header says how many symbols came."""
@@ -346,6 +358,7 @@ class ContentAdaptive(BaseCodec):
                 blocks, boost, coded, units = self._coded_map(base, rest, code, total)
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
             plan = self.plan(blocks, code, boost, totals - side)
+        del rest
         planes = closed.to_colours(images)
         planes = planes + self._network(
             self.sender, planes, *self._sender_cells(plan), closed.code_snr_db(code).float()
@@ -425,7 +438,7 @@ class ContentAdaptive(BaseCodec):
             own = torch.cat([base[row], own])
             own = F.pad(own, (0, int(plan.counts[row]) - len(own)))
             rows.append(F.pad(closed.spread(own), (0, room - len(own))))
-        reals = torch.stack(rows)
+        reals = _batch_of(rows)
         # the power of the dimensions in use; sent in the header, so the receiver undoes it exactly
         power = reals.square().sum(dim=1) / plan.counts
         code, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
@@ -455,10 +468,22 @@ class ContentAdaptive(BaseCodec):
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
         known = self._receiver_cells(plan, error, unsent, base_error, power)
+        # of a large picture these are hundreds of megabytes, and the network needs its own
+        del planes, error, unsent
         snr = self._clamped(self._per_image(snr_db, linear))
         images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
         images = images[..., : size[0], : size[1]].float()
         return images if self.training else images.clamp(0, 1)
+
+    @property
+    def side_width(self) -> int:
+        return 20
+
+    @in_single_precision
+    def read_side(self, latents: Latents, size: tuple[int, int]) -> tuple[Latents, torch.Tensor]:
+        plan, values, noise_var = self._read_plan(latents, size)
+        lost = (plan.blocks.size < 0).flatten(1).all(dim=1)
+        return replace(latents, values=values, noise_var=noise_var, shared=plan), lost
 
     def _estimate(self, reals, noise, power, plan: Plan):
         """MMSE estimates: base ``[B, n]`` and its mean error a pixel ``[B]``, planes, error and what was not sent."""
@@ -470,7 +495,6 @@ class ContentAdaptive(BaseCodec):
         for row in range(len(reals)):
             places, index = self._order(plan, row)
             count, first, last = int(plan.counts[row]), layout.count, layout.count + len(places)
-            levels = plan.levels[row].reshape(-1)
             sent_p = plan.powers[row, index]
             if not len(places):
                 # without the map the variances are unknown; their mean is 1
@@ -480,8 +504,7 @@ class ContentAdaptive(BaseCodec):
             base_variance = plan.base_variances.float() * scale[row]
             bases.append(values[:first] * (base_variance / p[:first]).sqrt())
             base_errors.append((base_variance * (1 - known[:first])).sum() / pixels)
-            variance = variances.float()[(levels.long() - closed.LEVEL_MIN).clamp_min(0)] * scale[row]
-            variance = torch.where(levels == closed.NO_LEVEL, 0.0, variance)
+            variance = closed.of_levels(variances.float() * scale[row], plan.levels[row]).flatten()
             own = slice(first, first + len(places))
             estimates.append(
                 torch.zeros_like(variance).index_copy(
@@ -492,9 +515,11 @@ class ContentAdaptive(BaseCodec):
                 torch.zeros_like(variance).index_copy(0, places, variance[places] * (1 - known[own]))
             )
             unsent.append(variance.index_fill(0, places, 0.0))
+            # of a large picture these are hundreds of megabytes
+            del variance
         shape = plan.levels.shape
-        coefficients, error, rest = (torch.stack(rows).view(shape) for rows in (estimates, errors, unsent))
-        planes = closed.adaptive_idct(coefficients, plan.blocks)
+        error, rest = (_batch_of(rows).view(shape) for rows in (errors, unsent))
+        planes = closed.adaptive_idct(_batch_of(estimates).view(shape), plan.blocks)
         return torch.stack(bases), torch.stack(base_errors), planes, error, rest
 
     def _read_plan(self, latents: Latents, size) -> tuple[Plan, torch.Tensor, torch.Tensor]:
@@ -564,12 +589,10 @@ class ContentAdaptive(BaseCodec):
         sent = (place >= plan.choice.threshold[:, None]) & (plan.choice.count > 0)[:, None]
         error = torch.where(sent, variances * noise[:, None] / (plan.powers + noise[:, None]), 0.0)
         tables = [torch.where(sent, error, 0.0), torch.where(sent, 0.0, variances.expand_as(error))]
-        levels = plan.levels.flatten(1).long() - closed.LEVEL_MIN
-        here = levels >= 0
         zones = []
         for table in tables:
-            values = torch.where(here, table.float().gather(1, levels.clamp_min(0)), 0.0)
-            zones.append(closed.zone_energy(values.view(plan.levels.shape), plan.blocks))
+            values = torch.stack([closed.of_levels(own, levels) for own, levels in zip(table, plan.levels)])
+            zones.append(closed.zone_energy(values, plan.blocks))
         mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
         known = self.sender_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
         return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(
@@ -603,6 +626,11 @@ def _shared_plan(latents: Latents) -> Plan:
     if not isinstance(latents.shared, Plan):
         raise ModelError("these latents come without their plan: send them with in_memory=True.")
     return latents.shared
+
+
+def _batch_of(rows: list[torch.Tensor]) -> torch.Tensor:
+    """``torch.stack``, without a copy of a single row."""
+    return rows[0][None] if len(rows) == 1 else torch.stack(rows)
 
 
 def _stacked(maps: list[BlockMap]) -> BlockMap:

@@ -10,6 +10,7 @@ from torch import nn
 from semcom.codec.base import Codec, latent_weights
 from semcom.codec.image.allocation import LEVEL_MIN, largest, level_histogram, level_of, water_filling
 from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.convolution import Conv3x3, leaky, shuffled, unshuffled
 from semcom.codec.layers.stages import zeroed
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
@@ -25,14 +26,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = Conv3x3(width, width)
+        self.second = Conv3x3(width, width)
         self.attention = AttentionFeature(width)
         zeroed(self.second)
 
     def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        branch = self.second(F.leaky_relu(self.first(x), 0.1))
-        return x + self.attention(branch, snr_db)
+        branch = self.second(leaky(self.first(x)))
+        return torch.addcmul(x, branch, self.attention.factors(branch, snr_db))
 
 
 class _Blocks(nn.Module):
@@ -92,17 +93,17 @@ class LinRes(Codec):
         inner = widths[-1]
         seen = channels + channels // 2  # weighted planes and their weights
 
-        self.linear_encoder = nn.Conv2d(pixels, channels, 3, padding=1)
-        self.encoder_in = nn.Conv2d(48, widths[0], 3, padding=1)
+        self.linear_encoder = Conv3x3(pixels, channels)
+        self.encoder_in = Conv3x3(48, widths[0])
         self.encoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths, encoder_blocks))
         self.encoder_down = nn.Conv2d(4 * widths[0], inner, 1) if len(widths) == 2 else None
-        self.encoder_out = nn.Conv2d(inner, channels, 3, padding=1)
+        self.encoder_out = Conv3x3(inner, channels)
 
-        self.linear_decoder = nn.Conv2d(channels, pixels, 3, padding=1)
-        self.decoder_in = nn.Conv2d(seen, inner, 3, padding=1)
+        self.linear_decoder = Conv3x3(channels, pixels)
+        self.decoder_in = Conv3x3(seen, inner)
         self.decoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths[::-1], decoder_blocks[::-1]))
         self.decoder_up = nn.Conv2d(inner, 4 * widths[0], 1) if len(widths) == 2 else None
-        self.decoder_out = nn.Conv2d(widths[0], 48, 3, padding=1)
+        self.decoder_out = Conv3x3(widths[0], 48)
         self.encoder_gains = AttentionFeature(channels)
         self.decoder_gains = AttentionFeature(channels)
         self._start_linear()
@@ -150,10 +151,10 @@ class LinRes(Codec):
         if self.snr_input != "both":
             snr_db = torch.full_like(snr_db, _ASSUMED_DB)
         x = images - 0.5
-        planes = 2 * self.encoder_gains(self.linear_encoder(F.pixel_unshuffle(x, self.stride)), snr_db)
-        x = self.encoder_stages[0](self.encoder_in(F.pixel_unshuffle(x, 4)), snr_db)
+        planes = 2 * self.encoder_gains(self.linear_encoder(unshuffled(x, self.stride)), snr_db)
+        x = self.encoder_stages[0](self.encoder_in(unshuffled(x, 4)), snr_db)
         if self.encoder_down is not None:
-            x = self.encoder_stages[1](self.encoder_down(F.pixel_unshuffle(x, 2)), snr_db)
+            x = self.encoder_stages[1](self.encoder_down(unshuffled(x, 2)), snr_db)
         return planes + self.encoder_out(x)
 
     def decode_planes(self, planes, weights, snr_db):
@@ -161,11 +162,11 @@ class LinRes(Codec):
             snr_db = torch.full_like(snr_db, _ASSUMED_DB)
             weights = (weights > 0) * latent_weights(torch.full_like(weights, 10 ** (-_ASSUMED_DB / 10)))
         seen = planes * torch.cat([weights, weights], dim=1)
-        image = F.pixel_shuffle(self.linear_decoder(2 * self.decoder_gains(seen, snr_db)), self.stride)
+        image = shuffled(self.linear_decoder(2 * self.decoder_gains(seen, snr_db)), self.stride)
         x = self.decoder_stages[0](self.decoder_in(torch.cat([seen, weights], dim=1)), snr_db)
         if self.decoder_up is not None:
-            x = self.decoder_stages[1](F.pixel_shuffle(self.decoder_up(x), 2), snr_db)
-        return 0.5 + image + F.pixel_shuffle(self.decoder_out(x), 4)
+            x = self.decoder_stages[1](shuffled(self.decoder_up(x), 2), snr_db)
+        return 0.5 + image + shuffled(self.decoder_out(x), 4)
 
 
 def block_dct(channels: int, stride: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ not sent is an erasure like any other. Training draws the number of planes, whic
 
 import torch
 
-from semcom.codec.base import Latents, power_code, power_of_code
+from semcom.codec.base import POWER_WIDTH, Latents, power_code, power_of_code
 from semcom.codec.image.linres import LinRes
 from semcom.codec.names import register_architecture
 from semcom.errors import ConfigError
@@ -21,6 +21,8 @@ class NestedLinRes(LinRes):
     Planes are made as of the whole code at mean power 1; a prefix goes on the air at mean power 1 too, and the power
     that it had before goes beside it in eight bits, so that the receiver has planes at one scale whatever came.
     """
+
+    side_width = POWER_WIDTH
 
     def _planes(self, rho: float | None) -> int:
         """Complex planes that a bandwidth ratio buys.
@@ -36,6 +38,10 @@ class NestedLinRes(LinRes):
                 f"would be {planes}."
             )
         return planes
+
+    def ratios(self) -> list[float]:
+        whole = self.channels // 2
+        return [self.rho * planes / whole for planes in range(1, whole + 1)]
 
     def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
         """Complex latents of whole planes; at ``rho`` of as many as come nearest to it."""

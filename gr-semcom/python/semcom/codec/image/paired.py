@@ -42,6 +42,13 @@ class Paired(Codec):
     def send(self, images, snr_db, **options):
         return self.anchor.send(images, snr_db, **options)
 
+    @property
+    def side_width(self):
+        return self.anchor.side_width
+
+    def read_side(self, latents, size):
+        return self.user.read_side(latents, size)
+
     def receive(self, latents, snr_db, size):
         return self.user.receive(latents, snr_db, size)
 

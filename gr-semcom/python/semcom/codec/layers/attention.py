@@ -20,8 +20,12 @@ class AttentionFeature(nn.Module):
         self.squeeze = nn.Linear(channels + 1, hidden)
         self.excite = nn.Linear(hidden, channels)
 
-    def forward(self, features: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        """Features ``[B, c, h, w]`` and SNR ``[B]`` in dB to scaled features of the same shape."""
+    def factors(self, features: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """Features ``[B, c, h, w]`` and SNR ``[B]`` in dB to the factor of each channel, ``[B, c, 1, 1]``."""
         context = torch.cat([features.mean(dim=(2, 3)), snr_db[:, None].to(features.dtype)], dim=1)
         factor = torch.sigmoid(self.excite(torch.relu(self.squeeze(context))))
-        return features * factor[:, :, None, None]
+        return factor[:, :, None, None]
+
+    def forward(self, features: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+        """The features, scaled; of the same shape."""
+        return features * self.factors(features, snr_db)

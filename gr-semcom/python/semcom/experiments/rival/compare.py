@@ -181,9 +181,13 @@ def _lpips(pictures: Sequence[Picture], outcomes: list[Outcome]) -> float | None
     return float(np.mean(there)) if there else None
 
 
-def _outcome(original: Picture, received: np.ndarray | None, decoded: bool, detail: str) -> Outcome:
-    received = mean_colour(original.pixels) if received is None else received
-    scores = IMAGE.score(original.pixels, received, lpips=False)
+def _outcome(
+    original: Picture, received: np.ndarray | None, decoded: bool, detail: str, scores: dict | None = None
+) -> Outcome:
+    """``scores``: of the picture that was received, where they are known; MS-SSIM is most of the time of a photo."""
+    if received is None or scores is None:
+        received = mean_colour(original.pixels) if received is None else received
+        scores = IMAGE.score(original.pixels, received, lpips=False)
     return Outcome(received, decoded, detail, scores["psnr_db"], scores["ms_ssim"])
 
 
@@ -191,7 +195,7 @@ def _deepjscc(config: LinkConfig, detail: str = ""):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
         results = simulate(pictures, replace(config, snr_db=snr_db))
         return [
-            _outcome(picture, result.value, result.value is not None, detail)
+            _outcome(picture, result.value, result.value is not None, detail, result.scores)
             for picture, result in zip(pictures, results, strict=True)
         ]
 
@@ -238,7 +242,7 @@ def _separation(config: LinkConfig):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
         results = simulate(pictures, replace(config, snr_db=snr_db))
         return [
-            _outcome(picture, result.value, result.decoded, result.detail["mcs"])
+            _outcome(picture, result.value, result.decoded, result.detail["mcs"], result.scores)
             for picture, result in zip(pictures, results, strict=True)
         ]
 

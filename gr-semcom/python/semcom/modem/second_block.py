@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second header block of signed bursts: who began which session, in clear, and the tag.
+
+Epoch and session (64 bits) are 8 words of the header's code. The tag is pseudo-random chips, found by correlation, so
+that it needs no code of its own and is told from any other at an SNR at which no code of that length could be read.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from semcom.modem import sequences
+from semcom.modem.header import rm_decode, rm_encode
+from semcom.modem.profile import ModemProfile
+from semcom.security.sessions import EPOCH_BITS, SESSION_BITS, TAG_CHIPS
+
+SESSION_CHIPS = 1024  # 8 words of 128
+_SEED = 140
+
+
+def encode(session: int, tag: bytes, profile: ModemProfile) -> np.ndarray:
+    """Epoch and session, and the tag, to unit-power QPSK symbols ``[auth_symbols * data_per_symbol]`` complex128."""
+    of_tag, of_session = _places(_chips(profile))
+    chips = np.empty(_chips(profile))
+    chips[of_tag] = 1.0 - 2 * np.unpackbits(np.frombuffer(tag, np.uint8))
+    bits = session >> np.arange(SESSION_BITS + EPOCH_BITS - 1, -1, -1, dtype=np.uint64).astype(object) & 1
+    chips[of_session] = rm_encode(bits.astype(np.int64)[None], len(of_session))[0]
+    return (chips[0::2] + 1j * chips[1::2]) / np.sqrt(2)
+
+
+def decode(soft: np.ndarray, profile: ModemProfile) -> tuple[list[int], np.ndarray]:
+    """Matched-filter outputs ``[B, symbols]`` complex to epoch and session, and the tag's soft chips ``[B, n]``."""
+    chips = np.stack([soft.real, soft.imag], axis=-1).reshape(len(soft), -1).astype(np.float32)
+    of_tag, of_session = _places(chips.shape[1])
+    bits = rm_decode(chips[:, of_session], SESSION_CHIPS)
+    words = np.packbits(bits.astype(np.uint8), axis=1)
+    return [int.from_bytes(row.tobytes(), "big") for row in words], chips[:, of_tag]
+
+
+def messages(bits: np.ndarray, longest: int) -> list[bytes]:
+    """What tags sign: all bits ``[B, n]`` of a header, and the longest burst of the profile."""
+    packed = np.packbits(bits.astype(np.uint8), axis=1)
+    return [row.tobytes() + longest.to_bytes(2, "big") for row in packed]
+
+
+def _chips(profile: ModemProfile) -> int:
+    return 2 * profile.auth_symbols * profile.data_per_symbol
+
+
+@lru_cache(maxsize=8)
+def _places(chips: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which chips are the tag's, and which the session's: spread over carriers and symbols."""
+    order = sequences.permutation(chips, _SEED)
+    return order[:TAG_CHIPS], order[TAG_CHIPS:]

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rate on request: the smallest bandwidth ratio at which a picture is expected to reach a PSNR.
+
+The decision of adaptive semantic transmission (Zhang et al., "Predictive and Adaptive Deep Coding for Wireless Image
+Transmission in Semantic Communication", IEEE Trans. Wireless Commun. 2023), whose predictor is a network. Here a codec
+with a closed form predicts from it, with a linear correction for what its networks add; one without decodes its own
+latents with noise of the SNR expected. How far below the prediction a picture may end up is measured beforehand
+(``semcom.adaptation.rates``), so that at most a stated share of pictures is below its target; that is in the card.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from semcom.channel.awgn import awgn, noise_power
+from semcom.equivalent_snr import equivalent_snr_db
+from semcom.errors import ConfigError, ModelError
+from semcom.kinds import quality
+from semcom.kinds.image import to_uint8
+from semcom.payload.base import checked_target
+from semcom.system.card import ModelCard
+from semcom.system.zoo import LoadedModel
+
+CLOSED, EXACT = "closed form", "exact"
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """What was measured of a model's predicted quality, as its card has it under ``rates``.
+
+    Attributes:
+        method: "closed form" or "exact". rhos: bandwidth ratios to choose from, rising.
+        correction: weights of ``features``; empty: none.
+        sigma_db: standard deviation of the prediction's error at each ratio.
+        quantile: standard deviations that the prediction must be above a target.
+        mean_error_db: mean absolute error of the prediction, of pictures that were not fitted to.
+        share: of pictures that may end up below a target said to be reached. confidence: that they are no more.
+        snr_range_db: where it was measured. pictures, data: on how many, and what they were.
+    """
+
+    method: str
+    rhos: list[float]
+    correction: list[float]
+    sigma_db: list[float]
+    quantile: float
+    mean_error_db: float
+    share: float
+    confidence: float
+    snr_range_db: list[float]
+    pictures: int
+    data: str
+
+    @property
+    def margin_db(self) -> np.ndarray:
+        return self.quantile * np.array(self.sigma_db)
+
+
+def table_of(card: ModelCard) -> RateTable:
+    """What a model's card says of its predicted quality.
+
+    Raises:
+        ModelError: nothing, or nothing that can be used; it says how to measure it.
+    """
+    cure = "Measure it with try_out, measure and store of semcom.adaptation.rates."
+    if card.rates is None:
+        raise ModelError(
+            f"model '{card.name}': its card does not say how well its quality can be predicted, so no target can be "
+            f"promised. {cure}"
+        )
+    try:
+        table = RateTable(**{field.name: card.rates[field.name] for field in fields(RateTable)})
+        numbers = [*table.rhos, *table.correction, *table.sigma_db, table.quantile]
+        good = len(table.rhos) == len(table.sigma_db) > 1 and all(map(math.isfinite, numbers))
+        good = good and table.rhos == sorted(table.rhos) and table.method in (CLOSED, EXACT)
+    except (KeyError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise ModelError(f"model '{card.name}': 'rates' in its card is broken. {cure}")
+    return table
+
+
+# --- predictions ------------------------------------------------------------------------------------------------
+
+
+def features(errors: np.ndarray, unsent: np.ndarray, snr_db: float, rhos: list[float]) -> np.ndarray:
+    """What the correction of the closed form is linear in, ``[R, F]``: PSNR expected here and at other rates, SNR, rate.
+
+    Args:
+        errors, unsent: ``[R]``, of ``expected_errors``.
+    """
+    expected = -np.log10(np.maximum(errors, 1e-9)) - 3
+    share, rate, snr = unsent / np.maximum(errors, 1e-12), np.log2(rhos) / 4 + 1, snr_db / 10 - 1
+    at = np.interp([-6.0, -4.0, -2.5], np.log2(rhos), expected)
+    ones = np.ones(len(rhos))
+    columns = [
+        ones,
+        expected,
+        expected**2,
+        rate,
+        rate**2,
+        snr * ones,
+        snr**2 * ones,
+        expected * snr,
+        expected * rate,
+    ]
+    columns += [rate * snr, share, share * snr, share * expected, share**2, expected**3, snr**3 * ones]
+    columns += [
+        at[0] * ones,
+        at[1] * ones,
+        at[2] * ones,
+        at[1] * rate,
+        (at[2] - at[0]) * rate,
+        at[1] * snr * ones,
+    ]
+    return np.stack(columns, axis=1)
+
+
+def closed_psnr_db(
+    model: LoadedModel, pixels: np.ndarray, snr_db: float, rhos: list[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """PSNR in dB by the closed form alone ``[R]``, and ``features`` ``[R, F]``.
+
+    Args:
+        pixels: uint8 ``[H, W, 3]``.
+    """
+    errors, unsent = (v[0].numpy() for v in model.codec.expected_errors(image_of(pixels), snr_db, rhos))
+    # a PSNR is of values rounded to eight bits
+    rounding = 1 / (12 * 255**2)
+    return -10 * np.log10(errors + rounding), features(errors, unsent, snr_db, rhos)
+
+
+@torch.inference_mode()
+def exact_psnr_db(model: LoadedModel, pixels: np.ndarray, snr_db: float, rho: float, seed: int = 0) -> float:
+    """PSNR in dB of a picture that is sent, given noise and decoded: the reference of every prediction."""
+    image, size = image_of(pixels), (pixels.shape[0], pixels.shape[1])
+    snr = torch.tensor([snr_db], dtype=torch.float32)
+    sent = model.codec.send(image, snr, rho=rho)
+    received = awgn(sent.values, snr, torch.Generator().manual_seed(seed))
+    noise_var = noise_power(snr, like=received)[:, None].expand_as(received.real)
+    latents = replace(sent, values=received, noise_var=noise_var)
+    decoded = model.codec.receive(latents, equivalent_snr_db(noise_var), size)
+    psnr = quality.psnr(to_uint8(decoded), torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    return float(torch.as_tensor(psnr).flatten()[0])
+
+
+def image_of(pixels: np.ndarray) -> torch.Tensor:
+    """A picture, uint8 ``[H, W, 3]``, as a codec takes it, ``[1, 3, H, W]`` in 0..1."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+# --- decision ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RateChoice:
+    """rho: what to send at. psnr_db: expected there. reached: whether that keeps the promise, else rho is highest."""
+
+    rho: float
+    psnr_db: float
+    reached: bool
+
+
+class RateChooser:
+    """Chooses the bandwidth ratio of each picture.
+
+    Args:
+        model: whose card has a table. method: "exact": decode in every case; None: the table's.
+
+    Raises:
+        ModelError: the model has one rate, or its card no table.
+    """
+
+    def __init__(self, model: LoadedModel, method: str | None = None):
+        if len(model.codec.ratios()) < 2:
+            raise ModelError(
+                f"model '{model.card.name}' has one rate, rho = {model.codec.rho:.4f}, and nothing to choose: leave the "
+                "target out, or take a model of several, such as photo-adaptive."
+            )
+        self.model, self.table = model, table_of(model.card)
+        self.method = method or self.table.method
+
+    def choose(self, pixels: np.ndarray, snr_db: float, target_psnr_db: float) -> RateChoice:
+        """The smallest ratio whose lower limit reaches the target.
+
+        Args:
+            pixels: uint8 ``[H, W, 3]``. snr_db: Es/N0 that the picture will meet at the least.
+
+        Raises:
+            ConfigError: a target or an SNR that is none.
+        """
+        needed = checked_target(target_psnr_db) + self.table.margin_db
+        if not math.isfinite(snr_db):
+            raise ConfigError(f"a rate is chosen for an SNR in dB, not {snr_db!r}")
+        codec, size = self.model.codec, (pixels.shape[0], pixels.shape[1])
+        rhos = [codec.admits(codec.latent_count(*size, rho), size) for rho in self.table.rhos]
+        first = rhos.index(True) if True in rhos else len(rhos) - 1
+        if self.method == CLOSED:
+            expected = self.expected_db(pixels, snr_db)
+            inside = [at for at in range(first, len(rhos)) if expected[at] >= needed[at]]
+            at = inside[0] if inside else len(rhos) - 1
+            return RateChoice(self.table.rhos[at], float(expected[at]), bool(inside))
+        return self._search(pixels, snr_db, needed, first)
+
+    def expected_db(self, pixels: np.ndarray, snr_db: float) -> np.ndarray:
+        """PSNR in dB expected at each ratio of the table by the closed form, ``[R]``, never falling."""
+        plain, given = closed_psnr_db(self.model, pixels, snr_db, self.table.rhos)
+        return np.maximum.accumulate(plain + given @ np.array(self.table.correction))
+
+    def _search(self, pixels, snr_db: float, needed: np.ndarray, first: int) -> RateChoice:
+        """By bisection: what is decoded of more symbols is better."""
+        low, high, found = first - 1, len(needed) - 1, None
+        while high - low > 1 or found is None:
+            middle = high if found is None else (low + high) // 2
+            psnr_db = exact_psnr_db(self.model, pixels, snr_db, self.table.rhos[middle])
+            if psnr_db < needed[middle]:
+                if found is None:
+                    return RateChoice(self.table.rhos[-1], psnr_db, False)
+                low = middle
+            else:
+                high, found = middle, psnr_db
+        return RateChoice(self.table.rhos[high], found, True)
