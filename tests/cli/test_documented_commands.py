@@ -164,8 +164,12 @@ def test_documented_command_runs_as_written(command, tmp_path, monkeypatch):
     for name in ("picture.png", "photo.jpg", "PICTURES/one.png"):
         Image.fromarray(pixels).save(tmp_path / name)
     (tmp_path / "flowgraphs").symlink_to(ROOT / "flowgraphs")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    semcom = [sys.executable, "-c", "from semcom.cli.main import app; app()"]
+    if "key=alice" in command.words:
+        subprocess.run([*semcom, "link-key", "alice"], capture_output=True, check=True)
     done = subprocess.run(
-        [sys.executable, "-c", "from semcom.cli.main import app; app()", *command.words],
+        [*semcom, *command.words],
         capture_output=True,
         text=True,
         timeout=120,

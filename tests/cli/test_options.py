@@ -80,12 +80,12 @@ def test_an_error_of_the_user_has_no_traceback(tmp_path):
 
 
 def test_any_other_error_keeps_its_traceback(monkeypatch, picture_file):
-    import semcom.kinds.pictures
+    import semcom.kinds.sets
 
-    def broken(path):
+    def broken(path, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(semcom.kinds.pictures, "read_picture", broken)
+    monkeypatch.setattr(semcom.kinds.sets, "read_picture", broken)
     done = run("loopback", picture_file, "--no-radio")
     assert isinstance(done.exception, RuntimeError)
 

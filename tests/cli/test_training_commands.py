@@ -86,7 +86,7 @@ def test_a_channel_comes_with_options(place):
         ("{name: modem, backoff: 6}", "unknown key 'backoff': did you mean 'backoff_db'"),
         ("{name: modem, backoff_db: x}", "'backoff_db' is 'x', but must be of type float"),
         ("{name: modem", "is not YAML"),
-        ("{name:modem}", "channel None is unknown"),
+        ("{name:modem}", "a space after each colon"),
     ],
 )
 def test_options_that_cannot_be_are_reported(place, channel, words):

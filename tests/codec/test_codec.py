@@ -20,7 +20,7 @@ SMALL = {
     "anchor": {"channels": 8, "stride": 4, "width": 16, "depth": 1},
 }
 # side information, or another result: these have contracts and tests of their own
-OTHERS = ("content-adaptive", "nested-linres", "classifier")
+OTHERS = ("content-adaptive", "nested-linres", "classifier", "task-deepjscc", "vl-vfe", "dt-jscc")
 DEEP = {"channels": 32, "widths": [16, 24], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]}
 
 
