@@ -63,19 +63,22 @@ def test_what_is_no_video_is_refused_in_words(film, tmp_path):
         list(Frames(tmp_path / "cut.mp4", newest=True))
 
 
+def transmit(film, folder):
+    """`semcom tx` of a film to a file of samples, with a log."""
+    (folder / "link.yaml").write_text("name: test\nmodel: cifar-1-12\n")
+    options = {
+        "--link": folder / "link.yaml",
+        "--radio": f"file:{folder / 'air.c64'}",
+        "--log": folder / "log",
+    }
+    words = [str(word) for option in options.items() for word in option]
+    return CliRunner().invoke(app, ["tx", str(film), *words])
+
+
 @pytest.mark.radio
 @pytest.mark.timeout(120)
 def test_tx_sends_a_video_frame_by_frame(film, tmp_path):
-    (tmp_path / "link.yaml").write_text("name: test\nmodel: cifar-1-12\n")
-    options = [
-        "--link",
-        tmp_path / "link.yaml",
-        "--radio",
-        f"file:{tmp_path / 'air.c64'}",
-        "--log",
-        tmp_path / "log",
-    ]
-    done = CliRunner().invoke(app, ["tx", str(film), *map(str, options)])
+    done = transmit(film, tmp_path)
     assert done.exit_code == 0, done.output
     sent = [json.loads(line)["image"] for line in (tmp_path / "log").read_text().splitlines()]
     assert sent == [f"steps-{n:06d}" for n in range(12)]
@@ -92,16 +95,7 @@ def test_tx_of_a_video_that_breaks_off_says_so_and_ends_with_an_error(film, tmp_
         return own(self, frame, number)
 
     monkeypatch.setattr(Frames, "_picture", broken)
-    (tmp_path / "link.yaml").write_text("name: test\nmodel: cifar-1-12\n")
-    options = [
-        "--link",
-        tmp_path / "link.yaml",
-        "--radio",
-        f"file:{tmp_path / 'air.c64'}",
-        "--log",
-        tmp_path / "log",
-    ]
-    done = CliRunner().invoke(app, ["tx", str(film), *map(str, options)])
+    done = transmit(film, tmp_path)
     assert done.exit_code == 1 and "ended after 3 frames: No such device" in " ".join(done.output.split())
     assert len((tmp_path / "log").read_text().splitlines()) == 3
 

@@ -61,7 +61,7 @@ def test_bad_targets_are_refused(target):
 def test_models_that_cannot_promise_are_refused(linear):
     with pytest.raises(ModelError, match="one rate"):
         rates.RateChooser(zoo.load("cifar-1-12"))
-    with pytest.raises(ModelError, match="semcom.adaptation.rates"):
+    with pytest.raises(ModelError, match="python -m semcom_training.rates .* --data FOLDER"):
         rates.table_of(dataclasses.replace(linear.card, rates=None))
     with pytest.raises(ModelError, match="broken"):
         rates.table_of(dataclasses.replace(linear.card, rates={"rhos": 3}))
@@ -84,3 +84,18 @@ def test_the_promise_is_kept_by_new_pictures():
     assert below.mean() <= 0.05 < bare.mean()
     with pytest.raises(ConfigError, match="cannot show"):
         measuring.measure(trial(20), "none")
+
+
+def test_a_table_is_held_against_other_pictures(linear):
+    """Of predictions that are the truth nothing is below, and a margin is all that the choice costs."""
+    true = np.array([[20.0, 24.0, 28.0], [22.0, 25.0, 31.0]])
+    trial = measuring.RateTrial([0.02, 0.08, 0.25], np.array([5.0, 9.0]), true, true, np.zeros((2, 3, 0)))
+    table = dataclasses.replace(
+        rates.table_of(linear.card), rhos=trial.rhos, correction=[], sigma_db=[0.5] * 3
+    )
+    found = measuring.check(trial, table)
+    assert found.below == 0 and not found.error_db.any() and list(found.true_db) == [21.0, 24.5, 29.5]
+    assert found.oracle_rho < found.rho
+    assert measuring.check(trial, dataclasses.replace(table, quantile=0.0)).rho == found.oracle_rho
+    optimist = dataclasses.replace(trial, expected_db=true + 2)
+    assert measuring.check(optimist, table).below > 0

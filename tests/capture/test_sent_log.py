@@ -30,6 +30,16 @@ def test_the_latest_before_reception_is_meant(tmp_path):
     assert log.find(6, HASH, 250.0) is None
 
 
+def test_a_number_is_its_senders(tmp_path):
+    path = tmp_path / "sent.log"
+    lines = [json.loads(line(5, f"{sender}.png", 100.0)) | {"sender": sender} for sender in (0, 3)]
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    log = SentLog(path)
+    assert [log.find(5, HASH, 150.0, sender).name for sender in (0, 3)] == ["0.png", "3.png"]
+    assert log.find(5, HASH, 150.0, 4) is None
+    assert log.find(5, HASH, 150.0).name == "3.png"  # a recording of before there were senders
+
+
 def test_times_as_text_and_models_that_are_not_here(tmp_path):
     path = tmp_path / "sent.log"
     path.write_text(

@@ -4,7 +4,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -85,9 +84,7 @@ def measure(
     error = trial.true_db - apart
     sigma = np.maximum(np.sqrt((error**2).mean(axis=0)), _LEAST_SIGMA_DB)
     random = np.random.default_rng(seed)
-    # targets between what the lowest and what the highest ratio reach, where there is something to choose
-    low, high = trial.true_db[:, 0], trial.true_db[:, -1]
-    targets = low + (high - low) * random.uniform(0, 1, (16, count))
+    targets = _within_reach(trial, random.uniform(0, 1, (16, count)))
     for quantile in _QUANTILES:
         below = [missed(trial.true_db, apart - quantile * sigma, target)[0] for target in targets]
         # 16 targets a picture are not 16 pictures: their mean, rounded up, counts
@@ -111,6 +108,45 @@ def measure(
         pictures=count,
         data=data,
     )
+
+
+@dataclass(frozen=True)
+class RateCheck:
+    """What a table does for pictures that it was not made from.
+
+    Attributes:
+        error_db: mean absolute error of the prediction ``[R]``. true_db: mean PSNR ``[R]``.
+        below: share of pictures below a target said to be reached. rho, oracle_rho: mean ratio chosen, and that of a
+            choice that knows every PSNR and needs no margin.
+    """
+
+    error_db: np.ndarray
+    true_db: np.ndarray
+    below: float
+    rho: float
+    oracle_rho: float
+
+
+def check(trial: RateTrial, table: RateTable, targets: int = 32, seed: int = 0) -> RateCheck:
+    """Holds a table against other pictures, each with so many ``targets``."""
+    expected, rhos = corrected(trial, np.array(table.correction)), np.array(trial.rhos)
+    draws = np.random.default_rng(seed).uniform(0, 1, (len(expected), targets)).T
+    below, sent, needed = [], [], []
+    for target in _within_reach(trial, draws):
+        late, at = missed(trial.true_db, expected - table.margin_db, target)
+        below.append(late.mean())
+        sent.append(rhos[at].mean())
+        needed.append(rhos[missed(trial.true_db, trial.true_db, target)[1]].mean())
+    error_db = np.abs(trial.true_db - expected).mean(axis=0)
+    means = (float(np.mean(some)) for some in (below, sent, needed))
+    return RateCheck(error_db, trial.true_db.mean(axis=0), *means)
+
+
+def _within_reach(trial: RateTrial, draws: np.ndarray) -> np.ndarray:
+    """Draws ``[..., N]`` of 0..1 to targets in dB between what the lowest and what the highest ratio reach, where there
+    is something to choose."""
+    low, high = trial.true_db[:, 0], trial.true_db[:, -1]
+    return low + (high - low) * draws
 
 
 def corrected(trial: RateTrial, weights: np.ndarray) -> np.ndarray:
@@ -138,9 +174,4 @@ def _fitted(trial: RateTrial, rows: np.ndarray) -> np.ndarray:
 
 def store(card: ModelCard, table: RateTable) -> ModelCard:
     """The card with this table in place of its own."""
-    return replace(card, rates=to_dict(table))
-
-
-def to_dict(table: RateTable) -> dict[str, Any]:
-    """Plain values for a model card."""
-    return asdict(table)
+    return replace(card, rates=asdict(table))

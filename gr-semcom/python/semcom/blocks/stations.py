@@ -303,6 +303,7 @@ class TransmitStation(Station):
                 "read_s": read_s,
                 "sent_s": time.monotonic(),
                 "sent_utc": datetime.now(timezone.utc).isoformat(),
+                keys.SENDER: self.config.sender,
                 keys.MODEL: self.link.model,
                 keys.LINK_HASH: self.link.hash if self.config.profile else 0,
                 keys.BURST_COUNT: meta[keys.BURST_COUNT],
@@ -421,7 +422,9 @@ class ReceiveStation(Station):
 
     def _name_of(self, meta: dict) -> str:
         assert self._sent_log is not None
-        sent = self._sent_log.find(meta[keys.IMAGE_ID], meta.get(keys.MODEL_HASH), time.time())
+        sent = self._sent_log.find(
+            meta[keys.IMAGE_ID], meta.get(keys.MODEL_HASH), time.time(), meta.get(keys.SENDER, 0)
+        )
         return sent.name if sent else ""
 
     def finished(self) -> bool:

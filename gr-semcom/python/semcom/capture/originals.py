@@ -32,7 +32,7 @@ class Originals:
         """Name and pixels of the picture that a burst belongs to; None for what is not known or not there."""
         name, sha256, places = note.image, note.image_sha256, []
         if self._log is not None and note.image_id is not None:
-            sent = self._log.find(note.image_id, note.model_hash, received_s)
+            sent = self._log.find(note.image_id, note.model_hash, received_s, note.sender)
             if sent is not None:
                 name, sha256 = name or sent.name, sha256 or sent.sha256
                 places += [Path(sent.path)] if sent.path else []

@@ -17,7 +17,8 @@ _CLOCKS_S = 1.0  # by which two stations' clocks may differ
 
 @dataclass(frozen=True)
 class SentPicture:
-    """A line of the log. ``sent_s``: seconds since 1970, UTC; None: the line does not say."""
+    """A line of the log. ``sent_s``: seconds since 1970, UTC. ``sender``: number of the transmitter. None: the line does
+    not say."""
 
     image_id: int
     name: str
@@ -25,6 +26,7 @@ class SentPicture:
     sha256: str | None
     model_hash: int | None
     sent_s: float | None
+    sender: int | None = None
 
 
 class SentLog:
@@ -36,8 +38,11 @@ class SentLog:
         self._offset = 0
         self._entries: dict[int, deque[SentPicture]] = {}
 
-    def find(self, image_id: int, model_hash: int | None, received_s: float | None) -> SentPicture | None:
-        """The picture with this number and model that was sent last before ``received_s`` (UTC, seconds since 1970).
+    def find(
+        self, image_id: int, model_hash: int | None, received_s: float | None, sender: int | None = None
+    ) -> SentPicture | None:
+        """The picture with this number, model and sender that was sent last before ``received_s`` (UTC, seconds since
+        1970).
 
         Where no time fits (clocks apart, or none written), the one sent last.
         """
@@ -45,7 +50,8 @@ class SentLog:
         fits = [
             entry
             for entry in self._entries.get(image_id, ())
-            if model_hash is None or entry.model_hash in (None, model_hash)
+            if (model_hash is None or entry.model_hash in (None, model_hash))
+            and (sender is None or entry.sender in (None, sender))
         ]
         if received_s is not None:
             before = [e for e in fits if e.sent_s is not None and e.sent_s <= received_s + _CLOCKS_S]
@@ -88,6 +94,7 @@ def _entry_of(line: bytes) -> SentPicture | None:
             sha256=_text(value.get("sha256")),
             model_hash=_model_hash(value.get("model")),
             sent_s=_seconds(value.get("sent_utc")),
+            sender=None if value.get("sender") is None else int(value["sender"]),
         )
     except (ParseError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -339,7 +339,12 @@ class _Recording:
         still = []
         for at, received_s in self._nameless if log is not None else []:
             annotation = self._annotations[at]
-            sent = log.find(annotation["semcom:image_id"], annotation.get("semcom:model_hash"), received_s)
+            sent = log.find(
+                annotation["semcom:image_id"],
+                annotation.get("semcom:model_hash"),
+                received_s,
+                annotation.get("semcom:sender"),
+            )
             if sent is None:
                 still.append((at, received_s))
             else:
@@ -406,5 +411,5 @@ def _entry(info: RecordingInfo, start: int, count: int, note: BurstNote, receive
 def _named(note: BurstNote, log: SentLog | None, received_s: float) -> BurstNote:
     if log is None or note.image_id is None or note.image is not None:
         return note
-    sent = log.find(note.image_id, note.model_hash, received_s)
+    sent = log.find(note.image_id, note.model_hash, received_s, note.sender)
     return note if sent is None else replace(note, image=sent.name, image_sha256=sent.sha256)

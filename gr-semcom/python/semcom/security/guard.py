@@ -13,7 +13,6 @@ from semcom.security.sessions import (
     LIFETIME_S,
     MOST_BURSTS,
     SESSION_BITS,
-    Seal,
     SessionKeys,
     session_keys,
 )
@@ -132,8 +131,3 @@ def guard_of(key: str, **options) -> Guard | None:
         ConfigError: no such key, or one that others can read.
     """
     return Guard(KeyRing(key), **options) if key else None
-
-
-def seal_of(keys: SessionKeys, sender: int, item: int, side: int) -> Seal:
-    """What a receiver opens an item with."""
-    return Seal(keys, keys.stream_key(sender, item, side))

@@ -47,9 +47,8 @@ class LatentSystem(System):
         self.codec.latent_count(*self.source.warm_up(), self._rho)
         self.name = model.card.name if isinstance(payload, Analog) else f"{model.card.name}, {payload.label}"
         if isinstance(payload, DigitalMode):
-            model.codebook_set(
-                payload.codebook
-            )  # refuses latents of no labels, and codebooks that are not there
+            # refuses latents that cannot be labels, and codebooks that are not there
+            model.codebook_set(payload.codebook)
 
     def symbol_count(self, size: tuple[int, int]) -> int:
         count = self.codec.latent_count(*size, self._rho)
@@ -67,10 +66,8 @@ class LatentSystem(System):
         if rho is None and self._chooser is not None:
             (value,), (snr,) = values, snr_db
             chosen = self._chooser.choose(value, float(snr), self._target_db)
-            rho, detail = (
-                chosen.rho,
-                {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)},
-            )
+            rho = chosen.rho
+            detail = {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)}
         rho = self._rho if rho is None else rho
         device = self.model.device
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
@@ -94,11 +91,9 @@ class LatentSystem(System):
             return None if fits else "bursts whose size does not fit the model"
         if not self.codec.admits(header.latent_count, size):
             return "bursts whose size does not fit the model"
-        return (
-            "bursts with side information unknown to the model"
-            if header.side >> self.codec.side_width
-            else None
-        )
+        if header.side >> self.codec.side_width:
+            return "bursts with side information unknown to the model"
+        return None
 
     @torch.inference_mode()
     def receive(self, items: Sequence[AssembledImage]) -> list[Received]:
@@ -112,11 +107,8 @@ class LatentSystem(System):
         latents = Latents(values, side=side, noise_var=noise_var)
         latents, lost = self.codec.read_side(latents, first.size)
         decoded = self.codec.receive(latents, equivalent_snr_db(noise_var), first.size)
-        details = [{SIDE_LOST: True} if row else {} for row in lost.tolist()]
-        return [
-            Received(value, detail)
-            for value, detail in zip(self.result.values(decoded), details, strict=True)
-        ]
+        rows = zip(self.result.values(decoded), lost.tolist(), strict=True)
+        return [Received(value, {SIDE_LOST: True} if side_lost else {}) for value, side_lost in rows]
 
     @torch.inference_mode()
     def warm_up(self, transmit: bool) -> None:

@@ -63,7 +63,7 @@ def table_of(card: ModelCard) -> RateTable:
     Raises:
         ModelError: nothing, or nothing that can be used; it says how to measure it.
     """
-    cure = "Measure it with try_out, measure and store of semcom.adaptation.rates."
+    cure = f"Measure it: `python -m semcom_training.rates {card.name} --data FOLDER`."
     if card.rates is None:
         raise ModelError(
             f"model '{card.name}': its card does not say how well its quality can be predicted, so no target can be "
