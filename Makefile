@@ -5,7 +5,7 @@ ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast types docs bench torture grc doctor clean
+.PHONY: help setup demo test test-fast fuzz types docs bench torture grc doctor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -21,6 +21,9 @@ test: setup ## run all tests (ARGS="-k modem" for some)
 
 test-fast: setup ## run all tests but the slow ones, in WORKERS=2 processes
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadscope $(ARGS)
+
+fuzz: setup ## run the tests of properties with inputs never tried before (again and again, as long as you like)
+	@.venv/bin/python -m pytest --hypothesis-profile fuzz -m hypothesis $(ARGS)
 
 types: setup ## check the types of what pyproject.toml lists
 	@.venv/bin/python -m mypy $(ARGS)

@@ -71,6 +71,13 @@ def said_to_be_of(version, tmp_path):
     return folder
 
 
+def test_a_link_that_has_a_key_now_had_none_then():
+    link = LinkProfile(key="alice")
+    then = link.at_frame_version(2)
+    assert link.modem.auth_symbols and then == LinkProfile().at_frame_version(2)
+    assert then.hash == LinkProfile().at_frame_version(2).hash
+
+
 def test_a_receiver_of_version_3_that_recorded_them_could_not_read_them(tmp_path):
     run = Replay(said_to_be_of(3, tmp_path))
     assert list(run) == []

@@ -70,7 +70,12 @@ def test_the_hash_of_a_profile(tmp_path):
 
 @pytest.mark.parametrize(
     "text, words",
-    [("cipher: rot13", "cipher"), ("key: 3", "must be of type str"), ("modem: {auth_symbols: 4}", "key")],
+    [
+        ("cipher: rot13", "cipher"),
+        ("key: 3", "must be of type str"),
+        ("modem: {auth_symbols: 4}", "key"),
+        ("key: alice\nmodem: {frame_version: 2, header_symbols: 6}", "leave key and auth_symbols out"),
+    ],
 )
 def test_profiles_that_cannot_be(tmp_path, text, words):
     (tmp_path / "link.yaml").write_text(text)

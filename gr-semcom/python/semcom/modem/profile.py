@@ -112,6 +112,11 @@ class ModemProfile:
                 f"modem profile: {self.header_symbols} header symbols carry {chips} bits of code, too few for the "
                 f"header's {code.bits} bits at a rate of 1/2: raise header_symbols or active_carriers"
             )
+        if self.auth_symbols and self.frame_version == v2.VERSION:
+            raise ConfigError(
+                f"modem profile: bursts of frame version {v2.VERSION} have no tag of a key: leave key and "
+                "auth_symbols out"
+            )
         if self.auth_symbols and self.auth_symbols != self._signed_symbols:
             raise ConfigError(
                 f"modem profile: auth_symbols follow from the link's key, {self._signed_symbols} with one and 0 "

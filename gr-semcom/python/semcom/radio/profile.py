@@ -92,10 +92,12 @@ class LinkProfile:
         return 1 + digest % (2**LINK_HASH_BITS - 1)
 
     def at_frame_version(self, version: int) -> "LinkProfile":
-        """The same link as it was, or is, under another frame version."""
+        """The same link as it was, or is, under another frame version; links of version 2 had no keys."""
         modem = dataclasses.asdict(self.modem)
-        modem = v2.as_recorded(modem) if version == v2.VERSION else v2.as_flown(modem)
-        return dataclasses.replace(self, modem=ModemProfile(**modem))
+        if version != v2.VERSION:
+            return dataclasses.replace(self, modem=ModemProfile(**v2.as_flown(modem)))
+        modem = v2.as_recorded(modem | {"auth_symbols": 0})
+        return dataclasses.replace(self, key="", modem=ModemProfile(**modem))
 
 
 def load_link(path: str | Path, recorded: bool = False, key: str = "", cipher: str = "") -> LinkProfile:
