@@ -102,17 +102,28 @@ def psnr(
     codec: BaseCodec, images, snr_db: float, belief_db=None, rho=None, change: Change | None = None
 ) -> float:
     """Mean PSNR in dB over symbols; ``change`` may lose some of what was received."""
-    found = []
-    for number, pixels in enumerate(images):
-        sent = codec.send(pixels.float() / 255, snr_db if belief_db is None else belief_db, rho=rho)
-        generator = torch.Generator().manual_seed(number)
-        values, noise_var = awgn_channel(sent.values, snr_db, generator)
-        got = replace(sent, values=values, noise_var=noise_var)
-        if change is not None:
-            got = replace(got, noise_var=torch.where(change(sent, generator), torch.inf, noise_var))
-        picture = codec.receive(got, equivalent_snr_db(got.noise_var), pixels.shape[-2:])
-        found.append(float(quality.psnr(to_uint8(picture), pixels)))
-    return float(np.mean(found))
+    found = (
+        quality.psnr(received(codec, pixels, number, snr_db, belief_db, rho, change), pixels)
+        for number, pixels in enumerate(images)
+    )
+    return float(np.mean([float(one) for one in found]))
+
+
+def received(
+    codec: BaseCodec, pixels, seed: int, snr_db: float, belief_db=None, rho=None, change: Change | None = None
+) -> torch.Tensor:
+    """A picture uint8 ``[1, 3, H, W]`` as it comes over AWGN on its symbols, of the same kind.
+
+    Args:
+        seed: of the noise. belief_db: the SNR that is allocated for; None: the true one.
+    """
+    sent = codec.send(pixels.float() / 255, snr_db if belief_db is None else belief_db, rho=rho)
+    generator = torch.Generator().manual_seed(seed)
+    values, noise_var = awgn_channel(sent.values, snr_db, generator)
+    got = replace(sent, values=values, noise_var=noise_var)
+    if change is not None:
+        got = replace(got, noise_var=torch.where(change(sent, generator), torch.inf, noise_var))
+    return to_uint8(codec.receive(got, equivalent_snr_db(got.noise_var), pixels.shape[-2:]))
 
 
 def lose(share: float):
