@@ -34,7 +34,6 @@ from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.payload.sealed import Sealed, opened
 from semcom.system.base import Received, System
-from semcom.system.coded import Coded
 from semcom.system.make import make
 from semcom.system.zoo import LoadedModel
 
@@ -126,7 +125,7 @@ class LoopbackFlowgraph(Flowgraph):
                 on_sent(image_id, item)
 
         # no code of latents fails
-        has_code = isinstance(opened(config.payload), Coded)
+        has_code = opened(config.payload).fails_whole
 
         self.encoder = blocks.deepjscc_encoder(
             config.model,
