@@ -129,7 +129,7 @@ class LoopbackFlowgraph(Flowgraph):
 
         self.encoder = blocks.deepjscc_encoder(
             config.model,
-            snr_db=config.snr_db,
+            snr_db=config.told_snr_db,
             batch=_MAX_IN_FLIGHT,
             payload=payload_of_codec(config.payload),
             **options,
@@ -418,7 +418,7 @@ class Ledger:
             airtime_samples=entry.get(keys.AIRTIME_SAMPLES, 0),
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
-            **(system.choice(symbols, self._config.snr_db) if symbols else {}),
+            **(system.choice(symbols, self._config.told_snr_db) if symbols else {}),
         )
 
 

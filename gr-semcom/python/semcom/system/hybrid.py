@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hybrid digital-analog: coded bits of a coarse picture in some of the symbols, analog latents of the rest in the others.
+"""Hybrid digital-analog: coded bits of a coarse picture in some symbols, latents of what it leaves over in the others.
 
 The coarse picture is what the digital rival sends (source codec, LDPC, QAM), in a share of the symbols that the header
 names; what it leaves over goes through the closed form of the content-adaptive codec (``codec.image.residual``). Above
 the threshold of its code the picture still gets better with every dB, as the analog part does. (Skoglund, Phamdo and
-Alajaji, "Hybrid digital-analog source-channel coding for bandwidth compression/expansion", IEEE Trans. Inf. Theory 2006.)
+Alajaji, "Hybrid digital-analog source-channel coding for bandwidth compression/expansion", IEEE Trans. Inf. Theory,
+2006.)
 
 Where the share is not fixed the transmitter tries some, none (latents of the picture alone) and all (coded bits alone)
-among them, against noise of the SNR that it knows, and sends what came out best. Those two go on the air as what they are.
+among them, against noise of the SNR that it knows, and sends what came out best. Those two go on the air as what they
+are.
 """
 
 from collections.abc import Sequence
@@ -36,7 +38,7 @@ from semcom.system.zoo import LoadedModel
 #: shares are whole numbers of these on the air
 SHARE_STEPS = 32
 #: which of them are tried where the share is to be chosen, beside none and all (measured on BSDS500's ``val_`` photos)
-TRIED = (2, 4, 6, 12)
+TRIED = (2, 4, 8, 30)
 _TRIAL_SEED = 12
 _MODEL_BITS, _FORMAT_BITS, _MCS_BITS, _SHARE_BITS = 11, 2, 4, 5
 
@@ -65,8 +67,8 @@ class Hybrid:
         object.__setattr__(self, "source", self.coded.source)
         if self.share and not 1 <= self.steps < SHARE_STEPS:
             raise ConfigError(
-                f"a share of the symbols for the coded picture is 1/{SHARE_STEPS} to {SHARE_STEPS - 1}/{SHARE_STEPS}, or 0 "
-                f"to have it chosen, not {self.share}"
+                f"a share of the symbols for the coded picture is 1/{SHARE_STEPS} to "
+                f"{SHARE_STEPS - 1}/{SHARE_STEPS}, or 0 to have it chosen, not {self.share}"
             )
 
     @property
@@ -78,6 +80,10 @@ class Hybrid:
     def coded(self) -> Coded:
         """The same settings of the digital rival."""
         return Coded(self.mcs, self.source, margin_db=self.margin_db)
+
+    def scheme(self, symbols: int, snr_db: float) -> schemes.Mcs:
+        """As of ``Coded``, of the fewest symbols that its part may have."""
+        return self.coded.scheme(max(_base_symbols(symbols, self.steps or TRIED[0]), 1), snr_db)
 
     @property
     def label(self) -> str:
@@ -114,8 +120,8 @@ class HybridSystem(System):
         self.model, self.payload = model, payload or Hybrid()
         if not isinstance(model.codec, ContentAdaptive):
             raise ConfigError(
-                f"the hybrid sends what its coded picture leaves over with the tables of a content-adaptive model, such as "
-                f"photo-adaptive; '{model.card.name}' is {model.card.architecture}."
+                f"the hybrid sends what its coded picture leaves over with the tables of a content-adaptive model, "
+                f"such as photo-adaptive; '{model.card.name}' is {model.card.architecture}."
             )
         self.codec = model.codec
         self._latents, self._coded = LatentSystem(model), CodedSystem(model, self.payload.coded)
@@ -203,7 +209,9 @@ class HybridSystem(System):
         if self.payload.steps:
             return sent, np.inf
         noisy, noise_var = _noisy(latents.values[0].cpu(), snr_db)
-        return sent, float(quality.psnr(pixels, self._put_together(base.pixels, noisy, noise_var, side[0])[0]))
+        return sent, float(
+            quality.psnr(pixels, self._put_together(base.pixels, noisy, noise_var, side[0])[0])
+        )
 
     def _divide(self, code: int, count: int) -> tuple[int, schemes.Mcs, int] | None:
         """Symbols of the coarse picture, its scheme and source format, by the header; None: no such.
