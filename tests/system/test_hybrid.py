@@ -42,7 +42,9 @@ def sent(system, pixels):
 
 
 def over(pixels, payload, snr_db, **config):
-    (row,) = simulate([Picture("one", pixels)], LinkConfig(MODEL, snr_db, payload=payload, lpips=False, **config))
+    (row,) = simulate(
+        [Picture("one", pixels)], LinkConfig(MODEL, snr_db, payload=payload, lpips=False, **config)
+    )
     return row
 
 
@@ -133,7 +135,10 @@ def test_what_it_admits(system, sent):
     own = header(sent)
     assert system.admits(own) is None
     assert system.admits(replace(own, model_hash=own.model_hash ^ 1 << 21)) == "bursts of another model"
-    assert system.admits(replace(own, model_hash=own.model_hash & ~(SHARE_STEPS - 1))) == "bursts of another model"
+    assert (
+        system.admits(replace(own, model_hash=own.model_hash & ~(SHARE_STEPS - 1)))
+        == "bursts of another model"
+    )
     beyond = own.model_hash | 15 << 5
     assert system.admits(replace(own, model_hash=beyond)) == "bursts of another model"
     assert system.admits(replace(own, latent_count=13)) == "bursts whose size does not fit the model"
