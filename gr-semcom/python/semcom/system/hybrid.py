@@ -145,10 +145,23 @@ class HybridSystem(System):
         if self.payload.steps:
             base = self._base(pixels, snr, self.payload.steps)
             return self._all_coded(pixels, snr)[0] if base is None else self._divided(pixels, base, snr)[0]
-        tried = [self._all_latents(pixels, snr), self._all_coded(pixels, snr)]
-        bases = (self._base(pixels, snr, steps) for steps in TRIED)
-        tried += [self._divided(pixels, base, snr) for base in bases if base and base.steps in TRIED]
-        return max(tried, key=lambda each: each[1])[0]
+        return max(self.tried(pixels, snr).values(), key=lambda each: each[1])[0]
+
+    @torch.inference_mode()
+    def tried(
+        self, pixels: np.ndarray, snr_db: float, shares: Sequence[int] = TRIED
+    ) -> dict[int, tuple[Sent, float]]:
+        """What could be sent of a picture by the share of its coded part, and the PSNR in dB of each.
+
+        Args:
+            shares: in whole steps; none of them and all are always there, one that holds no encoding is left out.
+        """
+        tried = {0: self._all_latents(pixels, snr_db), SHARE_STEPS: self._all_coded(pixels, snr_db)}
+        for steps in shares:
+            base = self._base(pixels, snr_db, steps)
+            if base is not None and base.steps == steps:
+                tried[steps] = self._divided(pixels, base, snr_db)
+        return tried
 
     def _all_latents(self, pixels: np.ndarray, snr_db: float) -> tuple[Sent, float]:
         """The picture without a coded part, and the PSNR in dB that it has over noise tried once."""
