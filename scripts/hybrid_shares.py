@@ -15,7 +15,7 @@ from semcom.system.make import make
 
 
 def table(pictures: list[np.ndarray], shares: list[int], snrs: list[float], model: str) -> str:
-    """Mean PSNR in dB: latents alone, bits alone, and the best of both and of one share (and of all) for each picture."""
+    """Mean PSNR in dB: latents alone, bits alone, the best of both and of one share for each picture, of all shares."""
     system = make(model, Hybrid())
     names = [f"best with {share}/{SHARE_STEPS}" for share in shares]
     lines = []
@@ -44,8 +44,8 @@ def main(
     torch.set_num_threads(1)
     pictures = [pixels for _, pixels in read_set(data, Taking())][::every]
     text = table(pictures, share, snr_db, model)
-    page = f"# The hybrid by the share of its coded bits\n\n`{model}` and HEVC, {len(pictures)} pictures, mean PSNR in dB. "
-    page += f"The base has `adaptive`'s scheme; a share is tried where it holds an encoding.\n\n{text}\n"
+    page = "# The hybrid by the share of its coded bits\n\n"
+    page += f"`{model}` and HEVC, {len(pictures)} pictures, mean PSNR in dB. The base has `adaptive`'s scheme; a share is tried where it holds an encoding.\n\n{text}\n"
     files.write_text(out, page)
     print(page)
 
