@@ -45,7 +45,8 @@ def main(
     pictures = [pixels for _, pixels in read_set(data, Taking())][::every]
     text = table(pictures, share, snr_db, model)
     page = "# The hybrid by the share of its coded bits\n\n"
-    page += f"`{model}` and HEVC, {len(pictures)} pictures, mean PSNR in dB. The base has `adaptive`'s scheme; a share is tried where it holds an encoding.\n\n{text}\n"
+    page += f"`{model}` and HEVC, {len(pictures)} pictures, mean PSNR in dB. The base has the scheme of `adaptive`; "
+    page += f"a share is tried where it holds an encoding.\n\n{text}\n"
     files.write_text(out, page)
     print(page)
 

@@ -3,8 +3,8 @@
 
 Transform, classes by a map of the residual's own, the K largest coefficients, water-filling and LMMSE are those of
 pictures. There is no base layer, as low frequencies are in the coarse picture, and there are no networks: those of a
-picture codec were trained on pictures, and make residuals worse. Class tables are of pictures too, so a residual is brought to the deviation of a picture's detail
-first, by a power of two in the side bits.
+picture codec were trained on pictures, and make residuals worse. Class tables are of pictures too, so a residual is
+brought to the deviation of a picture's detail first, by a power of two in the side bits.
 """
 
 import math
