@@ -54,6 +54,14 @@ def test_compare_writes_its_four_files(folder, tmp_path):
         (["--digital-model", "cifar-1-6", "--orders", "4"], "compare models of one ratio"),
         (["--strip", "3"], "only 1 pictures"),
         (["--model", "cifar-1-13"], "cifar-1-13"),
+        (
+            ["--hybrid", "half"],
+            "'chosen', or scheme and share of a fixed base such as 16-2/3@1/16, not 'half'",
+        ),
+        (["--hybrid", "16-2/3@1/0", "--hybrid-model", "photo-adaptive"], "not '16-2/3@1/0'"),
+        (["--hybrid", "16-2/3@2", "--hybrid-model", "photo-adaptive"], "1/32 to 31/32"),
+        (["--hybrid", "chosen"], "such as photo-adaptive"),
+        (["--hybrid", "chosen", "--hybrid-model", "cifar-1-6"], "compare models of one ratio"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_sent(folder, tmp_path, options, words):
@@ -67,6 +75,35 @@ def test_loopback_by_separation(folder):
     result = run(app, ["loopback", str(folder), "--scheme", "separation", *options, "--json", "-"])
     assert result.exit_code == 0, result.output
     assert '"decoded": true' in result.output and '"mcs": "64-3/4"' in result.output
+
+
+@pytest.mark.parametrize("way", [["--no-radio"], []], ids=["library", "flowgraph"])
+def test_loopback_by_a_hybrid(folder, way):
+    if not way:
+        pytest.importorskip("gnuradio")
+    options = [
+        "--scheme",
+        "hybrid",
+        "--model",
+        "photo-adaptive",
+        "--source",
+        "jpeg",
+        "--no-lpips",
+        "--snr-db",
+        "25",
+    ]
+    fixed = ["--mcs", "64-3/4", "--set", "share=0.5"]
+    result = run(app, ["loopback", str(folder), *way, *options, *fixed, "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert '"decoded": true' in result.output and "hybrid, jpeg on 16/32" in result.output
+
+
+def test_a_hybrid_takes_no_settings_of_latents(folder):
+    base = ["loopback", str(folder), "--no-radio", "--model", "photo-adaptive", "--scheme", "hybrid"]
+    result = run(app, [*base, "--set", "rate=0.5"])
+    assert result.exit_code == 2 and "--scheme hybrid goes without rate" in said(result)
+    result = run(app, [*base, "--set", "share=3"])
+    assert result.exit_code == 2 and "1/32 to 31/32" in said(result)
 
 
 def test_separation_takes_no_order(folder):

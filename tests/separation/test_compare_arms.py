@@ -14,12 +14,13 @@ from semcom.experiments.rival.compare import (
     FILE,
     Outcome,
     Score,
+    Trouble,
     arms,
     compare,
     lost_at,
 )
 from semcom.kinds.pictures import Picture, samples
-from semcom.link import LinkConfig
+from semcom.link import LinkConfig, simulate
 from semcom.payload.coded.transport import choose
 
 
@@ -82,6 +83,39 @@ def test_the_digital_mode_may_have_a_codec_of_its_own_of_one_ratio():
     with pytest.raises(ConfigError, match="one ratio"):
         arms(config, "jpeg", [], [4], digital_model="cifar-1-6")
     assert len(arms(config, "jpeg", [], [4], digital_model="cifar-1-12")) == 6
+
+
+def test_hybrids_and_troubles_are_curves_of_their_own():
+    config = LinkConfig("photo-adaptive", 0.0)
+    troubles = [Trouble(snr_error_db=3.0), Trouble(drop=0.1)]
+    given = {"hybrids": ["chosen", "64-5/6@1/2"], "with_bound": False, "troubles": troubles}
+    found = arms(config, "jpeg", [], bare_only=True, **given)
+    plain = [ANALOG, ADAPTIVE, "hybrid, chosen", "hybrid, 64-5/6@1/2"]
+    assert [arm.scheme for arm in found] == plain + [
+        f"{name}, {label}" for label in ("told +3 dB", "10 % of bursts lost") for name in plain
+    ]
+    picture = Picture("0", np.ascontiguousarray(samples()[1].pixels[::2, ::2][:96, :96]))
+    by_name = {arm.scheme: arm for arm in found}
+    for name in ("hybrid, 64-5/6@1/2", "hybrid, 64-5/6@1/2, 10 % of bursts lost"):
+        (outcome,) = by_name[name].run([picture], 24.0)
+        assert outcome.detail.startswith("64-5/6 on 0.5")
+
+
+def test_a_wrong_snr_is_what_the_transmitter_goes_by(monkeypatch):
+    told = []
+
+    def simulated(pictures, config):
+        told.append((config.snr_db, config.told_snr_db))
+        return simulate(pictures, config)
+
+    monkeypatch.setattr("semcom.experiments.rival.compare.simulate", simulated)
+    picture = Picture("0", np.ascontiguousarray(samples()[1].pixels[::2, ::2][:96, :96]))
+    config = LinkConfig("cifar-1-12", 0.0)
+    found = arms(config, "jpeg", [], bare_only=True, with_bound=False, troubles=[Trouble(snr_error_db=6.0)])
+    outcomes = {arm.scheme: arm.run([picture], 18.0)[0] for arm in found}
+    assert (18.0, 24.0) in told and (18.0, 18.0) in told
+    # it takes a scheme for 24 dB, and the margins that it could have kept are too small
+    assert outcomes[ADAPTIVE].decoded and not outcomes[f"{ADAPTIVE}, told +6 dB"].decoded
 
 
 def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path):

@@ -77,3 +77,24 @@ def test_hevc_garbage_is_no_picture_or_one_of_the_right_size():
 def test_unknown_source_is_refused(small):
     with pytest.raises(ConfigError, match="'bpg'.*hevc, jpeg"):
         source.CodedPicture(small, "bpg")
+
+
+@pytest.mark.parametrize("start", [None, 0, 45])
+@pytest.mark.parametrize("steepness", [0.03, 0.12, 0.5])
+def test_the_finest_that_fits_is_found_in_few_encodings(steepness, start):
+    generator = np.random.default_rng(1)
+    jitter = generator.uniform(-0.2, 0.2, 46)
+    sizes = np.sort((1e5 * np.exp(-steepness * np.arange(46) + jitter)).astype(int))[::-1]
+    known, asked = {}, []
+    budgets = [0, 10**6, *(int(size) for size in sizes[[0, 10, 30, 45]]), int(sizes[20]) - 1]
+
+    def size_of(number):
+        asked.append(number)
+        return int(sizes[number])
+
+    for budget in budgets:
+        right = next((n for n in range(46) if sizes[n] <= budget), 46)
+        assert source._first_fitting(46, known, budget, size_of, start) == right
+    assert sorted(asked) == sorted(set(asked)), "what was encoded once is known"
+    # bisection takes six for each
+    assert len(asked) < 5 * len(budgets)

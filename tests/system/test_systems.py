@@ -94,7 +94,7 @@ def test_users_take_every_payload(tiny_users, make_pictures, payload):
 
 
 def test_every_payload_has_its_system():
-    assert {cls.__name__ for cls in SYSTEMS} == {"Analog", "DigitalMode", "Coded"}
+    assert {cls.__name__ for cls in SYSTEMS} == {"Analog", "DigitalMode", "Coded", "Hybrid"}
 
 
 @torch.inference_mode()

@@ -34,7 +34,6 @@ from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.payload.sealed import Sealed, opened
 from semcom.system.base import Received, System
-from semcom.system.coded import Coded
 from semcom.system.make import make
 from semcom.system.zoo import LoadedModel
 
@@ -126,11 +125,11 @@ class LoopbackFlowgraph(Flowgraph):
                 on_sent(image_id, item)
 
         # no code of latents fails
-        has_code = isinstance(opened(config.payload), Coded)
+        has_code = opened(config.payload).fails_whole
 
         self.encoder = blocks.deepjscc_encoder(
             config.model,
-            snr_db=config.snr_db,
+            snr_db=config.told_snr_db,
             batch=_MAX_IN_FLIGHT,
             payload=payload_of_codec(config.payload),
             **options,
@@ -419,7 +418,7 @@ class Ledger:
             airtime_samples=entry.get(keys.AIRTIME_SAMPLES, 0),
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
-            **(system.choice(symbols, self._config.snr_db) if symbols else {}),
+            **(system.choice(symbols, self._config.told_snr_db) if symbols else {}),
         )
 
 

@@ -42,6 +42,39 @@ def compare(
             help="Model of the digital mode, of the same ratio; else --model.",
         ),
     ] = None,
+    hybrids: Annotated[
+        str,
+        typer.Option(
+            "--hybrid",
+            metavar="NAME,...",
+            help="Hybrids: 'chosen', the share of coded bits chosen for each picture, or scheme and share of a fixed "
+            "base, such as 16-2/3@1/16.",
+        ),
+    ] = "",
+    hybrid_model: Annotated[
+        str,
+        typer.Option(
+            "--hybrid-model",
+            metavar="NAME",
+            help="Content-adaptive model of the hybrid, of the same ratio; else --model.",
+        ),
+    ] = None,
+    slice_only: Annotated[
+        bool, typer.Option("--slice-only", help="Leave out the accounting with a file's header.")
+    ] = False,
+    bound: Annotated[
+        bool, typer.Option("--bound/--no-bound", help="The source codec at capacity as well.")
+    ] = True,
+    snr_errors: Annotated[
+        list[float],
+        typer.Option(
+            "--snr-error-db",
+            help="Again with a transmitter that is told so much more than the channel's SNR.",
+        ),
+    ] = [],  # noqa: B006
+    drops: Annotated[
+        list[float], typer.Option("--drop", min=0, max=1, help="Again with this share of the bursts lost.")
+    ] = [],  # noqa: B006
     channel: options.ChannelName = "awgn",
     seed: options.Seed = 0,
     recursive: options.Recursive = False,
@@ -80,7 +113,7 @@ def compare(
     writable_folder(out)
     if quick:
         snr_db, mcs, orders = [0.0, 10.0, 20.0], "", "16" if orders else ""
-    fixed = [word.strip() for word in mcs.split(",") if word.strip()]
+    fixed, mixed = ([word.strip() for word in text.split(",") if word.strip()] for text in (mcs, hybrids))
     try:
         sizes = [int(word) for word in orders.split(",") if word.strip()]
     except ValueError as error:
@@ -90,6 +123,7 @@ def compare(
     from semcom.codec.image.source import default_source
     from semcom.experiments import runner
     from semcom.experiments.rival import cells, report
+    from semcom.experiments.rival.compare import Trouble
     from semcom.system import zoo
 
     if lpips:
@@ -108,7 +142,23 @@ def compare(
             f"--strip {strip_picture}: there are only {len(pictures)} pictures, numbered from 0."
         )
     snrs = sorted(dict.fromkeys(snr_db))
-    wanted = cells.Schemes(model, channel, seed, chosen, tuple(fixed), tuple(sizes), digital_model)
+    troubles = [Trouble(snr_error_db=error) for error in snr_errors] + [
+        Trouble(drop=share) for share in drops
+    ]
+    wanted = cells.Schemes(
+        model,
+        channel,
+        seed,
+        chosen,
+        tuple(fixed),
+        tuple(sizes),
+        digital_model,
+        tuple(mixed),
+        hybrid_model,
+        slice_only,
+        bound,
+        tuple(troubles),
+    )
     plan = cells.plan(partial(read_set, data, taking), wanted, snrs, strip_picture, lpips)
     folder = keep or out / f"{name}.points"
     there = sum(plan.path(cell, folder).exists() for cell in plan.cells)

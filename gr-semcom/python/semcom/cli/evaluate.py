@@ -164,12 +164,11 @@ def _sent_as(loaded, payload, channel: str, seed: int):
     from semcom.errors import ConfigError
     from semcom.payload.quantised import DigitalMode, over
     from semcom.payload.sealed import Sealed
-    from semcom.system.coded import Coded
     from semcom.system.make import make
 
     if isinstance(payload, Sealed):
         raise ConfigError("evaluate has no bursts to sign or scramble: leave key and cipher out.")
-    if isinstance(payload, Coded):
+    if payload.fails_whole:
         raise ConfigError("evaluate measures codecs: coded bits are compared by `semcom compare`.")
     make(loaded, payload)  # refuses what this model cannot do
     if isinstance(payload, DigitalMode):

@@ -222,9 +222,9 @@ def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
         for name, value in (("--mcs", mcs), ("--source", source), ("--header-bytes", header_bytes))
         if value
     ]
-    if given and scheme is not options.Scheme.separation:
+    if given and scheme is options.Scheme.deepjscc:
         raise ConfigError(
-            f"{', '.join(given)} is for the separation link: add --scheme separation, or leave it out."
+            f"{', '.join(given)} is for what sends coded bits: add --scheme separation (or hybrid), or leave it out."
         )
 
 
@@ -238,9 +238,8 @@ def _payload(
     """
     from semcom.errors import ConfigError
 
-    separation = scheme is options.Scheme.separation
-    if separation and order:
-        raise ConfigError("--scheme separation goes without --order, which is for latents.")
+    if scheme is not options.Scheme.deepjscc and order:
+        raise ConfigError(f"--scheme {scheme.value} goes without --order, which is for latents.")
     named = {
         "order": order,
         "bits_per_latent": bits_per_latent,
@@ -249,7 +248,7 @@ def _payload(
         "source": source.value if source else None,
         "header_bytes": header_bytes,
     }
-    return options.chosen_payload(settings, named, separation)
+    return options.chosen_payload(settings, named, scheme)
 
 
 def _listeners(model: str, names: str | None, snr_db: str | None, seed: int, runs: int) -> list:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Options that several commands share, range-checked once."""
 
+import dataclasses
 import enum
 import math
 from collections.abc import Callable
@@ -135,6 +136,7 @@ class Scheme(str, enum.Enum):
 
     deepjscc = "deepjscc"
     separation = "separation"
+    hybrid = "hybrid"
 
 
 class Source(str, enum.Enum):
@@ -146,7 +148,11 @@ class Source(str, enum.Enum):
 
 SchemeName = Annotated[
     Scheme,
-    typer.Option("--scheme", help="DeepJSCC, or its rival: a source codec, LDPC and QAM in as many symbols."),
+    typer.Option(
+        "--scheme",
+        help="DeepJSCC; its rival: a source codec, LDPC and QAM in as many symbols; or the hybrid, the rival in a "
+        "share of them (--set share=0.1) and latents of what it leaves over.",
+    ),
 ]
 McsName = Annotated[
     str | None,
@@ -312,19 +318,18 @@ def unsealed(payload):
     return payload
 
 
-def chosen_payload(given: list[str], named: dict[str, object], separation: bool = False):
+def chosen_payload(given: list[str], named: dict[str, object], scheme: Scheme = Scheme.deepjscc):
     """The payload of ``--set`` and of the options with a name of their own.
 
     Args:
         given: ``NAME=VALUE`` texts. named: values by name; those that are None, 0 or "" were not given.
-        separation: the digital rival is asked for.
+        scheme: whose settings they are; of the first, any payload's.
 
     Raises:
         ConfigError: a setting without a value, given twice or unknown, or those of different payloads.
     """
     from semcom.errors import ConfigError
-    from semcom.payload.sealed import opened
-    from semcom.system.make import Coded, payload_with
+    from semcom.system.make import SCHEMES, payload_with
 
     settings = {name: str(value) for name, value in named.items() if value}
     for text in given:
@@ -343,7 +348,8 @@ def chosen_payload(given: list[str], named: dict[str, object], separation: bool 
             raise ConfigError(
                 f"{typed} is of quantised latents: add the order of a constellation, such as {order}."
             )
-    payload = payload_with(settings) if settings or not separation else Coded()
-    if separation and not isinstance(opened(payload), Coded):
-        raise ConfigError(f"--scheme separation goes without {', '.join(settings)}: those are for latents.")
-    return payload
+    of = SCHEMES[scheme.value]
+    own = {field.name for field in dataclasses.fields(of)} | {"key", "cipher"}
+    if scheme is not Scheme.deepjscc and (others := [name for name in settings if name not in own]):
+        raise ConfigError(f"--scheme {scheme.value} goes without {', '.join(others)}: those are for latents.")
+    return payload_with(settings, of)

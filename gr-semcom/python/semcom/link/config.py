@@ -13,8 +13,9 @@ from semcom.system.make import Payload
 class LinkConfig:
     """One run over the air: a model, an SNR, a channel (a name in ``semcom.channel.named``) and its offsets.
 
-    snr_db: Es/N0 of the channel, also what the encoder is given. drop: probability that a burst is lost. payload: how
-    what the model makes becomes symbols (``semcom.system.make``). lpips: measure it too, which takes time.
+    snr_db: Es/N0 of the channel. snr_error_db: how much more than that the encoder is told. drop: probability that a
+    burst is lost. payload: how what the model makes becomes symbols (``semcom.system.make``). lpips: measure it too,
+    which takes time.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -30,6 +31,12 @@ class LinkConfig:
     sample_rate_hz: float = 1e6
     payload: Payload = ANALOG
     lpips: bool = True
+    snr_error_db: float = 0.0
+
+    @property
+    def told_snr_db(self) -> float:
+        """Es/N0 in dB that the encoder is given."""
+        return self.snr_db + self.snr_error_db
 
     def __post_init__(self):
         named_channel(self.channel)  # refuses what is unknown

@@ -63,7 +63,7 @@ def simulate(
         for number, item in enumerate(items):
             first = len(rows)
             began = time.perf_counter()
-            sent, bursts = transmit(number, item.pixels, config.snr_db, sender, modem, signer, cipher)
+            sent, bursts = transmit(number, item.pixels, config.told_snr_db, sender, modem, signer, cipher)
             sending = time.perf_counter() - began
             for user, link, receiver, air, its_modem in zip(
                 users, links, receivers, airs, modems, strict=True
@@ -86,7 +86,7 @@ def simulate(
                         airtime_samples=plan.airtime_samples,
                         papr_db=papr_db(bursts),
                         real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
-                        **sender.choice(plan.latent_count, config.snr_db),
+                        **sender.choice(plan.latent_count, config.told_snr_db),
                         **sent.detail,
                     )
                 )

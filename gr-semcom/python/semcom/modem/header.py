@@ -28,7 +28,8 @@ MODE_LATENTS = 0  # payload: one complex latent a subcarrier
 # payload: labels of quantised latents, one mode a constellation of ``modulation.ORDERS``
 DIGITAL_MODES = (1, 2, 3, 4, 5, 6)
 MODE_CODED = 7  # payload: bits of a source and channel code (separation); model_hash names both
-MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED)
+MODE_HYBRID = 8  # payload: coded bits of a picture, then analog latents of what they leave over
+MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED, MODE_HYBRID)
 MAX_BITS_PER_LATENT = 8
 
 # cipher: nothing; signed by a second block; signed, and the payload's symbols scrambled by a key
@@ -191,7 +192,12 @@ def describe(mode: int) -> str:
     """A payload mode in words."""
     if mode in DIGITAL_MODES:
         return f"digital latents of order {order_of(mode)}"
-    return {MODE_CODED: "coded bits", MODE_LATENTS: "analog latents"}.get(mode, "of a later release")
+    names = {
+        MODE_LATENTS: "analog latents",
+        MODE_CODED: "coded bits",
+        MODE_HYBRID: "coded bits and latents of the rest",
+    }
+    return names.get(mode, "of a later release")
 
 
 def _not_this_cipher(cipher: int, ciphers: Collection[int]) -> str:

@@ -2,6 +2,7 @@
 """The ways in which latents become payload symbols: as they are, or quantised."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from semcom.errors import ConfigError
 
@@ -33,6 +34,8 @@ class Analog:
 
     rate: float = 1.0
     target_psnr_db: float = 0.0
+    #: what is lost of a picture are single latents, never the whole
+    fails_whole: ClassVar[bool] = False
 
     def __post_init__(self):
         if not 0 < self.rate <= 1:

@@ -9,6 +9,7 @@ be).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Coded:
     source: str = field(default_factory=sources.default_source)
     header_bytes: int = 0
     margin_db: float = 0.0
+    #: one block that fails costs the picture
+    fails_whole: ClassVar[bool] = True
 
     def __post_init__(self):
         if not self.source:

@@ -13,14 +13,22 @@ from semcom.settings import make as make_settings
 from semcom.system import zoo
 from semcom.system.base import System
 from semcom.system.coded import Coded, CodedSystem
+from semcom.system.hybrid import Hybrid, HybridSystem
 from semcom.system.latents import LatentSystem
 
 #: a payload's fields are the names that ``--set`` takes
-Payload = Analog | DigitalMode | Coded | Sealed
+Payload = Analog | DigitalMode | Coded | Hybrid | Sealed
 SYSTEMS: dict[type, Callable[..., System]] = {
     Analog: LatentSystem,
     DigitalMode: LatentSystem,
     Coded: CodedSystem,
+    Hybrid: HybridSystem,
+}
+#: the payload that each ``--scheme`` begins from
+SCHEMES: dict[str, Callable[..., Payload]] = {
+    "deepjscc": Analog,
+    "separation": Coded,
+    "hybrid": Hybrid,
 }
 
 
@@ -42,8 +50,11 @@ def make(model, payload: Payload = ANALOG, device: str = "cpu") -> System:
     return SYSTEMS[type(inner)](loaded, inner)
 
 
-def payload_with(settings: dict[str, str]) -> Payload:
+def payload_with(settings: dict[str, str], of: Callable[..., Payload] = Analog) -> Payload:
     """The payload of settings as a command line has them, by the fields of the payloads; none: analog latents.
+
+    Args:
+        of: whose settings they are, one of ``SCHEMES``; analog: whichever payload has them.
 
     Raises:
         ConfigError: a name that no payload has, names of different payloads, or a value that cannot be.
@@ -57,11 +68,11 @@ def payload_with(settings: dict[str, str]) -> Payload:
             )
     sealing = {name: settings[name] for name in _SEALING if name in settings}
     if sealing:
-        inner = payload_with({name: value for name, value in settings.items() if name not in sealing})
+        inner = payload_with({name: value for name, value in settings.items() if name not in sealing}, of)
         if "key" not in sealing:
             raise ConfigError("--set cipher is for a link with a key: add --set key=NAME, or leave it out.")
         return Sealed(**sealing, inner=inner)
-    for payload in SYSTEMS:
+    for payload in SYSTEMS if of is Analog else [of]:
         if settings.keys() <= {field.name for field in dataclasses.fields(payload)}:
             values = {name: parse_yaml(value) for name, value in settings.items()}
             return make_settings(payload, values, "--set")

@@ -234,8 +234,7 @@ class ContentAdaptive(BaseCodec):
             symbols: ``[B]`` for latents.
         """
         rows, columns = blocks.size.shape[1:]
-        layout = closed.base_layout(rows * closed.CELL, columns * closed.CELL)
-        layout = _on_device(layout, code.device)
+        layout = self._layout(rows * closed.CELL, columns * closed.CELL, code.device)
         dimensions = 2 * symbols
         noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
         base_variances, base_powers = self._base(layout, code, boost, noise, dimensions)
@@ -341,7 +340,7 @@ class ContentAdaptive(BaseCodec):
         code = closed.snr_code(self._clamped(self._per_image(snr_db, images)))
         with torch.no_grad():
             planes = closed.to_colours(images)
-            layout = _on_device(closed.base_layout(*planes.shape[-2:]), planes.device)
+            layout = self._layout(*planes.shape[-2:], planes.device)
             if 2 * total < 2 * layout.count:
                 raise ImageError(
                     f"a picture of {height}x{width} pixels at rho = {rho or self._rho:.4f} has {total} symbols, fewer "
@@ -565,9 +564,13 @@ class ContentAdaptive(BaseCodec):
         got = self.forget(got, torch.tensor(lost, device=values.device))
         return _shared_plan(got), got.values, got.noise
 
-    @staticmethod
-    def _least_symbols(rows: int, columns: int) -> int:
-        return closed.base_layout(rows * closed.CELL, columns * closed.CELL).count
+    def _least_symbols(self, rows: int, columns: int) -> int:
+        return self._layout(rows * closed.CELL, columns * closed.CELL).count
+
+    def _layout(self, height: int, width: int, device=torch.device("cpu")) -> closed.BaseLayout:
+        """The base layer of pictures of that size (multiples of ``CELL``)."""
+        layout = closed.base_layout(height, width)
+        return layout if device.type == "cpu" else layout.to(device)
 
     def _network(self, trunk: Trunk, *given) -> torch.Tensor:
         with torch.autocast(given[0].device.type, enabled=self._autocast):
@@ -644,7 +647,3 @@ def _to(blocks: BlockMap, device) -> BlockMap:
 def _as_feature(variance: torch.Tensor) -> torch.Tensor:
     """Variances a pixel as numbers of about -1..1: decades about 1e-4, halved."""
     return 0.5 * torch.log10(variance + _SMALLEST) + 2
-
-
-def _on_device(layout: closed.BaseLayout, device: torch.device) -> closed.BaseLayout:
-    return layout if device.type == "cpu" else layout.to(device)

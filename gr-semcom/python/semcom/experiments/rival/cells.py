@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image
 
-from semcom.experiments.rival.compare import Arm, Score, arms, compare
+from semcom.experiments.rival.compare import Arm, Score, Trouble, arms, compare
 from semcom.experiments.runner import Cell, Experiment, sources
 from semcom.kinds.pictures import Picture, png_bytes
 from semcom.link import LinkConfig
@@ -25,6 +25,7 @@ CODE = (
     "semcom.payload",
     "semcom.system",
     "semcom.codec.image.source",
+    "semcom.codec.image.residual",
 )
 Read = Callable[[], Iterable[tuple[str, np.ndarray]]]
 
@@ -40,11 +41,33 @@ class Schemes:
     fixed: tuple[str, ...]
     orders: tuple[int, ...]
     digital_model: str | None = None
+    hybrids: tuple[str, ...] = ()
+    hybrid_model: str | None = None
+    bare_only: bool = False
+    with_bound: bool = True
+    troubles: tuple[Trouble, ...] = ()
 
     def arms(self) -> list[Arm]:
         """Raises ConfigError as ``compare.arms``."""
         link = LinkConfig(model=self.model, snr_db=0.0, channel=self.channel, seed=self.seed)
-        return arms(link, self.source, self.fixed, self.orders, digital_model=self.digital_model)
+        return arms(
+            link,
+            self.source,
+            self.fixed,
+            self.orders,
+            self.bare_only,
+            self.digital_model,
+            self.hybrids,
+            self.hybrid_model,
+            self.with_bound,
+            self.troubles,
+        )
+
+    @classmethod
+    def of(cls, plain: dict) -> "Schemes":
+        """The inverse of ``asdict``."""
+        lists = {name: tuple(plain[name]) for name in ("fixed", "orders", "hybrids")}
+        return cls(**plain | lists | {"troubles": tuple(Trouble(**each) for each in plain["troubles"])})
 
 
 def plan(read: Read, wanted: Schemes, snr_db: Sequence[float], shown: int, lpips: bool) -> Experiment:
@@ -57,7 +80,8 @@ def plan(read: Read, wanted: Schemes, snr_db: Sequence[float], shown: int, lpips
     Raises:
         ConfigError: as ``compare.arms``.
     """
-    models = [zoo.load(name) for name in dict.fromkeys([wanted.model, wanted.digital_model or wanted.model])]
+    others = [name for name in (wanted.digital_model, wanted.hybrid_model) if name]
+    models = [zoo.load(name) for name in dict.fromkeys([wanted.model, *others])]
     weights = [model.sha256 for model in models]
     weights.append(sources(*CODE))
     weights += [books.sha256 for model in models for books in model.codebooks.values()]
@@ -76,7 +100,7 @@ def plan(read: Read, wanted: Schemes, snr_db: Sequence[float], shown: int, lpips
 
 def measure(cell: Cell, schemes: dict, shown: int, lpips: bool, read: Read) -> dict:
     """A ``Score`` as JSON has it, its one picture as PNG."""
-    wanted = Schemes(**schemes | {"fixed": tuple(schemes["fixed"]), "orders": tuple(schemes["orders"])})
+    wanted = Schemes.of(schemes)
     (arm,) = (arm for arm in _arms(wanted) if (arm.scheme, arm.accounting) == cell.arm)
     (score,) = compare(_pictures(read), [cell.point], [arm], shown + 1, lpips=lpips)
     return asdict(score) | {"shown": base64.b64encode(png_bytes(score.shown[shown])).decode()}

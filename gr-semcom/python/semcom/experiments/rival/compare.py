@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -18,13 +19,19 @@ from semcom.payload.coded import mcs as schemes
 from semcom.payload.quantised import DigitalMode
 from semcom.system import zoo
 from semcom.system.coded import Coded
+from semcom.system.hybrid import Hybrid
+from semcom.system.make import make
 
 ANALOG = "DeepJSCC"
 DIGITAL = "DeepJSCC, digital, best order"
 ADAPTIVE = "separation, adaptive"
 BOUND = "separation, at capacity"
+HYBRID = "hybrid"
+CHOSEN = "chosen"  # of a hybrid: share and scheme for each picture
 BARE, FILE = "slice", f"+{FILE_HEADER_BYTES} bytes"  # how the source codec's header is counted
 _MARGINS_DB = (0.0, -0.5, -1.0)  # thresholds are at 1 % lost pictures; more can pay off just below them
+# what one who knows of the trouble, though not of how much there is, would keep
+_TROUBLED_MARGINS_DB = (0.0, 1.5, 3.0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,24 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What befalls a link beside noise; the schemes that know it not are measured again with it.
+
+    snr_error_db: how much more than the channel's Es/N0 the transmitter is told. drop: probability that a burst is lost.
+    """
+
+    snr_error_db: float = 0.0
+    drop: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """In words, after the name of a scheme."""
+        told = f"told {self.snr_error_db:+g} dB" if self.snr_error_db else ""
+        lost = f"{100 * self.drop:g} % of bursts lost" if self.drop else ""
+        return ", ".join(filter(None, (told, lost)))
+
+
+@dataclass(frozen=True)
 class Arm:
     """One scheme: its curve's name, how headers are counted, and what it makes of pictures at an SNR."""
 
@@ -80,6 +105,10 @@ def arms(
     orders: Sequence[int] = (),
     bare_only: bool = False,
     digital_model: str | None = None,
+    hybrids: Sequence[str] = (),
+    hybrid_model: str | None = None,
+    with_bound: bool = True,
+    troubles: Sequence[Trouble] = (),
 ) -> list[Arm]:
     """Every curve of the comparison.
 
@@ -89,9 +118,13 @@ def arms(
         orders: constellations of the digital semantic mode to choose from; none: leave it out.
         bare_only: leave the accounting with a file's header out.
         digital_model: what sends quantised latents, of the same bandwidth ratio; None: that of ``config``.
+        hybrids: ``CHOSEN``, or the scheme and share of a fixed base, such as 16-2/3@1/16.
+        hybrid_model: what those send residuals with, as ``digital_model``.
+        with_bound: the curve at capacity too.
+        troubles: with which DeepJSCC, the adaptive link and the hybrids are measured again (bare accounting).
 
     Raises:
-        ConfigError: an order, scheme or source codec that does not exist, or a digital model of another ratio.
+        ConfigError: an order, scheme, share or source codec that does not exist, or a model of another ratio or make.
     """
     config = replace(config, lpips=False)  # measured by `compare`, once a curve and not at every trial
     out = [Arm(ANALOG, "", _deepjscc(config))]
@@ -108,7 +141,41 @@ def arms(
     for accounting, header in countings.items():
         own = replace(config, payload=Coded(schemes.ADAPTIVE, source, header))
         out.append(Arm(ADAPTIVE, accounting, _best_scheme(own)))
-        out.append(Arm(BOUND, accounting, _bound(own)))
+        if with_bound:
+            out.append(Arm(BOUND, accounting, _bound(own)))
+    hybrid = replace(config, model=hybrid_model or config.model)
+    if hybrids:
+        _check_bandwidth(config.model, hybrid.model)
+    mixed = [
+        (name, replace(hybrid, payload=payload)) for name, payload in _hybrids(hybrids, hybrid.model, source)
+    ]
+    out += [Arm(name, "", _separation(own)) for name, own in mixed]
+    adaptive = replace(config, payload=Coded(schemes.ADAPTIVE, source))
+    for trouble in troubles:
+        it = {"snr_error_db": trouble.snr_error_db, "drop": trouble.drop}
+        out.append(Arm(f"{ANALOG}, {trouble.label}", "", _deepjscc(replace(config, **it))))
+        for name, own in ((ADAPTIVE, adaptive), *mixed):
+            run = _best_scheme(replace(own, **it), _TROUBLED_MARGINS_DB)
+            out.append(Arm(f"{name}, {trouble.label}", "", run))
+    return out
+
+
+def _hybrids(names: Sequence[str], model: str, source: str) -> list[tuple[str, Hybrid]]:
+    """Curves and payloads of hybrids by their names. Raises ConfigError: one that is none."""
+    out = []
+    for name in names:
+        if name == CHOSEN:
+            payload = Hybrid(source=source)
+        else:
+            mcs, _, share = name.partition("@")
+            try:
+                payload = Hybrid(float(Fraction(share)), mcs, source)
+            except (ValueError, ZeroDivisionError) as error:
+                raise ConfigError(
+                    f"a hybrid is '{CHOSEN}', or scheme and share of a fixed base such as 16-2/3@1/16, not '{name}'"
+                ) from error
+        make(model, payload)
+        out.append((f"{HYBRID}, {name}", payload))
     return out
 
 
@@ -223,15 +290,16 @@ def _best_order(configs: Sequence[LinkConfig]):
     return run
 
 
-def _best_scheme(config: LinkConfig):
-    """The scheme that the thresholds name, or a faster one before its threshold where that is better on average."""
+def _best_scheme(config: LinkConfig, margins_db: Sequence[float] = _MARGINS_DB):
+    """The scheme that the thresholds name, or another by one of the margins where that is better on average."""
     symbols_of = zoo.load(config.model).codec.latent_count
 
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
         configs = {}
-        for margin_db in _MARGINS_DB:
+        for margin_db in margins_db:
             own = replace(config, payload=replace(config.payload, margin_db=margin_db))
-            named = tuple(own.payload.scheme(symbols_of(*p.pixels.shape[:2]), snr_db) for p in pictures)
+            told_db = snr_db + config.snr_error_db
+            named = tuple(own.payload.scheme(symbols_of(*p.pixels.shape[:2]), told_db) for p in pictures)
             configs.setdefault(named, own)
         return _best(_separation(own)(pictures, snr_db) for own in configs.values())
 
@@ -242,11 +310,17 @@ def _separation(config: LinkConfig):
     def run(pictures: Sequence[Picture], snr_db: float) -> list[Outcome]:
         results = simulate(pictures, replace(config, snr_db=snr_db))
         return [
-            _outcome(picture, result.value, result.decoded, result.detail["mcs"], result.scores)
+            _outcome(picture, result.value, result.decoded, _choice(result.detail), result.scores)
             for picture, result in zip(pictures, results, strict=True)
         ]
 
     return run
+
+
+def _choice(detail: dict) -> str:
+    """What a transmitter chose: scheme, and share of the symbols where it has one."""
+    share = detail.get("share")
+    return " on ".join(filter(None, (detail.get("mcs"), None if share is None else f"{share:g}")))
 
 
 def _bound(config: LinkConfig):

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from semcom.experiments.rival.compare import ADAPTIVE, ANALOG, BARE, BOUND, DIGITAL, Score
+from semcom.experiments.rival.compare import ADAPTIVE, ANALOG, BARE, BOUND, CHOSEN, DIGITAL, HYBRID, Score
 from semcom.experiments.style import COLOURS, DPI, FAINT, INK, panels
 
-_COLOURS = {ANALOG: COLOURS[1], DIGITAL: COLOURS[4], ADAPTIVE: COLOURS[0], BOUND: INK}
+_COLOURS = {
+    f"{HYBRID}, {CHOSEN}": COLOURS[2],
+    ANALOG: COLOURS[1],
+    DIGITAL: COLOURS[4],
+    ADAPTIVE: COLOURS[0],
+    BOUND: INK,
+}
 _STRIP_COLUMNS = 8
-_FIXED_COLOURS = (COLOURS[5], COLOURS[3], COLOURS[2], FAINT)
+_FIXED_COLOURS = (COLOURS[5], COLOURS[3], FAINT)
 
 
 def curves(scores: Sequence[Score], title: str) -> Figure:
@@ -45,7 +51,7 @@ def _style(key: tuple[str, str], scores: Sequence[Score]) -> dict:
     scheme, accounting = key
     dashes = "-" if accounting in ("", BARE) else "--"
     if scheme in _COLOURS:
-        ours = scheme in (ANALOG, DIGITAL)
+        ours = scheme in (ANALOG, DIGITAL, f"{HYBRID}, {CHOSEN}")
         dashes = ":" if scheme == BOUND and accounting == BARE else dashes
         dashes = (0, (1, 3)) if scheme == BOUND and accounting != BARE else dashes
         return {

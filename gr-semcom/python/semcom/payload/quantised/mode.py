@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -28,6 +29,7 @@ class DigitalMode:
     order: int
     bits_per_latent: int = 0
     codebook: str = BEST
+    fails_whole: ClassVar[bool] = False
 
     def __post_init__(self):
         if mode_of(self.order) == 0:
