@@ -21,6 +21,7 @@ ORDER = "order"  # long: points of the constellation that carries quantised late
 KIND = "kind"  # long: what the item is, as the burst header numbers it; 0 or absent: a picture
 SENDER = "sender"  # long, 0..15: number of the transmitter; absent: 0
 CIPHER = "cipher"  # long: what is done to the burst with the link's key, as its header numbers it; 0 or absent: nothing
+RING_SCALE = "ring_scale"  # float: what symbols are multiplied with before a key stream is added to them
 KEY_EPOCH = "key_epoch"  # long: which of the key's epochs a signed burst is of
 AUTH_SESSION = "auth_session"  # long, 56 bits: the session of a signed burst
 SIDE = "side"  # long, 20 bits that only the codec understands; absent: 0

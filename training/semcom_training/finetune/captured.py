@@ -13,7 +13,7 @@ from semcom.capture import CaptureError, Recording, namespace
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import CapturedPicture, Replay, link_of
 from semcom.kinds.pictures import pixels_sha256
-from semcom.modem.header import MODE_LATENTS
+from semcom.modem.header import ADDED, MODE_LATENTS
 from semcom.modem.profile import ModemProfile
 from semcom.radio import LinkProfile
 from semcom.system import zoo
@@ -101,6 +101,8 @@ def read_capture(
     for picture in run:
         if picture.header.mode != MODE_LATENTS:
             skipped["pictures whose latents were quantised before they were sent"] += 1
+        elif picture.header.cipher == ADDED:
+            skipped["pictures whose latents had a key stream added (cipher ring)"] += 1
         elif link is not None and picture.header.link_hash not in (
             0,
             link.at_frame_version(picture.header.version).hash,

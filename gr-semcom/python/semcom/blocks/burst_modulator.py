@@ -17,11 +17,12 @@ from semcom.blocks.base import PduWorker, check, check_device, is_count, is_numb
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.modem import Modem
-from semcom.modem.header import KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES, OPEN, SENDERS
+from semcom.modem.header import ADDED, KIND_IMAGE, MAX_SIDE, MODE_LATENTS, MODES, OPEN, SENDERS
 from semcom.modem.tensors import papr_db
 from semcom.payload.sealed import CIPHERS
 from semcom.radio import load_link
-from semcom.security import Seal, signer_of
+from semcom.security import Seal, ring, signer_of
+from semcom.system.coded import ring_order
 from semcom.wire.samples import SEARCH_SAMPLES
 
 _TAIL_SAMPLES = 8192  # silence after the end tag: pushes it through filters and resamplers
@@ -158,9 +159,9 @@ class burst_modulator(PduWorker, gr.sync_block):
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         made = []
         for group in runs(items, _same_bursts):
-            pdus = [pdu for pdu, _ in group]
+            pdus, seals = [pdu for pdu, _ in group], self._seals(group)
             bursts = self._modem.modulate(
-                torch.stack([latents for _, latents in group]),
+                torch.stack(self._with_key_streams(group, seals)),
                 image_id=[pdu.integer(keys.IMAGE_ID) for pdu in pdus],
                 size=(pdus[0].integer(keys.HEIGHT), pdus[0].integer(keys.WIDTH)),
                 model_hash=pdus[0].integer(keys.MODEL_HASH),
@@ -170,7 +171,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 sender=[pdu.integer(keys.SENDER, self._sender) for pdu in pdus],
                 side=[pdu.integer(keys.SIDE, 0) for pdu in pdus],
                 cipher=self._cipher,
-                seals=self._seals(group),
+                seals=seals,
             )
             made += zip(pdus, bursts.cpu(), strict=True)
         for pdu, bursts in made:  # nothing can fail from here on, so a repeated batch sends nothing twice
@@ -186,6 +187,20 @@ class burst_modulator(PduWorker, gr.sync_block):
                 *(pdu.integer(*number) for number in numbers), self._modem.plan(len(latents)).burst_count
             )
             for pdu, latents in group
+        ]
+
+    def _with_key_streams(self, group: list, seals: list[Seal]) -> list[torch.Tensor]:
+        """Payloads as they go to the modem: under cipher ring with their key streams added."""
+        if self._cipher != ADDED:
+            return [latents for _, latents in group]
+        return [
+            ring.add(
+                latents,
+                seal.stream_key,
+                ring_order(pdu.integer(keys.MODE, MODE_LATENTS), pdu.integer(keys.MODEL_HASH)),
+                pdu.number(keys.RING_SCALE, 1.0),
+            )
+            for (pdu, latents), seal in zip(group, seals, strict=True)
         ]
 
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, ru
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.modem import AssembledImage, BurstHeader, ImageAssembler
-from semcom.modem.header import MODE_LATENTS, OPEN, SCRAMBLED, SIGNED, order_of
+from semcom.modem.header import KEYED, MODE_LATENTS, OPEN, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
 from semcom.radio.profile import DEFAULT_MODEL
@@ -113,7 +113,7 @@ class deepjscc_decoder(PduBlock):
             self._profile.max_latents_per_burst,
             self.system.modes,
             kinds=(self.system.result.code,),
-            ciphers=(OPEN,) if self._ring is None else (SIGNED, SCRAMBLED),
+            ciphers=(OPEN,) if self._ring is None else KEYED,
         )
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(

@@ -145,6 +145,6 @@ class deepjscc_encoder(PduBlock):
             for chosen in self.system.choice(sent.symbols.shape[1], pdu.number(keys.SNR_DB)).values():
                 self.count(f"pictures sent as {chosen}")
         return [
-            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.SIDE: side}).meta, row))
-            for (pdu, _), row, side in zip(group, sent.symbols, sides, strict=True)
+            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.SIDE: side, keys.RING_SCALE: scale}).meta, row))
+            for (pdu, _), row, side, scale in zip(group, sent.symbols, sides, sent.ring_scale, strict=True)
         ]

@@ -98,7 +98,9 @@ class latent_mapper(PduBlock):
     def _send(self, group: list, mode: DigitalMode | None) -> list[tuple[str, Pdu]]:
         if mode is None:
             return [(keys.PORT_OUT, pdu) for pdu, _, _ in group]
-        symbols = mode.send(torch.stack([row for _, row, _ in group]).to(self.device), self._books).cpu()
+        latents = torch.stack([row for _, row, _ in group]).to(self.device)
+        points, scales = mode.send_points(latents, self._books)
+        symbols = (points * scales).cpu()
         meta = {
             keys.ORDER: mode.order,
             keys.MODE: mode.header_mode,
@@ -106,8 +108,8 @@ class latent_mapper(PduBlock):
             keys.LATENT_COUNT: symbols.shape[1],
         }
         return [
-            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta).meta, row))
-            for (pdu, _, _), row in zip(group, symbols, strict=True)
+            (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.RING_SCALE: 1 / scale}).meta, row))
+            for (pdu, _, _), row, scale in zip(group, symbols, scales[:, 0].tolist(), strict=True)
         ]
 
 

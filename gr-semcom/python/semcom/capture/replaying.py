@@ -37,7 +37,7 @@ from semcom.modem import (
     estimate_snr,
     v2,
 )
-from semcom.modem.header import KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
+from semcom.modem.header import ADDED, KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
 from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
 from semcom.security import guard_of
@@ -320,7 +320,7 @@ def dataset(
 ) -> Iterator[CapturedPicture]:
     """Recorded pictures as training wants them: received latents, noise variances, SNR and, if known, the original.
 
-    Pictures whose latents were not sent as they are, but quantised or coded, are left out.
+    Pictures whose latents were not sent as they are, but quantised, coded or with a key stream added, are left out.
 
     Args:
         path: a folder or a file of a recording. originals: folder of the pictures that were sent.
@@ -330,7 +330,11 @@ def dataset(
         CaptureError: nothing there that can be used.
     """
     replay = Replay(path, decode=False, originals=Originals(originals, sent_log))
-    yield from (picture for picture in replay if picture.header.mode == MODE_LATENTS)
+    yield from (
+        picture
+        for picture in replay
+        if picture.header.mode == MODE_LATENTS and picture.header.cipher != ADDED
+    )
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,14 @@ register_channel("rayleigh", NamedChannel(doppler=1e-6))
 register_channel("multipath", NamedChannel(delay_samples=16))
 
 
+@register_channel("modulo")
+def _modulo(x, snr_db, generator=None):
+    """Latents under addition modulo their range, ``semcom.channel.modulo``."""
+    from semcom.channel.modulo import modulo_channel  # no help text waits for torch
+
+    return modulo_channel(x, snr_db, generator)
+
+
 def named_channel(name: str) -> NamedChannel:
     """The channel of that name, as samples meet it.
 

@@ -12,6 +12,7 @@ import typer
 
 import semcom
 from semcom import plugins
+from semcom.cli.agree import agree, key_pair, trust
 from semcom.cli.air import air
 from semcom.cli.bench import bench
 from semcom.cli.calibrate import calibrate
@@ -94,6 +95,9 @@ for command in (
     with_plugins(air),
     keys,
     link_key,
+    key_pair,
+    trust,
+    agree,
     doctor,
 ):
     app.command()(command)

@@ -18,11 +18,12 @@ from semcom.link.config import LinkConfig
 from semcom.link.rows import Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.modem import AssembledImage, ImageAssembler, Modem, ModemProfile, StreamDetector, estimate_snr
-from semcom.modem.header import OPEN
+from semcom.modem.header import ADDED, OPEN
 from semcom.modem.tensors import papr_db
 from semcom.payload.sealed import CIPHERS, Sealed
-from semcom.security import Signer, guard_of, signer_of
+from semcom.security import Signer, guard_of, ring, signer_of
 from semcom.system.base import Received, Sent, System
+from semcom.system.coded import ring_order
 from semcom.system.make import make
 
 # silence between bursts
@@ -113,11 +114,15 @@ def transmit(
         signer, cipher: of a modem with a signed profile.
     """
     sent = system.send([value], [snr_db])
-    item, fields = number % 65536, sent.header_fields
+    item, fields, symbols = number % 65536, sent.header_fields, sent.symbols
     if signer is not None:
         side, bursts = (sent.side or (0,))[0], modem.plan(sent.symbols.shape[1]).burst_count
-        fields |= {"seals": [signer.seal(0, item, side, bursts)], "cipher": cipher}
-    return sent, modem.modulate(sent.symbols, image_id=[item], **fields)[0]
+        seal = signer.seal(0, item, side, bursts)
+        fields |= {"seals": [seal], "cipher": cipher}
+        if cipher == ADDED:
+            order = ring_order(sent.mode, sent.model_hash)
+            symbols = ring.add(symbols[0], seal.stream_key, order, sent.ring_scale[0])[None]
+    return sent, modem.modulate(symbols, image_id=[item], **fields)[0]
 
 
 def receive(

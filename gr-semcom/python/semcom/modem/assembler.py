@@ -12,8 +12,9 @@ from semcom import settings
 from semcom.equivalent_snr import rescale
 from semcom.errors import HeaderError
 from semcom.modem import frame
-from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, SCRAMBLED, BurstHeader
+from semcom.modem.header import ADDED, KIND_IMAGE, MODE_LATENTS, SCRAMBLED, BurstHeader
 from semcom.modem.profile import ModemProfile
+from semcom.security import ring
 from semcom.security.cipher import unscramble
 from semcom.security.sessions import SessionKeys
 
@@ -77,7 +78,8 @@ class AssembledImage:
     pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the last part received.
     parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
     what lies between them is erased. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
-    with the bursts that were used, in the order in which they came.
+    with the bursts that were used, in the order in which they came. steps: ``[k, 2]``, of a key stream that was added
+    (``security.ring``) and that the latents still hold; None: none was.
     """
 
     image_id: int
@@ -94,6 +96,7 @@ class AssembledImage:
     side: int = 0
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple = ()
+    steps: torch.Tensor | None = None
 
 
 _NOTHING = torch.empty(0, dtype=torch.complex64), torch.empty(0)
@@ -129,6 +132,7 @@ class _Part:
     burst_count: int
     snr_db: float  # sum over its bursts
     notes: tuple = ()
+    steps: torch.Tensor | None = None
 
 
 @dataclass
@@ -385,11 +389,12 @@ class ImageAssembler:
 
     def _part(self, entry: _Open) -> _Part:
         k, version = entry.header.latent_count, self._profile.frame_version
-        latents, noise_var, header = entry.latents[:k], entry.noise_var[:k], entry.header
-        if entry.session is not None and header.cipher == SCRAMBLED:
-            key = entry.session.stream_key(header.sender, header.image_id, header.side)
+        latents, noise_var, header, steps = entry.latents[:k], entry.noise_var[:k], entry.header, None
+        key = entry.session and entry.session.stream_key(header.sender, header.image_id, header.side)
+        if key and header.cipher == SCRAMBLED:
             latents, noise_var = unscramble(latents, noise_var, key)
         else:
+            steps = ring.steps(key, k) if key and header.cipher == ADDED else None
             latents = frame.unscramble(latents[None], version)[0]
             noise_var = frame.deinterleave(noise_var[None], version)[0]
         return _Part(
@@ -400,6 +405,7 @@ class ImageAssembler:
             entry.burst_count,
             sum(entry.snr_db.values()),
             tuple(entry.notes),
+            steps,
         )
 
 
@@ -414,13 +420,16 @@ def _number(header: BurstHeader) -> tuple[int, int]:
 def _joined(header: BurstHeader, parts: list[_Part]) -> AssembledImage:
     """An item of which these parts are known."""
     end = max(part.first + len(part.latents) for part in parts)
-    latents, noise_var = parts[0].latents, parts[0].noise_var
+    latents, noise_var, steps = parts[0].latents, parts[0].noise_var, parts[0].steps
     if len(parts) > 1 or parts[0].first:
         latents, noise_var = torch.zeros(end, dtype=latents.dtype), torch.full((end,), torch.inf)
+        steps = torch.zeros(end, 2) if any(part.steps is not None for part in parts) else None
         for part in parts:
             place = slice(part.first, part.first + len(part.latents))
             better = part.noise_var < noise_var[place]
             latents[place] = torch.where(better, part.latents, latents[place])
+            if steps is not None and part.steps is not None:
+                steps[place] = torch.where(better[:, None], part.steps, steps[place])
             noise_var[place] = torch.where(better, part.noise_var, noise_var[place])
     received = sum(part.bursts_received for part in parts)
     return AssembledImage(
@@ -438,4 +447,5 @@ def _joined(header: BurstHeader, parts: list[_Part]) -> AssembledImage:
         header.side,
         tuple((part.first, len(part.latents)) for part in parts),
         tuple(note for part in parts for note in part.notes),
+        steps,
     )

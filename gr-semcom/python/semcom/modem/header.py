@@ -32,8 +32,10 @@ MODE_HYBRID = 8  # payload: coded bits of a picture, then analog latents of what
 MODES = (MODE_LATENTS, *DIGITAL_MODES, MODE_CODED, MODE_HYBRID)
 MAX_BITS_PER_LATENT = 8
 
-# cipher: nothing; signed by a second block; signed, and the payload's symbols scrambled by a key
-OPEN, SIGNED, SCRAMBLED = 0, 1, 2
+# cipher: nothing; signed by a second block; signed, and the payload's symbols scrambled by a key; signed, and a key
+# stream added to them on a ring
+OPEN, SIGNED, SCRAMBLED, ADDED = 0, 1, 2, 3
+KEYED = (SIGNED, SCRAMBLED, ADDED)
 UNSIGNED = "bursts without a tag: this link has a key, and they were sent without it"
 
 MAX_SIDE = 2**13 - 1
@@ -59,7 +61,7 @@ class BurstHeader:
         kind: what the item is; 0: a picture. sender: number of the transmitter, 0..15.
         side: 20 bits that only the codec understands; of a part of an item where it begins, say.
         waveform: 0, OFDM. cipher: 0; otherwise the header is followed by a block of authentication
-            (``second_block``), and of 2 the payload is scrambled with the key too.
+            (``second_block``), and of 2 and 3 the key hides the payload too (``security``).
 
     Raises:
         HeaderError: a field out of its range; nothing is sent with a header that could not be read back.

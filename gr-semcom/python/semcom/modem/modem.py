@@ -12,7 +12,7 @@ from semcom.errors import ConfigError, HeaderError
 from semcom.modem import frame, ofdm, second_block, sequences, v2
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
-from semcom.modem.header import KIND_IMAGE, MODE_LATENTS, OPEN, SCRAMBLED, SIGNED, VERSION, BurstHeader
+from semcom.modem.header import KEYED, KIND_IMAGE, MODE_LATENTS, OPEN, SCRAMBLED, VERSION, BurstHeader
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
@@ -82,7 +82,7 @@ class Modem:
         if guard is not None and not self.profile.auth_symbols:
             raise ConfigError("a guard needs a profile whose bursts have tags: ModemProfile.signed")
         self._guard = guard
-        self._ciphers = (SIGNED, SCRAMBLED) if self.profile.auth_symbols else (OPEN,)
+        self._ciphers = KEYED if self.profile.auth_symbols else (OPEN,)
         self._shortest = self.profile.auth_symbols + 1  # symbols after the header of the shortest burst
         self._code = self.profile.header_code
         self.device, self.dtype = torch.device(device), dtype
@@ -132,6 +132,7 @@ class Modem:
                 naming the link profile; 0: none. mode: what the payload is, one of ``header.MODES``.
             seals: of a signed profile, one an item (``security.Signer.seal``); none may be used twice.
             kind, sender, side, waveform, cipher: as in ``BurstHeader``; sender and side one for all items, or ``B``.
+                Of cipher ADDED the key stream is in the latents already (``security.ring.add``).
 
         Returns:
             ``[B, burst_count, burst_samples]`` complex samples.

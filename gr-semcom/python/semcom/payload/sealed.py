@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semcom.errors import ConfigError
-from semcom.modem.header import SCRAMBLED, SIGNED
+from semcom.modem.header import ADDED, SCRAMBLED, SIGNED
 from semcom.parsing import shown
 from semcom.payload.base import ANALOG
 
 #: what is done to a link's bursts with its key, by the name that profiles and ``--set`` have for it
-CIPHERS = {"none": SIGNED, "scramble": SCRAMBLED}
+CIPHERS = {"none": SIGNED, "scramble": SCRAMBLED, "ring": ADDED}
 
 
 def check_cipher(cipher: str, source: str) -> int:
@@ -22,11 +22,12 @@ def check_cipher(cipher: str, source: str) -> int:
 
 @dataclass(frozen=True)
 class Sealed:
-    """Signed bursts, and symbols that the key scrambles.
+    """Signed bursts, and symbols that the key hides.
 
     Attributes:
         key: name or path of a key file (``semcom.security.keyfile``). inner: how latents become symbols.
-        cipher: "scramble", or "none": bursts are signed, and everybody can read them.
+        cipher: "scramble": order and turns; "ring": a key stream added, which hides magnitudes too; "none": bursts are
+            signed, and everybody can read them.
 
     Raises:
         ConfigError: no key, or no such cipher.

@@ -93,8 +93,8 @@ class KeyFile:
             raise ConfigError(f"a key file holds 1 to {_MOST_EPOCHS} epochs, each with a number of its own.")
 
 
-def key_path(key: str) -> Path:
-    """The file of a key: what has a slash or ends with .key is a path, other names are looked up in the key folder
+def key_path(key: str, ending: str = ".key") -> Path:
+    """The file of a key: what has a slash or that ending is a path, other names are looked up in the key folder
     (``SEMCOM_KEY_FOLDER``, or ~/.config/semcom/keys).
 
     Raises:
@@ -103,19 +103,22 @@ def key_path(key: str) -> Path:
     if not isinstance(key, str) or not key or "\0" in key:
         raise ConfigError("a key needs a name, such as alice, or the path of its file.")
     try:
-        if "/" in key or key.endswith(".key"):
+        if "/" in key or key.endswith(ending):
             return Path(key).expanduser()
         folder = os.environ.get(ENVIRONMENT) or Path("~/.config/semcom/keys").expanduser()
     except RuntimeError as error:  # no home, or no such user
         raise ConfigError(f"key {shown(key)}: {error}. Give the path of its file.") from error
-    return Path(folder) / f"{key}.key"
+    return Path(folder) / f"{key}{ending}"
 
 
-def read_key(path: Path) -> KeyFile:
-    """Reads a key file, from one descriptor, so that what was checked is what is read.
+def read_private(
+    path: Path, cure: str = "make it with `semcom link-key NAME`, and copy it to both stations"
+) -> bytes:
+    """A file that its owner alone can read, from one descriptor, so that what was checked is what is read.
 
     Raises:
-        ConfigError: no such file, one that others may read or write, in a folder that others may write to, or not a key.
+        ConfigError: no such file, one that others may read or write, in a folder that others may write to; ``cure`` ends
+            the message. Or it is too long.
     """
     try:
         _refuse_folder(path.parent)
@@ -124,11 +127,19 @@ def read_key(path: Path) -> KeyFile:
             text = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(
-            f"key {path} cannot be read ({why}): make it with `semcom link-key NAME`, and copy it to both stations."
-        ) from error
+        raise ConfigError(f"key {path} cannot be read ({why}): {cure}.") from error
     if len(text) > _MOST_BYTES:
         raise ConfigError(f"key {path} is longer than {_MOST_BYTES} bytes: it is no key.")
+    return text
+
+
+def read_key(path: Path) -> KeyFile:
+    """Reads a key file.
+
+    Raises:
+        ConfigError: as ``read_private``, or it holds no key.
+    """
+    text = read_private(path)
     try:
         values = parsing.parse_yaml(text.decode())
     except (parsing.ParseError, UnicodeDecodeError) as error:
@@ -162,6 +173,17 @@ def renew_key(key: str, days: float | None = None) -> Path:
     path = key_path(key)
     held = read_key(path).epochs
     return _write(path, [held[-1], _new_epoch((held[-1].epoch + 1) % EPOCHS, days)])
+
+
+def add_epoch(key: str, number: int, secret: bytes, days: float | None) -> Path:
+    """Adds a secret that both ends have agreed on, as ``renew_key`` does; makes the file where there is none.
+
+    Raises:
+        ConfigError: a key file that others can read. OutputError: it cannot be written.
+    """
+    path = key_path(key)
+    held = read_key(path).epochs[-1:] if path.exists() else []
+    return _write(path, [*(one for one in held if one.epoch != number), _new_epoch(number, days, secret)])
 
 
 class KeyRing:
@@ -221,24 +243,33 @@ class KeyRing:
         return found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode
 
 
-def _new_epoch(number: int, days: float | None) -> Epoch:
+def _new_epoch(number: int, days: float | None, secret: bytes | None = None) -> Epoch:
     end = (
         ""
         if days is None
         else (datetime.now(timezone.utc) + timedelta(days=days)).isoformat(timespec="seconds")
     )
-    return Epoch(number, base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode(), end)
+    return Epoch(number, base64.b64encode(secret or secrets.token_bytes(SECRET_BYTES)).decode(), end)
 
 
 def _write(path: Path, epochs: list[Epoch]) -> Path:
     lines = ["# a key of gr-semcom: whoever reads it can read and sign what it protects", "epochs:"]
     for each in epochs:
         lines.append(f'- {{epoch: {each.epoch}, secret: "{each.secret}", not_after: "{each.not_after}"}}')
+    return write_private(path, "\n".join(lines) + "\n")
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Writes a file that its owner alone can read, in a folder where nobody else may write.
+
+    Raises:
+        ConfigError: such a folder. OutputError: it cannot be written.
+    """
     former = os.umask(0o077)  # from the first byte on, nobody else reads a secret
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_folder(path.parent)
-        return write_text(path, "\n".join(lines) + "\n")
+        return write_text(path, text)
     except OSError as error:
         raise OutputError(f"no key can be written to {path}: {error}. Choose another folder.") from error
     finally:

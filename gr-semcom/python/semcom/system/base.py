@@ -26,6 +26,7 @@ class Sent:
         size: the header's two numbers, of a picture (height, width).
         kind: code of the kind that comes out. side: ``B`` numbers of 20 bits that only the codec understands.
         detail: what the transmitter chose, for rows and counters.
+        ring_scale: ``B`` numbers, what symbols are multiplied with before a key stream is added (``security.ring.add``).
     """
 
     symbols: torch.Tensor
@@ -35,6 +36,7 @@ class Sent:
     kind: int = 0
     side: tuple[int, ...] = ()
     detail: dict = field(default_factory=dict)
+    ring_scale: tuple[float, ...] = ()
 
     @property
     def header_fields(self) -> dict:
@@ -112,7 +114,7 @@ class System(ABC):
 
     def together(self, item: AssembledImage) -> Hashable:
         """What items must share to be received in one call."""
-        return item.mode, item.model_hash, item.size, len(item.latents)
+        return item.mode, item.model_hash, item.size, len(item.latents), item.steps is None
 
     def warm_up(self, transmit: bool) -> None:  # noqa: B027
         """Runs one end once, so that the first item is not the slow one."""

@@ -16,9 +16,10 @@ import numpy as np
 from semcom.codec.image import source as sources
 from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, BurstHeader
-from semcom.modem.header import MODE_CODED
+from semcom.modem.header import MODE_CODED, order_of
 from semcom.payload.coded import mcs as schemes
 from semcom.payload.coded import transport
+from semcom.security import ring
 from semcom.system.base import Received, Sent, System
 from semcom.system.zoo import LoadedModel
 
@@ -69,6 +70,22 @@ class Coded:
         return schemes.named(self.mcs)
 
 
+def ring_order(mode: int, code: int) -> int:
+    """The order of the constellation that items of a payload mode and hash are sent with, as ``security.ring`` takes it.
+
+    Raises:
+        ConfigError: coded bits whose hash names no scheme.
+    """
+    if mode != MODE_CODED:
+        return order_of(mode) or ring.ANALOG
+    named = schemes.unpack(code)
+    if named is None:
+        raise ConfigError(
+            f"coded bits of hash {code:#x}, which names no scheme, cannot have a key stream added"
+        )
+    return named[1].order
+
+
 class CodedSystem(System):
     """Source codec, LDPC and QAM in as many symbols as a model takes.
 
@@ -111,7 +128,7 @@ class CodedSystem(System):
         codec, payload = best or (sources.FORMATS.index(sources.SOURCES[self.payload.source][0]), b"")
         sent = transport.send(payload, layout)[None]
         code = schemes.pack(codec, mcs)
-        return Sent(sent, MODE_CODED, code, self.source.size(pixels), self.result.code)
+        return Sent(sent, MODE_CODED, code, self.source.size(pixels), self.result.code, ring_scale=(1.0,))
 
     def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
         return {"mcs": self.payload.scheme(symbols, snr_db).name}
@@ -135,5 +152,5 @@ def decode(image: AssembledImage) -> np.ndarray | None:
         layout = transport.Layout(len(image.latents), mcs)
     except ConfigError:  # a header that names a scheme which holds nothing in so few symbols
         return None
-    payload = transport.receive(image.latents, image.noise_var, layout)
+    payload = transport.receive(image.latents, image.noise_var, layout, image.steps)
     return None if payload is None else sources.decode(payload, codec, image.size)

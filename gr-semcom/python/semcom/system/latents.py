@@ -73,12 +73,15 @@ class LatentSystem(System):
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
         latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=rho)
         symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
+        ring_scale: tuple[float, ...] = (1.0,) * len(symbols)
         if isinstance(self.payload, DigitalMode):
             code, books = self.model.codebook_set(self.payload.codebook)
-            symbols, mode = self.payload.send(symbols, books), self.payload.header_mode
+            points, scale = self.payload.send_points(symbols, books)
+            symbols, mode = points * scale, self.payload.header_mode
+            ring_scale = tuple((1 / scale[:, 0]).tolist())
         side = () if latents.side is None else tuple(latents.side.tolist())
         size = self.codec.result_size(self.source.size(values[0]))
-        return Sent(symbols.cpu(), mode, code, size, self.result.code, side, detail)
+        return Sent(symbols.cpu(), mode, code, size, self.result.code, side, detail, ring_scale)
 
     def mismatch(self, header: BurstHeader) -> str | None:
         digital = header.mode in DIGITAL_MODES
@@ -100,8 +103,14 @@ class LatentSystem(System):
         first, device = items[0], self.model.device
         symbols = torch.stack([item.latents for item in items]).to(device)
         noise_var = torch.stack([item.noise_var for item in items]).to(device)
+        steps = None if first.steps is None else torch.stack([item.steps for item in items]).to(device)
         values, noise_var = self.model.latents_of(
-            symbols, noise_var, mode=first.mode, model_hash=first.model_hash, size=first.size
+            symbols,
+            noise_var,
+            mode=first.mode,
+            model_hash=first.model_hash,
+            size=first.size,
+            steps=steps,
         )
         side = torch.tensor([item.side for item in items], device=device)
         latents = Latents(values, side=side, noise_var=noise_var)

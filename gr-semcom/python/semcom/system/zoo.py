@@ -22,8 +22,10 @@ from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.codec.registry import build, build_decoder
 from semcom.errors import ModelError
 from semcom.kinds import IMAGE
+from semcom.modem.header import MODE_LATENTS
 from semcom.parsing import did_you_mean, is_file, is_folder, shown
 from semcom.payload import quantised as digital
+from semcom.security import ring
 from semcom.stored import read_tensors
 from semcom.system.card import ModelCard, digital_hash, read_card
 
@@ -73,15 +75,20 @@ class LoadedModel:
         books = self.codebooks[digital.resolved(name, self.codebooks, self.card.name)]
         return digital_hash(self.card.encoder_sha256, books.sha256), books
 
-    def latents_of(self, symbols, noise_var, *, mode: int, model_hash: int, size: tuple[int, int]):
+    def latents_of(
+        self, symbols, noise_var, *, mode: int, model_hash: int, size: tuple[int, int], steps=None
+    ):
         """What came of pictures ``[B, S]`` as latents and noise variances ``[B, k]``: analog as it is, digital demapped.
 
         Args:
-            mode, model_hash: of their headers. size: (H, W) of the pictures.
+            mode, model_hash: of their headers. size: (H, W) of the pictures. steps: ``[B, S, 2]`` of a key stream that
+                was added (``security.ring``); None: none was.
 
         Raises:
             PduError: codebooks that this model does not have, or a number of symbols that does not fit.
         """
+        if mode == MODE_LATENTS and steps is not None:
+            return ring.take_off(symbols, noise_var, steps)
         return digital.latents_of(
             symbols,
             noise_var,
@@ -89,6 +96,7 @@ class LoadedModel:
             model_hash=model_hash,
             latent_count=self.codec.latent_count(*size),
             books=self.digital_hashes,
+            steps=steps,
         )
 
     @property

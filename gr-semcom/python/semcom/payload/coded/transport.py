@@ -13,6 +13,7 @@ from semcom.modulation import map_bits, soft_demap
 from semcom.payload.coded.base_graph import MAX_INFO_BITS
 from semcom.payload.coded.ldpc import LdpcCode, ldpc_code
 from semcom.payload.coded.mcs import TABLE, Mcs, threshold_db
+from semcom.security import ring
 
 CRC_BITS = 16
 MAX_BLOCK_SYMBOLS = 2048
@@ -104,13 +105,21 @@ def send(payload: bytes, layout: Layout) -> torch.Tensor:
     return map_bits(torch.cat(coded) ^ flips, layout.mcs.order)
 
 
-def receive(symbols: torch.Tensor, noise_var: torch.Tensor, layout: Layout) -> bytes | None:
+def receive(
+    symbols: torch.Tensor, noise_var: torch.Tensor, layout: Layout, steps: torch.Tensor | None = None
+) -> bytes | None:
     """Received symbols to bytes, zeros after their end included; None if a block fails its CRC.
 
     Args:
-        symbols: ``[k]`` complex, equalised. noise_var: ``[k]``, inf where erased.
+        symbols: ``[k]`` complex, equalised. noise_var: ``[k]``, inf where erased. steps: ``[k, 2]`` of a key stream that
+            was added (``security.ring``); None: none was.
     """
-    ratios = soft_demap(symbols, noise_var, layout.mcs.order).flatten()
+    order = layout.mcs.order
+    ratios = (
+        soft_demap(symbols, noise_var, order)
+        if steps is None
+        else ring.soft_demap(symbols, noise_var, steps, order)
+    ).flatten()
     ratios *= 1 - 2 * _scrambler(len(ratios)).float()
     bits, at = [], 0
     for count, length in layout.runs():

@@ -58,6 +58,10 @@ class DigitalMode:
         """Latents ``[B, k]`` to symbols ``[B, S]``; see :func:`semcom.payload.quantised.payload.send`."""
         return payload.send(latents, self.order, books.of(self.bits_per_latent).to(latents.device))
 
+    def send_points(self, latents: torch.Tensor, books: CodebookSet) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``send``, points and scale apart; see :func:`semcom.payload.quantised.payload.send_points`."""
+        return payload.send_points(latents, self.order, books.of(self.bits_per_latent).to(latents.device))
+
 
 def mode_from(order: int, bits_per_latent: int = 0, codebook: str = BEST) -> DigitalMode | None:
     """The mode of an order, or None for 0, analog.
@@ -98,11 +102,13 @@ def latents_of(
     model_hash: int,
     latent_count: int,
     books: Mapping[int, CodebookSet],
+    steps: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What came of pictures ``[B, S]`` to latents and noise variances ``[B, k]``; analog ones as they are.
 
     Args:
         mode, model_hash: of their headers. latent_count: k of the codec. books: codebooks by such a hash.
+        steps: as :func:`semcom.payload.quantised.payload.receive` takes them, of digital ones.
 
     Raises:
         PduError: the hash names none of them, or the symbols do not carry so many latents.
@@ -116,4 +122,4 @@ def latents_of(
     if bits is None:
         raise PduError(f"{symbols.shape[1]} symbols of order {order} do not carry {latent_count} latents")
     book = books[model_hash].of(bits).to(symbols.device)
-    return payload.receive(symbols, noise_var, latent_count, order, book)
+    return payload.receive(symbols, noise_var, latent_count, order, book, steps)
