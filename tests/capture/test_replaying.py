@@ -3,20 +3,26 @@
 
 import itertools
 import json
+import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from semcom.capture import BurstNote, CaptureError, CaptureWriter, RecordingInfo, read_recordings
 from semcom.capture.inspection import draw, rows, spectrogram_db, summary
 from semcom.capture.namespace import header_fields
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import Replay, dataset, engine, latents_sha256, replay
+from semcom.cli.main import app
+from semcom.codec.base import Latents
 from semcom.kinds.pictures import Picture, pixels_sha256, samples, write_png
 from semcom.modem import DetectedBurst, Modem, ModemProfile, estimate_snr
 from semcom.system import zoo
+from semcom.system.latents import LatentSystem
 
 MODEL = "cifar-1-12"
 SNR_DB = 12.0
@@ -205,9 +211,9 @@ def test_an_originals_folder_by_hash_not_by_name(folder, pictures, tmp_path):
     write_png(tmp_path / "0.png", pictures[0].pixels[::-1])
     find = Originals(tmp_path).find
     info = BurstNote(0, 0.0, image_id=0, image="0.png", image_sha256=pixels_sha256(pictures[0].pixels))
-    assert find(info, None, (32, 32)) == ("0.png", None)
+    assert find(info, None, (32, 32)) == ("0.png", None, None)
     write_png(tmp_path / "renamed.png", pictures[0].pixels)
-    name, pixels = Originals(tmp_path).find(info, None, (32, 32))
+    name, pixels, _ = Originals(tmp_path).find(info, None, (32, 32))
     assert name == "0.png" and np.array_equal(pixels, pictures[0].pixels)
 
 
@@ -247,30 +253,90 @@ def test_the_spectrogram_shows_a_tone_where_it_is(folder, tmp_path):
         draw([], tmp_path / "none.png")
 
 
-def test_items_that_are_no_pictures_are_counted_not_decoded(tmp_path, model, live):
-    modem = Modem()
-    burst = modem.modulate(
-        torch.ones(1, 256, dtype=torch.complex64),
-        image_id=[1],
-        size=(10, 1),
-        model_hash=model.model_hash,
-        kind=3,
-        sender=9,
-        side=77,
-    )[0, 0]
-    detected = DetectedBurst(burst, 0, 0.0, 0.9)
-    record(
-        tmp_path, [(burst.numpy(), note(detected, modem.demodulate([detected])[0], [detected])), live[0][0]]
-    )
-    run = Replay(tmp_path, decode=False)
-    assert len(list(run)) == 1 and run.counters["bursts of items of kind 3, which are no pictures"] == 1
+def one_burst(modem, symbols, **fields):
+    """One burst as recorded: samples, and what the recorder notes."""
+    burst = modem.modulate(symbols, **fields)[0, 0]
+    detected = DetectedBurst(burst, 20_000 * fields["image_id"][0], 0.0, 0.9)
+    return burst.numpy(), note(detected, modem.demodulate([detected])[0], [detected])
+
+
+def test_items_that_the_model_does_not_give_are_counted_not_decoded(tmp_path, model, live):
+    modem, symbols = Modem(), torch.ones(1, 256, dtype=torch.complex64)
+    own = {"size": (10, 1), "model_hash": model.model_hash, "sender": 9, "side": 77}
+    bursts = [
+        one_burst(modem, symbols, image_id=[1], kind=3, **own),
+        one_burst(modem, symbols, image_id=[2], kind=5, **own),
+        one_burst(modem, symbols, image_id=[3], kind=3, mode=7, **own),
+    ]
+    record(tmp_path, [*bursts, live[0][0]])
+    run = Replay(tmp_path)
+    assert len(list(run)) == 1 and run.counters["bursts of another kind than image"] == 1
+    assert run.counters["bursts of analog latents of items of kind 5, not read here"] == 1
+    assert run.counters["bursts of coded bits of items of kind 3, not read here"] == 1
     (recording,) = read_recordings(tmp_path)[0]
     info = recording.bursts[0].note
-    assert (
-        info.kind,
-        info.sender,
-        info.side,
-        info.version,
-        info.burst_count,
-    ) == (3, 9, 77, 3, 1)
-    assert [(row["kind"], row["sender"]) for row in rows(recording)] == [(3, 9), (0, 0)]
+    assert (info.kind, info.sender, info.side, info.version, info.burst_count) == (3, 9, 77, 3, 1)
+    assert [(row["kind"], row["sender"]) for row in rows(recording)] == [(3, 9), (5, 9), (3, 9), (0, 0)]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A recording of what a classifier sent of six pictures, their folder with classes (two of them not the
+    classifier's), and the transmitter's log."""
+    loaded, modem = zoo.load("cifar-classifier"), Modem()
+    pictures = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    system = LatentSystem(loaded)
+    sent = system.send(pictures, [20.0] * 6)
+    bursts = [
+        one_burst(modem, sent.symbols[number : number + 1], image_id=[number], **sent.header_fields)
+        for number in range(6)
+    ]
+    record(tmp_path / "captures", bursts)
+    logits = loaded.codec.receive(Latents(sent.symbols).with_noise(60.0), 60.0, sent.size)
+    truth = logits.argmax(dim=1).numpy()
+    truth[:2] = (truth[:2] + 1) % 10
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    data = pictures.transpose(0, 3, 1, 2).reshape(6, -1)
+    (folder / "test_batch").write_bytes(pickle.dumps({b"data": data, b"labels": truth.tolist()}))
+    with (tmp_path / "sent.log").open("w") as log:
+        for number, label in enumerate(truth.tolist()):
+            entry = {"image_id": number, "image": f"test_{number:05d}", "true_label": label}
+            entry |= {"sha256": pixels_sha256(pictures[number]), "sent_utc": 900.0}
+            log.write(json.dumps(entry) + "\n")
+    return SimpleNamespace(
+        captures=tmp_path / "captures", folder=folder, log=tmp_path / "sent.log", truth=truth.tolist()
+    )
+
+
+def test_labels_come_again_and_are_judged_by_the_log_or_the_folder(labelled):
+    got = replay(labelled.captures)
+    assert [one.kind.name for one in got] == ["label"] * 6 and [one.pixels for one in got] == [None] * 6
+    assert all(0.1 <= one.verdict["confidence"] <= 1 and one.verdict["correct"] is None for one in got)
+    by_log = replay(labelled.captures, originals=Originals(None, labelled.log))
+    assert [one.verdict["correct"] for one in by_log] == [0, 0, 1, 1, 1, 1]
+    assert [one.sent.label for one in by_log] == labelled.truth
+    # the log without classes, which says the names by which the folder knows them
+    lines = [json.loads(line) for line in labelled.log.read_text().splitlines()]
+    labelled.log.write_text("".join(json.dumps(line | {"true_label": None}) + "\n" for line in lines))
+    assert replay(labelled.captures, originals=Originals(None, labelled.log))[0].sent.label is None
+    by_folder = replay(labelled.captures, originals=Originals(labelled.folder, labelled.log))
+    assert [one.sent.label for one in by_folder] == labelled.truth
+    assert list(dataset(labelled.captures)) == []
+
+
+def test_the_command_says_labels_confidence_and_error_rate(labelled, tmp_path):
+    def said(*more):
+        done = CliRunner().invoke(app, ["replay", *map(str, (labelled.captures, *more))])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    files = "--out", tmp_path / "out", "--json", tmp_path / "r.json"
+    words = said("--sent-log", labelled.log, *files)
+    assert "6 labels, 33.3 % of 6 wrong; latents as recorded, bit for bit: 6 of 6 bursts" in words
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["pictures"] == [] and found["error_rate"] == pytest.approx(1 / 3)
+    assert [row["true_label"] for row in found["labels"]] == labelled.truth
+    lines = (tmp_path / "out" / "labels.csv").read_text().splitlines()
+    assert len(lines) == 7 and lines[0] == "image,image_id,snr_db,label,confidence,true_label,correct"
+    assert "wrong" not in said() and "6 of 6 labels cannot be judged" in said("--originals", labelled.folder)

@@ -209,14 +209,16 @@ class Stage:
 class Batches(Guarded):
     """Mixin of blocks that make messages of items, a batch at a time."""
 
-    def process(self, items: list[Any]) -> list[tuple[str, Pdu]]:
-        """A batch of items to messages. Must be safe to repeat: after an exception each is tried alone."""
+    def process(self, items: list[Any], *made: Any) -> list[tuple[str, Pdu]]:
+        """A batch of items to messages. Must be safe to repeat: after an exception each is tried alone.
+
+        made: what was made of the items before, by blocks that hand that on."""
         raise NotImplementedError
 
-    def process_guarded(self, items: list[Any]) -> None:
+    def process_guarded(self, items: list[Any], *made: Any) -> None:
         """``process``, and publishes; what fails is counted."""
         try:
-            outputs = self.process(items)
+            outputs = self.process(items, *made)
         except Exception as error:
             if len(items) == 1:
                 self.fail(reason_of(error), error)

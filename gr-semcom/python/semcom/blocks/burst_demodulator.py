@@ -58,16 +58,23 @@ class Demodulation:
         self._period = 1 / constellation_rate if constellation_rate else None
         self._shown = -1e9
         link = load_link(profile, key=key)
+        self.is_keyed = bool(link.key)
         self._link_hash = link.hash if profile else 0
         guard = guard_of(link.key, tolerance_s=link.limits.clock_tolerance_s)
         self.modem = Modem(link.modem, device=check_device(block, device), guard=guard)
 
     def process(self, items: list[tuple[Pdu, DetectedBurst]]) -> list[tuple[str, Pdu]]:
         """A batch of ``as_burst`` to PDUs for the ports ``out``, ``failed`` and ``constellation``."""
+        return self.made_of(items, self.modem.demodulate([burst for _, burst in items]))
+
+    def made_of(
+        self, items: list[tuple[Pdu, DetectedBurst]], results: list[DemodulatedBurst]
+    ) -> list[tuple[str, Pdu]]:
+        """As ``process``, of a batch that the modem, here or elsewhere, has demodulated."""
         out = []
         first = items[0][1].sample_offset
         together = bridge.to_vector(np.array([b.sample_offset - first for _, b in items], np.int32))
-        for (pdu, _), burst in zip(items, self.modem.demodulate([burst for _, burst in items]), strict=True):
+        for (pdu, _), burst in zip(items, results, strict=True):
             header = burst.header
             if header is None:
                 error = self._why_unread(burst)

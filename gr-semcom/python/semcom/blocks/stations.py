@@ -298,6 +298,7 @@ class TransmitStation(Station):
                 "image": picture.name,
                 "path": str(Path(picture.path).resolve()) if picture.path else "",
                 "sha256": pixels_sha256(picture.pixels),
+                "true_label": picture.label,
                 keys.HEIGHT: height,
                 keys.WIDTH: width,
                 "read_s": read_s,

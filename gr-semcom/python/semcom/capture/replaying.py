@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Recorded bursts through the same modem, assembler and codec as in flight: pictures again, latents to the last bit.
+"""Recorded bursts through the same modem, assembler and codec as in flight: results again, latents to the last bit.
 
 What a burst's latents are in their last bits depends on which others were demodulated with it (matrix products and
 vector units sum in another order). So a recording says what was demodulated together, and the same call is made again.
@@ -21,11 +21,11 @@ from semcom import settings
 from semcom.capture import namespace
 from semcom.capture.errors import CaptureError
 from semcom.capture.finding import BATCH, find_bursts
-from semcom.capture.originals import Originals
+from semcom.capture.originals import Original, Originals
 from semcom.capture.reader import read_recordings
 from semcom.capture.recording import ForeignRecording, FoundBurst, RecordedBurst, Recording
 from semcom.errors import ModelError, SemcomError
-from semcom.kinds import quality
+from semcom.kinds import IMAGE, KINDS, LABEL, Kind, quality
 from semcom.modem import (
     AssembledImage,
     BurstHeader,
@@ -37,7 +37,7 @@ from semcom.modem import (
     estimate_snr,
     v2,
 )
-from semcom.modem.header import ADDED, KIND_IMAGE, MODE_CODED, MODE_LATENTS, VERSION
+from semcom.modem.header import ADDED, MODE_CODED, MODE_LATENTS, VERSION, describe
 from semcom.parsing import shown
 from semcom.radio import LinkProfile, load_link
 from semcom.security import guard_of
@@ -45,6 +45,7 @@ from semcom.system import coded, zoo
 from semcom.system.latents import LatentSystem
 
 _MAX_OPEN = 2  # pictures under way, as in the receiver
+_KINDS = {kind.code: kind for kind in KINDS.values()}
 
 
 def engine() -> str:
@@ -60,12 +61,12 @@ def latents_sha256(latents) -> str:
 
 @dataclass(frozen=True)
 class CapturedPicture:
-    """One recorded picture.
+    """One recorded picture, or a label of one.
 
     header: of its first burst that came. burst_count: how many it has. latents ``[k]`` complex64 (0: erased), noise_var
     ``[k]`` (inf: erased): in the order of the codec; of a digital mode (``header.order``) the symbols that carry them.
-    snr_db: mean of the live estimates. name, original: what was sent, uint8 ``[H, W, 3]``, as far as is known. pixels:
-    the decoded picture; None: its model is not here, or it was not asked for.
+    snr_db: mean of the live estimates. sent: the picture that was sent, as far as it is known. value: the result, of
+    ``kind``; None: its model is not here, or it was not asked for.
     latents_equal, latents_known: bursts with the very latents of the live run, of those used whose hash is known.
     """
 
@@ -78,9 +79,39 @@ class CapturedPicture:
     latents_equal: int
     latents_known: int
     received_s: float | None
-    name: str | None = None
-    original: np.ndarray | None = None
-    pixels: np.ndarray | None = None
+    sent: Original = Original()
+    value: np.ndarray | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What it is: ``IMAGE``, pixels uint8 ``[H, W, 3]``, or ``LABEL``, probabilities ``[classes]``."""
+        return _KINDS[self.header.kind]
+
+    @property
+    def name(self) -> str | None:
+        return self.sent.name
+
+    @property
+    def original(self) -> np.ndarray | None:
+        """The picture that was sent, uint8 ``[H, W, 3]``; None: not known, or not looked for as this is a label."""
+        return self.sent.pixels
+
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """The decoded picture; None: there is none, or this is a label."""
+        return self.value if self.kind is IMAGE else None
+
+    @property
+    def label(self) -> int | None:
+        """The likeliest class; None: not decoded, or this is a picture."""
+        return int(self.value.argmax()) if self.value is not None and self.kind is LABEL else None
+
+    @property
+    def verdict(self) -> dict[str, float | None]:
+        """``correct`` and ``confidence`` of a label, as of its kind; None each of what is not known, or of a picture."""
+        if self.label is None:
+            return {"correct": None, "confidence": None}
+        return LABEL.score(self.sent.label, self.value)
 
     @property
     def psnr_db(self) -> float | None:
@@ -91,7 +122,7 @@ class CapturedPicture:
 
 
 class Replay:
-    """Iterates over the pictures of recordings; ``counters`` then says what else was found, in words.
+    """Iterates over the pictures and labels of recordings; ``counters`` then says what else was found, in words.
 
     Args:
         path: a folder or a file of a recording.
@@ -153,8 +184,10 @@ class Replay:
                 self.counters[f"bursts not read: {result.error}"] += 1
                 continue
             used = _Used(burst, result.header, self._compare(burst, result))
-            if result.header.kind != KIND_IMAGE:
-                self.counters[f"bursts of items of kind {result.header.kind}, which are no pictures"] += 1
+            header = result.header
+            if header.kind not in _KINDS or header.mode == MODE_CODED and header.kind != IMAGE.code:
+                what = describe(header.mode)
+                self.counters[f"bursts of {what} of items of kind {header.kind}, not read here"] += 1
                 continue
             code = result.header.model_hash
             if self._chosen is not None and code not in _hashes(self._chosen):
@@ -181,7 +214,10 @@ class Replay:
         def admits(header: BurstHeader) -> str | None:
             if header.model_hash != code:
                 return "bursts of another model"
-            return system.admits(header) if system and header.mode in system.modes else None
+            if system is None or header.mode not in system.modes:
+                # what is not decoded is assembled all the same
+                return None
+            return system.admits(header)
 
         return ImageAssembler(
             modem.profile, admits, max_open=_MAX_OPEN, limits=PictureLimits(), clock=lambda: self._now_s
@@ -245,8 +281,9 @@ class Replay:
         note = noted.note
         if note.image_id is None:  # not read when it was recorded
             note = replace(note, image_id=header.image_id, model_hash=header.model_hash)
-        name, original = self._originals.find(note, noted.received_s, image.size)
-        pixels = self._pixels(image) if self._decode else None
+        size = image.size if image.kind == IMAGE.code else None
+        sent = self._originals.find(note, noted.received_s, size)
+        value = self._value(image) if self._decode else None
         return CapturedPicture(
             header,
             image.latents.numpy(),
@@ -257,12 +294,11 @@ class Replay:
             sum(known),
             len(known),
             bursts[0].received_s,
-            name,
-            original,
-            pixels,
+            sent,
+            value,
         )
 
-    def _pixels(self, image: AssembledImage) -> np.ndarray | None:
+    def _value(self, image: AssembledImage) -> np.ndarray | None:
         if image.mode == MODE_CODED:
             pixels = coded.decode(image)
             self.counters["pictures of coded bits that could not be decoded"] += pixels is None
@@ -311,7 +347,7 @@ def link_of(recording: Recording, default: LinkProfile) -> LinkProfile:
 
 
 def replay(path: str | Path, **options) -> list[CapturedPicture]:
-    """All pictures of a recording or a folder of them. Options are those of ``Replay``."""
+    """All pictures and labels of a recording or a folder of them. Options are those of ``Replay``."""
     return list(Replay(path, **options))
 
 
@@ -320,7 +356,8 @@ def dataset(
 ) -> Iterator[CapturedPicture]:
     """Recorded pictures as training wants them: received latents, noise variances, SNR and, if known, the original.
 
-    Pictures whose latents were not sent as they are, but quantised, coded or with a key stream added, are left out.
+    Pictures whose latents were not sent as they are, but quantised, coded or with a key stream added, are left out, and
+    so are labels.
 
     Args:
         path: a folder or a file of a recording. originals: folder of the pictures that were sent.
@@ -331,9 +368,9 @@ def dataset(
     """
     replay = Replay(path, decode=False, originals=Originals(originals, sent_log))
     yield from (
-        picture
-        for picture in replay
-        if picture.header.mode == MODE_LATENTS and picture.header.cipher != ADDED
+        one
+        for one in replay
+        if one.header.mode == MODE_LATENTS and one.header.cipher != ADDED and one.kind is IMAGE
     )
 
 

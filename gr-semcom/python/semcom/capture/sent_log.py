@@ -17,8 +17,8 @@ _CLOCKS_S = 1.0  # by which two stations' clocks may differ
 
 @dataclass(frozen=True)
 class SentPicture:
-    """A line of the log. ``sent_s``: seconds since 1970, UTC. ``sender``: number of the transmitter. None: the line does
-    not say."""
+    """A line of the log. ``sent_s``: seconds since 1970, UTC. ``sender``: number of the transmitter. ``label``: number
+    of the class that the picture shows. None: the line does not say."""
 
     image_id: int
     name: str
@@ -27,6 +27,7 @@ class SentPicture:
     model_hash: int | None
     sent_s: float | None
     sender: int | None = None
+    label: int | None = None
 
 
 class SentLog:
@@ -95,6 +96,7 @@ def _entry_of(line: bytes) -> SentPicture | None:
             model_hash=_model_hash(value.get("model")),
             sent_s=_seconds(value.get("sent_utc")),
             sender=None if value.get("sender") is None else int(value["sender"]),
+            label=None if value.get("true_label") is None else int(value["true_label"]),
         )
     except (ParseError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -143,7 +143,8 @@ def demapper_rows() -> list[dict]:
 
 
 def flowgraph_rows(rounds: int = 5) -> list[dict]:
-    """The receiver block, the three single blocks that do the same, and GNU Radio's ``ofdm_rx``, in turn."""
+    """The receiver block, of one process and of two, the three single blocks that do the same, and GNU Radio's
+    ``ofdm_rx``, in turn."""
     try:
         from semcom.blocks import throughput
     except ImportError as error:
@@ -155,6 +156,9 @@ def flowgraph_rows(rounds: int = 5) -> list[dict]:
         chains = {
             "GNU Radio digital.ofdm_rx, FFT 256": throughput.gnuradio_ofdm_receiver,
             "receiver block in a flowgraph": throughput.semcom_receiver,
+            "receiver block of two processes in a flowgraph": partial(
+                throughput.semcom_receiver, processes=2
+            ),
             "detector, demodulator, estimator in a flowgraph": partial(
                 throughput.semcom_receiver, single_blocks=True
             ),
@@ -163,7 +167,8 @@ def flowgraph_rows(rounds: int = 5) -> list[dict]:
             turns = [[run() / 1e6 for run in chains.values()] for _ in range(rounds)]
         for name, speeds in zip(chains, zip(*turns, strict=True), strict=True):
             rows.append(_row(f"{name}, {cores}", statistics.median(speeds), "Msample/s", _spread(speeds)))
-        for at, name in enumerate(("receiver block", "single blocks"), 1):
+        names = "receiver block", "receiver block of two processes", "single blocks"
+        for at, name in enumerate(names, 1):
             ratios = [turn[at] / turn[0] for turn in turns]
             name = f"{name}: ratio to GNU Radio, {cores}"
             rows.append(_row(name, statistics.median(ratios), "x", f"{_spread(ratios)}, run by run"))
