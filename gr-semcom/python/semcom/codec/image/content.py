@@ -195,8 +195,11 @@ class ContentAdaptive(BaseCodec):
 
     def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
         """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
+        rho = self._rho if rho is None else rho
+        if not 0 < rho <= MOST_RHO:
+            raise ConfigError(f"content-adaptive: a bandwidth ratio is above 0 and at most 1/4, not {rho:g}.")
         rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
-        return max(int((rho or self._rho) * 3 * rows * columns * closed.CELL**2), 1)
+        return max(int(rho * 3 * rows * columns * closed.CELL**2), 1)
 
     def ratios(self) -> list[float]:
         """Steps of half an octave, though any ratio between can be sent."""
@@ -284,7 +287,9 @@ class ContentAdaptive(BaseCodec):
         energies = closed.block_energies(planes) if energies is None else energies
         blocks = closed.choose_map(energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced)
         symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
-        return blocks, self._best_boost(base, self.plan(blocks, code, torch.full_like(code, closed.NO_BOOST), symbols))
+        return blocks, self._best_boost(
+            base, self.plan(blocks, code, torch.full_like(code, closed.NO_BOOST), symbols)
+        )
 
     @staticmethod
     def first_prices(planes, code: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -292,7 +297,7 @@ class ContentAdaptive(BaseCodec):
         noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
         found = outline.expected(outline.histogram(planes), noise, 2 * total)
         # a map has fewer classes than there are zones; measured on BSDS500's photographs, alike at all rates and SNRs
-        return 2 * found.mu, (found.threshold + closed.LEVELS_PER_OCTAVE // 2).clamp_max(closed.LEVELS - 1)
+        return 2 * found.mu, closed.level_of(found.lowest * 2**0.5).long() - closed.LEVEL_MIN
 
     @staticmethod
     def _best_boost(base: torch.Tensor, plan: Plan) -> torch.Tensor:
@@ -438,7 +443,10 @@ class ContentAdaptive(BaseCodec):
         dimension, (1 - w)^2 e + w^2 n s / p with w = p / (p + n) (Lee and Petersen, 1976).
         """
         noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)[:, None]
-        variance, place = closed.level_variances().to(noise.device), torch.arange(closed.LEVELS, device=noise.device)
+        variance, place = (
+            closed.level_variances().to(noise.device),
+            torch.arange(closed.LEVELS, device=noise.device),
+        )
         levels = plan.levels.flatten(1).long() - closed.LEVEL_MIN
         energy = closed.adaptive_dct(planes, plan.blocks).flatten(1).square().double()
         energy = energy.new_zeros(len(energy), closed.LEVELS).scatter_add_(1, levels, energy)

@@ -2,8 +2,8 @@
 """What a picture takes at any rate, from the energies of its 16x16 blocks alone: no map, no class, nothing sent.
 
 Each block's DCT is cut into zones of octaves of both frequencies, whose mean energy stands for the variance that a map
-would give their coefficients. The closed form of Lee and Petersen (``allocation.water_filling``) over the counts of these
-variances then says at every rate what is sent, at what price of power, and what error is left.
+would give their coefficients. The closed form of Lee and Petersen (``allocation.water_filling``) over the counts of
+these variances then says at every rate what is sent, at what price of power, and what error is left.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ from semcom.codec.image import allocation as closed
 
 BLOCK = 16
 _EDGES = (0, 1, 2, 4, 8, BLOCK)
+#: of variance, in octaves from LOWEST on
+STEPS_PER_OCTAVE, LOWEST = 8, -24
+STEPS = 40 * STEPS_PER_OCTAVE
 
 
 @cached_tensors()
@@ -26,48 +29,59 @@ def _zones() -> torch.Tensor:
     return out
 
 
+@cached_tensors()
+def _sizes() -> torch.Tensor:
+    """Coefficients in each zone, ``[zones, zones]`` float32."""
+    wide = _zones().sum(dim=1)
+    return wide[:, None] * wide
+
+
+@cached_tensors()
+def variances() -> torch.Tensor:
+    """The variance of every step, ``[STEPS]`` float64."""
+    return torch.exp2(torch.arange(STEPS, dtype=torch.float64) / STEPS_PER_OCTAVE + LOWEST)
+
+
 def histogram(planes: torch.Tensor) -> torch.Tensor:
-    """How many coefficients have a variance of each level, ``[B, LEVELS]`` int64.
+    """How many coefficients have the variance of each step, ``[B, STEPS]`` int64.
 
     Args:
         planes: ``[B, 3, H, W]``, sides multiples of ``CELL``; what the edge cuts off a block is zeros.
     """
     energies = closed.block_dct(closed.padded(planes, BLOCK), BLOCK).square_()
-    b, c, h, w = energies.shape
-    zones = _zones().to(energies)
-    sums = (energies.view(-1, BLOCK) @ zones.T).view(b, c, h // BLOCK, BLOCK, w // BLOCK, -1)
-    sums = torch.einsum("zu,bcrusy->bcrszy", zones, sums)
-    counts = (zones.sum(dim=1)[:, None] * zones.sum(dim=1)).expand_as(sums)
-    levels = (closed.LEVELS_PER_OCTAVE * (sums / counts).clamp_min(1e-30).log2()).round()
-    levels = levels.clamp(closed.LEVEL_MIN, closed.LEVEL_MAX).long() - closed.LEVEL_MIN
-    rows = torch.arange(b, device=levels.device)[:, None] * closed.LEVELS
-    flat = (levels.flatten(1) + rows).flatten()
-    found = torch.bincount(flat, counts.flatten().double(), minlength=b * closed.LEVELS)
-    return found.view(b, closed.LEVELS).long()
+    zones, count, width = _zones().to(energies), len(energies), energies.shape[-1]
+    sums = (zones @ energies.view(-1, BLOCK, width)).view(-1, BLOCK) @ zones.T
+    sums = sums.view(-1, len(zones), width // BLOCK, len(zones))
+    sizes = _sizes().to(energies)[:, None, :]
+    steps = ((sums / sizes).clamp_min_(2.0**LOWEST).log2_() - LOWEST).mul_(STEPS_PER_OCTAVE).round_()
+    steps = steps.clamp_(0, STEPS - 1).view(count, -1).long()
+    steps += torch.arange(count, device=steps.device)[:, None] * STEPS
+    found = torch.bincount(steps.flatten(), sizes.expand_as(sums).flatten(), minlength=count * STEPS)
+    return found.view(count, STEPS).round().long()
 
 
 @dataclass(frozen=True)
 class Expected:
-    """At each rate, ``[R]`` float64: sums of squared errors, the part not sent; price of power mu, and int64 threshold."""
+    """At each rate, ``[R]`` float64: sums of squared errors, the part not sent, price of power mu, and the lowest
+    variance that is sent."""
 
     error: torch.Tensor
     unsent: torch.Tensor
     mu: torch.Tensor
-    threshold: torch.Tensor
+    lowest: torch.Tensor
 
 
-def expected(levels: torch.Tensor, noise: torch.Tensor, dimensions: torch.Tensor) -> Expected:
+def expected(counts: torch.Tensor, noise: torch.Tensor, dimensions: torch.Tensor) -> Expected:
     """The closed form of pictures or rates, a row each.
 
     Args:
-        levels: ``[R, LEVELS]``, of ``histogram``. noise: ``[R]`` variance of a dimension. dimensions: ``[R]`` to send.
+        counts: ``[R, STEPS]``, of ``histogram``. noise: ``[R]`` variance of a dimension. dimensions: ``[R]`` to send.
     """
-    choice = closed.largest(levels, dimensions)
-    powers, mu = closed.water_filling(levels, choice, dimensions.double(), noise)
-    place, variance = torch.arange(closed.LEVELS, device=levels.device), closed.level_variances().to(levels.device)
-    sent = torch.where(place > choice.threshold[:, None], levels, 0)
+    choice, variance = closed.largest(counts, dimensions), variances().to(counts.device)
+    powers, mu = closed.water_filling(counts, choice, dimensions, noise, variance)
+    sent = torch.where(torch.arange(STEPS, device=counts.device) > choice.threshold[:, None], counts, 0)
     sent = sent.scatter(1, choice.threshold[:, None], choice.at_threshold[:, None]).double()
     noise = noise.double()[:, None]
-    unsent = ((levels - sent) * variance).sum(dim=1)
-    error = (sent * variance * noise / (powers + noise)).sum(dim=1)
-    return Expected(unsent + error, unsent, mu, choice.threshold)
+    unsent = (counts - sent) @ variance
+    error = (sent / (powers + noise)) @ variance * noise[:, 0]
+    return Expected(unsent + error, unsent, mu, variance[choice.threshold])
