@@ -33,6 +33,7 @@ def choices() -> dict[str, list[str]]:
         "deepjscc_decoder": zoo.names(),
         "latent_mapper": quantised,
         "modulation_adapter": bearing,
+        "rate_controller": [name for name in encoding if zoo.card(name).rates],
     }
 
 

@@ -320,3 +320,23 @@ def test_complains_in_words(address):
     for bad in ({"max_age_s": 0}, {"wander_db": -1}):
         with pytest.raises(ConfigError, match="must be"):
             blocks.feedback_receiver(address, **bad)
+
+
+def test_a_target_travels_with_the_reports(address, graph):
+    """What a receiver asks for comes out beside the SNR at the transmitter, with the receiver's session."""
+    sender, receiver = blocks.feedback_sender(address, target_psnr_db=30.0), blocks.feedback_receiver(address)
+    recorder = make_recorder()
+    graph((recorder, "out", sender, "snr"), (receiver, "snr", recorder, "in"))
+    send_until_received(lambda: post(sender, report()), recorder)
+    got = bridge.from_dict(recorder.got[-1])
+    assert got[keys.TARGET_PSNR_DB] == 30.0 and got[keys.SESSION] > 0
+    sender.set_target_psnr_db(0.0)
+    send_until_received(lambda: post(sender, report()), recorder)
+    wait_until(
+        lambda: (post(sender, report()), keys.TARGET_PSNR_DB not in bridge.from_dict(recorder.got[-1]))[1],
+        10,
+        lambda: "a report without a target",
+    )
+    for wrong in (5.0, float("nan"), -30.0):
+        with pytest.raises(ConfigError, match="target_psnr_db"):
+            sender.set_target_psnr_db(wrong)

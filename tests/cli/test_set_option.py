@@ -44,9 +44,27 @@ def test_a_setting_says_the_same_as_the_option(folder, tmp_path):
     assert one["psnr_db"] == other["psnr_db"] and other["system"] == "cifar-1-12, quantised, order 16"
 
 
+@pytest.mark.parametrize("way", [["--no-radio"], []])
+def test_a_target_sends_fewer_symbols_where_less_is_asked_for(folder, tmp_path, way):
+    what = ["loopback", folder, *way, "--model", "photo-adaptive"]
+    low, high = (
+        rows(*what, "--target-psnr-db", target, report=tmp_path / f"{target}.json")[0] for target in (22, 29)
+    )
+    assert low["rho"] < high["rho"] and low["psnr_db"] > 20 and high["psnr_db"] > 27
+
+
+@pytest.mark.parametrize("target", ["-3", "nan", "1000"])
+def test_targets_that_are_none_are_refused_by_name(folder, target):
+    done = run("loopback", folder, "--no-radio", "--model", "photo-adaptive", "--target-psnr-db", target)
+    assert done.exit_code == 2 and "number, 10 to 60" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (["--target-psnr-db", "30"], "has one rate"),
+        (["--target-psnr-db", "30", "--set", "target_psnr_db=30"], "given twice"),
+        (["--target-psnr-db", "30", "--order", "16"], "belong to different ways"),
         (["--set", "rate"], "takes NAME=VALUE"),
         (["--set", "rate=0.5", "--set", "rate=1"], "given twice"),
         (["--set", "rate=0.5"], "one bandwidth ratio"),

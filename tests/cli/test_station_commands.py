@@ -182,3 +182,4 @@ def test_mistakes_are_reported_before_anything_runs(tmp_path):
     assert "did you mean 'sample_rate_hz'" in complaint("tx", "--link", str(tmp_path / "bad.yaml"))
     assert "none of usrp, soapy, zmq, file" in complaint("rx", "--radio", "pigeon")
     assert "semcom keys" in complaint("rx", "--feedback", "tcp://0.0.0.0:5570")
+    assert "add --feedback" in complaint("rx", "--target-psnr-db", "30")

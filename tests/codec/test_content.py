@@ -16,6 +16,7 @@ from semcom.errors import ConfigError, ImageError, ModelError
 from semcom.kinds import quality
 from semcom.kinds.image import to_uint8
 from semcom.kinds.pictures import samples
+from semcom.system import zoo
 from semcom_training import classes
 
 ARGUMENTS = {
@@ -164,6 +165,17 @@ def test_a_map_of_other_tables_is_refused(codec, photographs):
         Latents(sent.values, side=sent.side, noise_var=noise_var), photographs[0].shape[-2:]
     )[0]
     assert (plan.blocks.size == -1).all()
+
+
+@pytest.mark.parametrize("rho", [1 / 181, 1 / 128, 1 / 64])
+def test_a_map_is_never_worse_than_none(photographs, rho, monkeypatch):
+    """At the lowest rates a map can cost more than it orders: then the default map holds."""
+    linear = zoo.load("photo-linear").codec
+    pictures = [p[..., :256, :256] for p in photographs]
+    chosen = [psnr(over(linear, images, 10.0, rho=rho)[0], images) for images in pictures]
+    monkeypatch.setattr(sideinfo, "units_for", lambda *_: None)
+    without = [psnr(over(linear, images, 10.0, rho=rho)[0], images) for images in pictures]
+    assert all(one > other - 0.1 for one, other in zip(chosen, without, strict=True))
 
 
 def test_small_pictures_do_without_a_map(codec):

@@ -23,7 +23,8 @@ def test_a_block_offers_the_models_that_it_can_use(block):
     text = grc_models.path_of(block).read_text()
     assert grc_models.rewritten(block, text) == text, "run .venv/bin/python scripts/grc_models.py"
     model = models_of(grc_models.path_of(block))
-    assert model["default"] in model["options"] and "cifar-1-12-digital" in model["options"]
+    expected = "photo-adaptive" if block == "rate_controller" else "cifar-1-12-digital"
+    assert model["default"] in model["options"] and expected in model["options"]
 
 
 def test_no_other_block_has_a_list_of_models():

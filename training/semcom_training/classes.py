@@ -26,7 +26,7 @@ from semcom_training.recipe import Recipe, load_recipe
 _FLOOR = 5e-5
 _BLOCKS = {64: 14_000, 32: 24_000, 16: 60_000, 8: 100_000}
 _SHRINKAGE = 8.0
-_FIRST_MU, _FIRST_THRESHOLD = 2e-3, 2e-3
+_FIRST_MU = 2e-3
 
 
 def measure(codec: ContentAdaptive, pictures: Pictures, seed: int = 1, rounds: int = 3, say=print) -> None:
@@ -34,7 +34,7 @@ def measure(codec: ContentAdaptive, pictures: Pictures, seed: int = 1, rounds: i
 
     Base layer first; then for each block size classes of blocks by classification EM, from clusters of log energies in
     frequency zones; then ``rounds`` times: choose the maps of all pictures at random allocation SNRs, and make each
-    class the mean energies of the blocks that took it, and of the water levels, thresholds and shares their means.
+    class the mean energies of the blocks that took it, and of the water levels and shares their means.
     """
     generator = torch.Generator().manual_seed(seed)
     planes = [_whole(image) for image in pictures.images]
@@ -49,9 +49,8 @@ def measure(codec: ContentAdaptive, pictures: Pictures, seed: int = 1, rounds: i
         getattr(codec, f"classes_{size}").copy_(closed.level_of(variances.clamp_min(1e-7)))
         say(f"blocks of {size}: {len(energies)} in {count} classes")
     codec.water_levels.fill_(round(closed.LEVELS_PER_OCTAVE * math.log2(_FIRST_MU)))
-    codec.thresholds.copy_(closed.level_of(torch.full((closed.SNR_CODES,), _FIRST_THRESHOLD)))
     for number in range(rounds):
-        refine(codec, base, rest, generator, passes=3 if number == 0 else 2, tables=number + 1 < rounds)
+        refine(codec, base, rest, generator, tables=number + 1 < rounds)
         say(f"round {number + 1} of {rounds}")
 
 
@@ -153,23 +152,22 @@ def shrunk(
     return (means * number[:, None] + _SHRINKAGE * by_zone) / (number[:, None] + _SHRINKAGE)
 
 
-def refine(codec: ContentAdaptive, base, rest, generator, passes: int, tables: bool) -> None:
+def refine(codec: ContentAdaptive, base, rest, generator, tables: bool) -> None:
     """One round of maps chosen by cost, and everything that follows from them; class tables too if ``tables``."""
     count = [torch.zeros_like(getattr(codec, f"usage_{size}")) for size in closed.SIZES]
     sums = [torch.zeros(table.shape) for table in codec.tables()]
-    water = torch.zeros(closed.SNR_CODES, 3, dtype=torch.float64)
+    water = torch.zeros(closed.SNR_CODES, 2, dtype=torch.float64)
     contexts = [torch.zeros_like(getattr(codec, f"contexts_{size}")) for size in closed.SIZES]
     coder = codec.map_coder()[0]
     for coefficients, planes in zip(base, rest):
         # the middle of the header's range, where transmissions are
         code = torch.randint(14, 60, (1,), generator=generator)
         total = torch.tensor([codec.latent_count(*planes.shape[-2:])])
-        blocks, boost = codec.choose_map(coefficients, planes, code, total, passes=passes)
+        blocks, boost = codec.choose_map(coefficients, planes, code, total)
         symbols = total - (codec.map_bits(blocks, code) / codec.bits_per_symbol(code)).long()
         plan = codec.plan(blocks, code, boost, symbols)
         water[code, 0] += plan.mu.log2() * closed.LEVELS_PER_OCTAVE
-        water[code, 1] += plan.choice.threshold + closed.LEVEL_MIN
-        water[code, 2] += 1
+        water[code, 1] += 1
         _count(codec, planes, blocks, int(code) // sideinfo.CODES_PER_BAND, count, sums)
         coder.count(blocks, contexts)
     _smooth(codec, water)
@@ -206,15 +204,14 @@ def _count(codec, planes, blocks, band: int, count, sums) -> None:
 
 
 def _smooth(codec: ContentAdaptive, water: torch.Tensor) -> None:
-    """Means of water level and threshold over the allocation SNR, by a quadratic fit."""
-    seen = water[:, 2] > 0
+    """The mean water level over the allocation SNR, by a quadratic fit."""
+    seen = water[:, 1] > 0
     x = torch.arange(closed.SNR_CODES, dtype=torch.float64)
     powers = torch.stack([x**0, x, x**2], dim=1)
-    for column, target in ((0, codec.water_levels), (1, codec.thresholds)):
-        weight = water[seen, 2].sqrt()[:, None]
-        mean = (water[seen, column] / water[seen, 2])[:, None]
-        fit = torch.linalg.lstsq(powers[seen] * weight, mean * weight).solution[:, 0]
-        target.copy_((powers @ fit).round().clamp(closed.LEVEL_MIN, closed.LEVEL_MAX).short())
+    weight = water[seen, 1].sqrt()[:, None]
+    mean = (water[seen, 0] / water[seen, 1])[:, None]
+    fit = torch.linalg.lstsq(powers[seen] * weight, mean * weight).solution[:, 0]
+    codec.water_levels.copy_((powers @ fit).round().clamp(closed.LEVEL_MIN, closed.LEVEL_MAX).short())
 
 
 def run(recipe, data=None, out="runs", threads=None, progress=True) -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 
 from semcom import keys
 from semcom.errors import ConfigError, PduError
+from semcom.payload.base import TARGETS_DB, checked_target
 
 SNR_RANGE_DB = (-20.0, 60.0)  # reports outside of it are refused
 _MAX_STDERR_DB = 20.0
@@ -28,6 +29,7 @@ _DEFAULT_STDERR_DB = 1.0  # of a report without one
 _MAX_SEQUENCE = 2**63
 _FORMER_SESSIONS = 8
 _REFUSED = 64
+_METRIC = "psnr_db"
 
 
 @dataclass
@@ -42,11 +44,18 @@ class _Session:
 
 @dataclass(frozen=True)
 class Belief:
-    """The estimate: SNR and its standard error in dB; when the latest report arrived (s, the tracker's clock)."""
+    """The estimate: SNR and its standard error in dB; when the latest report arrived (s, the tracker's clock); the PSNR
+    in dB that its receiver asks for, and the receiver's session. None: it said neither."""
 
     snr_db: float
     stderr_db: float
     heard_s: float
+    target_psnr_db: float | None = None
+    session: int | None = None
+
+    def lower_limit_db(self, quantile: float, wander_db: float, age_s: float) -> float:
+        """The SNR that is exceeded with the confidence of a standard normal ``quantile``; it falls with age."""
+        return self.snr_db - quantile * math.sqrt(self.stderr_db**2 + wander_db**2 * max(age_s, 0.0))
 
 
 def report_of(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +72,29 @@ def report_of(message: Mapping[str, Any]) -> dict[str, Any]:
         report[keys.SNR_STDERR_DB] = _number(message, keys.SNR_STDERR_DB)
         if not 0 <= report[keys.SNR_STDERR_DB] <= _MAX_STDERR_DB:
             raise PduError(f"absurd SNR report refused: standard error outside 0 to {_MAX_STDERR_DB:g} dB")
+    if keys.TARGET_PSNR_DB in message:
+        report[keys.TARGET_PSNR_DB] = target_of(message)
     return report
+
+
+def target_of(message: Mapping[str, Any]) -> float:
+    """The PSNR in dB that a message asks for: ``target_psnr_db``, or ``metric`` and ``value``.
+
+    Raises:
+        PduError: in words worth counting: none, one that no picture could be meant to have, or of another metric.
+    """
+    key = keys.TARGET_PSNR_DB
+    if keys.METRIC in message:
+        key = keys.VALUE
+        if message[keys.METRIC] != _METRIC:
+            raise PduError(f"target refused: no model here predicts another metric than {_METRIC}")
+    if key not in message:
+        raise PduError(f"target without '{key}'")
+    try:
+        return checked_target(message[key])
+    except ConfigError as error:
+        low, high = TARGETS_DB
+        raise PduError(f"absurd target refused: outside {low:g} to {high:g} dB") from error
 
 
 class SnrTracker:
@@ -130,17 +161,16 @@ class SnrTracker:
         return self._held is not None and now_s - self._held.heard_s <= self._max_age_s
 
     def _join(self, report: Mapping[str, float], now_s: float, fresh: bool) -> Belief:
-        snr_db = report[keys.SNR_DB]
+        snr_db, asked = report[keys.SNR_DB], (report.get(keys.TARGET_PSNR_DB), self._session)
         stderr_db = max(report.get(keys.SNR_STDERR_DB, _DEFAULT_STDERR_DB), _MIN_STDERR_DB)
         if self._held is None or not fresh:
-            return Belief(snr_db, stderr_db, now_s)
+            return Belief(snr_db, stderr_db, now_s, *asked)
         wandered = self._held.stderr_db**2 + self._wander_db**2 * max(now_s - self._held.heard_s, 0.0)
         if math.isinf(self._wander_db):
-            return Belief(snr_db, stderr_db, now_s)
+            return Belief(snr_db, stderr_db, now_s, *asked)
         gain = wandered / (wandered + stderr_db**2)
-        return Belief(
-            self._held.snr_db + gain * (snr_db - self._held.snr_db), math.sqrt(gain) * stderr_db, now_s
-        )
+        joint_db = self._held.snr_db + gain * (snr_db - self._held.snr_db)
+        return Belief(joint_db, math.sqrt(gain) * stderr_db, now_s, *asked)
 
     def _take_number(self, number: tuple[int, int] | None, fresh: bool) -> bool:
         """Whether a report is newer than all before it. Once they are stale, any order begins anew: nothing that a

@@ -131,8 +131,7 @@ class OrderChooser:
         self._lasting_db.append(self._lower_limit(belief, _usual(self._intervals_s)))
 
     def _lower_limit(self, belief: Belief, age_s: float) -> float:
-        aged = belief.stderr_db**2 + self._wander_db**2 * max(age_s, 0.0)
-        return belief.snr_db - self._quantile * math.sqrt(aged) - self._margin_db
+        return belief.lower_limit_db(self._quantile, self._wander_db, age_s) - self._margin_db
 
     def _step(self, lower_db: float, now_s: float) -> None:
         borne = self._highest(lower_db)

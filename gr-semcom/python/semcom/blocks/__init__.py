@@ -40,6 +40,7 @@ __all__ = [
     "pilot_snr_estimator",
     "radio_sink",
     "radio_source",
+    "rate_controller",
     "receiver",
     "separation_decoder",
     "separation_encoder",

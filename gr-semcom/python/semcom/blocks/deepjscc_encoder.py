@@ -17,6 +17,7 @@ from semcom.blocks.base import (
     is_number,
     meta_of,
     reason_of,
+    runs,
     runs_of_pictures,
 )
 from semcom.blocks.pdu import Pdu, Pmt
@@ -26,13 +27,15 @@ from semcom.payload.base import ANALOG
 from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.make import Payload, make
 
+NOT_REACHED = "targets not reached: sent at the highest rate"
+
 
 class deepjscc_encoder(PduBlock):
     """Pictures (u8vector of RGB bytes with height and width) to complex latents of mean power 1 a picture.
 
     Ports: ``in``, ``out`` PDUs; ``snr`` takes the receiver's estimates: a dictionary with ``snr_db``. An
     estimate is used for ``max_age_s`` after its arrival; then the stated default holds again, and that is
-    counted.
+    counted. A picture whose dictionary has ``rho`` is sent at that bandwidth ratio (``rate_controller``).
 
     Args:
         model: name in the zoo.
@@ -84,13 +87,15 @@ class deepjscc_encoder(PduBlock):
         if is_heartbeat(message):
             return
         try:
-            snr_db = report_of(meta_of(message))[keys.SNR_DB]
+            report = report_of(meta_of(message))
         except SemcomError as error:
             self.fail(reason_of(error), error)
             return
         with self._feedback_lock:
-            self._feedback = (snr_db, time.monotonic())
+            self._feedback = (report[keys.SNR_DB], time.monotonic())
         self.count("SNR feedback received")
+        if keys.TARGET_PSNR_DB in report and self.model.card.rates is None:
+            self.count("targets asked for that this model cannot promise: not followed")
 
     def snr_now(self) -> float:
         """The SNR in dB that the next picture is encoded for."""
@@ -119,18 +124,24 @@ class deepjscc_encoder(PduBlock):
             or len(pixels) != 3 * height * width
         ):
             raise PduError("picture PDU whose bytes do not fit its height and width")
+        _rho_of(pdu)
         return [(pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), pixels.reshape(height, width, 3))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         groups = runs_of_pictures(items, lambda item: item[1].shape[:2])
+        groups = [run for group in groups for run in runs(group, lambda item: _rho_of(item[0]))]
         if self.system.one_by_one:
             groups = [[item] for group in groups for item in group]
         return [message for group in groups for message in self._send(group)]
 
     def _send(self, group: list) -> list[tuple[str, Pdu]]:
         sent = self.system.send(
-            [pixels for _, pixels in group], [pdu.number(keys.SNR_DB) for pdu, _ in group]
+            [pixels for _, pixels in group],
+            [pdu.number(keys.SNR_DB) for pdu, _ in group],
+            _rho_of(group[0][0]),
         )
+        if sent.detail.get("target_reached") is False:
+            self.count(NOT_REACHED)
         sides = sent.side or (0,) * len(group)
         meta = {
             keys.KIND: sent.kind,
@@ -148,3 +159,13 @@ class deepjscc_encoder(PduBlock):
             (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.SIDE: side, keys.RING_SCALE: scale}).meta, row))
             for (pdu, _), row, side, scale in zip(group, sent.symbols, sides, sent.ring_scale, strict=True)
         ]
+
+
+def _rho_of(pdu: Pdu) -> float | None:
+    """The bandwidth ratio that a rate controller chose; None: the system's own. Raises PduError: it is none."""
+    if keys.RHO not in pdu.meta:
+        return None
+    rho = pdu.number(keys.RHO)
+    if not 0 < rho <= 1:
+        raise PduError("picture PDU whose bandwidth ratio is not above 0 and at most 1")
+    return rho

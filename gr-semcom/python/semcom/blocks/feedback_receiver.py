@@ -13,7 +13,7 @@ from semcom.blocks import pdu as bridge
 from semcom.blocks.base import check, is_number
 from semcom.blocks.socket_thread import SocketThread
 from semcom.errors import PduError
-from semcom.keys import PORT_SNR, SNR_DB, SNR_STDERR_DB, TIMESTAMP_S
+from semcom.keys import PORT_SNR, SESSION, SNR_DB, SNR_STDERR_DB, TARGET_PSNR_DB, TIMESTAMP_S
 from semcom.wire import sockets
 from semcom.wire.redial import Redial
 
@@ -25,10 +25,11 @@ _POLL_MS = 50
 class feedback_receiver(SocketThread, gr.basic_block):
     """Receives SNR reports over ZMQ, accepts those that are new and plausible, and passes on the joint estimate.
 
-    Port: ``snr``, for ``deepjscc_encoder:snr``: after each report accepted a dictionary with snr_db, snr_stderr_db and
-    timestamp_s (time.monotonic() here). What is lost, repeated, out of order, stale, absurd or malformed is counted in
-    words, and so are a receiver that starts anew and a connection that is lost. GNU Radio's own
-    ``zeromq.pub_msg_sink`` may be at the other end.
+    Port: ``snr``, for ``deepjscc_encoder:snr`` and ``rate_controller:snr``: after each report accepted a dictionary with
+    snr_db, snr_stderr_db and timestamp_s (time.monotonic() here), and where its receiver said so session and
+    target_psnr_db. What is lost, repeated, out of order, stale, absurd or malformed is counted in words, and so are a
+    receiver that starts anew and a connection that is lost. GNU Radio's own ``zeromq.pub_msg_sink`` may be at the other
+    end.
 
     Args:
         address: ZMQ endpoint. keys: folder of CurveZMQ certificates.
@@ -101,4 +102,6 @@ class feedback_receiver(SocketThread, gr.basic_block):
 
 
 def _as_report(belief: Belief) -> dict[str, float]:
-    return {SNR_DB: belief.snr_db, SNR_STDERR_DB: belief.stderr_db, TIMESTAMP_S: belief.heard_s}
+    report = {SNR_DB: belief.snr_db, SNR_STDERR_DB: belief.stderr_db, TIMESTAMP_S: belief.heard_s}
+    said = {TARGET_PSNR_DB: belief.target_psnr_db, SESSION: belief.session}
+    return report | {key: value for key, value in said.items() if value is not None}

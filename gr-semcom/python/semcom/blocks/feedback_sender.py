@@ -15,7 +15,8 @@ from semcom.blocks import pdu as bridge
 from semcom.blocks.base import check, is_number, reason_of
 from semcom.blocks.pdu import Pmt
 from semcom.blocks.socket_thread import SocketThread
-from semcom.keys import PORT_SNR, TIMESTAMP_S
+from semcom.keys import PORT_SNR, TARGET_PSNR_DB, TIMESTAMP_S
+from semcom.payload.base import TARGETS_DB
 from semcom.wire import sockets
 from semcom.wire.numbering import Numbering
 from semcom.wire.redial import BEAT_S
@@ -28,14 +29,16 @@ class feedback_sender(SocketThread, gr.basic_block):
     """Numbers SNR estimates and publishes the newest over ZMQ, as GNU Radio's own ZMQ message blocks would.
 
     Port: ``snr`` takes dictionaries of ``pilot_snr_estimator:snr``. On the wire (PUB) goes a serialised dictionary:
-    snr_db, snr_stderr_db, session, sequence, timestamp_s; an empty one every second without estimates, so that whoever
-    listens knows that the line is whole. A transmitter may come and go; it is not waited for.
+    snr_db, snr_stderr_db, session, sequence, timestamp_s, and target_psnr_db where there is one; an empty one every
+    second without estimates, so that whoever listens knows that the line is whole. A transmitter may come and go; it is
+    not waited for.
 
     Args:
         address: ZMQ endpoint. keys: folder of CurveZMQ certificates.
         insecure: allows an address beyond this machine without keys.
         bind: whether this side binds (the transmitter then connects).
         rate_hz: reports a second at most; of estimates that come faster, the newest goes.
+        target_psnr_db: the PSNR in dB that pictures should reach, said with every report; 0: none.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class feedback_sender(SocketThread, gr.basic_block):
         insecure: bool = False,
         bind: bool = True,
         rate_hz: float = 50.0,
+        target_psnr_db: float = 0.0,
     ):
         check(
             "feedback_sender",
             rate_hz=(rate_hz, is_number(rate_hz) and rate_hz > 0, "above 0 reports a second"),
         )
+        self._check_target(target_psnr_db)
         gr.basic_block.__init__(self, name="feedback_sender", in_sig=None, out_sig=None)
         limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
         access = {"bind": bind, "keys": keys, "insecure": insecure}
@@ -57,11 +62,23 @@ class feedback_sender(SocketThread, gr.basic_block):
             "feedback_sender", partial(sockets.open_socket, zmq.PUB, address, **access, **limits), binds=bind
         )
         self._interval_s = 1 / float(rate_hz)
+        self.target_psnr_db = float(target_psnr_db)
         self._numbering = Numbering()
         self._newest: dict | None = None
         self._arrived = threading.Condition()
         self.message_port_register_in(pmt.intern(PORT_SNR))
         self.set_msg_handler(pmt.intern(PORT_SNR), self.on_snr)
+
+    @staticmethod
+    def _check_target(psnr_db: float) -> None:
+        low, high = TARGETS_DB
+        good = is_number(psnr_db) and (psnr_db == 0 or low <= psnr_db <= high)
+        check("feedback_sender", target_psnr_db=(psnr_db, good, f"{low:g} to {high:g} dB, or 0"))
+
+    def set_target_psnr_db(self, psnr_db: float) -> None:
+        """The target, live."""
+        self._check_target(psnr_db)
+        self.target_psnr_db = float(psnr_db)
 
     def on_snr(self, message: Pmt) -> None:
         """An estimate; it replaces one that waits."""
@@ -91,6 +108,8 @@ class feedback_sender(SocketThread, gr.basic_block):
             socket.send(HEARTBEAT, zmq.NOBLOCK)
             return
         stamped = report | self._numbering.next() | {TIMESTAMP_S: time.monotonic()}
+        if self.target_psnr_db:
+            stamped[TARGET_PSNR_DB] = self.target_psnr_db
         socket.send(pmt.serialize_str(bridge.to_dict(stamped)), zmq.NOBLOCK)
         self.count("SNR reports sent")
         self.stopping.wait(self._interval_s)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The two halves of a link as flowgraphs of their own: pictures to a radio, and a radio to pictures.
 
-    image_source -> deepjscc_encoder -> burst_modulator ~> radio_sink
-                          ^- feedback_receiver
+    image_source -> (rate_controller) -> deepjscc_encoder -> burst_modulator ~> radio_sink
+                            ^- feedback_receiver -^
     radio_source ~> receiver -> deepjscc_decoder -> image_sink
                        |- capture_recorder
                        '- feedback_sender
@@ -34,7 +34,7 @@ from semcom.blocks.result_sink import sink_of
 from semcom.kinds import IMAGE
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
-from semcom.payload.base import ANALOG
+from semcom.payload.base import ANALOG, Analog
 from semcom.radio import LinkProfile, load_link, parse_medium
 from semcom.radio.device import load_device
 from semcom.radio.hearing import findings
@@ -64,6 +64,7 @@ class StationConfig:
             carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
+        target_psnr_db: what a receiver asks for with its feedback; 0: nothing.
         sender: number of a transmitter, 0..15: different ones where one receiver hears several.
         device, threads: for torch.
     """
@@ -78,6 +79,7 @@ class StationConfig:
     keys: str = ""
     insecure: bool = False
     log: str = ""
+    target_psnr_db: float = 0.0
     sample_type: str = ""
     channel: int = -1
     device: str = "cpu"
@@ -257,15 +259,17 @@ class TransmitStation(Station):
             payload=payload_of_codec(payload),
         )
         mapping = mapper_of(link.model, payload, device=config.device, threads=config.threads, batch=1)
+        control = self._control(payload, snr_db)
         self.modulator = self.modulator_for(medium, max_waiting=_BURSTS_AHEAD, on_sent=self._sent)
         answers = {"on_answer": self._ledger.answer} if self._ledger else {}
         self.radio = blocks.radio_sink(**config.radio_options(link, transmit=True), **answers)
-        self.chain = [self.source, self.encoder, *mapping, self.modulator, self.radio]
+        self.chain = [self.source, *control, self.encoder, *mapping, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
-        self.connect_pdus(self.source, self.encoder, *mapping, self.modulator)
+        self.connect_pdus(self.source, *control, self.encoder, *mapping, self.modulator)
         if config.feedback:
             self.feedback = blocks.feedback_receiver(config.feedback, **config.socket_options)
-            self.msg_connect((self.feedback, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
+            for block in (*control, self.encoder):
+                self.msg_connect((self.feedback, keys.PORT_SNR), (block, keys.PORT_SNR))
             self.chain.append(self.feedback)
         if config.telemetry:
             self.telemetry = blocks.telemetry(
@@ -275,6 +279,14 @@ class TransmitStation(Station):
             if config.feedback:
                 self.msg_connect((self.feedback, keys.PORT_SNR), (self.telemetry, keys.PORT_SNR))
             _watch(self.telemetry, self.chain)
+
+    def _control(self, payload: Payload, snr_db: float) -> list:
+        """The rate controller, where pictures may have a target: this station's, or one that comes with feedback."""
+        analog = isinstance(payload, Analog) and payload.rate == 1
+        model = self.encoder.model
+        if not (analog and (payload.target_psnr_db or self.config.feedback)) or model.card.rates is None:
+            return []
+        return [blocks.rate_controller(model, payload.target_psnr_db, snr_db, threads=self.config.threads)]
 
     def _note(self, image_id: int, picture: Picture) -> None:
         self._read[image_id] = picture, time.monotonic()
@@ -400,7 +412,9 @@ class ReceiveStation(Station):
             self.msg_connect((self.receiver, keys.PORT_FAILED), (self.recorder, keys.PORT_FAILED))
             self.chain.append(self.recorder)
         if config.feedback:
-            self.feedback = blocks.feedback_sender(config.feedback, **config.socket_options)
+            self.feedback = blocks.feedback_sender(
+                config.feedback, target_psnr_db=config.target_psnr_db, **config.socket_options
+            )
             self.msg_connect((self.receiver, keys.PORT_SNR), (self.feedback, keys.PORT_SNR))
             self.chain.append(self.feedback)
         if config.telemetry:

@@ -24,6 +24,7 @@ def loopback(
     bits_per_latent: options.BitsPerLatent = 0,
     codebook: options.CodebookName = options.Codebook.best,
     settings: options.Set = [],  # noqa: B006
+    target_psnr_db: options.TargetPsnrDb = None,
     scheme: options.SchemeName = options.Scheme.deepjscc,
     mcs: options.McsName = None,
     source: options.SourceName = None,
@@ -117,7 +118,10 @@ def loopback(
     if radio:
         station = (link, radio, hardware, gain_db, frequency_hz)
         payload = options.unsealed(
-            _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+            _payload(
+                *(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes),
+                target_psnr_db,
+            )
         )
         _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json)
         return
@@ -129,7 +133,9 @@ def loopback(
     if lpips:
         perceptual.load("lpips-alex")
     model = model or default_model()
-    payload = _payload(scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes)
+    payload = _payload(
+        scheme, settings, order, bits_per_latent, codebook, mcs, source, header_bytes, target_psnr_db
+    )
     make(model, payload)  # refuses what this model cannot do before anything is sent
     listeners = _listeners(model, users, user_snr_db, seed, len(set(snr_db)))
     configs = [
@@ -229,7 +235,15 @@ def _check_rival(scheme, mcs: str | None, source, header_bytes: int) -> None:
 
 
 def _payload(
-    scheme, settings: list[str], order: int, bits_per_latent: int, codebook, mcs, source, header_bytes
+    scheme,
+    settings: list[str],
+    order: int,
+    bits_per_latent: int,
+    codebook,
+    mcs,
+    source,
+    header_bytes,
+    target_psnr_db: float | None = None,
 ):
     """What the options make of the model's output.
 
@@ -247,6 +261,7 @@ def _payload(
         "mcs": mcs,
         "source": source.value if source else None,
         "header_bytes": header_bytes,
+        "target_psnr_db": target_psnr_db,
     }
     return options.chosen_payload(settings, named, scheme)
 

@@ -115,6 +115,30 @@ Set = Annotated[
 ]
 
 
+def known_target(value: float | None) -> float | None:
+    """A target PSNR in dB within its range."""
+    from semcom.errors import ConfigError
+    from semcom.payload.base import checked_target
+
+    if value is not None:
+        try:
+            checked_target(value)
+        except ConfigError as error:
+            raise typer.BadParameter(f"{error}.") from error
+    return value
+
+
+TargetPsnrDb = Annotated[
+    float | None,
+    typer.Option(
+        "--target-psnr-db",
+        metavar="DB",
+        callback=known_target,
+        help="Each picture at the smallest rate that is expected to reach this PSNR; of models such as photo-adaptive.",
+    ),
+]
+
+
 class Codebook(str, enum.Enum):
     """What latents are quantised to."""
 

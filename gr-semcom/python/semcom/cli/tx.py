@@ -29,6 +29,7 @@ def tx(
     bits_per_latent: options.BitsPerLatent = 0,
     codebook: options.CodebookName = options.Codebook.best,
     settings: options.Set = [],  # noqa: B006
+    target_psnr_db: options.TargetPsnrDb = None,
     repeat: Annotated[bool, typer.Option("--repeat", help="Send the pictures over and over.")] = False,
     rate: Annotated[
         float, typer.Option("--rate", min=0, help="Pictures a second; 0: as fast as the air takes them.")
@@ -77,6 +78,7 @@ def tx(
 
     chosen = "" if codebook is options.Codebook.best else codebook.value
     named = {"order": order, "bits_per_latent": bits_per_latent, "codebook": chosen}
+    named["target_psnr_db"] = target_psnr_db
     payload = options.unsealed(options.chosen_payload(settings, named))
     with status_line("sent") as tick:
         summary = transmit(

@@ -274,21 +274,26 @@ def largest(histogram: torch.Tensor, count: torch.Tensor) -> Choice:
 
 
 def water_filling(
-    histogram: torch.Tensor, choice: Choice, power: torch.Tensor, noise: torch.Tensor
+    histogram: torch.Tensor,
+    choice: Choice,
+    power: torch.Tensor,
+    noise: torch.Tensor,
+    variances: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Powers that minimise the MMSE of the chosen coefficients: p = (sqrt(s n / mu) - n)+ (Lee and Petersen, 1976).
 
     Args:
         histogram: ``[B, LEVELS]``. power: ``[B]`` to spend in all. noise: ``[B]`` variance of a dimension.
+        variances: of other levels than ``level_variances``, rising.
 
     Returns:
         The power of a coefficient of each level, ``[B, LEVELS]`` float64 (0 below the threshold), and the price mu
         of power, ``[B]``: error saved by the next unit of it.
     """
-    place = torch.arange(LEVELS, device=histogram.device)
+    variance = (level_variances() if variances is None else variances).to(histogram.device)
+    place = torch.arange(len(variance), device=histogram.device)
     counts = torch.where(place > choice.threshold[:, None], histogram, 0)
     counts = counts.scatter(1, choice.threshold[:, None], choice.at_threshold[:, None]).double()
-    variance = level_variances().to(histogram.device)
     noise, power = noise.double()[:, None], power.double()[:, None].clamp_min(1e-9)
     root = (variance * noise).sqrt()
     # with the levels from l up active, 1 / sqrt(mu) is the following; the lowest l whose own power is positive holds
@@ -296,7 +301,7 @@ def water_filling(
         1
     ).clamp_min(1e-30)
     active = (root * slope > noise) & (counts > 0)
-    lowest = torch.where(active.any(dim=1), active.int().argmax(dim=1), LEVELS - 1)
+    lowest = torch.where(active.any(dim=1), active.int().argmax(dim=1), len(variance) - 1)
     slope = slope.gather(1, lowest[:, None])
     powers = torch.where(place >= choice.threshold[:, None], (root * slope - noise).clamp_min(0), 0.0)
     return powers, slope[:, 0] ** -2

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rate controller in a flowgraph: targets and SNRs in, pictures with their rate out, and an encoder that follows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from radio_bench import Bench
+
+from semcom import blocks, keys
+from semcom.adaptation import rates as measuring
+from semcom.blocks import pdu as bridge
+from semcom.blocks.deepjscc_encoder import NOT_REACHED
+from semcom.blocks.pdu import Pdu
+from semcom.errors import ConfigError, ModelError
+from semcom.kinds.pictures import samples
+from semcom.system import rates, zoo
+
+pytestmark = pytest.mark.timeout(90)
+PIXELS = np.ascontiguousarray(samples()[0].pixels[:128, :128])
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """The closed form without networks, and a table without correction."""
+    model = zoo.load("photo-linear")
+    rhos = model.codec.ratios()[4::2]
+    zeros = [0.0] * rates.closed_psnr_db(model, PIXELS, 10.0, rhos)[1].shape[1]
+    table = rates.RateTable(
+        rates.CLOSED, rhos, zeros, [0.3] * len(rhos), 1.0, 0.2, 0.05, 0.95, [0.0, 20.0], 100, "none"
+    )
+    return dataclasses.replace(model, card=measuring.store(model.card, table))
+
+
+@pytest.fixture
+def bench(linear):
+    with Bench(blocks.rate_controller(linear, wander_db=0.0, max_age_s=30.0), "out") as running:
+        yield running
+
+
+def picture(number=0):
+    meta = {keys.IMAGE_ID: number, keys.HEIGHT: 128, keys.WIDTH: 128}
+    return Pdu(meta, PIXELS.reshape(-1))
+
+
+def report(snr_db, **more):
+    return bridge.to_dict({keys.SNR_DB: snr_db, keys.SNR_STDERR_DB: 0.1} | more)
+
+
+def chosen(bench, number):
+    """The dictionary of the picture sent as the ``number``-th."""
+    bench.post(picture(number))
+    return bridge.from_message(bench.messages("out", number)[-1]).meta
+
+
+def test_pictures_without_a_target_pass_as_they_came(bench):
+    assert keys.RHO not in chosen(bench, 1)
+
+
+def test_a_receivers_target_decides_until_it_asks_for_another(bench):
+    rhos = []
+    for number, target in enumerate((22.0, 28.0, 60.0), 1):
+        bench.post(report(10.0, **{keys.SESSION: 5, keys.TARGET_PSNR_DB: target}), "snr")
+        bench.count("SNR reports accepted", number)
+        got = chosen(bench, number)
+        rhos.append(got[keys.RHO])
+        assert got[keys.TARGET_REACHED] is (target < 60) and 9 < got[keys.SNR_DB] < 10
+    assert rhos == sorted(rhos) and rhos[0] < rhos[1]
+    assert bench.count(NOT_REACHED) == 1
+
+
+def test_two_receivers_are_both_served(bench):
+    bench.post(report(20.0, **{keys.SESSION: 1, keys.TARGET_PSNR_DB: 22.0}), "snr")
+    bench.count("SNR reports accepted", 1)
+    easy = chosen(bench, 1)[keys.RHO]
+    bench.post(report(8.0, **{keys.SESSION: 2, keys.TARGET_PSNR_DB: 26.0}), "snr")
+    bench.count("SNR reports accepted", 2)
+    both = chosen(bench, 2)
+    assert both[keys.RHO] > easy and both[keys.SNR_DB] < 8
+
+
+def test_a_target_of_this_station(bench):
+    bench.post(bridge.to_dict({keys.METRIC: "psnr_db", keys.VALUE: 24.0}), "target")
+    bench.count("targets accepted")
+    assert keys.RHO in chosen(bench, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({keys.TARGET_PSNR_DB: float("nan")}, "absurd target"),
+        ({keys.TARGET_PSNR_DB: -3.0}, "absurd target"),
+        ({keys.METRIC: "lpips", keys.VALUE: 0.1}, "no model here predicts another metric"),
+        ({}, "target without"),
+    ],
+)
+def test_targets_that_are_none_are_counted_and_change_nothing(bench, wrong, words):
+    bench.post(bridge.to_dict(wrong), "target")
+    bench.count(words)
+    if keys.TARGET_PSNR_DB in wrong:
+        bench.post(report(10.0, **wrong), "snr")
+        bench.count(words, 2)
+    assert keys.RHO not in chosen(bench, 1)
+
+
+def test_the_encoder_sends_at_the_rate_of_the_dictionary(linear):
+    with Bench(blocks.deepjscc_encoder("photo-linear"), "out") as running:
+        running.post(picture())
+        running.post(picture(1).with_meta(**{keys.RHO: 1 / 24}))
+        whole, half = (bridge.from_message(m).meta[keys.LATENT_COUNT] for m in running.messages("out", 2))
+        assert half == whole // 2
+        for wrong in (0.0, -0.1, 1.5, float("nan")):
+            running.post(picture(2).with_meta(**{keys.RHO: wrong}))
+        running.count("bandwidth ratio", 4)
+        running.post(picture(2).with_meta(**{keys.RHO: 0.5}))
+        running.count("at most 1/4")
+
+
+def test_what_cannot_be_is_refused(linear):
+    with pytest.raises(ModelError, match="one rate"):
+        blocks.rate_controller("cifar-1-12")
+    for wrong in ({"target_psnr_db": 100.0}, {"confidence": 1.0}, {"max_age_s": 0}, {"snr_db": float("nan")}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            blocks.rate_controller(linear, **wrong)
