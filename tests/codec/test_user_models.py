@@ -143,13 +143,13 @@ def test_an_anchor_that_sends_no_planes(folder):
         part["sha256"] = sha256
     (folder / "tiny.json").write_text(json.dumps(values))
     reference = read_card(folder / "tiny.json").reference
-    with pytest.raises(ModelError, match="tiny.json.*'content-adaptive' sends no planes"):
+    with pytest.raises(ModelError, match="'conv' takes planes.*'content-adaptive' sends none"):
         zoo.load(change(folder / "tiny-conv.json", anchor=reference))
 
 
 def test_only_what_decodes_planes_is_adapted_to_a_transmitter():
-    with pytest.raises(ModelError, match="'content-adaptive'.*planes"):
-        build_decoder("adapted", {"decoder": "content-adaptive", "arguments": ADAPTIVE})
+    with pytest.raises(ModelError, match="'task-deepjscc'.*planes"):
+        build_decoder("adapted", {"decoder": "task-deepjscc", "arguments": {}})
 
 
 def test_a_decoder_that_does_not_fit_its_anchors_grid(folder):

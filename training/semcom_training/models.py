@@ -5,7 +5,7 @@ from torch import nn
 
 from semcom.codec import build, build_decoder
 from semcom.codec.base import Codec, Decoder
-from semcom.codec.image.paired import Paired
+from semcom.codec.image.pairing import anchor_arguments, paired
 from semcom.errors import ConfigError
 from semcom.system import zoo
 from semcom_training.recipe import Recipe
@@ -23,7 +23,7 @@ def build_codec(recipe: Recipe) -> tuple[Codec, Decoder]:
         return codec, codec
     anchor = load_anchor(recipe)
     user = build_decoder(recipe.architecture, user_arguments(recipe, anchor.codec))
-    return Paired(anchor.codec, user), user
+    return paired(anchor.codec, user), user
 
 
 def load_anchor(recipe: Recipe) -> zoo.LoadedModel:
@@ -38,8 +38,8 @@ def load_anchor(recipe: Recipe) -> zoo.LoadedModel:
 
 
 def user_arguments(recipe: Recipe, anchor: Codec) -> dict:
-    """The recipe's arguments with the anchor's channels and stride."""
-    return {"channels": anchor.channels, "stride": anchor.stride} | recipe.arguments
+    """The recipe's arguments with those that the anchor gives: channels and stride, or the front end."""
+    return anchor_arguments(anchor) | recipe.arguments
 
 
 def trained_part(recipe: Recipe, codec: Codec) -> Decoder:
@@ -49,7 +49,7 @@ def trained_part(recipe: Recipe, codec: Codec) -> Decoder:
 
 def with_trained(recipe: Recipe, codec: Codec, trained: Decoder) -> Codec:
     """The codec with other weights (the averaged ones) in the place of the part that is trained."""
-    return Paired(codec.anchor, trained) if recipe.stage == "user" else trained
+    return paired(codec.anchor, trained) if recipe.stage == "user" else trained
 
 
 def start_from(trained: nn.Module, card: str) -> None:

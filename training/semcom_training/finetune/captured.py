@@ -12,6 +12,8 @@ import torch
 from semcom.capture import CaptureError, Recording, namespace
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import CapturedPicture, Replay, link_of
+from semcom.codec.base import BaseCodec, Latents
+from semcom.codec.image.content import Front
 from semcom.kinds.pictures import pixels_sha256
 from semcom.modem.header import ADDED, MODE_LATENTS
 from semcom.modem.profile import ModemProfile
@@ -29,6 +31,8 @@ class Example:
 
     original: uint8 ``[3, H, W]``. received ``[k]`` complex64 and noise_var ``[k]`` (inf: lost): in the codec's order.
     key: SHA-256 of the original, the same however often it was sent. snr_db: mean of the live estimates.
+    side: the header's 20 bits that only the codec understands. prepared: of a content-adaptive codec what its closed
+    form made of it, where that was computed.
     """
 
     key: str
@@ -37,6 +41,8 @@ class Example:
     received: torch.Tensor
     noise_var: torch.Tensor
     snr_db: float
+    side: int = 0
+    prepared: Front | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,8 +53,10 @@ class Example:
         tensors = {name: getattr(self, name).to(device) for name in ("original", "received", "noise_var")}
         return dataclasses.replace(self, **tensors)
 
-    def grid(self, stride: int) -> tuple[int, int]:
-        """Rows and columns of the latent grid of a codec with this stride."""
+    def grid(self, stride: int | None) -> tuple[int, int] | None:
+        """Rows and columns of the latent grid of a codec with this stride; None: it has no grid."""
+        if stride is None:
+            return None
         return -(-self.size[0] // stride), -(-self.size[1] // stride)
 
 
@@ -95,6 +103,7 @@ def read_capture(
         ModelError: no such model. ImageError: no folder of originals.
     """
     run = Replay(path, str(model), decode=False, originals=Originals(originals, sent_log))
+    codec = zoo.load(model).codec
     skipped: Counter = Counter({f"recordings not used: {problem}": 1 for problem in run.problems})
     run.recordings, modem = _of_one_link(run.recordings, link, skipped)
     examples = []
@@ -112,7 +121,11 @@ def read_capture(
             skipped[_without_original(picture, originals, sent_log)] += 1
         else:
             skipped[_NO_LINK_TOLD] += link is not None and picture.header.link_hash == 0
-            examples.append(_example(picture))
+            example = _example(picture)
+            if _side_lost(codec, example):
+                skipped["pictures whose side information did not come through"] += 1
+            else:
+                examples.append(example)
     skipped.update({what: n for what, n in run.counters.items() if n and what not in _ORDINARY})
     sha256 = capture_sha256(run.recordings, skipped)
     capture = Capture(examples, modem, sha256, [r.name for r in run.recordings], +skipped)
@@ -174,6 +187,20 @@ def _of_one_link(recordings, link, skipped) -> tuple[list[Recording], ModemProfi
     return kept, modem
 
 
+def latents_of(examples: list[Example]) -> Latents:
+    """What a receiver has of examples of one size and number of symbols."""
+    return Latents(
+        torch.stack([example.received for example in examples]),
+        side=torch.tensor([example.side for example in examples], device=examples[0].received.device),
+        noise_var=torch.stack([example.noise_var for example in examples]),
+    )
+
+
+@torch.no_grad()
+def _side_lost(codec: BaseCodec, example: Example) -> bool:
+    return bool(codec.read_side(latents_of([example]), example.size)[1].any())
+
+
 def _example(picture: CapturedPicture) -> Example:
     return Example(
         pixels_sha256(picture.original),
@@ -182,6 +209,7 @@ def _example(picture: CapturedPicture) -> Example:
         torch.from_numpy(picture.latents.copy()),
         torch.from_numpy(picture.noise_var.copy()),
         picture.snr_db,
+        picture.header.side,
     )
 
 

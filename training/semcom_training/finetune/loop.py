@@ -102,9 +102,9 @@ def originals(examples: list[Example]) -> torch.Tensor:
 
 
 def by_size(examples: list[Example], most: int) -> Iterator[list[Example]]:
-    """Lists of at most ``most`` examples of one size each."""
-    for size in sorted({example.size for example in examples}):
-        some = [example for example in examples if example.size == size]
+    """Lists of at most ``most`` examples of one size, and one number of symbols, each."""
+    for kind in sorted({(example.size, len(example.received)) for example in examples}):
+        some = [example for example in examples if (example.size, len(example.received)) == kind]
         for at in range(0, len(some), most):
             yield some[at : at + most]
 

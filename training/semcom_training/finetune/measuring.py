@@ -10,7 +10,7 @@ from semcom.codec.base import Codec
 from semcom.codec.image.adapted import PASSES, Canceller
 from semcom.codec.image.distortion import Distortion, PayloadGrid, distortion_terms
 from semcom.modem import ofdm
-from semcom_training.finetune.captured import Example
+from semcom_training.finetune.captured import Example, latents_of
 
 _RIDGE = 1e-7  # of the mean power of the terms
 _LOOKED_AT = 12  # pictures that say together what the encoder was given
@@ -22,12 +22,16 @@ _CLEAR = 20.0  # log-likelihood by which a picture must disagree with the others
 def encode_again(codec: Codec, examples: list[Example], snr_db: float | None = None) -> list[torch.Tensor]:
     """The latents ``[k]`` that were sent, for each example.
 
-    Headers do not say which SNR the encoder was given. It is taken to be the one whose latents are nearest to what came,
+    Of a content-adaptive codec, everything that decides them arrived with the picture. Of others headers do not say which
+    SNR the encoder was given. It is taken to be the one whose latents are nearest to what came,
     for all pictures together; a picture that clearly disagrees (feedback was on) is looked at by itself.
 
     Args:
         snr_db: what the encoder was given, where that is known.
     """
+    if hasattr(codec, "send_again"):
+        # map, order and scale came with the picture, and they are what was sent
+        return [_sent_again(codec, example) for example in examples]
     if snr_db is not None:
         return [_encode(codec, example, snr_db) for example in examples]
     some = examples[:: max(1, len(examples) // _LOOKED_AT)][:_LOOKED_AT]
@@ -58,12 +62,12 @@ def fit_distortion(distortion: Distortion, examples: list[Example], sent: list[t
 
 @torch.no_grad()
 def fit_canceller(
-    canceller: Canceller, examples: list[Example], sent: list[torch.Tensor], stride: int
+    canceller: Canceller, examples: list[Example], sent: list[torch.Tensor], stride: int | None
 ) -> None:
     """Sets the coefficients pass by pass to those after which least is left, and measures what that is, in place.
 
     Args:
-        stride: of the codec, pixels per side of a cell of the latent grid.
+        stride: of the codec, pixels per side of a cell of the latent grid; None: it has no grid.
     """
     canceller.limit.fill_(_peak(canceller.modem, sent))
     wrong = [example.received - known for example, known in zip(examples, sent, strict=True)]
@@ -93,7 +97,7 @@ def _least_squares(examples: list[Example], columns: Callable, targets: list[tor
     return torch.view_as_real(torch.linalg.solve(gram + ridge, target)).float()
 
 
-def _removed(canceller: Canceller, examples, sent, stride: int, passes: int) -> float:
+def _removed(canceller: Canceller, examples, sent, stride: int | None, passes: int) -> float:
     """Noise variance that the receiver reports, but that is no longer there after so many passes."""
     gone = weight = 0.0
     for example, known in zip(examples, sent, strict=True):
@@ -106,7 +110,7 @@ def _removed(canceller: Canceller, examples, sent, stride: int, passes: int) -> 
     return max(0.0, gone / weight)
 
 
-def _clean(canceller: Canceller, example: Example, stride: int, passes: int):
+def _clean(canceller: Canceller, example: Example, stride: int | None, passes: int):
     return canceller(example.received[None], example.noise_var[None], example.grid(stride), passes)
 
 
@@ -120,8 +124,12 @@ def _peak(profile, sent: list[torch.Tensor]) -> float:
     return peak
 
 
+def _sent_again(codec, example: Example) -> torch.Tensor:
+    return codec.send_again(example.original[None].float() / 255, latents_of([example]), example.size)[0]
+
+
 def _encode(codec: Codec, example: Example, snr_db: float) -> torch.Tensor:
-    return codec.encode(example.original[None].float() / 255, snr_db)[0]
+    return codec.send(example.original[None].float() / 255, snr_db).values[0]
 
 
 def _misfit(codec: Codec, example: Example, snr_db: float) -> float:

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from semcom import files
-from semcom.codec.base import Codec
+from semcom.codec.base import BaseCodec
 from semcom.codec.image.adapted import Adapted
+from semcom.codec.image.content_user import ContentUser
 from semcom.modem.v2 import as_flown
 from semcom.system import zoo
 from semcom.system.card import ModelCard, own_parts, user_parts
@@ -21,7 +22,7 @@ from semcom_training.finetune.options import Options
 from semcom_training.machine import hardware
 
 
-def user_card(parent: ModelCard, adapted: Adapted, capture: Capture) -> dict:
+def user_card(parent: ModelCard, adapted: Adapted | ContentUser, capture: Capture) -> dict:
     """What the card of a fine-tuned user decoder says beside what all say."""
     inner = (parent.architecture, dict(parent.arguments))
     if parent.architecture == Adapted.name:
@@ -38,7 +39,7 @@ def user_card(parent: ModelCard, adapted: Adapted, capture: Capture) -> dict:
 def stage(
     name: str,
     parent: ModelCard,
-    codec: Codec | Adapted,
+    codec: BaseCodec,
     capture: Capture,
     tuned: Tuned,
     options: Options,

@@ -3,6 +3,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -68,8 +69,10 @@ def replayed(
 
 def transmit(codec: Codec, channel: ReplayedChannel, examples: list[Example], snr_db: float, generator):
     """Originals of one size encoded, through the channel and decoded: ``[B, 3, H, W]``."""
-    received, noise_var = channel(codec.encode(loop.originals(examples), snr_db), generator)
-    return codec.decode(received, equivalent_snr_db(noise_var), examples[0].size, noise_var)
+    sent = codec.send(loop.originals(examples), snr_db, in_memory=True)
+    values, noise_var = channel(sent.values, generator)
+    received = replace(sent, values=values, noise_var=noise_var)
+    return codec.receive(received, equivalent_snr_db(noise_var), examples[0].size)
 
 
 @torch.no_grad()

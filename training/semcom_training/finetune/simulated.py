@@ -14,6 +14,7 @@ from semcom.capture.namespace import header_fields
 from semcom.capture.replaying import engine, latents_sha256
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.modem import Modem, StreamDetector, estimate_snr
+from semcom.system.latents import LatentSystem
 from semcom.system.zoo import LoadedModel
 
 _RATE_HZ = 1e6
@@ -64,15 +65,11 @@ def record(
 
 
 def _sent(pictures, model: LoadedModel, snr_db: float, modem: Modem, sent: list) -> Iterator[np.ndarray]:
+    system = LatentSystem(model)
     for number, picture in enumerate(pictures):
         sent.append((picture.name, pixels_sha256(picture.pixels)))
-        latents = model.encode_image(picture.pixels, snr_db)[None]
-        bursts = modem.modulate(
-            latents,
-            image_id=[number % 65536],
-            size=picture.pixels.shape[:2],
-            model_hash=model.model_hash,
-        )[0]
+        made = system.send([picture.pixels], [snr_db])
+        bursts = modem.modulate(made.symbols, image_id=[number % 65536], **made.header_fields)[0]
         yield torch.nn.functional.pad(bursts, (_GAP, 0)).flatten().numpy()
 
 

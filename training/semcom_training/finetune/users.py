@@ -3,16 +3,21 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
+from torch import nn
 
-from semcom.codec.base import Decoder
-from semcom.codec.image.adapted import Adapted, without_encoder
+from semcom.codec.base import BaseCodec, Decoder
+from semcom.codec.image.adapted import Adapted, Canceller, without_encoder
+from semcom.codec.image.content import ContentAdaptive, Front
+from semcom.codec.image.content_user import ContentPaired, ContentUser
+from semcom.codec.image.pairing import paired
 from semcom.equivalent_snr import equivalent_snr_db
+from semcom.modem.profile import ModemProfile
 from semcom.system.zoo import LoadedModel
 from semcom_training.finetune import loop
-from semcom_training.finetune.captured import Capture, Example, split
+from semcom_training.finetune.captured import Capture, Example, latents_of, split
 from semcom_training.finetune.loop import Tuned
 from semcom_training.finetune.measuring import encode_again, fit_canceller
 from semcom_training.finetune.options import Options
@@ -22,8 +27,11 @@ _AT_ONCE = 16
 
 def tune_user(
     model: LoadedModel, capture: Capture, options: Options, progress: Callable[[str], None] | None = None
-) -> tuple[Adapted, Tuned]:
+) -> tuple[Adapted | ContentUser, Tuned]:
     """Fine-tunes a copy of the model's decoder; the held-out pictures (``captured.split``) are not looked at.
+
+    Of a content-adaptive model the network behind the closed form is tuned; map, order and powers of what was captured
+    are those that arrived with it.
 
     Returns:
         The decoder behind a canceller, and the course of its training.
@@ -33,50 +41,81 @@ def tune_user(
     """
     seen, _ = split(capture.examples, options.held_out)
     training, choosing = split(seen, options.chosen)
-    adapted = Adapted(decoder_of(model), asdict(capture.modem)).eval().to(model.device)
+    adapted = adapted_of(model, capture)
     sent = encode_again(model.codec, training, options.encoder_snr_db)
-    fit_canceller(adapted.canceller, training, sent, adapted.stride)
+    fit_canceller(adapted.canceller, training, sent, getattr(adapted, "stride", None))
     training, choosing = _cleaned(adapted, training), _cleaned(adapted, choosing)
+    if isinstance(adapted, ContentUser):
+        anchor = model.codec if model.card.anchor is None else model.codec.anchor
+        behind = paired(anchor, ContentUser(adapted.network, adapted.rho, snr_range_db=adapted.snr_range_db))
+        training, choosing = _prepared(behind, training), _prepared(behind, choosing)
+        part: nn.Module = adapted.network
+    else:
+        behind = part = adapted.decoder
 
     def decode(examples: list[Example], generator=None) -> torch.Tensor:
-        return decode_examples(adapted.decoder, examples)
+        return decode_examples(behind, examples)
 
     def choose() -> float:
-        return float(received_psnr_db(adapted.decoder, choosing).mean())
+        return float(received_psnr_db(behind, choosing).mean())
 
-    return adapted, loop.tune(adapted.decoder, decode, training, choose, options, progress)
+    return adapted, loop.tune(part, decode, training, choose, options, progress)
 
 
-def decoder_of(model: LoadedModel) -> Decoder:
+def adapted_of(model: LoadedModel, capture: Capture) -> Adapted | ContentUser:
+    """A copy of the model's decoder behind a canceller that does nothing yet."""
+    own = decoder_of(model)
+    if isinstance(own, ContentUser):
+        own.canceller = Canceller(ModemProfile(**asdict(capture.modem))).to(model.device)
+        return own.eval()
+    return Adapted(own, asdict(capture.modem)).eval().to(model.device)
+
+
+def decoder_of(model: LoadedModel) -> Decoder | ContentUser:
     """A copy of what decodes: a user's decoder (without the canceller of an earlier capture), or a codec's own half."""
+    if isinstance(model.own, ContentAdaptive):
+        network, range_db = copy.deepcopy(model.own.receiver), model.own.snr_range_db
+        return ContentUser(network, model.own.rho, snr_range_db=range_db)
     own = copy.deepcopy(model.own)
+    if isinstance(own, ContentUser):
+        own.canceller = None
+        return own
     if model.card.anchor is None:
         return without_encoder(own)
     return own.decoder if isinstance(own, Adapted) else own
 
 
-def decode_examples(decoder: Decoder, examples: list[Example]) -> torch.Tensor:
+def decode_examples(codec: BaseCodec, examples: list[Example]) -> torch.Tensor:
     """Examples of one size to ``[B, 3, H, W]``, with the fields that a receiver would have."""
-    received = torch.stack([example.received for example in examples])
-    noise_var = torch.stack([example.noise_var for example in examples])
-    return decoder.decode(received, equivalent_snr_db(noise_var), examples[0].size, noise_var)
+    got, size = latents_of(examples), examples[0].size
+    snr_db = equivalent_snr_db(got.noise)
+    fronts = [example.prepared for example in examples if example.prepared is not None]
+    if len(fronts) == len(examples) and isinstance(codec, ContentPaired):
+        front = Front(*(torch.cat(parts) for parts in zip(*fronts)))
+        return codec.anchor.finish(codec.user.network, front, codec.user._clamped(snr_db), size)
+    return codec.receive(got, snr_db, size)
 
 
 @torch.no_grad()
-def received_psnr_db(decoder: Decoder, examples: list[Example]) -> torch.Tensor:
+def received_psnr_db(codec: BaseCodec, examples: list[Example]) -> torch.Tensor:
     """PSNR in dB of every example as received, decoded. ``[N]``, grouped by size."""
-    decoder.eval()
+    codec.eval()
     groups = loop.by_size(examples, _AT_ONCE)
-    return torch.cat([loop.psnr_db(decode_examples(decoder, group), group) for group in groups])
+    return torch.cat([loop.psnr_db(decode_examples(codec, group), group) for group in groups])
 
 
 @torch.no_grad()
-def _cleaned(adapted: Adapted, examples: list[Example]) -> list[Example]:
+def _cleaned(adapted: Adapted | ContentUser, examples: list[Example]) -> list[Example]:
     """The same examples after the canceller, which training leaves as it is."""
-    out = []
+    out, stride = [], getattr(adapted, "stride", None)
     for example in examples:
-        cleaned, left = adapted.canceller(
-            example.received[None], example.noise_var[None], example.grid(adapted.stride)
-        )
-        out.append(Example(example.key, example.name, example.original, cleaned[0], left[0], example.snr_db))
+        got = example.received[None], example.noise_var[None]
+        cleaned, left = adapted.canceller(*got, example.grid(stride))
+        out.append(replace(example, received=cleaned[0], noise_var=left[0]))
     return out
+
+
+@torch.no_grad()
+def _prepared(codec: ContentPaired, examples: list[Example]) -> list[Example]:
+    """The same with the closed form done, which training leaves as it is too."""
+    return [replace(e, prepared=codec.front(latents_of([e]), e.size)) for e in examples]

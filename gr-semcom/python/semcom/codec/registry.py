@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Architecture names, as model cards and recipes write them, to classes."""
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -9,10 +10,14 @@ from typing import TypeVar
 from semcom.codec import image, task
 from semcom.codec.base import BaseCodec, Codec, Decoder
 from semcom.codec.bounds import check_arguments, limited_size
-from semcom.codec.image.adapted import Adapted, without_encoder
+from semcom.codec.image.adapted import Adapted, Canceller, modem_of_card, without_encoder
+from semcom.codec.image.content import ContentAdaptive
+from semcom.codec.image.content_user import ContentUser, content_user
+from semcom.codec.image.decoders import UserDecoder
 from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ModelError
+from semcom.modem.profile import ModemProfile
 from semcom.parsing import did_you_mean, shortened, shown
 from semcom.registering import PLUGIN_CURE
 
@@ -49,8 +54,10 @@ def build(architecture: str, arguments: dict, snr_range_db=RANGE_DB) -> BaseCode
     return codec
 
 
-def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decoder:
+def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decoder | ContentUser:
     """An untrained user decoder of a named family; arguments channels, stride, width, depth.
+
+    Of a user of a content-adaptive model ``front`` and ``rho`` stand in the place of channels and stride.
 
     Of ``adapted``, which no family is, they are decoder (an architecture or family), arguments (its own) and modem.
     ``snr_range_db`` as of :func:`build`.
@@ -59,19 +66,36 @@ def build_decoder(family: str, arguments: dict, snr_range_db=RANGE_DB) -> Decode
         ModelError: as of :func:`build`.
         ConfigError: values that cannot be.
     """
-    families: dict[str, Callable[..., Decoder]] = {**DECODERS, Adapted.name: _adapted}
+    families = {**_families(arguments), Adapted.name: _adapted}
     return _make(families, "decoder family", family, arguments, snr_range_db)
 
 
-def _adapted(decoder: str, arguments: dict, modem: dict | None = None, *, snr_range_db=RANGE_DB) -> Adapted:
+def _families(arguments: dict) -> Mapping[str, Callable]:
+    """The families, for planes or behind a content-adaptive front end."""
+    if "front" not in arguments:
+        return DECODERS
+    own = {name: cls for name, cls in DECODERS.items() if issubclass(cls, UserDecoder)}
+    return {name: functools.partial(content_user, cls) for name, cls in own.items()}
+
+
+def _adapted(
+    decoder: str, arguments: dict, modem: dict | None = None, *, snr_range_db=RANGE_DB
+) -> Adapted | ContentUser:
+    profile = ModemProfile(**modem_of_card(modem))
     if decoder in ARCHITECTURES:
         codec = build(decoder, arguments, snr_range_db)
+        if isinstance(codec, ContentAdaptive):
+            return ContentUser(codec.receiver, codec.rho, Canceller(profile), snr_range_db=snr_range_db)
         if not isinstance(codec, Decoder):
             raise ModelError(
                 f"decoder '{Adapted.name}' cannot be made of architecture '{decoder}': it takes one that sends planes."
             )
         return Adapted(without_encoder(codec), modem)
-    return Adapted(_make(DECODERS, "decoder family", decoder, arguments, snr_range_db), modem)
+    user = _make(_families(arguments), "decoder family", decoder, arguments, snr_range_db)
+    if isinstance(user, ContentUser):
+        user.canceller = Canceller(profile)
+        return user
+    return Adapted(user, modem)
 
 
 def _make(classes: Mapping[str, Callable[..., M]], what: str, name: str, arguments: dict, snr_range_db) -> M:

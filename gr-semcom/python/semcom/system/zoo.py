@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from semcom import files
-from semcom.codec.base import BaseCodec, Codec, Decoder
-from semcom.codec.image.paired import Paired
+from semcom.codec.base import BaseCodec
+from semcom.codec.image.pairing import paired
 from semcom.codec.names import ARCHITECTURES, DECODERS
 from semcom.codec.registry import build, build_decoder
 from semcom.errors import ModelError
@@ -41,7 +41,8 @@ WEIGHTS = Path(__file__).parent.parent / "codec" / "weights"
 class LoadedModel:
     """A codec ready to run (``eval`` mode, float32, no gradients), and where it comes from.
 
-    Of a user decoder, ``codec`` is a :class:`~semcom.codec.image.paired.Paired`: the anchor's encoder, its decoder.
+    Of a user decoder, ``codec`` is a :class:`~semcom.codec.image.paired.Paired` (or ``ContentPaired``): the anchor's
+    encoder, its decoder.
     """
 
     codec: BaseCodec
@@ -102,7 +103,7 @@ class LoadedModel:
     @property
     def own(self) -> BaseCodec:
         """What the card's own weights fill: the codec, or, of a user, its decoder alone."""
-        return self.codec if self.card.anchor is None else cast(Decoder, self.codec.user)
+        return self.codec if self.card.anchor is None else cast(BaseCodec, self.codec.user)
 
     @property
     def device(self) -> torch.device:
@@ -201,12 +202,7 @@ def load(name, device="cpu") -> LoadedModel:
         anchor_path = _anchor_path(model_card, path.parent)
         anchor_card = read_card(anchor_path)
         anchor, books = _filled(build, anchor_path, anchor_card), _codebooks(anchor_path, anchor_card)
-        if not isinstance(anchor, Codec):
-            raise ModelError(
-                f"{anchor_path}: architecture '{anchor_card.architecture}' sends no planes, so no user decoder can be "
-                f"trained beside it."
-            )
-        codec = Paired(anchor, _filled(build_decoder, path, model_card))
+        codec = paired(anchor, _filled(build_decoder, path, model_card))
     codec = codec.requires_grad_(False).eval().to(device)
     return LoadedModel(codec, model_card, model_card.weights_sha256, books)
 

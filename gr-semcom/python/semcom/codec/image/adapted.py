@@ -41,12 +41,17 @@ class Canceller(nn.Module):
         self.register_buffer("removed", torch.zeros(PASSES))
 
     def forward(
-        self, latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int], passes: int = PASSES
+        self,
+        latents: torch.Tensor,
+        noise_var: torch.Tensor,
+        grid: tuple[int, int] | None = None,
+        passes: int = PASSES,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Received latents and noise variances (inf: lost), ``[B, k]`` both, to the same with less distortion.
 
         Args:
-            grid: rows and columns of the latent grid. passes: the first so many only.
+            grid: rows and columns of the latent grid; None: latents have no neighbours, and power 1 each.
+            passes: the first so many only.
         """
         cleaned, left = latents, noise_var
         for turn in range(passes):
@@ -55,7 +60,9 @@ class Canceller(nn.Module):
             left = torch.maximum(noise_var - self.removed[turn], _LEAST_SHARE * noise_var)
         return cleaned.masked_fill(torch.isinf(noise_var), 0), left
 
-    def terms(self, cleaned: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    def terms(
+        self, cleaned: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int] | None
+    ) -> torch.Tensor:
         """What each term puts on the latents ``[B, k]``, without what is proportional to them: ``[terms, B, k]``."""
         estimate = local_wiener(cleaned, noise_var, grid)
         air = PayloadGrid(self.modem, estimate.shape[1], estimate.device)
@@ -67,13 +74,23 @@ class Canceller(nn.Module):
         return terms - shares[..., None] * estimate
 
 
-def local_wiener(latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+def modem_of_card(modem: dict | None) -> dict:
+    """Fields of the ``ModemProfile`` that a card names. Those of frame version 2 did not name it; their links go on in
+    today's."""
+    return modem if modem and "frame_version" in modem else as_flown(modem or {})
+
+
+def local_wiener(
+    latents: torch.Tensor, noise_var: torch.Tensor, grid: tuple[int, int] | None
+) -> torch.Tensor:
     """Wiener estimate of what was sent, with a local prior: latents ``[B, k]`` times P / (P + noise variance).
 
     P is the power that neighbours of the same plane (3 x 3) have beyond their noise: flat parts of a picture have
-    small latents, and what is received there is mostly noise.
+    small latents, and what is received there is mostly noise. Without a grid P is 1.
     """
     lost = torch.isinf(noise_var)
+    if grid is None:
+        return latents.masked_fill(lost, 0) / (1 + noise_var)
     power = latents.real.square() + latents.imag.square() - noise_var
     maps = torch.stack([power.masked_fill(lost, 0), (~lost).to(power.dtype)], dim=1).unflatten(2, (-1, *grid))
     sums = F.avg_pool2d(maps.flatten(1, 2), 3, stride=1, padding=1, divisor_override=1).unflatten(1, (2, -1))
@@ -96,9 +113,7 @@ class Adapted(Decoder):
     def __init__(self, decoder: Decoder, modem: dict | None = None):
         super().__init__(decoder.channels, decoder.stride, decoder.snr_range_db)
         self.decoder = decoder
-        # cards of frame version 2 did not name it; their links go on in today's
-        modem = modem if modem and "frame_version" in modem else as_flown(modem or {})
-        self.canceller = Canceller(ModemProfile(**modem))
+        self.canceller = Canceller(ModemProfile(**modem_of_card(modem)))
 
     def _decode(self, latents, snr_db, size, noise_var=None, scale=1.0):
         if noise_var is None:

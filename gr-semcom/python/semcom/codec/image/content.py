@@ -88,9 +88,33 @@ class Trunk(nn.Module):
         x = fine + shuffled(self.up(leaky(x)), 2)
         for block in self.outer_blocks:
             x = block(x, snr_db)
-        out = shuffled(self.picture_out(leaky(x)), 4)
-        cells = out.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
-        return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
+        return in_units_of(shuffled(self.picture_out(leaky(x)), 4), deviation)
+
+
+def in_units_of(planes: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """Planes ``[B, 3, H, W]`` times the deviation ``[B, 3, H/8, W/8]`` of their cells."""
+    cells = planes.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
+    return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
+
+
+#: what a receiver knows of each cell: its class, error and what was not sent by zones, base layer's error, power
+RECEIVER_CELLS = _EMBEDDING + 4 * closed.ZONES + 2
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the closed form makes of received symbols: all that a receiver's network is given beside the SNR.
+
+    picture: the linear estimate, planes ``[B, 3, H, W]``. cells: what is known of each, ``[B, RECEIVER_CELLS, H/8,
+    W/8]``. deviation: of the error expected there, ``[B, 3, H/8, W/8]``.
+    """
+
+    picture: torch.Tensor
+    cells: torch.Tensor
+    deviation: torch.Tensor
+
+    def __iter__(self):
+        return iter((self.picture, self.cells, self.deviation))
 
 
 @dataclass(frozen=True)
@@ -185,7 +209,7 @@ class ContentAdaptive(BaseCodec):
         self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.receiver_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
         self.sender = Trunk(widths, sender_blocks, _EMBEDDING + 2 * known + 1)
-        self.receiver = Trunk(widths, receiver_blocks, _EMBEDDING + 2 * known + 2)
+        self.receiver = Trunk(widths, receiver_blocks, RECEIVER_CELLS)
 
     # --- sizes ------------------------------------------------------------------------------------------------
 
@@ -374,15 +398,13 @@ class ContentAdaptive(BaseCodec):
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
             plan = self.plan(blocks, code, boost, totals - side)
         del rest
-        planes = closed.to_colours(images)
-        planes = planes + self._network(
-            self.sender, planes, *self._sender_cells(plan), closed.code_snr_db(code).float()
-        )
-        reals, power = self._allocate(planes, plan)
+        reals, power = self._allocate(self._sent_planes(images, plan), plan)
+        code_of_power, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
+        reals = reals / (power * rounding).clamp_min(1e-12).sqrt()[:, None]
         values = torch.view_as_complex(reals.view(len(reals), -1, 2)) * 0.5**0.5
         if coded is not None:
             values = torch.stack([torch.cat([m, v[: total - len(m)]]) for m, v in zip(coded, values)])
-        side_fields = power << 15 | boost << 12 | code << 6 | units
+        side_fields = code_of_power << 15 | boost << 12 | code << 6 | units
         return Latents(values, count=totals - side, side=side_fields, shared=plan if in_memory else None)
 
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
@@ -483,7 +505,7 @@ class ContentAdaptive(BaseCodec):
         return self._coder
 
     def _allocate(self, planes: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-        """Planes to real dimensions of mean power 1 ``[B, 2 k]`` in sending order, and the code of their power."""
+        """Planes to real dimensions ``[B, 2 k]`` in sending order, and their mean power ``[B]``, about 1."""
         base, rest = closed.split_base(planes, plan.base)
         coefficients = closed.adaptive_dct(rest, plan.blocks).flatten(1)
         base = base * (plan.base_powers / plan.base_variances).sqrt().float()
@@ -498,9 +520,13 @@ class ContentAdaptive(BaseCodec):
             rows.append(F.pad(closed.spread(own), (0, room - len(own))))
         reals = _batch_of(rows)
         # the power of the dimensions in use; sent in the header, so the receiver undoes it exactly
-        power = reals.square().sum(dim=1) / plan.counts
-        code, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
-        return reals / (power * rounding).clamp_min(1e-12).sqrt()[:, None], code
+        return reals, reals.square().sum(dim=1) / plan.counts
+
+    def _sent_planes(self, images: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """Images of whole cells to the planes that are sent: with what the sender's network adds."""
+        planes = closed.to_colours(images)
+        snr_db = closed.code_snr_db(plan.code).float()
+        return planes + self._network(self.sender, planes, *self._sender_cells(plan), snr_db)
 
     @staticmethod
     def _order(plan: Plan, row: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -519,19 +545,56 @@ class ContentAdaptive(BaseCodec):
         Raises:
             ImageError: the number of symbols does not fit the size.
         """
+        front = self.front(latents, size)
+        return self.finish(self.receiver, front, self._clamped(self._per_image(snr_db, front.picture)), size)
+
+    @in_single_precision
+    def front(self, latents: Latents, size: tuple[int, int]) -> Front:
+        """The closed form's part of :meth:`receive`, which decoders of others share (``content_user``)."""
         plan, values, noise_var = self._read_plan(latents, size)
         power = power_of_code(latents.side_bits >> 15, _POWER_STEP, _POWER_CODES)
         noise = noise_var.repeat_interleave(2, dim=1)
         reals = torch.view_as_real(values).flatten(1) * 2**0.5
         base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
-        known = self._receiver_cells(plan, error, unsent, base_error, power)
-        # of a large picture these are hundreds of megabytes, and the network needs its own
-        del planes, error, unsent
-        snr = self._clamped(self._per_image(snr_db, linear))
-        images = closed.from_colours(linear + self._network(self.receiver, linear, *known, snr))
+        # of a large picture these are hundreds of megabytes
+        del planes
+        return Front(linear, *self._receiver_cells(plan, error, unsent, base_error, power))
+
+    def finish(self, network: nn.Module, front: Front, snr_db: torch.Tensor, size: tuple[int, int]):
+        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``."""
+        images = closed.from_colours(front.picture + self._network(network, *front, snr_db))
         images = images[..., : size[0], : size[1]].float()
-        return images if self.training else images.clamp(0, 1)
+        return images if network.training else images.clamp(0, 1)
+
+    @torch.no_grad()
+    def send_again(self, images: torch.Tensor, got: Latents, size: tuple[int, int]) -> torch.Tensor:
+        """The symbols ``[B, k]`` that were sent of images whose side information arrived.
+
+        Map, number of symbols, allocation SNR and scale are those received: nothing is chosen anew, so the sender's
+        feedback, settings and rounding need not be known.
+
+        Raises:
+            ImageError: the map of one did not come through, or the number of symbols does not fit the size.
+        """
+        plan = self._read_plan(got, size)[0]
+        if bool((plan.blocks.size < 0).any()):
+            raise ImageError("what was sent can be told only of pictures whose map of classes was received.")
+        height, width = images.shape[-2:]
+        images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
+        reals = self._allocate(self._sent_planes(images, plan), plan)[0]
+        scale = power_of_code(got.side_bits >> 15, _POWER_STEP, _POWER_CODES).float().rsqrt()
+        values = torch.view_as_complex((reals * scale[:, None]).view(len(reals), -1, 2)) * 0.5**0.5
+        rows, total, (coder, key) = [], got.values.shape[1], self.map_coder()
+        for row, own in enumerate(values):
+            code, units = int(plan.code[row]), int(got.side_bits[row] & sideinfo.UNITS)
+            layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, self.side_loss)
+            coded = own[:0]
+            if layout.symbols:
+                bits = coder.encode(_to(plan.blocks.row(row), "cpu"), code)
+                coded = sideinfo.send_bits(bits, layout, key).to(own)
+            rows.append(torch.cat([coded, own[: total - len(coded)]]))
+        return torch.stack(rows)
 
     @property
     def side_width(self) -> int:
