@@ -178,7 +178,13 @@ class Stage:
     """Mixin of blocks of a chain that is drained: each knows when those before it have published their last.
 
     The block calls ``begin_stage`` in ``start``, and in ``stop`` ``await_earlier`` first and ``end_stage`` last.
+
+    Attributes:
+        is_ending: whether it has published its last and tells GNU Radio so. Of a stream block None: GNU Radio itself
+            says that it is done, before ``stop``.
     """
+
+    is_ending: bool | None = None
 
     _stages: "weakref.WeakSet[Stage]" = weakref.WeakSet()
     _stages_lock = threading.Lock()
@@ -195,15 +201,29 @@ class Stage:
 
     def await_earlier(self, until_s: float) -> None:
         """Waits for the blocks whose port ``out`` is connected to our ``in``, at most until that monotonic time."""
-        with Stage._stages_lock:
-            earlier = [stage for stage in Stage._stages if stage is not self and stage.feeds(self)]
-        for stage in earlier:
+        for stage in Stage.before(self):
             stage.stage_over.wait(max(0.0, until_s - time.monotonic()))
 
-    def feeds(self, other: gr.basic_block) -> bool:
-        """Whether our port ``out`` is connected to the other's ``in``."""
-        listener = pmt.cons(pmt.intern(other.alias()), pmt.intern(keys.PORT_IN))
+    @staticmethod
+    def before(block: gr.basic_block, any_port: bool = False) -> "list[Stage]":
+        """The running stages whose port ``out`` is connected to the block's ``in``, or any of theirs to any of its."""
+        with Stage._stages_lock:
+            others = [stage for stage in Stage._stages if stage is not block]
+        return [stage for stage in others if stage.feeds(block, any_port)]
+
+    def feeds(self, other: gr.basic_block, any_port: bool = False) -> bool:
+        """Whether our port ``out`` is connected to the other's ``in``, or any port of ours to any of its."""
+        name = pmt.intern(other.alias())
+        if any_port:
+            ports = pmt.to_python(self.message_ports_out())
+            listeners = [one for port in ports for one in _items(self.message_subscribers(pmt.intern(port)))]
+            return any(pmt.equal(pmt.car(listener), name) for listener in listeners)
+        listener = pmt.cons(name, pmt.intern(keys.PORT_IN))
         return pmt.list_has(self.message_subscribers(pmt.intern(keys.PORT_OUT)), listener)
+
+
+def _items(listing: Pmt) -> list[Pmt]:
+    return [pmt.nth(at, listing) for at in range(pmt.length(listing))]
 
 
 class Batches(Guarded):
@@ -320,8 +340,11 @@ class PduWorker(Stage, Batches):
             self._arrived.notify_all()
 
     def upstream_done(self, message: Pmt) -> None:
-        """All that came before is processed and published: the block is done as well."""
-        self.gateway.system_handler(message)
+        """All that came before is processed and published: the block is done as well, unless it is only a source of what
+        is shown beside, say, and pictures are still on their way to ``in``."""
+        if all(stage.is_ending is not False for stage in Stage.before(self)):
+            self.is_ending = True
+            self.gateway.system_handler(message)
 
     def enqueue(self, pdu: Pdu) -> None:
         with self._arrived:
@@ -342,6 +365,7 @@ class PduWorker(Stage, Batches):
             self.reset()
         self._has_run, self._draining = True, False
         self._stopping.clear()
+        self.is_ending = False
         self.begin_stage()
         self._worker = threading.Thread(target=self._run, name=f"semcom {self.name()}", daemon=True)
         self._worker.start()

@@ -13,7 +13,7 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
-from semcom.blocks.base import PduWorker, check, check_device, is_count, is_number, reason_of, runs
+from semcom.blocks.base import PduWorker, Stage, check, check_device, is_count, is_number, reason_of, runs
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
 from semcom.modem import Modem
@@ -35,7 +35,7 @@ class burst_modulator(PduWorker, gr.sync_block):
 
     When there is nothing to send: ``idle="wait"`` (simulation) sends silence until the receiver has surely
     got the last burst and then nothing, so that simulated time stands still; ``idle="zeros"`` (a radio, a
-    throttled graph) sends silence for ever.
+    throttled graph) sends silence. When the blocks before it are done, it is done behind that silence.
 
     Ports: ``in`` PDUs of latents or of other payload symbols (c32vector; image_id, height, width, model_hash; mode,
     kind, side: 0 where absent; sender: this block's where absent); stream out.
@@ -233,7 +233,8 @@ class burst_modulator(PduWorker, gr.sync_block):
         self._queue_samples(samples, [*tags, (self.gap_samples, keys.TAG_END)])
 
     def upstream_done(self, message) -> None:
-        """A source of samples goes on for as long as bursts wait: until the flowgraph is stopped."""
+        """No more will come: ``work`` says so when what waits is out, and the silence behind it."""
+        self.is_ending = all(stage.is_ending is not False for stage in Stage.before(self))
 
     def _queue_samples(self, samples: np.ndarray, tags: list) -> None:
         with self._room:
@@ -267,6 +268,8 @@ class burst_modulator(PduWorker, gr.sync_block):
             done, self._at = done + count, self._at + count
             if self._at == len(samples):
                 self._current, self._silence_left = None, self._flush_samples
+        if not done and self.is_ending and self.quiet:
+            return -1
         return done or self._silence(out)
 
     def _next(self, wait: bool) -> bool:

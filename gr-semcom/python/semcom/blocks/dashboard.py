@@ -70,6 +70,9 @@ class dashboard(Watcher):
         """Shows also the counters of ``block`` (or of a dictionary), under ``name``."""
         self._digests[station].watch(name, block)
 
+    def watched(self) -> list[Any]:
+        return [block for digest in self._digests.values() for block in digest.watched()]
+
     def tick(self) -> None:
         for digest in self._digests.values():
             self._waiting.extend(digest.messages())

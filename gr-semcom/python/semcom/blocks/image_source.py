@@ -23,8 +23,9 @@ LEFT_OUT = "pictures left out"  # counter
 class image_source(PduBlock):
     """Emits pictures as PDUs: image_id, image_name, height, width and RGB bytes, u8vector ``[H * W * 3]``.
 
-    After the last picture comes a PDU with ``end_of_stream``. Files are read when their turn comes; one that
-    cannot be read is counted under the reason and passed over.
+    After the last picture comes a PDU with ``end_of_stream``, and the block is done, as a file source without
+    repeat is: a flowgraph that has no other source ends when the last picture has come through. Files are read when
+    their turn comes; one that cannot be read is counted under the reason and passed over.
 
     Ports: ``out`` PDUs; ``done`` takes the image sink's acknowledgements and opens the window again.
 
@@ -127,6 +128,8 @@ class image_source(PduBlock):
             self._leave_out(error)
         if not self._stopping.is_set():
             self.on_end(Pdu.end())
+            self.is_ending = True
+            self.to_basic_block()._post(pmt.intern("system"), pmt.cons(pmt.intern("done"), pmt.from_long(1)))
 
     def _send_all(self) -> None:
         number, due = 0, time.monotonic()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sent and the received picture side by side, in a Qt window."""
 
+import threading
+import time
 from collections import OrderedDict, deque
 from html import escape
 
@@ -17,10 +19,14 @@ from semcom.kinds import quality
 
 _KEPT = 32  # sent pictures that wait for their reception
 _HISTORY = 200
+OVERTAKEN = "pictures overtaken by newer ones"  # counter
 
 
 class image_view(PduBlock):
-    """Shows pictures as they arrive, the sent one beside each, with PSNR, estimated SNR and bursts received.
+    """Shows pictures as they arrive, the sent one beside each, with PSNR, estimated SNR, bursts received, and how long
+    after it was sent the picture is seen (or, where it was sent elsewhere, after its first burst was detected).
+
+    The newest picture wins: of several that wait, the others are not shown, and counted.
 
     Ports: ``in`` received pictures, ``sent`` pictures as the source emits them (both u8vector of RGB bytes
     with image_id, height and width); ``history`` the PSNR in dB of the latest as an f32vector, for a time plot;
@@ -29,7 +35,7 @@ class image_view(PduBlock):
 
     Args:
         sample_rate: samples a second, which make airtime seconds.
-        sent_title, received_title: what stands above the pictures.
+        sent_title, received_title: what stands above the pictures; "": there is no such picture to be shown.
         parent: Qt parent of ``widget``.
     """
 
@@ -41,11 +47,20 @@ class image_view(PduBlock):
         sample_rate: float = 1e6,
     ):
         good = is_number(sample_rate) and sample_rate > 0
-        check("image_view", sample_rate=(sample_rate, good, "above 0 samples a second"))
+        check(
+            "image_view",
+            sample_rate=(sample_rate, good, "above 0 samples a second"),
+            received_title=(
+                received_title,
+                bool(sent_title or received_title),
+                "a text, as sent_title is empty",
+            ),
+        )
         super().__init__("image_view", outputs=(keys.PORT_HISTORY, keys.PORT_THROUGHPUT), max_queue=8)
         self._sample_rate = float(sample_rate)
-        self.widget = _View(sent_title, received_title, parent)
-        self._sent: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.widget = View(sent_title, received_title, parent)
+        self._waits = bool(received_title)  # what was sent is shown with what was received
+        self._sent: OrderedDict[int, tuple[np.ndarray, float]] = OrderedDict()  # with the time it came
         self._history: deque[float] = deque(maxlen=_HISTORY)
         self._throughput: deque[float] = deque(maxlen=_HISTORY)
         self.message_port_register_in(pmt.intern(keys.PORT_SENT))
@@ -56,29 +71,38 @@ class image_view(PduBlock):
             pdu = bridge.from_message(message)
             if pdu.is_end:
                 return
-            self._sent[pdu.integer(keys.IMAGE_ID)] = picture_of(pdu)
+            now, picture = time.monotonic(), picture_of(pdu)
+            self._sent[pdu.integer(keys.IMAGE_ID)] = picture, now
             while len(self._sent) > _KEPT:
                 self._sent.popitem(last=False)
+            if not self._waits:
+                self._show(picture, None, str(pdu.meta.get(keys.IMAGE_NAME, "")), None)
         except Exception as error:
             self.fail(reason_of(error), error)
 
     def reset(self) -> None:
         self._sent.clear()
 
+    def enqueue(self, pdu: Pdu) -> None:
+        with self._arrived:
+            ends = deque(older for older in self._queue if older.is_end or pdu.is_end)
+            overtaken, self._queue = len(self._queue) - len(ends), ends
+        if overtaken:
+            self.count(OVERTAKEN, overtaken)
+        super().enqueue(pdu)
+
     def prepare(self, pdu: Pdu) -> list:
         return [(pdu, picture_of(pdu))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
-        pdu, received = items[-1]  # of several that wait, the latest is the one to see
-        sent = self._sent.pop(pdu.integer(keys.IMAGE_ID), None)
+        pdu, received = items[-1]
+        sent, since_s = self._sent.pop(pdu.integer(keys.IMAGE_ID), (None, pdu.meta.get(keys.DETECTED_S)))
         psnr_db = (
             float(quality.psnr(sent, received)) if sent is not None and sent.shape == received.shape else None
         )
         bursts = pdu.integer(keys.BURSTS_RECEIVED, 0), pdu.integer(keys.BURST_COUNT, 0)
-        self.widget.show_pictures(
-            sent, received, caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts)
-        )
-        self.count("pictures shown")
+        text = caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts)
+        self._show(sent, received, text, since_s if is_number(since_s) else None)
         out = []
         if psnr_db is not None:
             out.append(_latest(keys.PORT_HISTORY, self._history, psnr_db))
@@ -87,6 +111,11 @@ class image_view(PduBlock):
             pixels = received.shape[0] * received.shape[1] * bursts[0] / bursts[1]
             out.append(_latest(keys.PORT_THROUGHPUT, self._throughput, pixels / airtime_s / 1e6))
         return out
+
+    def _show(self, sent, received, text: str, since_s: float | None) -> None:
+        self.count("pictures shown")
+        if self.widget.show_pictures(sent, received, text, since_s):
+            self.count(OVERTAKEN)
 
 
 def _latest(port: str, kept: deque[float], value: float) -> tuple[str, Pdu]:
@@ -105,19 +134,19 @@ def caption(psnr_db: float | None, snr_db: float, bursts_received: int, burst_co
     return "    ".join(parts)
 
 
-class _View(QtWidgets.QWidget):
+class View(QtWidgets.QWidget):
     """Two pictures that keep their proportions, a line of text below. Pictures may come from any thread."""
 
-    _arrived = QtCore.pyqtSignal(object, object, str)
+    _arrived = QtCore.pyqtSignal()
 
     def __init__(self, sent_title: str, received_title: str, parent=None):
         super().__init__(parent)
         self._sent, self._received = _Picture(), _Picture()
         self._text = QtWidgets.QLabel("waiting for the first picture")
+        self._lock, self._newest = threading.Lock(), None
         grid = QtWidgets.QGridLayout(self)
-        for column, (title, picture) in enumerate(
-            [(sent_title, self._sent), (received_title, self._received)]
-        ):
+        shown = [(sent_title, self._sent), (received_title, self._received)]
+        for column, (title, picture) in enumerate((title, picture) for title, picture in shown if title):
             label = QtWidgets.QLabel(f"<b>{escape(title)}</b>")
             label.setAlignment(QtCore.Qt.AlignCenter)
             grid.addWidget(label, 0, column)
@@ -128,14 +157,33 @@ class _View(QtWidgets.QWidget):
         grid.setRowStretch(1, 1)
         self._arrived.connect(self._show)
 
-    def show_pictures(self, sent: np.ndarray | None, received: np.ndarray, text: str) -> None:
-        self._arrived.emit(sent, received, text)
+    def show_pictures(
+        self,
+        sent: np.ndarray | None,
+        received: np.ndarray | None,
+        text: str = "",
+        since_s: float | None = None,
+    ) -> bool:
+        """Shows the newest; whether one that had not been shown yet gives way to it.
 
-    def _show(self, sent, received, text: str) -> None:
-        if sent is not None:
-            self._sent.set_pixels(sent)
-        self._received.set_pixels(received)
-        self._text.setText(text)
+        Args:
+            sent, received: uint8 ``[H, W, 3]``; None: what is there stays. text: below them.
+            since_s: monotonic time from which on it has been on its way, for the latency.
+        """
+        with self._lock:
+            overtakes, self._newest = self._newest is not None, (sent, received, text, since_s)
+        if not overtakes:
+            self._arrived.emit()
+        return overtakes
+
+    def _show(self) -> None:
+        with self._lock:
+            (sent, received, text, since_s), self._newest = self._newest, None
+        for picture, pixels in ((self._sent, sent), (self._received, received)):
+            if pixels is not None:
+                picture.set_pixels(pixels)
+        latency = [] if since_s is None else [f"latency {time.monotonic() - since_s:.2f} s"]
+        self._text.setText("    ".join(filter(None, [text, *latency])))
 
 
 class _Picture(QtWidgets.QLabel):
@@ -145,7 +193,7 @@ class _Picture(QtWidgets.QLabel):
         super().__init__()
         self._pixmap = None
         self.setAlignment(QtCore.Qt.AlignCenter)
-        self.setMinimumSize(256, 256)
+        self.setMinimumSize(160, 160)
         self.setStyleSheet("background: #202020")
 
     def set_pixels(self, pixels: np.ndarray) -> None:

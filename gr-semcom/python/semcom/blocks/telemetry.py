@@ -3,7 +3,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from semcom import keys
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import (
     Guarded,
+    Stage,
     begin_anew,
     check,
     is_count,
@@ -30,7 +31,7 @@ from semcom.radio import load_link
 from semcom.wire.telemetry import Publisher
 
 _PORT_SYSTEM = "system"  # GNU Radio's own, on every block
-_LINGER_S = 1.0  # after an upstream block is done, for the others to have their say
+_LINGER_S = 1.0  # after the blocks upstream are done, for what is said last
 
 
 class Watcher(Guarded, gr.basic_block):
@@ -67,6 +68,17 @@ class Watcher(Guarded, gr.basic_block):
         """One upstream block is done. GNU Radio would end this one on the spot; the last picture is still to come."""
         self._done = (message, time.monotonic())
 
+    def watched(self) -> Iterable[Any]:
+        """The blocks whose counters are shown: while one of them works there is something to see."""
+        return ()
+
+    def _is_over(self) -> bool:
+        """Whether all that is looked at has ended, and a moment has passed."""
+        stages = [*Stage.before(self, any_port=True), *(b for b in self.watched() if isinstance(b, Stage))]
+        if any(not (stage.is_ending or stage.stage_over.is_set()) for stage in stages):
+            self._done = (self._done[0], time.monotonic())
+        return time.monotonic() - self._done[1] > _LINGER_S
+
     def start(self) -> bool:
         begin_anew(self)
         self._done = None
@@ -87,7 +99,7 @@ class Watcher(Guarded, gr.basic_block):
                 self.tick()
             except Exception as error:
                 self.fail(reason_of(error), error)
-            if self._done is not None and time.monotonic() - self._done[1] > _LINGER_S:
+            if self._done is not None and self._is_over():
                 message, self._done = self._done[0], None
                 self.gateway.system_handler(message)
 
@@ -155,6 +167,9 @@ class telemetry(Watcher):
     def watch(self, name: str, block: Any) -> None:
         """Publishes also the counters of ``block`` (or of a dictionary), under ``name``."""
         self.digest.watch(name, block)
+
+    def watched(self) -> Iterable[Any]:
+        return self.digest.watched()
 
     def on_sent(self, meta: Mapping[str, Any]) -> None:
         """For burst_modulator(on_sent=...): the peak power of each picture's bursts."""

@@ -193,6 +193,11 @@ class Digest:
         with self._lock:
             self._watched[name] = block
 
+    def watched(self) -> list[object]:
+        """What is reported so."""
+        with self._lock:
+            return list(self._watched.values())
+
     def add_burst(self, burst: "Burst") -> None:
         with self._lock:
             self._burst = burst

@@ -27,6 +27,8 @@ except ImportError as _error:
         "packages, or `pip install 'gr-semcom[dashboard]'`."
     ) from _error
 
+from semcom.dashboard.first_window import open_at  # isort: skip: once it is known that Qt is here
+
 pg.setConfigOption("exitCleanup", False)  # it walks through every object of the process, torch's included
 
 FRAME_MS = 40
@@ -75,7 +77,7 @@ class DashboardWidget(QtWidgets.QWidget):
         self.setAttribute(QtCore.Qt.WA_StyledBackground)
         self.setStyleSheet(_STYLE)
         self.setMinimumSize(1000, 600)
-        self.resize(1600, 900)
+        open_at(self, QtCore.QSize(1600, 900))
         self._lay_out()
         self._timer = QtCore.QTimer(self)
         self._timer.setTimerType(QtCore.Qt.PreciseTimer)
