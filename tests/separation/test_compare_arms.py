@@ -125,6 +125,10 @@ def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path
         table = list(csv.DictReader(file))
     assert [float(line["psnr_db"]) for line in table] == pytest.approx([s.psnr_db for s in rows], abs=1e-4)
     assert "Where DeepJSCC is lost to" in page and (tmp_path / "here.md").read_text() == page
+    assert "separation, at capacity: " in page
+    without = [replace(row, ms_ssim=0.9) for row in rows if row.scheme != "separation, at capacity"]
+    page = report.write(tmp_path, "here", without, pictures[0].pixels, 0, "cifar-1-12", "jpeg")
+    assert "at capacity" not in page and "MS-SSIM, mean" in page and "0.9000" in page
     assert (tmp_path / "here.png").stat().st_size > 10_000
     assert (tmp_path / "here_strip.jpg").stat().st_size > 5_000
 

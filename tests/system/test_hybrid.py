@@ -118,6 +118,13 @@ def test_a_coarse_picture_that_does_not_fit_takes_more(pixels):
     assert sent.mode == MODE_CODED
 
 
+@pytest.mark.parametrize("share", [0.0, 1 / 32])
+def test_a_share_of_too_few_symbols_for_a_byte_is_passed_over(share):
+    small = np.ascontiguousarray(samples()[1].pixels[::8, ::8])
+    sent = make(MODEL, Hybrid(share, source="jpeg")).send([small], [10.0])
+    assert sent.symbols.shape == (1, 256) and sent.mode in (MODE_LATENTS, MODE_CODED)
+
+
 def test_without_the_map_the_coarse_picture_is_left(system, sent):
     received = coarse_of(system, sent)
     assert received.detail == {"decoded": True, SIDE_LOST: True}

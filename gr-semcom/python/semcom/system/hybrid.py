@@ -83,8 +83,8 @@ class Hybrid:
         return Coded(self.mcs, self.source, margin_db=self.margin_db)
 
     def scheme(self, symbols: int, snr_db: float) -> schemes.Mcs:
-        """As of ``Coded``, of the fewest symbols that its part may have."""
-        return self.coded.scheme(max(_base_symbols(symbols, self.steps or TRIED[0]), 1), snr_db)
+        """As of ``Coded``; that of a part of the symbols may be the next more robust one."""
+        return self.coded.scheme(symbols, snr_db)
 
     @property
     def label(self) -> str:
@@ -197,8 +197,8 @@ class HybridSystem(System):
         coded = sources.coded_picture(pixels, self.payload.source)
         for taken in range(steps, SHARE_STEPS):
             symbols = _base_symbols(total, taken)
-            mcs = self.payload.coded.scheme(symbols, snr_db)
             try:
+                mcs = self.payload.coded.scheme(symbols, snr_db)
                 layout = transport.Layout(symbols, mcs)
             except ConfigError:
                 continue

@@ -58,9 +58,14 @@ def _page(name: str, scores: Sequence[Score], title: str, digital_model: str) ->
         rules += f" Digital latents: `{digital_model}`."
     lines = [f"# {title}", "", rules]
     lines += ["", _table(scores, snrs, _figure)]
-    if any(score.lpips is not None for score in scores):
-        rule = "LPIPS (AlexNet, version 0.1), mean over the pictures; lower is better."
-        lines += ["", rule, "", _table(scores, snrs, lambda score: _cell(score.lpips))]
+    rules = {
+        "ms_ssim": "MS-SSIM, mean over the pictures.",
+        "lpips": "LPIPS (AlexNet, version 0.1), mean over the pictures; lower is better.",
+    }
+    for measure, rule in rules.items():
+        if any(getattr(score, measure) is not None for score in scores):
+            table = _table(scores, snrs, lambda score, measure=measure: _cell(getattr(score, measure)))
+            lines += ["", rule, "", table]
     lines += [
         "",
         *(
@@ -95,7 +100,8 @@ def _figure(score: Score) -> str:
 
 def _crossing(scores: Sequence[Score], accounting: str) -> str:
     parts = []
-    for rival in (compare.ADAPTIVE, compare.BOUND):
+    there = {score.scheme for score in scores}
+    for rival in filter(there.__contains__, (compare.ADAPTIVE, compare.BOUND)):
         at = compare.lost_at(scores, accounting, rival)
         parts.append(f"{rival}: " + ("never in this range" if at is None else f"from {at:.1f} dB on"))
     return f"- Where DeepJSCC is lost to ({accounting}): " + "; ".join(parts) + "."
