@@ -38,7 +38,15 @@ LOSSES = (0.0, 0.05, 0.1, 0.2, 0.3)
 #: how far below the allocation SNR the map is still read, in dB, and which share of it may be lost
 MARGINS = {
     f"{backoff_db:g} dB, {loss:.0%} lost": (backoff_db, loss)
-    for backoff_db, loss in ((0.0, 0.0), (3.0, 0.1), (6.0, 0.0), (6.0, 0.1), (6.0, 0.3), (9.0, 0.1))
+    for backoff_db, loss in (
+        (0.0, 0.0),
+        (3.0, 0.1),
+        (6.0, 0.0),
+        (6.0, 0.1),
+        (6.0, 0.3),
+        (6.0, 0.6),
+        (9.0, 0.1),
+    )
 }
 MAP = "bits a picture", "share of the symbols"
 #: what limits the base layer: not its noise

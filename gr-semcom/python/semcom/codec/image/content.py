@@ -7,6 +7,7 @@ agree on which are sent (the largest), in which order and at what power (``semco
 at the sender changes the picture before that, a network at the receiver corrects the linear estimate after it.
 """
 
+import copy
 import functools
 import zlib
 from dataclasses import dataclass, replace
@@ -140,6 +141,7 @@ class Plan:
         levels: ``[B, 3, H, W]`` int16.
         choice, powers, mu: of the coefficients sent beside the base layer; ``[B]``, ``[B, LEVELS]``, ``[B]``.
         base: the layout of the base layer, ``base_powers`` ``[B, n]`` and ``base_variances`` ``[n]`` of it.
+        side_losses: of each picture received which share of its map's symbols the sender allowed to be lost.
     """
 
     blocks: BlockMap
@@ -153,6 +155,7 @@ class Plan:
     base: closed.BaseLayout
     base_powers: torch.Tensor
     base_variances: torch.Tensor
+    side_losses: tuple[float, ...] = ()
 
 
 @register_architecture("content-adaptive")
@@ -443,6 +446,21 @@ class ContentAdaptive(BaseCodec):
             units.append(needed)
         return _stacked(maps), torch.cat(boosts), symbols, torch.tensor(units, device=code.device)
 
+    def with_side_loss(self, share: float) -> "ContentAdaptive":
+        """The same codec, its weights shared, that allows another share of the map's symbols to be lost as it sends.
+
+        Raises:
+            ConfigError: none of ``sideinfo.LOSSES``, which receivers try.
+        """
+        if share not in sideinfo.LOSSES:
+            raise ConfigError(
+                f"side_loss is the share of the map's symbols that may be lost, one of "
+                f"{', '.join(map(str, sideinfo.LOSSES))}, not {share}."
+            )
+        other = copy.copy(self)
+        other.side_loss = share
+        return other
+
     @staticmethod
     def _default(planes: torch.Tensor) -> BlockMap:
         height, width = planes.shape[-2:]
@@ -544,9 +562,10 @@ class ContentAdaptive(BaseCodec):
         rows, total, (coder, key) = [], got.values.shape[1], self.map_coder()
         for row, own in enumerate(values):
             code, units = int(plan.code[row]), int(got.side_bits[row] & sideinfo.UNITS)
-            layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, self.side_loss)
             coded = own[:0]
-            if layout.symbols:
+            if units:
+                loss = plan.side_losses[row]
+                layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, loss)
                 bits = coder.encode(_to(plan.blocks.row(row), "cpu"), code)
                 coded = sideinfo.send_bits(bits, layout, key).to(own)
             rows.append(torch.cat([coded, own[: total - len(coded)]]))
@@ -614,14 +633,20 @@ class ContentAdaptive(BaseCodec):
                 f"{self._least_symbols(rows, columns)}."
             )
         side_fields = latents.side_bits
-        maps, lost, sides = [], [], []
+        maps, lost, sides, losses = [], [], [], []
         for row in range(len(values)):
             code, units = int(side_fields[row] >> 6 & 63), int(side_fields[row] & 63)
-            layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, self.side_loss)
-            bits, side = None, layout.symbols
-            if units and layout.capacity > 0:
-                own = values[row, :side].cpu(), noise_var[row, :side].cpu()
-                bits = sideinfo.receive_bits(*own, layout, key)
+            bits, side, loss = None, 0, self.side_loss
+            # the margin is the sender's choice
+            for loss in dict.fromkeys((self.side_loss, *sideinfo.LOSSES)) if units else ():
+                layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, loss)
+                side = layout.symbols
+                if layout.capacity > 0:
+                    own = values[row, :side].cpu(), noise_var[row, :side].cpu()
+                    bits = sideinfo.receive_bits(*own, layout, key)
+                if bits is not None:
+                    break
+            losses.append(loss)
             blocks = (
                 sideinfo.default_map(rows, columns)
                 if bits is None
@@ -634,6 +659,7 @@ class ContentAdaptive(BaseCodec):
         plan = self.plan(
             _to(_stacked(maps), values.device), side_fields >> 6 & 63, side_fields >> 12 & 7, total - first
         )
+        plan = replace(plan, side_losses=tuple(losses))
         # a row's latents follow its map
         place = (torch.arange(total, device=values.device) + first[:, None]).clamp_max(total - 1)
         got = replace(

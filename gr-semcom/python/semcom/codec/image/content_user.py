@@ -136,6 +136,9 @@ class ContentPaired(BaseCodec):
     def send(self, images, snr_db, **options):
         return self.anchor.send(images, snr_db, **options)
 
+    def with_side_loss(self, share: float) -> "ContentPaired":
+        return ContentPaired(self.anchor.with_side_loss(share), self.user)
+
     def send_again(self, images, got, size):
         return self.anchor.send_again(images, got, size)
 
