@@ -222,7 +222,6 @@ def test_tables_keep_what_they_are_given(tmp_path):
 
 def test_rules_of_a_group_and_what_they_lose():
     assert group.share_served((0, 5, 10, 15, 20), 0.8) == 5 and group.share_served((5, 10, 15), 0.5) == 10
-    assert group.RULES["mean of powers"]((10, 10)) == pytest.approx(10)
     # a user's PSNR is its SNR less what the allocation is off by
     value = [
         {"allocated_db": round(at, 2), "snr_db": snr, "psnr_db": snr - abs(at - snr)}

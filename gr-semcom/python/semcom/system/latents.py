@@ -41,10 +41,6 @@ class LatentSystem(System):
             self.codec.rho * payload.rate if isinstance(payload, Analog) and payload.rate < 1 else None
         )
         if isinstance(payload, Analog) and payload.side_loss:
-            if not hasattr(self.codec, "with_side_loss"):
-                raise ConfigError(
-                    f"model '{model.card.name}' sends no coded side information that could be lost: leave side_loss out."
-                )
             self.codec = self.codec.with_side_loss(payload.side_loss)
         target = payload.target_psnr_db if isinstance(payload, Analog) else 0
         self._chooser, self._target_db = (RateChooser(model) if target else None), target

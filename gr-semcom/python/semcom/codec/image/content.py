@@ -484,6 +484,8 @@ class ContentAdaptive(BaseCodec):
         coefficients = closed.adaptive_dct(rest, plan.blocks).flatten(1)
         base = base * (plan.base_powers / plan.base_variances).sqrt().float()
         room = int(plan.counts.max())
+        if self._at_once(planes):
+            return self._allocate_at_once(base, coefficients, plan, room)
         rows, variances = [], closed.level_variances().to(planes.device)
         gains = (plan.powers / variances).sqrt().float()
         for row in range(len(planes)):
@@ -501,6 +503,21 @@ class ContentAdaptive(BaseCodec):
         planes = closed.to_colours(images)
         snr_db = closed.code_snr_db(plan.code).float()
         return planes + self._network(self.sender, planes, *self._sender_cells(plan), snr_db)
+
+    @staticmethod
+    def _at_once(like: torch.Tensor) -> bool:
+        """Whether rows are worked on together: a GPU would wait for each of them; a CPU saves memory row by row."""
+        return like.device.type != "cpu"
+
+    @staticmethod
+    def _allocate_at_once(base, coefficients, plan: Plan, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+        places, sent = closed.chosen_rows(plan.levels, plan.choice)
+        gains = (plan.powers / closed.level_variances().to(base.device)).sqrt().float()
+        index = plan.levels.flatten(1).gather(1, places).long() - closed.LEVEL_MIN
+        own = coefficients.gather(1, places) * gains.gather(1, index.clamp_min(0))
+        reals = torch.cat([base, torch.where(sent, own, 0.0)], dim=1)
+        reals = closed.spread_rows(F.pad(reals, (0, room - reals.shape[1])), plan.counts)
+        return reals, reals.square().sum(dim=1) / plan.counts
 
     @staticmethod
     def _order(plan: Plan, row: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -587,6 +604,8 @@ class ContentAdaptive(BaseCodec):
         scale, pixels = power.float(), plan.levels[0].numel()
         # a coefficient of no power was not sent, and must not make infinite gradients
         root = torch.where(plan.powers > 0, variances / plan.powers.clamp_min(1e-12), 0.0).sqrt().float()
+        if self._at_once(reals):
+            return self._estimate_at_once(reals, noise, scale, plan, root)
         bases, base_errors, estimates, errors, unsent = [], [], [], [], []
         for row in range(len(reals)):
             places, index = self._order(plan, row)
@@ -617,6 +636,36 @@ class ContentAdaptive(BaseCodec):
         error, rest = (_batch_of(rows).view(shape) for rows in (errors, unsent))
         planes = closed.adaptive_idct(_batch_of(estimates).view(shape), plan.blocks)
         return torch.stack(bases), torch.stack(base_errors), planes, error, rest
+
+    @staticmethod
+    def _estimate_at_once(reals, noise, scale, plan: Plan, root):
+        layout, room = plan.base, int(plan.counts.max())
+        first, shape, pixels = layout.count, plan.levels.shape, plan.levels[0].numel()
+        places, sent = closed.chosen_rows(plan.levels, plan.choice)
+        index = (plan.levels.flatten(1).gather(1, places).long() - closed.LEVEL_MIN).clamp_min(0)
+        powers = torch.where(sent, plan.powers.gather(1, index), 0.0)
+        p = torch.cat([plan.base_powers, powers], dim=1)
+        p = F.pad(p, (0, room - p.shape[1]))
+        # without the map the variances are unknown; their mean is 1
+        unknown = ~sent.any(dim=1)[:, None] & (torch.arange(room, device=p.device) >= first)
+        p = torch.where(unknown, 1.0, p).float()
+        values, known = closed.despread_rows(reals[:, :room], noise[:, :room], p, plan.counts)
+        base_variance = plan.base_variances.float() * scale[:, None]
+        base = values[:, :first] * (base_variance / p[:, :first]).sqrt()
+        base_error = (base_variance * (1 - known[:, :first])).sum(dim=1) / pixels
+        variance = closed.of_levels(closed.level_variances().to(reals.device), plan.levels).flatten(1)
+        variance = variance * scale[:, None]
+        own = slice(first, first + places.shape[1])
+        # what is not sent is put one beyond the end
+        places = torch.where(sent, places, pixels)
+        blank = variance.new_zeros(len(variance), pixels + 1)
+        estimate = values[:, own] * root.gather(1, index) * scale[:, None].sqrt()
+        estimate = blank.scatter(1, places, estimate)[:, :-1].view(shape)
+        padded = F.pad(variance, (0, 1))
+        error = blank.scatter(1, places, padded.gather(1, places) * (1 - known[:, own]))[:, :-1]
+        rest = padded.scatter(1, places, 0.0)[:, :-1]
+        planes = closed.adaptive_idct(estimate, plan.blocks)
+        return base, base_error, planes, error.view(shape), rest.view(shape)
 
     def _read_plan(self, latents: Latents, size) -> tuple[Plan, torch.Tensor, torch.Tensor]:
         """The plan, and values and noise variances of its latents alone."""
