@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 MODULES = (
     *("adaptation_figure", "adaptive_figure", "digital_figure", "feedback_figure", "finetune_figure"),
-    *("group_figure", "separation_figures", "snr_input_figure"),
+    *("separation_figures", "snr_input_figure"),
 )
 
 
