@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from semcom import keys
@@ -20,7 +21,9 @@ from semcom.blocks import stations
 from semcom.blocks.media import device_graph
 from semcom.blocks.media.fake import fake_usrp
 from semcom.blocks.stations import ReceiveStation, StationConfig, TransmitStation, receive, transmit
+from semcom.capture.replaying import replay
 from semcom.cli.main import app
+from semcom.codec.base import Latents
 from semcom.errors import ConfigError
 from semcom.kinds import quality
 from semcom.kinds.pictures import pixels_sha256, read_picture, samples
@@ -28,6 +31,7 @@ from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
 from semcom.radio.fake import FakeRadio
 from semcom.radio.timing import Time
+from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -88,6 +92,30 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     samples_sent = np.fromfile(tmp_path / "air.c64", np.complex64)
     loud = np.abs(samples_sent[np.abs(samples_sent) > 0])
     assert 0.45 < np.sqrt(np.mean(loud**2)) < 0.52, "the profile's amplitude is the rms of a burst"
+
+
+def test_logs_and_recordings_keep_what_decides_the_symbols(tmp_path, link):
+    """Scale, boost, allocation SNR and length of the map are the header's side bits, K follows from the symbols."""
+    place = tmp_path / "adaptive.yaml"
+    place.write_text("name: adaptive\nmodel: photo-adaptive\namplitude: 0.5\n")
+    link = str(place)
+    picture, radio, log = samples()[0], f"file:{tmp_path / 'air.c64'}", tmp_path / "tx.jsonl"
+    transmit(StationConfig(link, radio, log=str(log)), [picture], seconds=60)
+    recorded = tmp_path / "captures"
+    receive(StationConfig(link, radio), capture_folder=str(recorded), seconds=60)
+    (line,) = lines_of(log)
+    (replayed,) = replay(recorded)
+    assert line[keys.SIDE] == replayed.header.side > 0
+    assert line[keys.LATENT_COUNT] == replayed.header.latent_count == len(replayed.latents)
+    codec = zoo.load("photo-adaptive").codec
+    images = torch.from_numpy(picture.pixels.transpose(2, 0, 1)[None].copy()).float() / 255
+    got = Latents(
+        torch.from_numpy(replayed.latents)[None],
+        side=torch.tensor([replayed.header.side]),
+        noise_var=torch.from_numpy(replayed.noise_var)[None],
+    )
+    again = codec.send_again(images, got, picture.pixels.shape[:2])
+    assert float((again - got.values).abs().square().mean()) < 0.01
 
 
 def test_names_that_are_not_utf8_cost_nothing(tmp_path, link, make_pictures):

@@ -81,3 +81,13 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_sent(folder, wor
 def test_a_classifier_is_measured_where_classes_are_known(folder):
     done = run("evaluate", "--data", folder, "--model", "photo-1-12", "--set", "mcs=4-1/2")
     assert done.exit_code == 2 and "semcom compare" in " ".join(done.output.split())
+
+
+def test_a_map_that_outlives_lost_bursts(folder, tmp_path):
+    careful = ["--model", "photo-linear", "--set", "side_loss=0.3"]
+    (row,) = rows("loopback", folder, "--no-radio", *careful, report=tmp_path / "careful.json")
+    assert row["psnr_db"] > 20 and not row.get("side_information_lost")
+    wrong = run("loopback", folder, "--no-radio", "--model", "photo-linear", "--set", "side_loss=0.4")
+    assert wrong.exit_code == 2 and "0.1, 0.3, 0.6" in wrong.output
+    without = run("loopback", folder, "--no-radio", "--model", "cifar-1-12", "--set", "side_loss=0.3")
+    assert without.exit_code == 2 and "leave side_loss out" in " ".join(without.output.split())

@@ -244,3 +244,54 @@ def test_bad_input_is_refused_in_words(codec):
         codec.receive(small, 10.0, (64, 64))
     with pytest.raises(ModelError, match="side information"):
         codec.encode(torch.rand(1, 3, 64, 64), 10.0)
+
+
+@pytest.mark.parametrize("snr_db", [5.0, 12.0, 20.0])
+def test_a_map_may_outlive_one_of_two_bursts(codec, photographs, snr_db):
+    """The sender allows for it, at the cost of more symbols; a receiver need not be told."""
+    images = photographs[0]
+    careful = codec.with_side_loss(0.6)
+    assert codec.side_loss == 0.1 and careful.receiver is codec.receiver
+    sent = careful.send(images, snr_db)
+    values, noise_var = awgn_channel(sent.values, snr_db, torch.Generator().manual_seed(1))
+    lost = torch.rand(noise_var.shape, generator=torch.Generator().manual_seed(2)) < 0.5
+    got = Latents(values, side=sent.side, noise_var=torch.where(lost, torch.inf, noise_var))
+    read, none = codec.read_side(got, images.shape[-2:])
+    assert not none.any() and read.shared.side_losses == (0.6,)
+    torch.testing.assert_close(
+        codec.send_again(images, dataclasses.replace(got, noise_var=noise_var), images.shape[-2:]),
+        sent.values,
+        atol=1e-4,
+        rtol=0,
+    )
+    # what it costs where nothing is lost
+    assert psnr(over(careful, images, snr_db)[0], images) > psnr(over(codec, images, snr_db)[0], images) - 1.5
+    with pytest.raises(ConfigError, match="0.1, 0.3, 0.6"):
+        codec.with_side_loss(0.5)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_rows_at_once_are_rows_one_by_one(codec, photographs, monkeypatch, uneven):
+    """As a GPU computes them: the same order to the bit, the same symbols, estimates and gradients."""
+    images = torch.cat([p[..., :128, :192] for p in photographs])
+    snr_db = torch.tensor([0.0, 7.0, 12.0, 20.0])
+    found = []
+    for at_once in (False, True):
+        monkeypatch.setattr(codec, "_at_once", lambda like, at_once=at_once: at_once)
+        pixels = images.clone().requires_grad_(True)
+        sent = codec.send(pixels, snr_db, in_memory=True)
+        places, chosen = closed.chosen_rows(sent.shared.levels, sent.shared.choice)
+        for row in range(len(images)):
+            wanted = closed.chosen_places(sent.shared.levels, sent.shared.choice, row)
+            assert torch.equal(places[row][chosen[row]], wanted)
+        sent = codec.forget(sent, torch.tensor([False, False, False, True]))
+        values, noise_var = awgn_channel(sent.values, 10.0, torch.Generator().manual_seed(1))
+        if uneven:
+            lost = torch.rand(noise_var.shape, generator=torch.Generator().manual_seed(2)) < 0.2
+            lost[0] = False
+            noise_var = torch.where(lost, torch.inf, noise_var)
+        front = codec.front(dataclasses.replace(sent, values=values, noise_var=noise_var), (128, 192))
+        front.picture.square().sum().backward()
+        found.append((sent.values.detach(), *(part.detach() for part in front), pixels.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, atol=2e-4, rtol=2e-4)

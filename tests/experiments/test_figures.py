@@ -18,7 +18,7 @@ from semcom.experiments.command import Figure, command_of, options_of
 from semcom.experiments.runner import Cell, Experiment, grid, results, run
 from semcom.experiments.style import panels
 from semcom.kinds.pictures import samples, write_png
-from semcom_training.figures import adaptive, digital
+from semcom_training.figures import adaptive, digital, group
 from semcom_training.multiuser.output import digits
 
 ROOT = Path(__file__).parents[2]
@@ -129,10 +129,14 @@ def test_orders_on_a_few_pictures(tmp_path, data):
 def test_parts_of_the_adaptive_codec(tmp_path, data):
     plan = adaptive.plan(str(data), every=2)
     few = [c for c in plan.cells if c.arm[0] in ("map", "map lost") and c.point == 10]
+    few += [
+        c for c in plan.cells if c.arm[0] == "quantised" and c.arm[1].startswith("content") and c.point == 6
+    ]
     few += [c for c in plan.cells if c.arm == ("loss", "content-adaptive") and c.point == 0]
     found = results(run(Experiment(plan.name, plan.measure, few, plan.settings), tmp_path))
-    lost, bits, share, whole = (value for _, value in found)
-    assert lost < whole and 10 < bits < 5000 and 0 < share < 0.2
+    lost, linear, clear, bits, share, labels, analog, whole = (value for _, value in found)
+    assert linear < clear < lost + 1 and lost < whole and 10 < bits < 5000 and 0 < share < 0.2
+    assert 20 < labels < analog
 
 
 def test_digital_latents_beside_analog_ones(tmp_path, data, monkeypatch):
@@ -214,3 +218,16 @@ def test_tables_keep_what_they_are_given(tmp_path):
         "2.35", f"{2.345:.2f}"
     )
     assert str(Cell(("a", "", 4), 0.5, 2)) == "a 4, 0.5, seed 2"
+
+
+def test_rules_of_a_group_and_what_they_lose():
+    assert group.share_served((0, 5, 10, 15, 20), 0.8) == 5 and group.share_served((5, 10, 15), 0.5) == 10
+    # a user's PSNR is its SNR less what the allocation is off by
+    value = [
+        {"allocated_db": round(at, 2), "snr_db": snr, "psnr_db": snr - abs(at - snr)}
+        for snrs in group.GROUPS_DB.values()
+        for at in [*(float(rule(snrs)) for rule in group.RULES.values()), *map(float, snrs)]
+        for snr in snrs
+    ]
+    assert group.lost_db(value, (5, 10, 15), min) == (5, pytest.approx(5), 10)
+    assert group.lost_db(value, (5, 10, 15), group.RULES["mean in dB"]) == (10, pytest.approx(10 / 3), 5)

@@ -2,6 +2,7 @@
 """Stage 1 and stage 2 by recipes: the frozen encoder stays as it is, and a user's result is a zoo entry."""
 
 import csv
+import dataclasses
 import os
 import struct
 import subprocess
@@ -12,13 +13,14 @@ import torch
 import yaml
 
 from semcom.errors import ConfigError, MissingError
+from semcom.kinds.pictures import samples, write_png
 from semcom.system import zoo
 from semcom_training import machine, train
 from semcom_training.budget import budget
 from semcom_training.errors import TrainingError
 from semcom_training.export import export_checkpoint, export_model
 from semcom_training.objective import draw_snr
-from semcom_training.recipe import make_recipe
+from semcom_training.recipe import load_recipe, make_recipe
 
 SHORT = {
     "data": ["pictures"],
@@ -231,3 +233,20 @@ def test_a_gpu_that_is_not_there_is_said():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="no GPU"):
         machine.make_fabric("cuda")
+
+
+def test_a_user_is_trained_behind_a_content_adaptive_front_end(tmp_path):
+    """Against the shipped model, on the packaged photographs: its network learns, the anchor stays as it is."""
+    for picture in samples():
+        write_png(tmp_path / "data" / "photos" / picture.name, picture.pixels)
+    recipe = dataclasses.replace(
+        load_recipe("photo-adaptive-conv"),
+        **{"data": ["photos"], "arguments": {"width": 8, "depth": 1}, "crop": 64, "batch": 2, "held_out": 1},
+        **{"steps": 2, "max_minutes": 0.0, "warmup_steps": 0, "log_every": 2, "checkpoint_minutes": 60.0},
+    )
+    folder = train.run(recipe, data=tmp_path / "data", out=tmp_path / "out", progress=False, device="cpu")
+    model = zoo.load(folder / "photo-adaptive-conv.json")
+    assert model.card.anchor == zoo.card("photo-adaptive").reference
+    assert model.card.arguments["front"] == "content-adaptive"
+    last = model.own.network.blocks[-1].get_submodule("convolution").weight
+    assert last.abs().max() > 0 and last.isfinite().all()

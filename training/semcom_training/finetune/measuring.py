@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from semcom.channel.awgn import noise_power
-from semcom.codec.base import Codec
+from semcom.codec.base import BaseCodec
 from semcom.codec.image.adapted import PASSES, Canceller
 from semcom.codec.image.distortion import Distortion, PayloadGrid, distortion_terms
 from semcom.modem import ofdm
@@ -19,11 +19,13 @@ _CLEAR = 20.0  # log-likelihood by which a picture must disagree with the others
 
 
 @torch.no_grad()
-def encode_again(codec: Codec, examples: list[Example], snr_db: float | None = None) -> list[torch.Tensor]:
+def encode_again(
+    codec: BaseCodec, examples: list[Example], snr_db: float | None = None
+) -> list[torch.Tensor]:
     """The latents ``[k]`` that were sent, for each example.
 
-    Of a content-adaptive codec, everything that decides them arrived with the picture. Of others headers do not say which
-    SNR the encoder was given. It is taken to be the one whose latents are nearest to what came,
+    Of a content-adaptive codec, everything that decides them arrived with the picture. Of others headers do not say
+    which SNR the encoder was given. It is taken to be the one whose latents are nearest to what came,
     for all pictures together; a picture that clearly disagrees (feedback was on) is looked at by itself.
 
     Args:
@@ -128,11 +130,11 @@ def _sent_again(codec, example: Example) -> torch.Tensor:
     return codec.send_again(example.original[None].float() / 255, latents_of([example]), example.size)[0]
 
 
-def _encode(codec: Codec, example: Example, snr_db: float) -> torch.Tensor:
+def _encode(codec: BaseCodec, example: Example, snr_db: float) -> torch.Tensor:
     return codec.send(example.original[None].float() / 255, snr_db).values[0]
 
 
-def _misfit(codec: Codec, example: Example, snr_db: float) -> float:
+def _misfit(codec: BaseCodec, example: Example, snr_db: float) -> float:
     """Minus log-likelihood of what came, had the encoder been given ``snr_db``; ``inf`` outside of what it knows."""
     low, high = codec.snr_range_db
     if not low <= snr_db <= high:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from semcom.codec.base import Codec
+from semcom.codec.base import BaseCodec
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ModelError
 from semcom.system.zoo import LoadedModel
@@ -28,7 +28,7 @@ def tune_pair(
     options: Options,
     progress: Callable[[str], None] | None = None,
     fresh: list[Example] | None = None,
-) -> tuple[Codec, Tuned]:
+) -> tuple[BaseCodec, Tuned]:
     """Fine-tunes a copy of a whole codec; the encoder is given the mean of the SNRs that the receiver estimated.
 
     Args:
@@ -67,7 +67,7 @@ def replayed(
     return ReplayedChannel(capture.modem, examples, sent)
 
 
-def transmit(codec: Codec, channel: ReplayedChannel, examples: list[Example], snr_db: float, generator):
+def transmit(codec: BaseCodec, channel: ReplayedChannel, examples: list[Example], snr_db: float, generator):
     """Originals of one size encoded, through the channel and decoded: ``[B, 3, H, W]``."""
     sent = codec.send(loop.originals(examples), snr_db, in_memory=True)
     values, noise_var = channel(sent.values, generator)
@@ -77,7 +77,7 @@ def transmit(codec: Codec, channel: ReplayedChannel, examples: list[Example], sn
 
 @torch.no_grad()
 def replayed_psnr_db(
-    codec: Codec, channel: ReplayedChannel, examples: list[Example], snr_db: float, generator=None
+    codec: BaseCodec, channel: ReplayedChannel, examples: list[Example], snr_db: float, generator=None
 ) -> torch.Tensor:
     """PSNR in dB of every original over the replayed channel, ``[N]``; the same noise for every codec."""
     codec.eval()

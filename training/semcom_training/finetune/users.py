@@ -12,7 +12,6 @@ from semcom.codec.base import BaseCodec, Decoder
 from semcom.codec.image.adapted import Adapted, Canceller, without_encoder
 from semcom.codec.image.content import ContentAdaptive, Front
 from semcom.codec.image.content_user import ContentPaired, ContentUser
-from semcom.codec.image.pairing import paired
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem.profile import ModemProfile
 from semcom.system.zoo import LoadedModel
@@ -47,7 +46,8 @@ def tune_user(
     training, choosing = _cleaned(adapted, training), _cleaned(adapted, choosing)
     if isinstance(adapted, ContentUser):
         anchor = model.codec if model.card.anchor is None else model.codec.anchor
-        behind = paired(anchor, ContentUser(adapted.network, adapted.rho, snr_range_db=adapted.snr_range_db))
+        alone = ContentUser(adapted.network, adapted.rho, snr_range_db=adapted.snr_range_db)
+        behind: BaseCodec = ContentPaired(anchor, alone)
         training, choosing = _prepared(behind, training), _prepared(behind, choosing)
         part: nn.Module = adapted.network
     else:
@@ -80,6 +80,7 @@ def decoder_of(model: LoadedModel) -> Decoder | ContentUser:
     if isinstance(own, ContentUser):
         own.canceller = None
         return own
+    assert isinstance(own, Decoder)
     if model.card.anchor is None:
         return without_encoder(own)
     return own.decoder if isinstance(own, Adapted) else own
@@ -109,6 +110,7 @@ def _cleaned(adapted: Adapted | ContentUser, examples: list[Example]) -> list[Ex
     """The same examples after the canceller, which training leaves as it is."""
     out, stride = [], getattr(adapted, "stride", None)
     for example in examples:
+        assert adapted.canceller is not None
         got = example.received[None], example.noise_var[None]
         cleaned, left = adapted.canceller(*got, example.grid(stride))
         out.append(replace(example, received=cleaned[0], noise_var=left[0]))
@@ -116,6 +118,7 @@ def _cleaned(adapted: Adapted | ContentUser, examples: list[Example]) -> list[Ex
 
 
 @torch.no_grad()
-def _prepared(codec: ContentPaired, examples: list[Example]) -> list[Example]:
+def _prepared(codec: BaseCodec, examples: list[Example]) -> list[Example]:
     """The same with the closed form done, which training leaves as it is too."""
+    assert isinstance(codec, ContentPaired)
     return [replace(e, prepared=codec.front(latents_of([e]), e.size)) for e in examples]

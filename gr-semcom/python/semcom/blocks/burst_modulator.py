@@ -51,7 +51,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         device: where the modem computes. threads, batch, max_queue: as in every block.
         sender: number of this transmitter in every header, 0..15. Transmitters that one receiver hears need different
             ones, as number and sender together name an item.
-        on_sent: called with a dictionary a picture: image_id, latent_count, burst_count, papr_db,
+        on_sent: called with a dictionary a picture: image_id, latent_count, side, burst_count, papr_db,
             airtime_samples, bursts_dropped.
         key, cipher: instead of the link profile's; "": as it has them.
     """
@@ -209,6 +209,7 @@ class burst_modulator(PduWorker, gr.sync_block):
             sent = {
                 keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID),
                 keys.LATENT_COUNT: len(pdu.data),
+                keys.SIDE: pdu.integer(keys.SIDE, 0),
                 keys.BURST_COUNT: len(bursts),
                 keys.PAPR_DB: papr_db(bursts),
                 keys.AIRTIME_SAMPLES: bursts.numel(),

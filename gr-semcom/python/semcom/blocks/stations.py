@@ -319,6 +319,9 @@ class TransmitStation(Station):
                 keys.SENDER: self.config.sender,
                 keys.MODEL: self.link.model,
                 keys.LINK_HASH: self.link.hash if self.config.profile else 0,
+                # with these and the map among the symbols a receiver allocates as the sender did
+                keys.LATENT_COUNT: meta[keys.LATENT_COUNT],
+                keys.SIDE: meta[keys.SIDE],
                 keys.BURST_COUNT: meta[keys.BURST_COUNT],
                 keys.PAPR_DB: meta[keys.PAPR_DB],
             }

@@ -205,6 +205,16 @@ class BaseCodec(nn.Module):
         """The same without the side information of the pictures ``lost`` (``[B]`` bool); used in training."""
         return latents
 
+    def with_side_loss(self, share: float) -> "BaseCodec":
+        """The same codec, where it sends coded side information, with another share of it that may be lost.
+
+        Raises:
+            ConfigError: it sends none, or not with that share.
+        """
+        raise ConfigError(
+            f"'{self.name}' sends no coded side information that could be lost: leave side_loss out."
+        )
+
     @property
     def side_width(self) -> int:
         """How many bits of ``side`` it uses, the lowest ones; 0: none."""

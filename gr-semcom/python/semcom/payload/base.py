@@ -25,6 +25,8 @@ class Analog:
 
     rate: share of a model's latents that is sent, above 0 to 1; the header's symbol count says how many came. Which
     shares a model has is its codec's to say (``BaseCodec.send``).
+    side_loss: which share of the symbols of coded side information (a content-adaptive model's map) may be lost, 0.1,
+    0.3 or 0.6; a burst of a picture of N takes 1/N of them. 0: what the model has, 0.1.
     target_psnr_db: what each picture should reach, 10 to 60 dB: the smallest rate that is expected to is sent
     (``semcom.adaptation.rates``); 0: no target.
 
@@ -34,6 +36,7 @@ class Analog:
 
     rate: float = 1.0
     target_psnr_db: float = 0.0
+    side_loss: float = 0.0
     #: what is lost of a picture are single latents, never the whole
     fails_whole: ClassVar[bool] = False
 

@@ -40,6 +40,8 @@ class LatentSystem(System):
         self._rho = (
             self.codec.rho * payload.rate if isinstance(payload, Analog) and payload.rate < 1 else None
         )
+        if isinstance(payload, Analog) and payload.side_loss:
+            self.codec = self.codec.with_side_loss(payload.side_loss)
         target = payload.target_psnr_db if isinstance(payload, Analog) else 0
         self._chooser, self._target_db = (RateChooser(model) if target else None), target
         self.one_by_one = bool(target)

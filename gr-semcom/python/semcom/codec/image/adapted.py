@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semcom.codec.base import Decoder
+from semcom.codec.base import BaseCodec, Decoder
 from semcom.codec.image.distortion import TERMS, PayloadGrid, distortion_terms
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem.profile import ModemProfile
@@ -126,7 +126,7 @@ class Adapted(Decoder):
         return self.decoder.decode_planes(planes, weights, snr_db)
 
 
-def over(codec: Decoder, modem: ModemProfile) -> Decoder:
+def over(codec: BaseCodec, modem: ModemProfile) -> BaseCodec:
     """A codec, in place, for latents of bursts of ``modem``: a recording's frame version may not be today's."""
     for part in codec.modules():
         if isinstance(part, Canceller):

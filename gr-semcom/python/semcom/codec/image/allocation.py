@@ -315,6 +315,18 @@ def chosen_places(levels: torch.Tensor, choice: Choice, row: int) -> torch.Tenso
     return places[_falling(flat[places])[: int(choice.count[row])]]
 
 
+def chosen_rows(levels: torch.Tensor, choice: Choice) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`chosen_places` of all rows at once, without waiting for a GPU but to learn the largest count.
+
+    Returns places ``[B, K]`` in the same order, and which of them are sent ``[B, K]`` (rows have counts of their own).
+    """
+    most, flat = int(choice.count.max()), levels.flatten(1)
+    places = torch.sort(flat, dim=1, stable=True, descending=True).indices[:, :most]
+    # of a picture whose map is unknown there are fewer than the count
+    there = flat.gather(1, places) >= choice.threshold[:, None] + LEVEL_MIN
+    return places, there & (torch.arange(most, device=places.device) < choice.count[:, None])
+
+
 def _falling(levels: torch.Tensor) -> torch.Tensor:
     """The order of int16 levels ``[n]`` from the highest on, ties by place."""
     if levels.device.type == "cpu":
@@ -382,6 +394,64 @@ def despread(
     return (
         torch.cat([estimate.T.flatten(), rest * values[groups * SPREAD :]]),
         torch.cat([known.T.flatten(), rest]),
+    )
+
+
+def _group_places(counts: torch.Tensor, width: int) -> torch.Tensor:
+    """Where the members of each group lie in rows of ``counts`` ``[B]`` dimensions, ``[B, SPREAD, M]``; no such group:
+    ``width``, one beyond the end."""
+    groups = counts // SPREAD
+    member = torch.arange(SPREAD, device=counts.device)[:, None]
+    group = torch.arange(width // SPREAD, device=counts.device)
+    places = member * groups[:, None, None] + group
+    return torch.where(group < groups[:, None, None], places, width)
+
+
+def _take(rows: torch.Tensor, places: torch.Tensor, beyond: float) -> torch.Tensor:
+    """``[B, n]`` at ``places`` ``[B, SPREAD, M]``; ``beyond`` at those one after the end."""
+    return F.pad(rows, (0, 1), value=beyond).gather(1, places.flatten(1)).view(places.shape)
+
+
+def _put(rows: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The inverse: ``rows`` with ``values`` at their places."""
+    return F.pad(rows, (0, 1)).scatter(1, places.flatten(1), values.flatten(1))[:, :-1]
+
+
+def spread_rows(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """:func:`spread` of each row of ``[B, n]``, of which the first ``counts`` ``[B]`` are dimensions."""
+    places = _group_places(counts, values.shape[1])
+    return _put(values, places, hadamard().to(values) @ _take(values, places, 0.0))
+
+
+def despread_rows(
+    values: torch.Tensor, noise: torch.Tensor, power: torch.Tensor, counts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`despread` of each row of ``[B, n]``, of which the first ``counts`` ``[B]`` are dimensions."""
+    inside = torch.arange(values.shape[1], device=values.device) < counts[:, None]
+    values = torch.where(torch.isinf(noise) | ~inside, torch.zeros_like(values), values)
+    power = torch.where(inside, power.to(values.dtype), 0.0)
+    noise = torch.where(inside, noise, noise[:, :1])
+    # of even noise the inverse transform and a factor
+    known = power / (power + noise)
+    estimate = known * spread_rows(values, counts)
+    uneven = ((noise - noise[:, :1]).abs() > 1e-4 * noise[:, :1]).any(dim=1)
+    if not bool(uneven.any()):
+        return estimate, known
+    places = _group_places(counts, values.shape[1])
+    matrix = hadamard().to(values)
+    root = _take(power, places, 0.0).mT.sqrt()
+    certain = 1 / _take(noise, places, torch.inf).mT
+    scaled = matrix * root[..., None, :]
+    system = scaled.mT @ (certain[..., None] * scaled)
+    system.diagonal(dim1=-2, dim2=-1).add_(1)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
+    got = (certain * _take(values, places, 0.0).mT)[..., None, :] @ scaled
+    exact = root * (got @ inverse)[..., 0, :]
+    share = (1 - inverse.diagonal(dim1=-2, dim2=-1)) * (root > 0)
+    rest = known * values
+    return (
+        torch.where(uneven[:, None], _put(rest, places, exact.mT), estimate),
+        torch.where(uneven[:, None], _put(known, places, share.mT), known),
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Users of a content-adaptive transmitter: the closed form of the anchor, then a network of the user's own.
 
-Map, allocation and linear estimate are computed alike by all who receive the burst (``ContentAdaptive.front``), so what a
-user trains, stores and runs is the network that corrects the estimate. It is told both SNRs: its own as an input, and
+Map, allocation and linear estimate are computed alike by all who receive the burst (``ContentAdaptive.front``), so what
+a user trains, stores and runs is the network that corrects the estimate. It is told both SNRs: its own as an input, and
 that of the allocation by the variances of what was sent and what was not in each cell.
 """
 
@@ -71,7 +71,7 @@ class ContentUser(BaseCodec):
         return self._rho
 
     def cleaned(self, latents: Latents) -> Latents:
-        """What was received, with less of the transmitter's distortion where that is known; once its map is read, as it is."""
+        """What was received with less of the transmitter's distortion, where that is known and the map not yet read."""
         if self.canceller is None or latents.shared is not None:
             return latents
         values, noise_var = self.canceller(latents.values, latents.noise)
@@ -135,6 +135,9 @@ class ContentPaired(BaseCodec):
 
     def send(self, images, snr_db, **options):
         return self.anchor.send(images, snr_db, **options)
+
+    def with_side_loss(self, share: float) -> "ContentPaired":
+        return ContentPaired(self.anchor.with_side_loss(share), self.user)
 
     def send_again(self, images, got, size):
         return self.anchor.send_again(images, got, size)
