@@ -5,7 +5,8 @@ python -m semcom_training.rates photo-adaptive --data photos_train/bsds500 --onl
 python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --check
 python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --refine --count 4
 
-``--refine`` sends pictures in two parts and once. Without ``--check`` and ``--refine`` the table is measured and goes into the card; with it the card's own is held against other pictures.
+``--refine`` sends pictures in two parts and once. Without ``--check`` and ``--refine`` the table is measured and goes
+into the card; with ``--check`` the card's own is held against other pictures.
 """
 
 from pathlib import Path
