@@ -12,8 +12,10 @@ from semcom.adaptation import rates as measuring
 from semcom.blocks import pdu as bridge
 from semcom.blocks.deepjscc_encoder import NOT_REACHED
 from semcom.blocks.pdu import Pdu
+from semcom.blocks.stations import StationConfig, transmit
 from semcom.errors import ConfigError, ModelError
-from semcom.kinds.pictures import samples
+from semcom.kinds.pictures import Picture, samples
+from semcom.payload.base import Analog
 from semcom.system import rates, zoo
 
 pytestmark = pytest.mark.timeout(90)
@@ -122,3 +124,16 @@ def test_what_cannot_be_is_refused(linear):
     for wrong in ({"target_psnr_db": 100.0}, {"confidence": 1.0}, {"max_age_s": 0}, {"snr_db": float("nan")}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             blocks.rate_controller(linear, **wrong)
+
+
+def test_a_station_sends_less_where_less_is_asked_for(tmp_path):
+    (tmp_path / "link.yaml").write_text("name: test\nmodel: photo-adaptive\n")
+    airtime_s = []
+    for target in (20.0, 60.0):
+        radio = f"file:{tmp_path / f'{target}.cf32'}"
+        config = StationConfig(str(tmp_path / "link.yaml"), radio)
+        summary = transmit(config, [Picture("a", PIXELS)], payload=Analog(target_psnr_db=target))
+        airtime_s.append(summary.airtime_s)
+        counted = summary.counters["rate_controller"]
+        assert counted["pictures with a target"] == 1 and counted.get(NOT_REACHED, 0) == (target == 60)
+    assert 0 < airtime_s[0] < airtime_s[1] / 2

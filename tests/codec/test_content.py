@@ -295,3 +295,77 @@ def test_rows_at_once_are_rows_one_by_one(codec, photographs, monkeypatch, uneve
         found.append((sent.values.detach(), *(part.detach() for part in front), pixels.grad))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(other, one, atol=2e-4, rtol=2e-4)
+
+
+# --- refinement ---------------------------------------------------------------------------------------------------
+
+
+def over_parts(codec, images, snr_db: float, rhos, lose: tuple[int, ...] = ()):
+    """A picture in parts, up to each of ``rhos`` in turn: decoded, and what was sent."""
+    generator, size = torch.Generator().manual_seed(1), images.shape[-2:]
+
+    def received(part):
+        values, noise_var = awgn_channel(part.values, snr_db, generator)
+        return Latents(values, side=part.side, noise_var=noise_var)
+
+    sent = codec.send(images, snr_db, rho=rhos[0])
+    got, end = received(sent), sent.values.shape[1]
+    for rho in rhos[1:]:
+        part = codec.refine(images, sent, codec.latent_count(*size, rho) - end)
+        end += part.values.shape[1]
+        sent = dataclasses.replace(sent, later=(*sent.later, part))
+    kept = [received(part) for number, part in enumerate(sent.later) if number not in lose]
+    got = dataclasses.replace(got, later=tuple(kept))
+    return codec.receive(got, equivalent_snr_db(got.noise_var), size), sent
+
+
+@pytest.mark.parametrize("snr_db", [1.0, 10.0])
+def test_two_parts_are_nearly_what_sending_once_is(photographs, snr_db):
+    codec = zoo.load("photo-linear").codec
+    images = photographs[1][..., :192, :256]
+    first, half, two, once = (
+        psnr(over_parts(codec, images, snr_db, rhos)[0], images)
+        for rhos in ([1 / 24], [1 / 24, 1 / 16], [1 / 24, 1 / 12], [1 / 12])
+    )
+    assert first + 0.5 < half < two and two > once - 0.8
+
+
+def test_a_part_says_where_it_begins_and_has_power_one(codec, photographs):
+    images, size = photographs[0][..., :192, :256], (192, 256)
+    _, sent = over_parts(codec, images, 10.0, [1 / 24, 1 / 16, 1 / 12])
+    first, second = sent.later
+    assert codec.place(int(sent.side[0]), size) == 0
+    begin = codec.place(int(first.side[0]), size)
+    assert sent.values.shape[1] <= begin <= sent.values.shape[1] + codec.latent_count(*size, 1 / 4) // 512 + 1
+    assert codec.place(int(second.side[0]), size) >= begin + first.values.shape[1]
+    for part in sent.later:
+        assert abs(10 * float(part.values.abs().square().mean().log10())) <= 0.4
+
+
+def test_what_follows_a_part_that_is_missing_is_left_out(codec, photographs):
+    images = photographs[0][..., :192, :256]
+    rhos = [1 / 24, 1 / 16, 1 / 12]
+    alone = over_parts(codec, images, 10.0, rhos, lose=(0, 1))[0]
+    assert torch.equal(over_parts(codec, images, 10.0, rhos, lose=(0,))[0], alone)
+    assert psnr(over_parts(codec, images, 10.0, rhos)[0], images) > psnr(alone, images) + 1
+
+
+def test_parts_that_do_not_exist_are_refused(codec, photographs):
+    images = photographs[0][..., :192, :256]
+    sent = codec.send(images, 10.0, rho=1 / 5)
+    for symbols in (0, -3, codec.latent_count(192, 256, 1 / 4)):
+        with pytest.raises(ConfigError, match="has at most [0-9]+ more"):
+            codec.refine(images, sent, symbols)
+    with pytest.raises(ConfigError, match="nothing to refine"):
+        zoo.load("cifar-1-12").codec.refine(images, sent, 10)
+    for rho in (0.0, -0.1, 0.3, float("nan")):
+        with pytest.raises(ConfigError, match="at most 1/4"):
+            codec.send(images, 10.0, rho=rho)
+
+
+@pytest.mark.parametrize("snr_db", [1.0, 10.0, 19.0])
+def test_more_symbols_are_never_a_worse_picture(photographs, snr_db):
+    codec = zoo.load("photo-adaptive").codec
+    images = photographs[2][..., :128, :192]
+    got = [psnr(over(codec, images, snr_db, rho=rho)[0], images) for rho in codec.ratios()[1::2]]
+    assert got == sorted(got)

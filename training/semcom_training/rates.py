@@ -3,13 +3,16 @@
 
 python -m semcom_training.rates photo-adaptive --data photos_train/bsds500 --only val_
 python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --check
+python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --refine --count 4
 
-Without ``--check`` the table is measured and goes into the card; with it the card's own is held against other pictures.
+``--refine`` sends pictures in two parts and once. Without ``--check`` and ``--refine`` the table is measured and goes
+into the card; with ``--check`` the card's own is held against other pictures.
 """
 
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 
@@ -21,6 +24,7 @@ from semcom.system import zoo
 from semcom.system.rates import table_of
 from semcom.terminal import Commands
 
+_PARTS, _SNRS_DB = ((1 / 48, 1 / 24), (1 / 24, 1 / 12), (1 / 12, 1 / 6)), (1.0, 10.0, 19.0)
 app = typer.Typer(cls=Commands, help=__doc__, add_completion=False)
 
 
@@ -34,6 +38,9 @@ def main(
     check: Annotated[
         bool, typer.Option("--check", help="Hold the card's table against these pictures.")
     ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="PSNR of pictures in two parts, and sent once at the same rate.")
+    ] = False,
 ) -> None:
     torch.set_num_threads(1)
     loaded = zoo.load(model)
@@ -42,6 +49,12 @@ def main(
         raise ConfigError(f"{data}: no picture whose name begins with '{only}'.")
     table = table_of(loaded.card) if check else None
     squares = crops([read_picture(path).pixels for path in files], len(files), side, 1, 0)
+    if refine:
+        for first, whole in _PARTS:
+            for snr_db in _SNRS_DB:
+                both = [rates.refined_psnr_db(loaded, pixels, snr_db, first, whole) for pixels in squares]
+                print(f"1/{1 / first:.0f} to 1/{1 / whole:.0f}, {snr_db:g} dB: {_row(np.mean(both, axis=0))}")
+        return
     trial = rates.try_out(loaded, squares, seed=2 if check else 1)
     if table is None:
         table = rates.measure(trial, f"{data.name} {only}, {side}x{side} squares")

@@ -70,6 +70,7 @@ class Latents:
         side: ``[B]`` int64, the few bits that the burst header carries for the codec; ``None``: none.
         shared: in training what both ends know, passed in memory instead of through symbols.
         noise_var: at the receiver, ``[B, k]`` noise variance of each symbol, ``inf`` where it was lost.
+        later: parts that refine these latents, in the order in which they were sent.
     """
 
     values: torch.Tensor
@@ -77,6 +78,7 @@ class Latents:
     side: torch.Tensor | None = None
     shared: object = None
     noise_var: torch.Tensor | None = None
+    later: tuple["Latents", ...] = ()
 
     @property
     def noise(self) -> torch.Tensor:
@@ -158,7 +160,7 @@ class BaseCodec(nn.Module):
         return [self.rho]
 
     def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
-        """Mean square error a colour value expected at each ratio, and the part of it that is not sent, ``[B, R]``.
+        """Mean square error a colour value expected at each ratio in W ways, the best first, ``[B, R, W]``.
 
         None: the codec has no closed form, and only decoding tells.
         """
@@ -174,6 +176,18 @@ class BaseCodec(nn.Module):
     def admits(self, count: int, size: tuple[int, int]) -> bool:
         """Whether ``count`` symbols can be of an item whose headers say ``size``; asked before memory is taken."""
         return count == self.latent_count(*size)
+
+    def place(self, side: int, size: tuple[int, int]) -> int:
+        """Where the part of an item begins whose header has this ``side``; 0: it is the first, or the only one."""
+        return 0
+
+    def refine(self, images: torch.Tensor, sent: Latents, symbols: int) -> Latents:
+        """The next part of a picture ``[1, 3, H, W]`` of which ``sent`` is out, its ``later`` parts too.
+
+        Raises:
+            ConfigError: more symbols than there can be, or of a codec that sends a picture at once.
+        """
+        raise ConfigError(f"'{self.name}' sends a picture at once: it has nothing to refine.")
 
     def send(
         self, images: torch.Tensor, snr_db, *, rho: float | None = None, in_memory: bool = False

@@ -94,6 +94,8 @@ class LatentSystem(System):
         if digital:
             fits = bits_per_latent(header.latent_count, self.codec.latent_count(*size), header.order)
             return None if fits else "bursts whose size does not fit the model"
+        if self.codec.place(header.side, size):
+            return "bursts of parts that refine a picture, not read here"
         if not self.codec.admits(header.latent_count, size):
             return "bursts whose size does not fit the model"
         if header.side >> self.codec.side_width:

@@ -84,36 +84,23 @@ def table_of(card: ModelCard) -> RateTable:
 # --- predictions ------------------------------------------------------------------------------------------------
 
 
-def features(errors: np.ndarray, unsent: np.ndarray, snr_db: float, rhos: list[float]) -> np.ndarray:
-    """What the correction of the closed form is linear in, ``[R, F]``: PSNR expected here and at other rates, SNR, rate.
+def features(expected_db: np.ndarray, snr_db: float, rhos: list[float]) -> np.ndarray:
+    """What the correction of the closed form is linear in, ``[R, F]``: PSNR expected here and at other rates, SNR, rate,
+    and how the ways of expecting it differ.
 
     Args:
-        errors, unsent: ``[R]``, of ``expected_errors``.
+        expected_db: PSNR in dB ``[R, W]``, the best way first.
     """
-    expected = -np.log10(np.maximum(errors, 1e-9)) - 3
-    share, rate, snr = unsent / np.maximum(errors, 1e-12), np.log2(rhos) / 4 + 1, snr_db / 10 - 1
-    at = np.interp([-6.0, -4.0, -2.5], np.log2(rhos), expected)
-    ones = np.ones(len(rhos))
-    columns = [
-        ones,
-        expected,
-        expected**2,
-        rate,
-        rate**2,
-        snr * ones,
-        snr**2 * ones,
-        expected * snr,
-        expected * rate,
-    ]
-    columns += [rate * snr, share, share * snr, share * expected, share**2, expected**3, snr**3 * ones]
-    columns += [
-        at[0] * ones,
-        at[1] * ones,
-        at[2] * ones,
-        at[1] * rate,
-        (at[2] - at[0]) * rate,
-        at[1] * snr * ones,
-    ]
+    first, log_rho = expected_db[:, 0], np.log2(rhos)
+    one = np.ones(len(rhos))
+    x, rate, snr = (first - 28) / 6, log_rho / 4 + 1, (snr_db / 10 - 1) * one
+    low, middle, high = np.interp([-6.5, -4.0, -2.0], log_rho, x)[:, None] * one
+    columns = [one, x, x**2, rate, rate**2, snr, snr**2, x * snr, x * rate, rate * snr]
+    columns += [x**3, rate**3, snr**3, x**2 * rate, x * rate**2, snr * rate**2]
+    columns += [low, middle, high, high * rate, low * rate, middle * rate]
+    for other in expected_db.T[1:]:
+        apart = other - first
+        columns += [apart, apart * snr, apart * rate, apart * x]
     return np.stack(columns, axis=1)
 
 
@@ -125,10 +112,10 @@ def closed_psnr_db(
     Args:
         pixels: uint8 ``[H, W, 3]``.
     """
-    errors, unsent = (v[0].numpy() for v in model.codec.expected_errors(image_of(pixels), snr_db, rhos))
+    errors = model.codec.expected_errors(image_of(pixels), snr_db, rhos)[0].numpy()
     # a PSNR is of values rounded to eight bits
-    rounding = 1 / (12 * 255**2)
-    return -10 * np.log10(errors + rounding), features(errors, unsent, snr_db, rhos)
+    expected_db = -10 * np.log10(errors + 1 / (12 * 255**2))
+    return expected_db[:, 0], features(expected_db, snr_db, rhos)
 
 
 @torch.inference_mode()

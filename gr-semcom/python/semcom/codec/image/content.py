@@ -18,7 +18,7 @@ from torch import nn
 
 from semcom.codec.base import BaseCodec, Latents, power_code, power_of_code
 from semcom.codec.image import allocation as closed
-from semcom.codec.image import outline, sideinfo
+from semcom.codec.image import outline, refinement, sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.linres import ResidualBlock
 from semcom.codec.layers.convolution import Conv3x3, leaky, shuffled, unshuffled
@@ -28,10 +28,15 @@ from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError, ModelError
 
 MOST_RHO = 1 / 4
-_RATIOS = 12  # down to 1/181
+_RATIOS = 11  # down to 1/128: below, where no map fits, the networks cannot be trusted
 #: of the map's bits, until it fits
-_PRICES = (1, 2, 4, 8, 16)
+_PRICES = (1, 2, 4, 8, 16, 32, 64)
+#: the default map must leave so much less error: the networks have learnt with the others
+_DEFAULT_GAIN = 0.9
 _POWER_STEP, _POWER_CODES = 1 / 4, 32
+#: code of the allocation SNR of a part that refines a picture; its nine bits of boost and map say where it begins
+_REFINES = closed.SNR_CODES - 1
+_PLACES = 512
 _SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
 _EMBEDDING = 16
 #: brings planes to about 1
@@ -395,6 +400,7 @@ class ContentAdaptive(BaseCodec):
         total = self.latent_count(height, width, rho)
         images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
         code = closed.snr_code(allocation_snr_db(self._clamped(self._per_image(snr_db, images))))
+        code = code.clamp_max(_REFINES - 1)
         with torch.no_grad():
             planes = closed.to_colours(images)
             layout = self._layout(*planes.shape[-2:], planes.device)
@@ -423,6 +429,93 @@ class ContentAdaptive(BaseCodec):
             values = torch.stack([torch.cat([m, v[: total - len(m)]]) for m, v in zip(coded, values)])
         side_fields = code_of_power << 15 | boost << 12 | code << 6 | units
         return Latents(values, count=totals - side, side=side_fields, shared=plan if in_memory else None)
+
+    # --- refinement -------------------------------------------------------------------------------------------
+
+    def place(self, side: int, size: tuple[int, int]) -> int:
+        if side >> 6 & 63 != _REFINES:
+            return 0
+        return -(-(side >> 6 + 6 & 7 | (side & 63) << 3) * self.latent_count(*size, MOST_RHO) // _PLACES)
+
+    def _next_place(self, end: int, size: tuple[int, int]) -> tuple[int, int]:
+        """Where a part may begin behind ``end`` symbols: its code, and its place."""
+        most = self.latent_count(*size, MOST_RHO)
+        code = -(-end * _PLACES // most)
+        return code, -(-code * most // _PLACES)
+
+    @in_single_precision
+    @torch.no_grad()
+    def refine(self, images: torch.Tensor, sent: Latents, symbols: int) -> Latents:
+        """The next ``symbols`` of a picture that is out: the coefficients that lower what error is left most.
+
+        The map, the allocation SNR and the network's change of the first part hold.
+        """
+        size, own = (images.shape[-2], images.shape[-1]), sent.values
+        end = own.shape[1]
+        for part in sent.later:
+            end = self.place(int(part.side_bits[0]), size) + part.values.shape[1]
+        code, first = self._next_place(end, size)
+        most = self.latent_count(*size, MOST_RHO)
+        if not 1 <= symbols <= most - first or code >= _PLACES:
+            raise ConfigError(
+                f"a picture of {size[0]}x{size[1]} pixels of which {end} symbols are out has at most "
+                f"{max(most - first, 0)} more (rho 1/4), not {symbols}."
+            )
+        images = F.pad(images, (0, -size[1] % closed.CELL, 0, -size[0] % closed.CELL), mode="replicate")
+        plan = self._read_plan(replace(sent, noise_var=torch.full_like(own.real, 1e-3)), size)[0]
+        base, rest = closed.split_base(self._sent_planes(images, plan), plan.base)
+        coefficients = torch.cat([closed.adaptive_dct(rest, plan.blocks).flatten(), base[0]])
+        part = self._parts(plan, [p.values.shape[1] for p in sent.later] + [symbols])[-1]
+        scaled = coefficients[part.places] * (part.power / part.variance).sqrt().float()
+        reals = closed.spread(F.pad(scaled, (0, 2 * symbols - len(scaled))))[None]
+        power, rounding = power_code(reals.square().mean(dim=1), _POWER_STEP, _POWER_CODES)
+        reals = reals / (reals.square().mean(dim=1) * rounding).clamp_min(1e-12).sqrt()[:, None]
+        side = power << 15 | (code & 7) << 12 | _REFINES << 6 | code >> 3
+        return Latents(torch.view_as_complex(reals.view(1, -1, 2)) * 0.5**0.5, side=side)
+
+    def _parts(self, plan: Plan, symbols: list[int]) -> list[refinement.Part]:
+        """What parts of so many symbols carry of a picture of which the first is out."""
+        known = refinement.after_first(
+            *(plan.levels[0], self._order(plan, 0)[0], plan.powers[0], float(plan.mu[0])),
+            *(plan.base_variances, plan.base_powers[0]),
+        )
+        noise, parts = float(10 ** (-closed.code_snr_db(plan.code.double()) / 10)), []
+        for count in symbols:
+            part, known = refinement.next_part(known, noise, 2 * count)
+            parts.append(part)
+        return parts
+
+    def _in_order(self, latents: Latents, plan: Plan, size: tuple[int, int]) -> list[Latents]:
+        """The parts that follow each other without one missing: no other can be read, nor any without the map."""
+        end, found = latents.values.shape[1], []
+        if bool((plan.blocks.size < 0).any()):
+            return found
+        for part in latents.later:
+            first = self.place(int(part.side_bits[0]), size)
+            if first != self._next_place(end, size)[1]:
+                break
+            found.append(part)
+            end = first + part.values.shape[1]
+        return found
+
+    def _refined(self, parts: list[Latents], plan: Plan, estimate, error, unsent) -> None:
+        """Brings parts of one picture into estimates of its coefficients and their errors, ``[N]``, where they lie.
+
+        By LMMSE about what is known: the part of a received dimension that was expected is taken off, the rest has the
+        error as its variance. Parts are taken as independent of each other.
+        """
+        for got, part in zip(parts, self._parts(plan, [p.values.shape[1] for p in parts])):
+            reals = torch.view_as_real(got.values[0]).flatten() * 2**0.5
+            noise = got.noise[0].repeat_interleave(2)
+            power = power_of_code(got.side_bits >> 15, _POWER_STEP, _POWER_CODES)[0]
+            gain = (part.power / part.variance / power).sqrt().float()
+            expected = closed.spread(F.pad(gain * estimate[part.places], (0, len(reals) - len(gain))))
+            left = F.pad(gain.square() * error[part.places], (0, len(reals) - len(gain)))
+            more, known = closed.despread(reals - expected, noise, left)
+            more, known = more[: len(gain)], known[: len(gain)]
+            estimate[part.places] += more / gain.clamp_min(1e-12) * (gain > 0)
+            error[part.places] *= 1 - known
+            unsent[part.places] = torch.where(gain > 0, 0.0, unsent[part.places])
 
     def forget(self, latents: Latents, lost: torch.Tensor) -> Latents:
         """The same with the maps of the pictures ``lost`` ``[B]`` unknown: their base layer is all that is left."""
@@ -464,13 +557,14 @@ class ContentAdaptive(BaseCodec):
         return _stacked(maps), torch.cat(boosts), symbols, torch.tensor(units, device=code.device)
 
     def _unless_default(self, chosen, base, planes, code, room):
-        """``chosen`` (map, boost, units, layout; None: no map fits), or the default map if that leaves less error."""
+        """``chosen`` (map, boost, units, layout; None: no map fits), or the default map if that leaves clearly less
+        error."""
         blocks = self._default(planes)
         boost = self._best_boost(base, self.plan(blocks, code, torch.full_like(code, closed.NO_BOOST), room))
         if chosen is not None:
             plain = self.expected_error(base, planes, self.plan(blocks, code, boost, room))
             plan = self.plan(chosen[0], code, chosen[1], room - chosen[3].symbols)
-            if self.expected_error(base, planes, plan) < plain:
+            if _DEFAULT_GAIN * self.expected_error(base, planes, plan) < plain:
                 return chosen
         return blocks, boost, 0, None
 
@@ -604,7 +698,9 @@ class ContentAdaptive(BaseCodec):
         power = power_of_code(latents.side_bits >> 15, _POWER_STEP, _POWER_CODES)
         noise = noise_var.repeat_interleave(2, dim=1)
         reals = torch.view_as_real(values).flatten(1) * 2**0.5
-        base, base_error, planes, error, unsent = self._estimate(reals, noise, power, plan)
+        base, base_error, planes, error, unsent = self._estimate(
+            reals, noise, power, plan, self._in_order(latents, plan, size)
+        )
         linear = planes + closed.base_synthesis(base, plan.base, planes.shape[-2:])
         # of a large picture these are hundreds of megabytes
         del planes
@@ -656,7 +752,7 @@ class ContentAdaptive(BaseCodec):
         lost = (plan.blocks.size < 0).flatten(1).all(dim=1)
         return replace(latents, values=values, noise_var=noise_var, shared=plan), lost
 
-    def _estimate(self, reals, noise, power, plan: Plan):
+    def _estimate(self, reals, noise, power, plan: Plan, parts: list[Latents] = []):  # noqa: B006
         """MMSE estimates: base ``[B, n]`` and its mean error a pixel ``[B]``, planes, error and what was not sent."""
         layout, variances = plan.base, closed.level_variances().to(reals.device)
         scale, pixels = power.float(), plan.levels[0].numel()
@@ -676,7 +772,7 @@ class ContentAdaptive(BaseCodec):
             values, known = closed.despread(reals[row, :count], noise[row, :count], p)
             base_variance = plan.base_variances.float() * scale[row]
             bases.append(values[:first] * (base_variance / p[:first]).sqrt())
-            base_errors.append((base_variance * (1 - known[:first])).sum() / pixels)
+            base_error = base_variance * (1 - known[:first])
             variance = closed.of_levels(variances.float() * scale[row], plan.levels[row]).flatten()
             own = slice(first, first + len(places))
             estimates.append(
@@ -690,6 +786,18 @@ class ContentAdaptive(BaseCodec):
             unsent.append(variance.index_fill(0, places, 0.0))
             # of a large picture these are hundreds of megabytes
             del variance
+            if parts:
+                # what was not sent yet is as uncertain as its variance
+                whole = torch.cat([errors[-1] + unsent[-1], base_error])
+                every = torch.cat([estimates[-1], bases[-1]])
+                missing = F.pad(unsent[-1], (0, first))
+                self._refined(parts, plan, every, whole, missing)
+                (estimates[-1], bases[-1]), (whole, base_error) = (
+                    v.split([pixels, first]) for v in (every, whole)
+                )
+                unsent[-1] = missing[:pixels]
+                errors[-1] = whole - unsent[-1]
+            base_errors.append(base_error.sum() / pixels)
         shape = plan.levels.shape
         error, rest = (_batch_of(rows).view(shape) for rows in (errors, unsent))
         planes = closed.adaptive_idct(_batch_of(estimates).view(shape), plan.blocks)

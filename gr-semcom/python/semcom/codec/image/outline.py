@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a picture takes at any rate, from the energies of its 16x16 blocks alone: no map, no class, nothing sent.
+"""What a picture takes at any rate, from the energies of its blocks alone: no map, no class, nothing sent.
 
 Each block's DCT is cut into zones of octaves of both frequencies, whose mean energy stands for the variance that a map
 would give their coefficients. The closed form of Lee and Petersen (``allocation.water_filling``) over the counts of
@@ -14,25 +14,25 @@ from semcom.cached import cached_tensors
 from semcom.codec.image import allocation as closed
 
 BLOCK = 16
-_EDGES = (0, 1, 2, 4, 8, BLOCK)
 #: of variance, in octaves from LOWEST on
 STEPS_PER_OCTAVE, LOWEST = 8, -24
 STEPS = 40 * STEPS_PER_OCTAVE
 
 
-@cached_tensors()
-def _zones() -> torch.Tensor:
-    """Which frequencies a zone holds, ``[zones, BLOCK]`` float32 of 0 and 1."""
-    out = torch.zeros(len(_EDGES) - 1, BLOCK)
-    for number, (first, last) in enumerate(zip(_EDGES, _EDGES[1:])):
+@cached_tensors(8)
+def _zones(block: int) -> torch.Tensor:
+    """Which frequencies of a block an octave holds, ``[zones, block]`` float32 of 0 and 1."""
+    edges = [0, *(1 << n for n in range(block.bit_length()))]
+    out = torch.zeros(len(edges) - 1, block)
+    for number, (first, last) in enumerate(zip(edges, edges[1:])):
         out[number, first:last] = 1
     return out
 
 
-@cached_tensors()
-def _sizes() -> torch.Tensor:
+@cached_tensors(8)
+def _sizes(block: int) -> torch.Tensor:
     """Coefficients in each zone, ``[zones, zones]`` float32."""
-    wide = _zones().sum(dim=1)
+    wide = _zones(block).sum(dim=1)
     return wide[:, None] * wide
 
 
@@ -42,17 +42,18 @@ def variances() -> torch.Tensor:
     return torch.exp2(torch.arange(STEPS, dtype=torch.float64) / STEPS_PER_OCTAVE + LOWEST)
 
 
-def histogram(planes: torch.Tensor) -> torch.Tensor:
+def histogram(planes: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
     """How many coefficients have the variance of each step, ``[B, STEPS]`` int64.
 
     Args:
         planes: ``[B, 3, H, W]``, sides multiples of ``CELL``; what the edge cuts off a block is zeros.
+        block: pixels a side.
     """
-    energies = closed.block_dct(closed.padded(planes, BLOCK), BLOCK).square_()
-    zones, count, width = _zones().to(energies), len(energies), energies.shape[-1]
-    sums = (zones @ energies.view(-1, BLOCK, width)).view(-1, BLOCK) @ zones.T
-    sums = sums.view(-1, len(zones), width // BLOCK, len(zones))
-    sizes = _sizes().to(energies)[:, None, :]
+    energies = closed.block_dct(closed.padded(planes, block), block).square_()
+    zones, count, width = _zones(block).to(energies), len(energies), energies.shape[-1]
+    sums = (zones @ energies.view(-1, block, width)).view(-1, block) @ zones.T
+    sums = sums.view(-1, len(zones), width // block, len(zones))
+    sizes = _sizes(block).to(energies)[:, None, :]
     steps = ((sums / sizes).clamp_min_(2.0**LOWEST).log2_() - LOWEST).mul_(STEPS_PER_OCTAVE).round_()
     steps = steps.clamp_(0, STEPS - 1).view(count, -1).long()
     steps += torch.arange(count, device=steps.device)[:, None] * STEPS
@@ -62,11 +63,10 @@ def histogram(planes: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Expected:
-    """At each rate, ``[R]`` float64: sums of squared errors, the part not sent, price of power mu, and the lowest
-    variance that is sent."""
+    """At each rate, ``[R]`` float64: sums of squared errors, price of power mu, and the lowest variance that is
+    sent."""
 
     error: torch.Tensor
-    unsent: torch.Tensor
     mu: torch.Tensor
     lowest: torch.Tensor
 
@@ -82,6 +82,5 @@ def expected(counts: torch.Tensor, noise: torch.Tensor, dimensions: torch.Tensor
     sent = torch.where(torch.arange(STEPS, device=counts.device) > choice.threshold[:, None], counts, 0)
     sent = sent.scatter(1, choice.threshold[:, None], choice.at_threshold[:, None]).double()
     noise = noise.double()[:, None]
-    unsent = (counts - sent) @ variance
-    error = (sent / (powers + noise)) @ variance * noise[:, 0]
-    return Expected(unsent + error, unsent, mu, variance[choice.threshold])
+    error = (counts - sent) @ variance + (sent / (powers + noise)) @ variance * noise[:, 0]
+    return Expected(error, mu, variance[choice.threshold])
