@@ -28,13 +28,20 @@ def encode(session: int, tag: bytes, profile: ModemProfile) -> np.ndarray:
     return (chips[0::2] + 1j * chips[1::2]) / np.sqrt(2)
 
 
-def decode(soft: np.ndarray, profile: ModemProfile) -> tuple[list[int], np.ndarray]:
-    """Matched-filter outputs ``[B, symbols]`` complex to epoch and session, and the tag's soft chips ``[B, n]``."""
-    chips = np.stack([soft.real, soft.imag], axis=-1).reshape(len(soft), -1).astype(np.float32)
-    of_tag, of_session = _places(chips.shape[1])
-    bits = rm_decode(chips[:, of_session], SESSION_CHIPS)
+def soft_tags(soft: np.ndarray, profile: ModemProfile) -> np.ndarray:
+    """The tags' soft chips ``[B, TAG_CHIPS]`` in matched-filter outputs ``[B, symbols]`` complex."""
+    return _soft_chips(soft)[:, _places(_chips(profile))[0]]
+
+
+def numbers(soft: np.ndarray, profile: ModemProfile) -> list[int]:
+    """Epochs and sessions in matched-filter outputs ``[B, symbols]`` complex, 64 bits each."""
+    bits = rm_decode(_soft_chips(soft)[:, _places(_chips(profile))[1]], SESSION_CHIPS)
     words = np.packbits(bits.astype(np.uint8), axis=1)
-    return [int.from_bytes(row.tobytes(), "big") for row in words], chips[:, of_tag]
+    return [int.from_bytes(row.tobytes(), "big") for row in words]
+
+
+def _soft_chips(soft: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(soft, np.complex64).view(np.float32)
 
 
 def messages(bits: np.ndarray, longest: int) -> list[bytes]:

@@ -22,7 +22,7 @@ from semcom.security.sessions import (
 THRESHOLD = 8.7
 TOLERANCE_S = 300.0  # between the clocks of two stations
 _MOST_SESSIONS = 64  # of which bursts are remembered
-_MOST_TRIED = 4  # sessions known by now, for a burst in which the session's number is damaged
+_MOST_TRIED = 4  # sessions known by now, before the number in a burst is decoded
 
 FORGED = "bursts whose tag does not fit: forged, signed with another key, or damaged"
 UNKNOWN = "bursts of a key epoch that is not in the key file: renewed at one station only, or forged"
@@ -75,11 +75,20 @@ class Guard:
             return self._take(
                 session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), epoch.expires_s, burst
             )
-        # at low SNR a word of the number is wrong now and then, while the tag is still plain to see
-        for known in list(reversed(self._known.values()))[:_MOST_TRIED]:
-            if known.keys.bits != sent and self._fits(known.keys, soft_tag, message, least):
-                return self._take(known.keys, known.expires_s, burst)
         return reason
+
+    def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str | None:
+        """As ``check``, of a burst of the sessions that were heard last; None: it is of none of them.
+
+        It needs no number of the session, which at low SNR is wrong while the tag is still plain to see.
+        """
+        energy = float(soft_tag @ soft_tag)
+        if not 0 < energy < float("inf"):
+            return FORGED
+        for known in list(reversed(self._known.values()))[:_MOST_TRIED]:
+            if self._fits(known.keys, soft_tag, message, THRESHOLD * energy**0.5):
+                return self._take(known.keys, known.expires_s, burst)
+        return None
 
     @staticmethod
     def _fits(keys: SessionKeys, soft_tag: np.ndarray, message: bytes, least: float) -> bool:
