@@ -80,7 +80,7 @@ def forged_row(count: int) -> list:
     keys, judge, taken = Signer(ring).seal(0, 0, 0).keys, Guard(ring), 0
     for _ in range(count // 1000):
         for chips in random.choice(np.float32([-1, 1]), (1000, sessions.TAG_CHIPS)):
-            taken += judge.check(keys.bits, chips, random.bytes(22), 0) != guard.FORGED
+            taken += judge.check([keys.bits], chips, random.bytes(22), 0) != guard.FORGED
     return [f"of {count:,} random tags behind random headers: taken", "-", "-", taken, "-"]
 
 

@@ -349,8 +349,8 @@ class Modem:
         verdicts: list[SessionKeys | str | None] = [self._guard.recognise(*one) for one in signed]
         first = [at for at, verdict in enumerate(verdicts) if verdict is None]
         if first:
-            for at, number in zip(first, second_block.numbers(air[first], p), strict=True):
-                verdicts[at] = self._guard.recognise(*signed[at]) or self._guard.check(number, *signed[at])
+            for at, numbers in zip(first, second_block.numbers(air[first], p), strict=True):
+                verdicts[at] = self._guard.recognise(*signed[at]) or self._guard.check(numbers, *signed[at])
         return {row: verdict for row, verdict in zip(rows, verdicts, strict=True) if verdict is not None}
 
     def _results(self, headers, cfo, out: Equalized, ats: list[int], latents: int) -> list[DemodulatedBurst]:

@@ -10,11 +10,12 @@ from functools import lru_cache
 import numpy as np
 
 from semcom.modem import sequences
-from semcom.modem.header import rm_decode, rm_encode
+from semcom.modem.header import rm_encode, rm_list
 from semcom.modem.profile import ModemProfile
 from semcom.security.sessions import EPOCH_BITS, SESSION_BITS, TAG_CHIPS
 
 SESSION_CHIPS = 1024  # 8 words of 128
+MOST_NUMBERS = 3  # that a burst is tried with: each costs some 0.05 ms
 _SEED = 140
 
 
@@ -33,11 +34,13 @@ def soft_tags(soft: np.ndarray, profile: ModemProfile) -> np.ndarray:
     return _soft_chips(soft)[:, _places(_chips(profile))[0]]
 
 
-def numbers(soft: np.ndarray, profile: ModemProfile) -> list[int]:
-    """Epochs and sessions in matched-filter outputs ``[B, symbols]`` complex, 64 bits each."""
-    bits = rm_decode(_soft_chips(soft)[:, _places(_chips(profile))[1]], SESSION_CHIPS)
-    words = np.packbits(bits.astype(np.uint8), axis=1)
-    return [int.from_bytes(row.tobytes(), "big") for row in words]
+def numbers(soft: np.ndarray, profile: ModemProfile) -> list[list[int]]:
+    """Epochs and sessions, 64 bits each, in matched-filter outputs ``[B, symbols]`` complex: the likeliest a row, and
+    those that it may be if one word is wrong. The tag says which."""
+    chips = _soft_chips(soft)[:, _places(_chips(profile))[1]]
+    return [
+        [int.from_bytes(one, "big") for one in row] for row in rm_list(chips, SESSION_CHIPS, MOST_NUMBERS)
+    ]
 
 
 def _soft_chips(soft: np.ndarray) -> np.ndarray:

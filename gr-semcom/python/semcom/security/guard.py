@@ -55,26 +55,25 @@ class Guard:
         self._ring, self._clock, self._tolerance_s = ring, clock, tolerance_s
         self._known: OrderedDict[int, _Known] = OrderedDict()
 
-    def check(self, sent: int, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str:
+    def check(self, sent: list[int], soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str:
         """The session of a burst, or why it is refused, in the words of a counter.
 
         Args:
-            sent: epoch and session as decoded, 64 bits. soft_tag: ``[TAG_CHIPS]`` real, as received.
+            sent: epochs and sessions that it may be of, 64 bits each, the likeliest first. soft_tag: ``[TAG_CHIPS]`` real, as received.
             message: what is signed. burst: a number of the burst in its session.
         """
         energy = float(soft_tag @ soft_tag)
         if not 0 < energy < float("inf"):
             return FORGED
-        least = THRESHOLD * energy**0.5
-        epoch, reason = self._ring.reading(sent >> SESSION_BITS), FORGED
-        if epoch is None:
-            reason = UNKNOWN
-        elif self._fits(
-            session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), soft_tag, message, least
-        ):
-            return self._take(
-                session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), epoch.expires_s, burst
-            )
+        reason = FORGED
+        for at, one in enumerate(sent):
+            epoch = self._ring.reading(one >> SESSION_BITS)
+            if epoch is None:
+                reason = reason if at else UNKNOWN
+                continue
+            keys = session_keys(epoch.key, epoch.epoch, one % 2**SESSION_BITS)
+            if self._fits(keys, soft_tag, message, THRESHOLD * energy**0.5):
+                return self._take(keys, epoch.expires_s, burst)
         return reason
 
     def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str | None:
