@@ -59,7 +59,8 @@ class Guard:
         """The session of a burst, or why it is refused, in the words of a counter.
 
         Args:
-            sent: epochs and sessions that it may be of, 64 bits each, the likeliest first. soft_tag: ``[TAG_CHIPS]`` real, as received.
+            sent: epochs and sessions that it may be of, 64 bits each, the likeliest first.
+            soft_tag: ``[TAG_CHIPS]`` real, as received.
             message: what is signed. burst: a number of the burst in its session.
         """
         energy = float(soft_tag @ soft_tag)
