@@ -17,7 +17,7 @@ from semcom_training.figures import attackers
 
 CIPHERS = ("none", "scramble", "ring 16", "ring")
 SNR_DB = (0.0, 10.0, 20.0)
-HELD_OUT, INVERTED, SEARCH_STEPS = 1000, 8, 200
+HELD_OUT, INVERTED, SEARCH_STEPS = 500, 4, 100
 
 
 def labelled(folder: Path, split: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,8 +3,8 @@
 
 Each axis of a latent is bounded, one of q places on the ring of ``semcom.channel.modulo``, encrypted, and sent as the
 place that comes out: one axis a number, so that latents take the symbols that they always take (the paper sends a number
-as a point of 4096-QAM, twice as many). c1 goes before them as coded bits, QPSK at rate 1/2: without it there is no picture.
-The receiver takes the pad off and knows the compound noise beside the channel's. No security of a product: see there.
+as a point of 4096-QAM, twice as many). c1 goes before them as coded bits, QPSK at rate 1/2: without it, no picture. The
+receiver takes the pad off and knows the compound noise beside the channel's. No security of a product: see there.
 """
 
 import hashlib
