@@ -120,8 +120,9 @@ def main() -> None:
         "scripts/security_cost.py",
         ["model", "payload", "cipher", *(f"dB at {snr:g} dB" for snr in SNR_DB)],
         rows,
-        "The packaged pictures, two draws of noise each, symbols over white noise behind a perfect modem; in brackets the difference to the open "
-        "payload of that line's model. Scrambling gives back the very symbols: what differs is which noise each meets.",
+        "The packaged pictures, two draws of noise each, symbols over white noise behind a perfect modem; in brackets "
+        "the difference to the open payload of that line's model. Scrambling gives back the very symbols: what differs "
+        "is which noise each meets.",
     )
 
 

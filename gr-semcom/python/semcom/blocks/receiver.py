@@ -44,7 +44,8 @@ class receiver(Searching, Batches, gr.sync_block):
         history: as in ``pilot_snr_estimator``.
         threads: CPU threads of torch.
         batch: bursts demodulated together, at most.
-        key: as in ``burst_demodulator``.
+        key: as in ``burst_demodulator``. eavesdrop: receive as somebody without the key who does not care for tags,
+            to see what a cipher leaves him; the decoder that follows says so too.
 
     Attributes:
         modem: by which it receives.
@@ -63,6 +64,7 @@ class receiver(Searching, Batches, gr.sync_block):
         threads: int = 1,
         batch: int = 32,
         key: str = "",
+        eavesdrop: bool = False,
     ):
         check_search("receiver", chunk_samples, invert_spectrum, cfo_search)
         check(
@@ -74,7 +76,7 @@ class receiver(Searching, Batches, gr.sync_block):
         self.init_guard("receiver")
         self.threads, self.batch = int(threads), int(batch)
         self._demodulation = Demodulation(
-            self, profile, constellation_points, constellation_rate, device, key
+            self, profile, constellation_points, constellation_rate, device, key, eavesdrop
         )
         self._estimation = Estimation("receiver", history)
         self.modem = self._demodulation.modem

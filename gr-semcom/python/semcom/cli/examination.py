@@ -54,7 +54,9 @@ def judge_link(link: str | os.PathLike | None) -> Finding:
         return Finding(
             "link", NOTICE, f"{name} is signed, but anybody can read it", "cipher: scramble in the profile"
         )
-    return Finding("link", FINE, f"{name} is signed, and hidden by cipher {profile.cipher}, with {profile.key}")
+    return Finding(
+        "link", FINE, f"{name} is signed, and hidden by cipher {profile.cipher}, with {profile.key}"
+    )
 
 
 # --- one function a subject ---------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
 from semcom.security.cipher import scramble
-from semcom.security.guard import Guard
+from semcom.security.guard import Eavesdropper, Guard
 from semcom.security.sessions import Seal, SessionKeys
 
 OF_VERSION_2 = (
@@ -76,7 +76,7 @@ class Modem:
         profile: ModemProfile | None = None,
         device="cpu",
         dtype=torch.complex64,
-        guard: Guard | None = None,
+        guard: Guard | Eavesdropper | None = None,
     ):
         self.profile = profile or ModemProfile()
         if guard is not None and not self.profile.auth_symbols:

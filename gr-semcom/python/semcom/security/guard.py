@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whose bursts a receiver takes: the tag of the second header block checked, and what comes again refused."""
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -126,6 +127,21 @@ class Guard:
         for bits, known in list(self._known.items()):
             if now_s - known.keys.began_s > LIFETIME_S + self._tolerance_s:
                 del self._known[bits]
+
+
+class Eavesdropper:
+    """Whoever has no key and does not care for tags: takes every signed burst, as of a session with a key of its own."""
+
+    def __init__(self):
+        self.keys = session_keys(os.urandom(32), 0, 1)
+
+    def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys:
+        """Its own session, of any burst."""
+        return self.keys
+
+    def check(self, sent: list[int], soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys:
+        """As ``recognise``, which leaves nothing to be checked."""
+        return self.keys
 
 
 def tag_signs(tag: bytes) -> np.ndarray:
