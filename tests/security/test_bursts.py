@@ -10,7 +10,7 @@ import torch
 
 from semcom.errors import ConfigError
 from semcom.experiments.trials import fly
-from semcom.modem import DetectedBurst, Modem, ModemProfile
+from semcom.modem import DetectedBurst, Modem, ModemProfile, second_block
 from semcom.modem import modem as modem_module
 from semcom.modem.header import SCRAMBLED, SIGNED, UNSIGNED
 from semcom.security import Guard, KeyRing, Signer, guard, guard_of, renew_key, sessions
@@ -150,7 +150,7 @@ def test_random_blocks_are_never_taken(seed):
         number = epoch << sessions.SESSION_BITS | int(random.integers(2**56))
         row *= np.float32(10 ** random.uniform(-30, 15))
         assert (
-            modem._guard.check(number, row, bytes(random.integers(0, 256, 22, np.uint8)), 0) == guard.FORGED
+            modem._guard.check([number], row, bytes(random.integers(0, 256, 22, np.uint8)), 0) == guard.FORGED
         )
     assert not modem._guard._known  # nothing was kept of them
 
@@ -181,3 +181,30 @@ def test_other_sizes_of_the_air_interface():
     assert heard(Modem(profile, guard=guard_of("alice")), made)[0] == [0, 1, 2, 3]
     with pytest.raises(ConfigError, match="auth_symbols"):
         ModemProfile(auth_symbols=2)
+
+
+def test_a_session_of_which_one_word_is_wrong_is_still_heard():
+    """The number in clear is one word off, the first burst of its session: the tag tells which it is."""
+    ring, profile = KeyRing("alice"), PROFILE
+    keys, message = Signer(ring).seal(0, 0, 0).keys, b"x" * 22
+    sent = second_block.encode(keys.bits, keys.tag(message), profile)
+    other = second_block.encode(keys.bits ^ 0x5A << 8, keys.tag(message), profile)
+    soft = (0.45 * sent + 0.55 * other)[None].astype(np.complex64)  # in that word the other is stronger
+    (numbers,) = second_block.numbers(soft, profile)
+    assert numbers[0] != keys.bits and numbers[1] == keys.bits
+    (tag,) = second_block.soft_tags(soft, profile)
+    assert Guard(ring).recognise(tag, message, 0) is None
+    assert Guard(ring).check(numbers, tag, message, 0) == keys
+
+
+def test_the_first_burst_of_a_session_at_minus_5_db():
+    class Forgetful(Guard):
+        def recognise(self, *args):
+            return None
+
+        def check(self, *args):
+            self._known.clear()
+            return super().check(*args)
+
+    modem = Modem(PROFILE, guard=Forgetful(KeyRing("alice")))
+    assert fly(400, -5, k=K, modem=modem, signer=Signer(KeyRing("alice")), cipher=SIGNED).found >= 0.985

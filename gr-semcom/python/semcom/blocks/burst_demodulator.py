@@ -13,7 +13,7 @@ from semcom.blocks.pdu import Pdu
 from semcom.modem import DemodulatedBurst, DetectedBurst, Modem
 from semcom.modem.header import VERSION
 from semcom.radio import load_link
-from semcom.security import guard_of
+from semcom.security import Eavesdropper, guard_of
 
 BURSTS_READ = "bursts read"
 TIMING_SLIP = "timing slip: samples lost or inserted inside a burst, re-timed"
@@ -39,6 +39,7 @@ class Demodulation:
         constellation_rate: float,
         device: str,
         key: str = "",
+        eavesdrop: bool = False,
     ):
         block = guard.name()
         check(
@@ -60,8 +61,12 @@ class Demodulation:
         link = load_link(profile, key=key)
         self.is_keyed = bool(link.key)
         self._link_hash = link.hash if profile else 0
-        guard = guard_of(link.key, tolerance_s=link.limits.clock_tolerance_s)
-        self.modem = Modem(link.modem, device=check_device(block, device), guard=guard)
+        check(block, eavesdrop=(eavesdrop, isinstance(eavesdrop, bool), "True or False"))
+        if eavesdrop:
+            its_modem, judge = link.modem.signed, Eavesdropper()
+        else:
+            its_modem, judge = link.modem, guard_of(link.key, tolerance_s=link.limits.clock_tolerance_s)
+        self.modem = Modem(its_modem, device=check_device(block, device), guard=judge)
 
     def process(self, items: list[tuple[Pdu, DetectedBurst]]) -> list[tuple[str, Pdu]]:
         """A batch of ``as_burst`` to PDUs for the ports ``out``, ``failed`` and ``constellation``."""

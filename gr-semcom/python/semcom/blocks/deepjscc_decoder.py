@@ -18,7 +18,7 @@ from semcom.modem.header import KEYED, MODE_LATENTS, OPEN, order_of
 from semcom.payload.base import ANALOG
 from semcom.radio import load_link
 from semcom.radio.profile import DEFAULT_MODEL
-from semcom.security import KeyRing
+from semcom.security import Eavesdropper, KeyRing
 from semcom.security.sessions import SessionKeys, session_keys
 from semcom.system.base import SIDE_LOST, Received
 from semcom.system.make import Payload, make
@@ -63,7 +63,7 @@ class deepjscc_decoder(PduBlock):
         payload: what kind of symbols is read (``semcom.system.make``): of latents every order is.
         colour_of: number of a picture to the (red, green, blue) that stands for it where its code fails; grey where
             None. A simulation gives the picture's mean colour here.
-        key: instead of the link profile's; "": as it has it.
+        key: instead of the link profile's; "": as it has it. eavesdrop: as in ``receiver``.
     """
 
     drains = True
@@ -80,6 +80,7 @@ class deepjscc_decoder(PduBlock):
         payload: Payload = ANALOG,
         colour_of: Callable[[int], tuple[int, int, int]] | None = None,
         key: str = "",
+        eavesdrop: bool = False,
     ):
         check(
             "deepjscc_decoder",
@@ -91,8 +92,14 @@ class deepjscc_decoder(PduBlock):
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.device = device
         link = load_link(profile, key=key)
-        self._ring = KeyRing(link.key) if link.key else None
-        self._profile, self._limits, self._max_open = link.modem, link.limits, int(max_open)
+        check("deepjscc_decoder", eavesdrop=(eavesdrop, isinstance(eavesdrop, bool), "True or False"))
+        self._stranger = Eavesdropper() if eavesdrop else None
+        self._ring = KeyRing(link.key) if link.key and not eavesdrop else None
+        self._profile, self._limits, self._max_open = (
+            link.modem.signed if eavesdrop else link.modem,
+            link.limits,
+            int(max_open),
+        )
         self._assembler = self._make_assembler(self._max_open)
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
@@ -113,7 +120,7 @@ class deepjscc_decoder(PduBlock):
             self._profile.max_latents_per_burst,
             self.system.modes,
             kinds=(self.system.result.code,),
-            ciphers=(OPEN,) if self._ring is None else KEYED,
+            ciphers=KEYED if self._ring or self._stranger else (OPEN,),
         )
         snr_db, latents = pdu.number(keys.SNR_DB), torch.from_numpy(pdu.vector(np.complex64))
         images = self._assembler.add(
@@ -129,6 +136,8 @@ class deepjscc_decoder(PduBlock):
 
     def _session(self, pdu: Pdu) -> SessionKeys | None:
         """What a signed burst is opened with. Raises PduError: its epoch has gone from the key file."""
+        if self._stranger is not None:
+            return self._stranger.keys
         if self._ring is None:
             return None
         epoch = self._ring.reading(pdu.integer(keys.KEY_EPOCH))

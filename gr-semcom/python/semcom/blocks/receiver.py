@@ -47,7 +47,8 @@ class receiver(Searching, Batches, gr.sync_block):
         history: as in ``pilot_snr_estimator``.
         threads: CPU threads of torch.
         batch: bursts demodulated together, at most.
-        key: as in ``burst_demodulator``.
+        key: as in ``burst_demodulator``. eavesdrop: receive as somebody without the key who does not care for tags,
+            to see what a cipher leaves him; the decoder that follows says so too.
         processes: 2: bursts are demodulated in a process of their own, for streams that are too fast for one core; the
             results are the same. It takes seconds to start; where it does not, or ends, all is done here. What it has
             made is published when the next samples come. Not for links with a key, whose state is one.
@@ -73,6 +74,7 @@ class receiver(Searching, Batches, gr.sync_block):
         batch: int = 32,
         key: str = "",
         processes: int = 1,
+        eavesdrop: bool = False,
     ):
         check_search("receiver", chunk_samples, invert_spectrum, cfo_search)
         check(
@@ -85,7 +87,7 @@ class receiver(Searching, Batches, gr.sync_block):
         self.init_guard("receiver")
         self.threads, self.batch = int(threads), int(batch)
         self._demodulation = Demodulation(
-            self, profile, constellation_points, constellation_rate, device, key
+            self, profile, constellation_points, constellation_rate, device, key, eavesdrop
         )
         check(
             "receiver",

@@ -354,15 +354,31 @@ def rm_encode(bits: np.ndarray, chips_on_air: int) -> np.ndarray:
     return chips[:, order] * sign
 
 
-def rm_decode(air: np.ndarray, code_chips: int) -> np.ndarray:
-    """Soft chips ``[B, chips_on_air]`` to bits ``[B, code_chips / 16]``: the inverse of ``rm_encode``."""
-    return _rm_bits(torch.from_numpy(air), code_chips).numpy()
+def rm_list(air: np.ndarray, code_chips: int, most: int) -> list[list[bytes]]:
+    """Soft chips ``[B, chips_on_air]`` to up to ``most`` words of bytes a row, the likeliest first: of the others each
+    has the second best in one place, the places in the order of their doubt."""
+    scores = _rm_scores(torch.from_numpy(air), code_chips)
+    values, found = torch.cat([scores, -scores], dim=-1).topk(2, dim=-1)
+    rows = []
+    for doubt, bytes_ in zip(
+        (values[..., 0] - values[..., 1]).argsort(dim=-1).tolist(), found.tolist(), strict=True
+    ):
+        best = [first for first, _ in bytes_]
+        row = [bytes(best)]
+        for place in doubt[: most - 1]:
+            row.append(bytes([*best[:place], bytes_[place][1], *best[place + 1 :]]))
+        rows.append(row)
+    return rows
+
+
+def _rm_scores(air: torch.Tensor, code_chips: int) -> torch.Tensor:
+    order, sign, hadamard = _decoder(code_chips, air.shape[1], air.device, air.dtype)
+    chips = air.new_zeros(len(air), code_chips).index_add(1, order, air * sign)
+    return chips.view(len(air), -1, _WORD_CHIPS) @ hadamard
 
 
 def _rm_bits(air: torch.Tensor, code_chips: int) -> torch.Tensor:
-    order, sign, hadamard = _decoder(code_chips, air.shape[1], air.device, air.dtype)
-    chips = air.new_zeros(len(air), code_chips).index_add(1, order, air * sign)
-    scores = chips.view(len(air), -1, _WORD_CHIPS) @ hadamard
+    scores = _rm_scores(air, code_chips)
     rows = scores.abs().argmax(-1, keepdim=True)
     negative = scores.gather(-1, rows) < 0
     shifts = torch.arange(_WORD_BITS - 2, -1, -1, device=air.device)

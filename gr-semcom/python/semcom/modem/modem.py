@@ -17,7 +17,7 @@ from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
 from semcom.security.cipher import scramble
-from semcom.security.guard import Guard
+from semcom.security.guard import Eavesdropper, Guard
 from semcom.security.sessions import Seal, SessionKeys
 
 OF_VERSION_2 = (
@@ -76,7 +76,7 @@ class Modem:
         profile: ModemProfile | None = None,
         device="cpu",
         dtype=torch.complex64,
-        guard: Guard | None = None,
+        guard: Guard | Eavesdropper | None = None,
     ):
         self.profile = profile or ModemProfile()
         if guard is not None and not self.profile.auth_symbols:
@@ -339,12 +339,19 @@ class Modem:
         cfo = torch.tensor([bursts[whole[row]].cfo for row in rows], dtype=torch.float64, device=self.device)
         equalizer, payload = self._equalizer(self._shortest), self._payload(block, cfo)
         soft = equalizer.soft_second_block(payload, channel[rows], frequency[rows])
-        numbers, tags = second_block.decode(soft.cpu().numpy(), p)
+        air = soft.cpu().numpy()
         texts = second_block.messages(bits[rows].cpu().numpy(), p.max_payload_symbols)
-        return {
-            row: self._guard.check(number, tag, text, headers[row].number)
-            for row, number, tag, text in zip(rows, numbers, tags, texts, strict=True)
-        }
+        signed = [
+            (tag, text, headers[row].number)
+            for row, tag, text in zip(rows, second_block.soft_tags(air, p), texts, strict=True)
+        ]
+        # in order: what comes twice in one call is refused the second time
+        verdicts: list[SessionKeys | str | None] = [self._guard.recognise(*one) for one in signed]
+        first = [at for at, verdict in enumerate(verdicts) if verdict is None]
+        if first:
+            for at, numbers in zip(first, second_block.numbers(air[first], p), strict=True):
+                verdicts[at] = self._guard.recognise(*signed[at]) or self._guard.check(numbers, *signed[at])
+        return {row: verdict for row, verdict in zip(rows, verdicts, strict=True) if verdict is not None}
 
     def _results(self, headers, cfo, out: Equalized, ats: list[int], latents: int) -> list[DemodulatedBurst]:
         """The rows of ``out``, which belong to the headers and offsets at ``ats``."""

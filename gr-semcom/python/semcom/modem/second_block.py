@@ -10,11 +10,12 @@ from functools import lru_cache
 import numpy as np
 
 from semcom.modem import sequences
-from semcom.modem.header import rm_decode, rm_encode
+from semcom.modem.header import rm_encode, rm_list
 from semcom.modem.profile import ModemProfile
 from semcom.security.sessions import EPOCH_BITS, SESSION_BITS, TAG_CHIPS
 
 SESSION_CHIPS = 1024  # 8 words of 128
+MOST_NUMBERS = 3  # that a burst is tried with: each costs some 0.05 ms
 _SEED = 140
 
 
@@ -28,13 +29,22 @@ def encode(session: int, tag: bytes, profile: ModemProfile) -> np.ndarray:
     return (chips[0::2] + 1j * chips[1::2]) / np.sqrt(2)
 
 
-def decode(soft: np.ndarray, profile: ModemProfile) -> tuple[list[int], np.ndarray]:
-    """Matched-filter outputs ``[B, symbols]`` complex to epoch and session, and the tag's soft chips ``[B, n]``."""
-    chips = np.stack([soft.real, soft.imag], axis=-1).reshape(len(soft), -1).astype(np.float32)
-    of_tag, of_session = _places(chips.shape[1])
-    bits = rm_decode(chips[:, of_session], SESSION_CHIPS)
-    words = np.packbits(bits.astype(np.uint8), axis=1)
-    return [int.from_bytes(row.tobytes(), "big") for row in words], chips[:, of_tag]
+def soft_tags(soft: np.ndarray, profile: ModemProfile) -> np.ndarray:
+    """The tags' soft chips ``[B, TAG_CHIPS]`` in matched-filter outputs ``[B, symbols]`` complex."""
+    return _soft_chips(soft)[:, _places(_chips(profile))[0]]
+
+
+def numbers(soft: np.ndarray, profile: ModemProfile) -> list[list[int]]:
+    """Epochs and sessions, 64 bits each, in matched-filter outputs ``[B, symbols]`` complex: the likeliest a row, and
+    those that it may be if one word is wrong. The tag says which."""
+    chips = _soft_chips(soft)[:, _places(_chips(profile))[1]]
+    return [
+        [int.from_bytes(one, "big") for one in row] for row in rm_list(chips, SESSION_CHIPS, MOST_NUMBERS)
+    ]
+
+
+def _soft_chips(soft: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(soft, np.complex64).view(np.float32)
 
 
 def messages(bits: np.ndarray, longest: int) -> list[bytes]:

@@ -19,8 +19,9 @@ def key_stream(stream_key: bytes, count: int) -> bytes:
 def scramble(symbols: torch.Tensor, stream_key: bytes) -> torch.Tensor:
     """``[k]`` symbols in the order of the key, each turned or reflected, complex64."""
     order, drawn = _drawn(stream_key, len(symbols))
-    words = _words(symbols)[order.numpy()] ^ _signs(drawn)
-    return _symbols(np.where(drawn & 4, _exchanged(words), words), symbols)
+    words = _words(symbols)[order.numpy()]
+    words ^= _signs(drawn)
+    return _symbols(_exchanged(words, drawn), symbols)
 
 
 def unscramble(
@@ -28,8 +29,9 @@ def unscramble(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The inverse of ``scramble``, of symbols and their noise variances ``[k]``."""
     order, drawn = _drawn(stream_key, len(symbols))
-    words = _words(symbols)
-    back = _symbols(np.where(drawn & 4, _exchanged(words), words) ^ _signs(drawn), symbols)
+    words = _exchanged(_words(symbols), drawn)
+    words ^= _signs(drawn)
+    back = _symbols(words, symbols)
     order = order.to(symbols.device)
     return (
         torch.empty_like(back).index_copy_(0, order, back),
@@ -38,11 +40,12 @@ def unscramble(
 
 
 def _drawn(stream_key: bytes, count: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Where each symbol comes from, and numbers ``[count]`` uint64 whose last bits say what is done to it. The order is
-    that of their upper halves, which are sorted twice as fast; the few that are equal keep their order."""
-    drawn = np.frombuffer(key_stream(stream_key, 8 * count), "<u8").astype(np.uint64)
-    upper = torch.from_numpy((drawn >> 32).astype(np.uint32).view(np.int32))
-    return torch.argsort(upper, stable=True), drawn
+    """Where each symbol comes from, and numbers ``[count]`` uint32 whose last 3 bits say what is done to it.
+
+    The order is that of the numbers, of which the few that are equal keep theirs.
+    """
+    drawn = np.frombuffer(bytearray(key_stream(stream_key, 4 * count)), "<u4")
+    return torch.argsort(torch.from_numpy(drawn.view(np.int32)), stable=True), drawn
 
 
 def _words(symbols: torch.Tensor) -> np.ndarray:
@@ -55,9 +58,20 @@ def _symbols(words: np.ndarray, like: torch.Tensor) -> torch.Tensor:
 
 
 def _signs(drawn: np.ndarray) -> np.ndarray:
-    """The sign bits of I and Q, each where a bit was drawn."""
-    return (drawn & 1) << 31 | (drawn & 2) << 62
+    """The sign bits of I and Q as words, each where a bit was drawn."""
+    signs = np.empty((len(drawn), 2), "<u4")
+    np.left_shift(drawn, 31, out=signs[:, 0])
+    np.left_shift(drawn, 30, out=signs[:, 1])
+    signs &= np.uint32(1 << 31)
+    return signs.view(np.uint64)[:, 0]
 
 
-def _exchanged(words: np.ndarray) -> np.ndarray:
-    return words << 32 | words >> 32
+def _exchanged(words: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Words whose halves are exchanged where a bit was drawn, in a new array."""
+    turned = words << np.uint64(32)
+    turned |= words >> np.uint64(32)
+    # one and the other differ by this; where no bit was drawn it is taken off again
+    turned ^= words
+    turned &= (drawn.view(np.int32) << 29 >> 31).astype(np.int64).view(np.uint64)
+    turned ^= words
+    return turned

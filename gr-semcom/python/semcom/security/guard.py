@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whose bursts a receiver takes: the tag of the second header block checked, and what comes again refused."""
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from semcom.security.sessions import (
 THRESHOLD = 8.7
 TOLERANCE_S = 300.0  # between the clocks of two stations
 _MOST_SESSIONS = 64  # of which bursts are remembered
-_MOST_TRIED = 4  # sessions known by now, for a burst in which the session's number is damaged
+_MOST_TRIED = 4  # sessions known by now, before the number in a burst is decoded
 
 FORGED = "bursts whose tag does not fit: forged, signed with another key, or damaged"
 UNKNOWN = "bursts of a key epoch that is not in the key file: renewed at one station only, or forged"
@@ -55,31 +56,40 @@ class Guard:
         self._ring, self._clock, self._tolerance_s = ring, clock, tolerance_s
         self._known: OrderedDict[int, _Known] = OrderedDict()
 
-    def check(self, sent: int, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str:
+    def check(self, sent: list[int], soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str:
         """The session of a burst, or why it is refused, in the words of a counter.
 
         Args:
-            sent: epoch and session as decoded, 64 bits. soft_tag: ``[TAG_CHIPS]`` real, as received.
+            sent: epochs and sessions that it may be of, 64 bits each, the likeliest first.
+            soft_tag: ``[TAG_CHIPS]`` real, as received.
             message: what is signed. burst: a number of the burst in its session.
         """
         energy = float(soft_tag @ soft_tag)
         if not 0 < energy < float("inf"):
             return FORGED
-        least = THRESHOLD * energy**0.5
-        epoch, reason = self._ring.reading(sent >> SESSION_BITS), FORGED
-        if epoch is None:
-            reason = UNKNOWN
-        elif self._fits(
-            session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), soft_tag, message, least
-        ):
-            return self._take(
-                session_keys(epoch.key, epoch.epoch, sent % 2**SESSION_BITS), epoch.expires_s, burst
-            )
-        # at low SNR a word of the number is wrong now and then, while the tag is still plain to see
-        for known in list(reversed(self._known.values()))[:_MOST_TRIED]:
-            if known.keys.bits != sent and self._fits(known.keys, soft_tag, message, least):
-                return self._take(known.keys, known.expires_s, burst)
+        reason = FORGED
+        for at, one in enumerate(sent):
+            epoch = self._ring.reading(one >> SESSION_BITS)
+            if epoch is None:
+                reason = reason if at else UNKNOWN
+                continue
+            keys = session_keys(epoch.key, epoch.epoch, one % 2**SESSION_BITS)
+            if self._fits(keys, soft_tag, message, THRESHOLD * energy**0.5):
+                return self._take(keys, epoch.expires_s, burst)
         return reason
+
+    def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str | None:
+        """As ``check``, of a burst of the sessions that were heard last; None: it is of none of them.
+
+        It needs no number of the session, which at low SNR is wrong while the tag is still plain to see.
+        """
+        energy = float(soft_tag @ soft_tag)
+        if not 0 < energy < float("inf"):
+            return FORGED
+        for known in list(reversed(self._known.values()))[:_MOST_TRIED]:
+            if self._fits(known.keys, soft_tag, message, THRESHOLD * energy**0.5):
+                return self._take(known.keys, known.expires_s, burst)
+        return None
 
     @staticmethod
     def _fits(keys: SessionKeys, soft_tag: np.ndarray, message: bytes, least: float) -> bool:
@@ -117,6 +127,21 @@ class Guard:
         for bits, known in list(self._known.items()):
             if now_s - known.keys.began_s > LIFETIME_S + self._tolerance_s:
                 del self._known[bits]
+
+
+class Eavesdropper:
+    """Whoever has no key and does not care for tags: takes every signed burst, as of a session with a key of its own."""
+
+    def __init__(self):
+        self.keys = session_keys(os.urandom(32), 0, 1)
+
+    def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys:
+        """Its own session, of any burst."""
+        return self.keys
+
+    def check(self, sent: list[int], soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys:
+        """As ``recognise``, which leaves nothing to be checked."""
+        return self.keys
 
 
 def tag_signs(tag: bytes) -> np.ndarray:

@@ -40,18 +40,21 @@ def add(symbols: torch.Tensor, stream_key: bytes, order: int, scale: float) -> t
     Raises:
         ConfigError: they are no such points.
     """
-    symbols, moved = symbols.to(torch.complex64) * scale, steps(stream_key, len(symbols)).to(symbols.device)
+    symbols = symbols.to(torch.complex64) * scale
+    return add_steps(symbols, steps(stream_key, len(symbols)).to(symbols.device), order)
+
+
+def add_steps(symbols: torch.Tensor, steps_taken: torch.Tensor, order: int) -> torch.Tensor:
+    """As ``add``, of points or latents ``[k]``, with steps ``[k, 2]``."""
     if order == ANALOG:
-        return fold(bound(symbols) + torch.view_as_complex(moved) * (2 * HALF_RANGE))
+        return fold(bound(symbols) + torch.view_as_complex(steps_taken) * (2 * HALF_RANGE))
     ring = _ring(order).to(symbols.device)
-    elements = _elements(symbols, ring)
-    distances = torch.cdist(elements[None], ring[None])[0]
-    nearest = distances.min(dim=1)
-    if float(nearest.values.max()) > _OFF_POINT:
+    distances, places = torch.cdist(_elements(symbols, ring)[None], ring[None])[0].min(dim=1)
+    if float(distances.max()) > _OFF_POINT:
         raise ConfigError(
             f"symbols that are no points of order {order} cannot have a key stream added: use cipher scramble"
         )
-    return _joined(ring[(nearest.indices + _drawn(moved, ring)) % len(ring)])
+    return _joined(ring[(places + _drawn(steps_taken, ring)) % len(ring)])
 
 
 def take_off(
