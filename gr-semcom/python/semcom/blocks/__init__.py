@@ -45,6 +45,7 @@ __all__ = [
     "separation_encoder",
     "telemetry",
     "time_line",
+    "video_sink",
 ]
 
 
