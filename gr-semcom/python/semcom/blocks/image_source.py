@@ -32,7 +32,8 @@ class image_source(PduBlock):
 
     Args:
         path: a file, a folder (its images in order of their names; of CIFAR-10 the test images), a video, a camera
-            (``/dev/video0``), the screen (``screen``, ``screen:640x480+100+50``), or "" for the packaged pictures. Of cameras and the screen the newest frame is sent each time, and those that it overtook are counted.
+            (``/dev/video0``), the screen (``screen``, ``screen:640x480+100+50``), or "" for the packaged pictures. Of
+            cameras and the screen the newest frame is sent each time, and those that it overtook are counted.
         repeat: start again after the last, for ever.
         rate: pictures a second; 0: as fast as the window lets through.
         max_in_flight: pictures sent and not yet acknowledged at ``done``; 0: no window (a radio never waits).

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _CAMERAS = "/dev/video"
 _SCREEN = re.compile(r"screen(?::(\d+)x(\d+)(?:\+(\d+)\+(\d+))?)?")
 #: a camera that gives nothing for so long has failed
 _STALL_S = 10.0
+_LET_GO_S = 2.0
 
 
 def is_video(place: str | Path) -> bool:
@@ -124,14 +125,14 @@ class Frames:
     def __iter__(self) -> Iterator[Picture]:
         return self._newest() if self.newest else self._all()
 
-    def _all(self) -> Iterator[Picture]:
+    def _all(self, wait: Callable[[float], object] = time.sleep) -> Iterator[Picture]:
         count, error_type = 0, _av().error.FFmpegError
         paced, began = self.newest and not self.live, time.monotonic()
         try:
             with self._open() as container:
                 for frame in container.decode(video=0):
                     if paced and frame.time is not None:
-                        time.sleep(max(0.0, began + frame.time - time.monotonic()))
+                        wait(max(0.0, began + frame.time - time.monotonic()))
                     yield self._picture(frame, count)
                     count += 1
         except (error_type, OSError, IndexError) as error:
@@ -151,7 +152,7 @@ class Frames:
         def read() -> None:
             error = None
             try:
-                for picture in self._all():
+                for picture in self._all(ending.wait):
                     with changed:
                         self.dropped += len(waiting)
                         waiting[:] = [picture]
@@ -178,6 +179,8 @@ class Frames:
                 raise ended[0]
         finally:
             ending.set()
+            # a process that ends while it decodes may crash
+            reader.join(_LET_GO_S)
 
     def _open(self):
         if self._region:
