@@ -287,3 +287,27 @@ def test_rx_writes_a_video_and_shows_the_newest_picture(film, tmp_path):
     assert summary["pictures"] == 12 and summary["counters"]["video_sink"]["pictures written"] == 12
     assert summary["counters"]["image_view"]["pictures shown"] > 0
     assert len(list(Frames(tmp_path / "received.mp4"))) == 12
+
+
+@pytest.mark.radio
+@pytest.mark.timeout(120)
+def test_rx_whose_video_cannot_be_written_any_further_says_so_and_ends_with_an_error(
+    film, tmp_path, monkeypatch
+):
+    assert transmit(film, tmp_path).exit_code == 0
+    own = VideoWriter._fitted
+
+    def full(self, pixels):
+        if self.frames == 5:
+            raise OSError(28, "No space left on device")
+        return own(self, pixels)
+
+    monkeypatch.setattr(VideoWriter, "_fitted", full)
+    options = {"--link": tmp_path / "link.yaml", "--radio": f"file:{tmp_path / 'air.c64'}"}
+    options |= {"--video": tmp_path / "received.mp4", "--out": tmp_path / "out", "--seconds": 60}
+    words = [str(word) for option in options.items() for word in option]
+    done = CliRunner().invoke(app, ["rx", *words])
+    assert done.exit_code == 2
+    assert "7 received pictures that are not in the video" in " ".join(done.output.split()), done.output
+    assert len(list((tmp_path / "out").glob("*.png"))) == 12, "the pictures themselves go on"
+    assert 1 <= len(list(Frames(tmp_path / "received.mp4"))) <= 5
