@@ -11,8 +11,8 @@ try:
     from PyQt5 import QtCore, QtWidgets
 except ImportError as _error:
     raise MissingError(
-        f"a window needs PyQt5 ({_error}): install the system's python3-pyqt5 package, or `pip install "
-        "'gr-semcom[dashboard]'`."
+        f"a window needs PyQt5 ({_error}): install the system's python3-pyqt5 package (the dashboard needs "
+        "python3-pyqtgraph too), or `pip install 'gr-semcom[dashboard]'`."
     ) from _error
 
 _FRAME = QtCore.QSize(16, 40)  # pixels that the title bar and the borders take
