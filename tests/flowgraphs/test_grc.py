@@ -202,3 +202,24 @@ def test_the_modulation_order_follows_the_snr_without_a_screen(compiled, tmp_pat
     psnr_db = [best_psnr_db(picture) for picture in out.glob("*.png")]
     # two bits a latent: 20 dB where all arrive, 10 by chance
     assert len(psnr_db) >= 4 and min(psnr_db) > 15, psnr_db
+
+
+@pytest.mark.slow
+def test_live_pictures_of_a_film_into_a_window_and_a_video(compiled, film, tmp_path):
+    """The film, three times in one file, is played at its own pace."""
+    pytest.importorskip("PyQt5")
+    from semcom.kinds.video import Frames, VideoWriter
+
+    longer, received = VideoWriter(tmp_path / "longer.mp4", 10), tmp_path / "received.mp4"
+    for _ in range(3):
+        for picture in Frames(film):
+            longer.write(picture.pixels)
+    longer.close()
+    wish = {"until": ["view", "pictures shown", 4]}
+    arguments = ("--path", str(longer.path), "--video", str(received))
+    with station(compiled("live"), wish, *arguments, home=tmp_path) as graph:
+        figures = figures_of(graph)
+    counters = figures["counters"]
+    assert counters["video_sink"]["pictures written"] >= 3 and min(figures["window"]) > 300
+    assert counters["image_source"]["sent to 'out'"] >= 4
+    assert len(list(Frames(received))) >= 3

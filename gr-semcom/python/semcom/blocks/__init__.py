@@ -46,6 +46,7 @@ __all__ = [
     "separation_encoder",
     "telemetry",
     "time_line",
+    "video_sink",
 ]
 
 

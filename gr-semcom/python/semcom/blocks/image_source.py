@@ -18,6 +18,7 @@ from semcom.kinds.sets import Taking, is_cifar10, read_pictures
 
 IDS = 65536  # picture numbers wrap here
 LEFT_OUT = "pictures left out"  # counter
+OVERTAKEN = "frames overtaken by newer ones"  # counter
 
 
 class image_source(PduBlock):
@@ -31,7 +32,8 @@ class image_source(PduBlock):
 
     Args:
         path: a file, a folder (its images in order of their names; of CIFAR-10 the test images), a video, a camera
-            (``/dev/video0``: its newest frame each time), or "" for the packaged sample pictures.
+            (``/dev/video0``), the screen (``screen``, ``screen:640x480+100+50``), or "" for the packaged pictures. Of
+            cameras and the screen the newest frame is sent each time, and those that it overtook are counted.
         repeat: start again after the last, for ever.
         rate: pictures a second; 0: as fast as the window lets through.
         max_in_flight: pictures sent and not yet acknowledged at ``done``; 0: no window (a radio never waits).
@@ -40,6 +42,9 @@ class image_source(PduBlock):
         timeout_s: when nothing is acknowledged for so long, the oldest picture is presumed lost and counted.
         pictures_in: an iterable of ``semcom.kinds.pictures.Picture`` to use instead of ``path``.
         on_sent: called with (image_id, Picture) before each is sent.
+        newest: of a video file too, played at its own pace. frame_size: asked of a camera, as "640x480"; "": its own.
+        frames_per_s: asked of a camera or the screen; 0: its own. max_side: larger pictures are scaled down to so many
+            pixels on their longer side; 0: they are not.
     """
 
     def __init__(
@@ -52,6 +57,10 @@ class image_source(PduBlock):
         first_id: int = 0,
         pictures_in: Iterable | None = None,
         on_sent: Callable[[int, "pictures.Picture"], None] | None = None,
+        newest: bool = False,
+        frame_size: str = "",
+        frames_per_s: float = 0.0,
+        max_side: int = 0,
     ):
         check(
             "image_source",
@@ -59,6 +68,12 @@ class image_source(PduBlock):
             max_in_flight=(max_in_flight, is_count(max_in_flight, 0), "a whole number, 0 or more"),
             first_id=(first_id, is_count(first_id, 0) and first_id < IDS, f"0 to {IDS - 1}"),
             timeout_s=(timeout_s, is_number(timeout_s) and timeout_s > 0, "above 0 s"),
+            frames_per_s=(
+                frames_per_s,
+                is_number(frames_per_s) and frames_per_s >= 0,
+                "0 or more frames a second",
+            ),
+            max_side=(max_side, is_count(max_side, 0) and max_side <= pictures.MAX_SIDE, "0 to 8191 pixels"),
         )
         super().__init__("image_source", has_input=False)
         self.repeat, self.rate = bool(repeat), float(rate)
@@ -68,8 +83,9 @@ class image_source(PduBlock):
         self._given: Iterable | None = pictures_in
         self._on_sent = on_sent
         if pictures_in is None and video.is_video(path):
-            self._given = video.Frames(path)
-        self._readers = None if self._given is not None else _readers(path)
+            size, rate_asked = video.size_of(frame_size), float(frames_per_s) or None
+            self._given = video.Frames(path, True if newest else None, size, rate_asked, int(max_side))
+        self._readers = None if self._given is not None else _readers(path, int(max_side))
         self._in_flight: OrderedDict[int, float] = OrderedDict()
         self._window = threading.Condition()
         self._ending = threading.Event()
@@ -191,6 +207,8 @@ class image_source(PduBlock):
         height, width = picture.pixels.shape[:2]
         if self._on_sent:
             self._on_sent(image_id, picture)
+        if isinstance(self._given, video.Frames) and self._given.dropped:
+            self.set_counts({OVERTAKEN: self._given.dropped})
         if self.max_in_flight:
             with self._window:
                 self._in_flight[image_id] = time.monotonic()
@@ -203,7 +221,7 @@ class image_source(PduBlock):
         self.publish(keys.PORT_OUT, Pdu(meta, picture.pixels.reshape(-1)))
 
 
-def _readers(path: str) -> list[Callable]:
+def _readers(path: str, max_side: int = 0) -> list[Callable]:
     """One function a picture that reads it.
 
     Raises:
@@ -220,4 +238,4 @@ def _readers(path: str) -> list[Callable]:
     if is_cifar10(place):
         return [lambda picture=picture: picture for picture in read_pictures([place], Taking())]
     files = pictures.list_pictures(place) if place.is_dir() else [place]
-    return [lambda file=file: pictures.read_picture(file) for file in files]
+    return [lambda file=file: pictures.read_picture(file, max_side=max_side) for file in files]

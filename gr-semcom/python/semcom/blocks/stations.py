@@ -31,6 +31,7 @@ from semcom.blocks.image_source import IDS, LEFT_OUT
 from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.radio_end import RadioEnd
 from semcom.blocks.result_sink import sink_of
+from semcom.errors import ConfigError
 from semcom.kinds import IMAGE
 from semcom.kinds.pictures import Picture, pixels_sha256
 from semcom.line_log import LineLog
@@ -189,6 +190,10 @@ class Station(Flowgraph):
     def drain(self) -> None:
         """Called before a run ends, whatever ended it."""
 
+    def pause(self, stop: threading.Event) -> None:
+        """Waits for a moment, less if the run is to end."""
+        stop.wait(_TICK_S)
+
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         """Runs until finished, stopped or out of time; ``on_tick(summary)`` is called about ten times a second."""
         began = time.monotonic()
@@ -199,7 +204,7 @@ class Station(Flowgraph):
                     break
                 if self.gone_s() > _GIVE_UP_S:
                     break
-                stop.wait(_TICK_S)
+                self.pause(stop)
                 if on_tick:
                     on_tick(self._report(began))
             self.drain()
@@ -361,6 +366,8 @@ class ReceiveStation(Station):
         out: folder for the received pictures; "": none. pictures: finish after so many; None: never.
         capture_folder: record every burst there; "": no. capture_options: of ``capture_recorder``.
         sent_log: the transmitter's log, by which received pictures are called; "": that of ``capture_options``.
+        video: file for the received pictures as a video; "": none. show: in a window, the newest with its latency;
+            closing it ends the run.
     """
 
     def __init__(
@@ -372,6 +379,8 @@ class ReceiveStation(Station):
         capture_options: dict | None = None,
         sent_log: str = "",
         on_picture: Callable[[dict, np.ndarray], None] | None = None,
+        video: str = "",
+        show: bool = False,
     ):
         super().__init__("receiver", config)
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
@@ -401,6 +410,22 @@ class ReceiveStation(Station):
         self.chain = [self.radio, self.receiver, self.decoder, self.sink]
         self.connect(self.radio, self.receiver)
         self.connect_pdus(*self.chain[1:])
+        self.video = self.window = None
+        if (video or show) and self.decoder.system.result is not IMAGE:
+            raise ConfigError(f"model '{link.model}' gives no pictures: leave out --video and --show.")
+        if video:
+            self.video = blocks.video_sink(video, keep=0)
+            self.msg_connect((self.decoder, keys.PORT_OUT), (self.video, keys.PORT_IN))
+            self.chain.append(self.video)
+        if show:
+            # Qt, which a station without a window does not load
+            from semcom.dashboard.first_window import LiveWindow, application
+
+            application()
+            self.view = blocks.image_view(sent_title="")
+            self.window = LiveWindow(self.view.widget, "semcom rx")
+            self.msg_connect((self.decoder, keys.PORT_OUT), (self.view, keys.PORT_IN))
+            self.chain.append(self.view)
         self.recorder = None
         if capture_folder:
             self.recorder = blocks.capture_recorder(
@@ -450,6 +475,12 @@ class ReceiveStation(Station):
             self._wanted is not None and self.summary.pictures >= self._wanted
         )
 
+    def pause(self, stop: threading.Event) -> None:
+        if self.window is None:
+            super().pause(stop)
+        elif not self.window.wait(_TICK_S):
+            stop.set()
+
     def drain(self) -> None:
         """What is on its way is written, unless enough has come."""
         if self._wanted is not None and self.summary.pictures >= self._wanted:
@@ -465,12 +496,11 @@ class ReceiveStation(Station):
         return summary
 
     def unwritten(self) -> list[str]:
-        lost = {
-            what: times
-            for what, times in self.sink.counters.items()
-            if what.startswith(self.sink.not_written)
-        }
-        words = [f"{sum(lost.values())} received {', '.join(lost)}. Make room."] if lost else []
+        words = []
+        for sink in filter(None, (self.sink, self.video)):
+            lost = {what: times for what, times in sink.counters.items() if what.startswith(sink.not_written)}
+            if lost:
+                words.append(f"{sum(lost.values())} received {', '.join(lost)}. Make room.")
         stopped = self.recorder and self.recorder.writer.stopped
         return words + ([f"recording stopped: {stopped}"] if stopped else []) + super().unwritten()
 

@@ -26,6 +26,8 @@ def capture(
         Path | None,
         typer.Option("--pictures-out", metavar="FOLDER", help="Write the received pictures too (PNG)."),
     ] = None,
+    video: options.Video = None,
+    show: options.Show = False,
     describe: Annotated[
         str, typer.Option("--describe", metavar="TEXT", help="The receiver in words, for the recording.")
     ] = "",
@@ -78,6 +80,8 @@ def capture(
             pictures=pictures,
             seconds=seconds,
             on_tick=tick,
+            video=str(video or ""),
+            show=show,
             capture_folder=str(out),
             capture_options={
                 "hardware": describe or " ".join(filter(None, (radio, hardware))),

@@ -330,6 +330,16 @@ Lpips = Annotated[
 ]
 
 
+Video = Annotated[
+    Path | None,
+    typer.Option("--video", metavar="FILE", help="Write the received pictures as a video: .mp4, .mkv, ..."),
+]
+Show = Annotated[
+    bool,
+    typer.Option("--show", help="Show the newest picture and its latency in a window; closing it ends."),
+]
+
+
 def unsealed(payload):
     """What a station sends, whose key its link profile names. Raises ConfigError: a key beside it."""
     from semcom.errors import ConfigError

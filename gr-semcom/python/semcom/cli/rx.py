@@ -20,6 +20,8 @@ def rx(
     invert_spectrum: options.InvertSpectrum = False,
     cfo_search: options.CfoSearch = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
+    video: options.Video = None,
+    show: options.Show = False,
     pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     feedback: options.FeedbackRx = "",
@@ -78,6 +80,8 @@ def rx(
             pictures=pictures,
             seconds=seconds,
             on_tick=tick,
+            video=str(video or ""),
+            show=show,
             sent_log=str(sent_log or ""),
         )
     give_summary(json, summary, "received")

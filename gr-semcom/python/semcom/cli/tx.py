@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom tx``: pictures to a radio."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ def tx(
         list[Path] | None,
         typer.Argument(
             metavar="[IMAGE...]",
-            help="Picture files, folders; or one video or /dev/video0. [default: the packaged samples]",
+            help="Picture files, folders; or one video, /dev/video0, or screen[:WIDTHxHEIGHT+LEFT+TOP]. [default: the "
+            "packaged samples]",
         ),
     ] = None,
     radio: options.Radio = "zmq",
@@ -51,19 +53,40 @@ def tx(
     max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
     limit: options.Limit = None,
     strict: options.Strict = False,
+    newest: Annotated[
+        bool,
+        typer.Option("--newest", help="Of a video the newest frame at its own pace; of cameras always."),
+    ] = False,
+    frame_size: Annotated[
+        str, typer.Option("--frame-size", metavar="WIDTHxHEIGHT", help="Asked of a camera.")
+    ] = "",
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=0.1, help="Frames a second, asked of a camera or the screen.")
+    ] = None,
 ) -> None:
     """Send pictures to a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json
     from semcom.cli.send import read_inputs, require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
+    from semcom.errors import ConfigError
     from semcom.kinds.pictures import samples
     from semcom.kinds.sets import Taking
-    from semcom.kinds.video import Frames, is_video
+    from semcom.kinds.video import Frames, is_video, size_of
 
-    frames = Frames(images[0]).check() if images and len(images) == 1 and is_video(images[0]) else None
     taking = Taking(recursive, max_size, limit, strict)
+    frames = None
+    if images and len(images) == 1 and is_video(images[0]):
+        frames = Frames(images[0], newest or None, size_of(frame_size), fps, max_size).check()
+    elif newest or frame_size or fps:
+        raise ConfigError(
+            "--newest, --frame-size and --fps are of one video, camera or screen: name it alone."
+        )
     pictures = frames or (read_inputs(images, taking) if images else samples())
+    if frames and limit:
+        pictures = islice(frames, limit)
+        if repeat:
+            raise ConfigError("--limit of a video goes without --repeat.")
     check_json(json)
     require_gnuradio()
     config = config_of(

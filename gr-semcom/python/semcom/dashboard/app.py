@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The dashboard as a program: a Qt application around the window, fed by telemetry."""
 
-import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from semcom.dashboard.window import DashboardWidget, QtCore, QtWidgets
-from semcom.errors import MissingError, OutputError
+from semcom.dashboard.first_window import application
+from semcom.dashboard.window import DashboardWidget, QtCore
+from semcom.errors import OutputError
 from semcom.wire.telemetry import Message, Subscriber
 
 
@@ -112,21 +111,3 @@ def run(
         raise OutputError(f"{screenshot} cannot be written. Choose another place.")
     widget.close()
     return report
-
-
-def application() -> QtWidgets.QApplication:
-    """The Qt application of this process.
-
-    Raises:
-        MissingError: there is no screen; Qt would end the process.
-    """
-    there = QtWidgets.QApplication.instance()
-    if there is not None:
-        return there
-    screens = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
-        raise MissingError(
-            "the dashboard needs a screen, and there is none here: run it in a desktop session, or set "
-            "QT_QPA_PLATFORM=offscreen to take a --screenshot."
-        )
-    return QtWidgets.QApplication(["semcom dashboard"])

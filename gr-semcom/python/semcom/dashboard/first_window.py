@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How large a window is when it is first shown: as it would like to be, on the screen that there is. Needs Qt."""
+"""Windows at their beginning: the Qt application, and a size as they would like it, on the screen that there is."""
 
-from PyQt5 import QtCore, QtWidgets
+import functools
+import os
+import sys
+
+from semcom.errors import MissingError
+
+try:
+    from PyQt5 import QtCore, QtWidgets
+except ImportError as _error:
+    raise MissingError(
+        f"a window needs PyQt5 ({_error}): install the system's python3-pyqt5 package (the dashboard needs "
+        "python3-pyqtgraph too), or `pip install 'gr-semcom[dashboard]'`."
+    ) from _error
 
 _FRAME = QtCore.QSize(16, 40)  # pixels that the title bar and the borders take
 _LEAST_PLOT = QtCore.QSize(200, 150)  # a plot that is smaller cannot be read
@@ -31,3 +43,40 @@ def fit(program: QtWidgets.QWidget) -> None:
             widget.setMinimumSize(widget.minimumSizeHint().boundedTo(_LEAST_PLOT))
     wanted = program.size().expandedTo(_COMPANION).expandedTo(program.top_widget.sizeHint())
     open_at(program, wanted)
+
+
+class LiveWindow(QtWidgets.QMainWindow):
+    """A window around a widget, in a program whose main loop is not Qt's."""
+
+    def __init__(self, widget: QtWidgets.QWidget, title: str):
+        super().__init__()
+        self.setWindowTitle(title)
+        self.setCentralWidget(widget)
+        open_at(self, QtCore.QSize(900, 700))
+        self.show()
+
+    def wait(self, seconds: float) -> bool:
+        """Lets Qt work for so long; False: the user has closed the window."""
+        loop = QtCore.QEventLoop()
+        QtCore.QTimer.singleShot(int(1e3 * seconds), loop.quit)
+        loop.exec_()
+        return self.isVisible()
+
+
+@functools.cache  # PyQt ends an application that nobody holds
+def application() -> QtWidgets.QApplication:
+    """The Qt application of this process.
+
+    Raises:
+        MissingError: there is no screen; Qt would end the process.
+    """
+    there = QtWidgets.QApplication.instance()
+    if there is not None:
+        return there
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
+        raise MissingError(
+            "a window needs a screen, and there is none here: run this in a desktop session, or set "
+            "QT_QPA_PLATFORM=offscreen to take a --screenshot."
+        )
+    return QtWidgets.QApplication(["semcom"])

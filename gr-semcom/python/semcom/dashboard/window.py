@@ -117,7 +117,7 @@ class DashboardWidget(QtWidgets.QWidget):
         upper.addWidget(_card(self.received), 36)
         upper.addLayout(tiles, 28)
         for widget, share in ((self.snr, 29), (self.constellation, 23), (self.channel, 27), (self.papr, 20)):
-            lower.addWidget(_card(widget), share)
+            lower.addWidget(_card(_titled(widget.heading, widget)), share)
         lower.addWidget(_card(_titled("Counters", self.counters)), 27)
         for row in (upper, lower):
             row.setSpacing(10)
@@ -383,8 +383,9 @@ class _Plot(pg.PlotWidget):
 
     def __init__(self, title: str, bottom: str, left: str):
         super().__init__(background=CARD)
+        # pyqtgraph's own title would make the plot wider than a small screen has room for
+        self.heading = title
         item = self.getPlotItem()
-        item.setTitle(title, color=TEXT, size="16px", bold=True)
         item.setMenuEnabled(False)
         item.hideButtons()
         item.setMouseEnabled(False, False)
@@ -399,7 +400,7 @@ class _Plot(pg.PlotWidget):
         self.setFrameShape(QtWidgets.QFrame.NoFrame)
 
     def legend(self) -> None:
-        self.addLegend(offset=(-4, 4), labelTextColor=TEXT, labelTextSize="10pt", brush=pg.mkBrush(CARD))
+        self.addLegend(offset=(-4, 4), labelTextColor=TEXT, labelTextSize="9pt", brush=pg.mkBrush(CARD))
 
 
 def _set_curve(curve, x: np.ndarray, y: np.ndarray) -> None:
@@ -496,7 +497,7 @@ class _ChannelPlot(_Plot):
         fill.setAlpha(50)
         self._snr = self.plot(pen=pg.mkPen(RX, width=2), fillLevel=-60, brush=fill)
         self.getPlotItem().legend.addItem(pg.PlotDataItem(pen=pg.mkPen(RX, width=2)), "SNR")
-        self._gain = self.plot(pen=pg.mkPen(GAIN, width=2), name="channel gain over its mean")
+        self._gain = self.plot(pen=pg.mkPen(GAIN, width=2), name="gain over its mean")
         self._span: tuple[float, float] | None = None
         self._edge_khz: float | None = None
 
@@ -526,13 +527,13 @@ class _PaprPlot(_Plot):
     """How large a share of what was sent has a higher peak."""
 
     def __init__(self):
-        super().__init__("Peak power", "peak over mean (dB)", "share of bursts above")
+        super().__init__("Peak power", "over mean (dB)", "share of bursts above")
         self._line = self.plot(pen=pg.mkPen(TX, width=3), stepMode=None)
         self.getPlotItem().setLogMode(False, True)
         self.setYRange(-3, 0.1, padding=0)
         self.setXRange(6, 15, padding=0)
         self._line.setLogMode(False, True)
-        self._none = pg.TextItem("not reported by\nthe transmitter", color=DIM, anchor=(0.5, 0.5))
+        self._none = pg.TextItem("not reported\nby the\ntransmitter", color=DIM, anchor=(0.5, 0.5))
         self._none.setFont(_font(16))
         self._none.setPos(10.5, -1.5)
         self.addItem(self._none)

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from semcom.errors import ConfigError, ImageError
+from semcom.kinds import video
 from semcom.kinds.pictures import MAX_SIDE, Picture, list_pictures, read_picture
+
+_MOST_FRAME_BYTES = 2**31  # of videos that are read into memory
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,10 @@ def read_pictures(
     say: Callable[[str], None] = lambda words: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Picture]:
-    """Pictures of files and folders, in the order of the paths; of CIFAR-10 its test images, with classes where known.
+    """Pictures of files and folders, in the order of the paths.
+
+    Of CIFAR-10 these are its test images, with classes where known; of a video its frames; of a camera or the screen as
+    many as ``taking.limit`` says.
 
     Args:
         say: called with whatever a user should know: what was left out and why, what was scaled.
@@ -183,7 +189,9 @@ def read_pictures(
     ready: list[Picture | Path] = []
     bad: list[str] = []
     for path in paths:
-        if is_cifar10(path):
+        if video.is_video(path):
+            ready += _frames(path, taking)
+        elif is_cifar10(path):
             ready += _cifar10_pictures(path)
         elif path.is_dir():
             try:
@@ -217,6 +225,24 @@ def read_pictures(
         if picture.note:
             say(picture.note)
     return pictures
+
+
+def _frames(place: Path, taking: Taking) -> list[Picture]:
+    if video.is_live(place) and taking.limit is None:
+        raise ImageError(f"{place} never ends: say how many of its frames are taken with --limit.")
+    frames: list[Picture] = []
+    room = _MOST_FRAME_BYTES
+    for picture in video.Frames(place, newest=False, max_side=taking.max_side):
+        room -= picture.pixels.nbytes
+        if room < 0:
+            raise ImageError(
+                f"{place} has more than the {len(frames)} frames that memory is given to here: take the first ones with "
+                "--limit, smaller ones with --max-size, or send them one by one with `semcom tx`."
+            )
+        frames.append(picture)
+        if len(frames) == taking.limit:
+            break
+    return frames
 
 
 def is_cifar10(folder: Path) -> bool:
