@@ -64,7 +64,7 @@ class StationConfig:
             carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
-        sender: number of a transmitter, 0..15: different ones where one receiver hears several.
+        sender: number of a transmitter, 0..15: different ones where one receiver receives several.
         device, threads: for torch.
     """
 
