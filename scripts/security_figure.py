@@ -30,7 +30,7 @@ SIZES = {0: None, 3: 1290, 4: 1700, 5: 2100}
 
 
 class Forgetful(Guard):
-    """Hears every burst as the first of its session."""
+    """Takes every burst as the first of its session."""
 
     def recognise(self, *args):
         return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of rates in a model's card: how well a target is predicted, and the margin that keeps its promise.
 
-python -m semcom_training.rates photo-adaptive --data photos_train/bsds500 --only val_
+python -m semcom_training.rates photo-adaptive --data photos_train/bsds500 --only val
 python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --check
 python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --refine --count 4
 

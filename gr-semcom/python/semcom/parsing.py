@@ -187,7 +187,7 @@ class _Loader(yaml.SafeLoader):
             raise self._refusal(node, f"{shown(node.value)} is no {kind}") from error
 
     def _refuse_doubles(self, node) -> None:
-        """PyYAML takes the last of several values, and nobody hears that the others are gone."""
+        """PyYAML takes the last of several values, and nothing says that the others are gone."""
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):

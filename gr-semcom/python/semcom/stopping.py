@@ -2,7 +2,7 @@
 """Ctrl-C and SIGTERM end a long command within two seconds, with what was kept in words.
 
 Python's own KeyboardInterrupt comes as late as the main thread leaves C, which in a convolution or a flowgraph is many
-seconds. Here a thread is told by the system at once (``signal.set_wakeup_fd``), and ends the process where the main
+seconds. Here a thread is notified by the system at once (``signal.set_wakeup_fd``), and ends the process where the main
 thread does not get there in time. A command that has something to say or to keep registers it by ``at_stop``.
 """
 

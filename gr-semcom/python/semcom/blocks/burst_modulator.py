@@ -49,7 +49,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         max_waiting: bursts made ahead of the air; fewer is sooner.
         drop: probability that a burst is replaced by silence, to try what loss does. seed: of those draws.
         device: where the modem computes. threads, batch, max_queue: as in every block.
-        sender: number of this transmitter in every header, 0..15. Transmitters that one receiver hears need different
+        sender: number of this transmitter in every header, 0..15. Transmitters that share a receiver need different
             ones, as number and sender together name an item.
         on_sent: called with a dictionary a picture: image_id, latent_count, side, burst_count, papr_db,
             airtime_samples, bursts_dropped.

@@ -44,7 +44,7 @@ def tx(
     sender: Annotated[
         int,
         typer.Option(
-            "--sender", min=0, max=15, help="Number of this transmitter, where one receiver hears several."
+            "--sender", min=0, max=15, help="Number of this transmitter, where one receiver receives several."
         ),
     ] = 0,
     log: options.Log = None,

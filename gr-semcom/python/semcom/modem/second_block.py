@@ -2,7 +2,8 @@
 """The second header block of signed bursts: who began which session, in clear, and the tag.
 
 Epoch and session (64 bits) are 8 words of the header's code. The tag is pseudo-random chips, found by correlation, so
-that it needs no code of its own and is told from any other at an SNR at which no code of that length could be read.
+that it needs no code of its own and is distinguished from any other at an SNR at which no code of that length could be
+read.
 """
 
 from functools import lru_cache

@@ -325,7 +325,10 @@ def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
         if file == shared:
             found = {key: tensor for key, tensor in found.items() if key.startswith(BACKBONE)}
         tensors |= found
-    module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
+    try:
+        module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
+    except ModelError as error:
+        raise ModelError(f"model card {path}: {error}") from error
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
     return module

@@ -19,7 +19,7 @@ from semcom.equivalent_snr import RANGE_DB
 
 @register_architecture("classifier")
 class Classifier(TaskCodec):
-    """A picture to the logits of ``classes``, over ``symbols`` complex symbols, with encoder and decoder told the noise.
+    """A picture to the logits of ``classes``, over ``symbols`` complex symbols, encoder and decoder given the noise.
 
     Args:
         classes: of the result. symbols: complex symbols a picture, whatever its size (it is scaled to ``side`` first).

@@ -13,7 +13,7 @@ from semcom.equivalent_snr import RANGE_DB
 class DeepJSCCClassifier(TaskCodec):
     """z = tanh(norm(linear(features))), decoded by two hidden layers.
 
-    The decoder is not told the noise: q(y | z) is one function, as the Fisher regulariser wants it. What was lost is 0.
+    The decoder is not given the noise: q(y | z) is one function, as the Fisher regulariser wants it. What was lost is 0.
 
     Args:
         classes: of the result. dimensions: reals a picture, two a symbol. width: of the backbone. hidden: of the
