@@ -54,20 +54,20 @@ _BURSTS_AHEAD = 8  # made before the air takes them: enough to bridge an encoder
 class StationConfig:
     """What both stations are given.
 
-        Attributes:
-            profile: path of the link profile; "": the defaults, and no profile named in the headers.
-            radio: MEDIUM[:ADDRESS], see ``radio.medium``. hardware: radio profile, name or path; "": none.
-            gain_db, centre_frequency_hz: instead of the profile's. A gain that calibration has put into the radio profile
-                comes before the link profile's.
-            feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
-                on ZMQ. insecure: allows those addresses beyond this machine without keys.
-            invert_spectrum: a receiver conjugates what it receives, as a radio profile may say too. cfo_search: it finds
-                carrier offsets up to 10 % of the sample rate.
-            log: file for JSON lines, one a picture; "": none.
-            sample_type, channel: of a file that is received, as in ``radio_source``.
-                target_psnr_db: what a receiver asks for with its feedback; 0: nothing.
-            sender: number of a transmitter, 0..15: different ones where one receiver receives several.
-                device, threads: for torch.
+    Attributes:
+        profile: path of the link profile; "": the defaults, and no profile named in the headers.
+        radio: MEDIUM[:ADDRESS], see ``radio.medium``. hardware: radio profile, name or path; "": none.
+        gain_db, centre_frequency_hz: instead of the profile's. A gain that calibration has put into the radio profile
+            comes before the link profile's.
+        feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
+            on ZMQ. insecure: allows those addresses beyond this machine without keys.
+        invert_spectrum: a receiver conjugates what it receives, as a radio profile may say too. cfo_search: it finds
+            carrier offsets up to 10 % of the sample rate.
+        log: file for JSON lines, one a picture; "": none.
+        sample_type, channel: of a file that is received, as in ``radio_source``.
+        target_psnr_db: what a receiver asks for with its feedback; 0: nothing.
+        sender: number of a transmitter, 0..15: different ones where one receiver receives several.
+        device, threads: for torch.
     """
 
     profile: str = ""

@@ -82,5 +82,7 @@ def _moments(axes: torch.Tensor, noise_var: torch.Tensor) -> tuple[torch.Tensor,
 @cached_tensors()
 def _table(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     places = torch.linspace(-_REACH, _REACH, _PLACES, dtype=torch.float64) * _SIGMA
-    prior = sum(weight * torch.exp(-((places / (width * _SIGMA)) ** 2) / 2) for weight, width in _PRIOR)
+    prior = torch.stack(
+        [weight * torch.exp(-((places / (width * _SIGMA)) ** 2) / 2) for weight, width in _PRIOR]
+    ).sum(0)
     return places.to(dtype), _bounded(places).to(dtype), prior.log().to(dtype)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -248,7 +249,9 @@ class VideoWriter:
         writable_file(path)
         self.path, self.frames = free_name(path), 0
         self._rate = frames_per_s
-        self._container = self._stream = None
+        # of PyAV, which is an extra and has no types here
+        self._container: Any = None
+        self._stream: Any = None
         self._began_s, self._last = 0.0, -1
 
     def write(self, pixels: np.ndarray) -> None:

@@ -107,7 +107,8 @@ class LatentSystem(System):
         first, device = items[0], self.model.device
         symbols = torch.stack([item.latents for item in items]).to(device)
         noise_var = torch.stack([item.noise_var for item in items]).to(device)
-        steps = None if first.steps is None else torch.stack([item.steps for item in items]).to(device)
+        known = [item.steps for item in items if item.steps is not None]
+        steps = torch.stack(known).to(device) if known else None
         values, noise_var = self.model.latents_of(
             symbols,
             noise_var,

@@ -25,7 +25,7 @@ SYSTEMS: dict[type, Callable[..., System]] = {
     Hybrid: HybridSystem,
 }
 #: the payload that each ``--scheme`` begins from
-SCHEMES: dict[str, Callable[..., Payload]] = {
+SCHEMES: dict[str, type] = {
     "deepjscc": Analog,
     "separation": Coded,
     "hybrid": Hybrid,
@@ -50,7 +50,7 @@ def make(model, payload: Payload = ANALOG, device: str = "cpu") -> System:
     return SYSTEMS[type(inner)](loaded, inner)
 
 
-def payload_with(settings: dict[str, str], of: Callable[..., Payload] = Analog) -> Payload:
+def payload_with(settings: dict[str, str], of: type = Analog) -> Payload:
     """The payload of settings as a command line has them, by the fields of the payloads; none: analog latents.
 
     Args:

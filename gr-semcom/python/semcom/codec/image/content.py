@@ -403,7 +403,7 @@ class ContentAdaptive(BaseCodec):
         code = code.clamp_max(_REFINES - 1)
         with torch.no_grad():
             planes = closed.to_colours(images)
-            layout = self._layout(*planes.shape[-2:], planes.device)
+            layout = self._layout(planes.shape[-2], planes.shape[-1], planes.device)
             if 2 * total < 2 * layout.count:
                 raise ImageError(
                     f"a picture of {height}x{width} pixels at rho = {rho or self._rho:.4f} has {total} symbols, fewer "
@@ -452,8 +452,8 @@ class ContentAdaptive(BaseCodec):
         """
         size, own = (images.shape[-2], images.shape[-1]), sent.values
         end = own.shape[1]
-        for part in sent.later:
-            end = self.place(int(part.side_bits[0]), size) + part.values.shape[1]
+        for earlier in sent.later:
+            end = self.place(int(earlier.side_bits[0]), size) + earlier.values.shape[1]
         code, first = self._next_place(end, size)
         most = self.latent_count(*size, MOST_RHO)
         if not 1 <= symbols <= most - first or code >= _PLACES:
@@ -487,7 +487,8 @@ class ContentAdaptive(BaseCodec):
 
     def _in_order(self, latents: Latents, plan: Plan, size: tuple[int, int]) -> list[Latents]:
         """The parts that follow each other without one missing: no other can be read, nor any without the map."""
-        end, found = latents.values.shape[1], []
+        end = latents.values.shape[1]
+        found: list[Latents] = []
         if bool((plan.blocks.size < 0).any()):
             return found
         for part in latents.later:
@@ -530,15 +531,18 @@ class ContentAdaptive(BaseCodec):
         Returns the maps, boosts ``[B]``, the symbols of each picture's map and how many units they are ``[B]``.
         """
         coder, key = self.map_coder()
-        maps, boosts, symbols, units = [], [], [], []
+        maps: list[BlockMap] = []
+        boosts: list[torch.Tensor] = []
+        symbols: list[torch.Tensor] = []
+        units: list[int] = []
         for row in range(len(code)):
             own = slice(row, row + 1)
             snr, room = int(code[row]), torch.tensor([total], device=code.device)
             given = base[own], rest[own], code[own], room
-            same = {"energies": closed.block_energies(rest[own]), "prices": self.first_prices(*given[1:])}
-            best = None
+            energies, prices = closed.block_energies(rest[own]), self.first_prices(*given[1:])
+            best, needed = None, None
             for price in _PRICES:
-                blocks, boost = self.choose_map(*given, bit_price=price, **same)
+                blocks, boost = self.choose_map(*given, bit_price=price, energies=energies, prices=prices)
                 bits = coder.encode(_to(blocks, "cpu"), snr)
                 needed = sideinfo.units_for(len(bits), total, snr, self.side_backoff_db, self.side_loss)
                 if needed is not None:
@@ -546,14 +550,15 @@ class ContentAdaptive(BaseCodec):
                     best = blocks, boost, needed, layout
                     break
             # a map that is small beside what it orders has always been worth it
-            if best is None or price > 1 or 2 * needed > sideinfo.UNITS:
+            if best is None or needed is None or price > 1 or 2 * needed > sideinfo.UNITS:
                 best = self._unless_default(best, *given)
             coded = rest.new_zeros(0, dtype=torch.complex64)
             if best[3] is not None:
                 coded = sideinfo.send_bits(bits, best[3], key).to(rest.device)
-            best = *best[:3], coded
-            for found, one in zip((maps, boosts, units, symbols), best):
-                found.append(one)
+            maps.append(best[0])
+            boosts.append(best[1])
+            units.append(best[2])
+            symbols.append(coded)
         return _stacked(maps), torch.cat(boosts), symbols, torch.tensor(units, device=code.device)
 
     def _unless_default(self, chosen, base, planes, code, room):
