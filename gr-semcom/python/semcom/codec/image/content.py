@@ -327,13 +327,19 @@ class ContentAdaptive(BaseCodec):
         noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
         bits_per_symbol = self.bits_per_symbol(code)
         mu, threshold = prices or self.first_prices(planes, code, total)
-        priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
         energies = closed.block_energies(planes) if energies is None else energies
-        blocks = closed.choose_map(energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced)
-        symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
-        return blocks, self._best_boost(
-            base, self.plan(blocks, code, torch.full_like(code, closed.NO_BOOST), symbols)
-        )
+        boost = torch.full_like(code, closed.NO_BOOST)
+        # the second time at the prices that the first map has; a third gains nothing
+        for _ in range(2):
+            priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
+            blocks = closed.choose_map(
+                energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced
+            )
+            symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
+            plan = self.plan(blocks, code, boost, symbols)
+            mu, threshold = plan.mu, plan.choice.threshold
+            boost = self._best_boost(base, plan)
+        return blocks, boost
 
     @staticmethod
     def first_prices(planes, code: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
