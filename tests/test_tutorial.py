@@ -2,6 +2,7 @@
 """docs/tutorial.ipynb runs as it stands, cell by cell, and shows what it shows in the repository."""
 
 import copy
+import importlib.util
 import os
 import re
 import stat
@@ -9,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HAS_RADIO
 
 nbformat = pytest.importorskip(
     "nbformat", reason="the notebook's tools are missing: pip install -e '.[test]'"
@@ -18,6 +18,7 @@ pytest.importorskip("ipykernel", reason="the notebook's kernel is missing: pip i
 nbclient = pytest.importorskip("nbclient")
 
 PATH = Path(__file__).parents[1] / "docs/tutorial.ipynb"
+HAS_RADIO = importlib.util.find_spec("gnuradio") is not None
 LINES = 20  # of a cell at most
 
 

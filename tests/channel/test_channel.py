@@ -18,7 +18,8 @@ def test_awgn_gives_the_snr_asked(batch, snr_db):
     assert (measured - snr_db).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+# modulo adds no noise of its own: what it reports is the posterior's, for latents as they are distributed in codecs
+@pytest.mark.parametrize("name", [name for name in CHANNELS if name != "modulo"])
 def test_symbol_channels_report_the_noise_they_add(name):
     g = torch.Generator().manual_seed(1)
     x = torch.randn(200, 2000, dtype=torch.complex64, generator=g)

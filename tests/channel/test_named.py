@@ -9,7 +9,7 @@ import typer
 from semcom.air import make_script
 from semcom.air.fading import static_kernel
 from semcom.channel import fading
-from semcom.channel.named import CHANNELS, named_channel
+from semcom.channel.named import CHANNELS, NamedChannel, channel_of, named_channel
 from semcom.channel.symbols import CARRIERS, FFT_SIZE, symbol_channel
 from semcom.cli import options
 from semcom.errors import ConfigError
@@ -73,7 +73,7 @@ def test_evaluation_and_link_agree_over_multipath():
     assert abs(np.mean(gaps)) < 0.6
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("name", [name for name in CHANNELS if isinstance(channel_of(name), NamedChannel)])
 def test_the_virtual_air_knows_the_names(name):
     channel = named_channel(name)
     script = make_script({"links": [{"from": "tx", "to": "rx", "channel": name}], "sample_rate_hz": 2e6})

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from grc_bench import FLOWGRAPHS, GRC, ROOT
 
+from semcom.security.keyfile import make_key
+
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 SCREEN = (1366, 768)
 WITH_ARGUMENTS = ("rx_", "tx_", "transceiver_")  # those need a radio, or another program
@@ -65,9 +67,13 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
-def test_windows_show_all_that_is_in_them_without_scrolling(compiled, tmp_path):
+def test_windows_show_all_that_is_in_them_without_scrolling(compiled, tmp_path, monkeypatch):
     pytest.importorskip("PyQt5")
     names = [path.stem for path in FLOWGRAPHS if not path.stem.startswith(WITH_ARGUMENTS)]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    # the eavesdropper's link has it
+    make_key("demo")
     shown = on_the_screen("-c", LOOK, *(str(compiled(name)) for name in names), home=tmp_path)
     lines = [line.removeprefix("WINDOW ") for line in shown.stdout.splitlines() if line.startswith("WINDOW ")]
     seen = {name: rest for name, *rest in map(json.loads, lines)}

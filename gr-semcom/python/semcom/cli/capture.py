@@ -43,6 +43,7 @@ def capture(
         typer.Option("--max-total-mb", min=0.2, help="Megabytes in the folder; the oldest of this run goes."),
     ] = 16384,
     feedback: options.FeedbackRx = "",
+    target_psnr_db: options.TargetAsked = None,
     telemetry: options.TelemetryRx = "",
     keys: options.Keys = None,
     insecure: options.Insecure = False,
@@ -63,6 +64,7 @@ def capture(
     config = config_of(
         *(link, radio, hardware, gain_db, frequency_hz, keys, log),
         feedback=feedback,
+        target_psnr_db=target_psnr_db,
         telemetry=telemetry,
         insecure=insecure,
         sample_type=sample_type,

@@ -139,6 +139,17 @@ TargetPsnrDb = Annotated[
 ]
 
 
+TargetAsked = Annotated[
+    float | None,
+    typer.Option(
+        "--target-psnr-db",
+        metavar="DB",
+        callback=known_target,
+        help="The PSNR that pictures should reach: the transmitter is asked for it with --feedback.",
+    ),
+]
+
+
 class Codebook(str, enum.Enum):
     """What latents are quantised to."""
 

@@ -25,15 +25,7 @@ def rx(
     pictures: options.Pictures = None,
     seconds: options.Seconds = None,
     feedback: options.FeedbackRx = "",
-    target_psnr_db: Annotated[
-        float | None,
-        typer.Option(
-            "--target-psnr-db",
-            metavar="DB",
-            callback=options.known_target,
-            help="The PSNR that pictures should reach: the transmitter is asked for it with --feedback.",
-        ),
-    ] = None,
+    target_psnr_db: options.TargetAsked = None,
     telemetry: options.TelemetryRx = "",
     keys: options.Keys = None,
     insecure: options.Insecure = False,
@@ -50,11 +42,8 @@ def rx(
     from semcom.cli.output import check_json
     from semcom.cli.send import require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
-    from semcom.errors import ConfigError
     from semcom.files import writable_folder
 
-    if target_psnr_db is not None and not feedback:
-        raise ConfigError("--target-psnr-db is asked for over the feedback socket: add --feedback ADDRESS.")
     check_json(json)
     if out is not None:
         writable_folder(out)
@@ -62,7 +51,7 @@ def rx(
     config = config_of(
         *(link, radio, hardware, gain_db, frequency_hz, keys, log),
         feedback=feedback,
-        target_psnr_db=target_psnr_db or 0.0,
+        target_psnr_db=target_psnr_db,
         telemetry=telemetry,
         insecure=insecure,
         sample_type=sample_type,

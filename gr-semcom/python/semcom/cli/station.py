@@ -17,13 +17,22 @@ from semcom.cli.output import give_json
 from semcom.terminal import complain, err
 
 
-def config_of(link, radio, hardware, gain_db, frequency_hz, keys=None, log=None, **others):
+def config_of(
+    link, radio, hardware, gain_db, frequency_hz, keys=None, log=None, target_psnr_db=None, **others
+):
     """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent.
 
     Args:
-        others: fields of it as they are.
+        target_psnr_db: what a receiver asks for; None: nothing. others: fields of it as they are.
+
+    Raises:
+        ConfigError: a target, and no feedback to ask for it with. OutputError: the log cannot be written.
     """
+    from semcom.errors import ConfigError
     from semcom.files import writable_file
+
+    if target_psnr_db is not None and not others.get("feedback"):
+        raise ConfigError("--target-psnr-db is asked for over the feedback socket: add --feedback ADDRESS.")
 
     with no_collection():
         from semcom.blocks.stations import StationConfig
@@ -39,6 +48,7 @@ def config_of(link, radio, hardware, gain_db, frequency_hz, keys=None, log=None,
         centre_frequency_hz=frequency_hz,
         keys=_text(keys),
         log=_text(log),
+        target_psnr_db=target_psnr_db or 0.0,
         **others,
     )
 

@@ -26,7 +26,8 @@ class Sent:
         size: the header's two numbers, of a picture (height, width).
         kind: code of the kind that comes out. side: ``B`` numbers of 20 bits that only the codec understands.
         detail: what the transmitter chose, for rows and counters.
-        ring_scale: ``B`` numbers, what symbols are multiplied with before a key stream is added (``security.ring.add``).
+        ring_scale: ``B`` numbers, what symbols are multiplied with before a key stream is added (``security.ring.add``);
+            none given: 1.
     """
 
     symbols: torch.Tensor
@@ -37,6 +38,10 @@ class Sent:
     side: tuple[int, ...] = ()
     detail: dict = field(default_factory=dict)
     ring_scale: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if not self.ring_scale:
+            object.__setattr__(self, "ring_scale", (1.0,) * len(self.symbols))
 
     @property
     def header_fields(self) -> dict:

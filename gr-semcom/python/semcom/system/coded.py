@@ -128,7 +128,7 @@ class CodedSystem(System):
         codec, payload = best or (sources.FORMATS.index(sources.SOURCES[self.payload.source][0]), b"")
         sent = transport.send(payload, layout)[None]
         code = schemes.pack(codec, mcs)
-        return Sent(sent, MODE_CODED, code, self.source.size(pixels), self.result.code, ring_scale=(1.0,))
+        return Sent(sent, MODE_CODED, code, self.source.size(pixels), self.result.code)
 
     def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
         return {"mcs": self.payload.scheme(symbols, snr_db).name}

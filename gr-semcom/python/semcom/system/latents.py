@@ -75,7 +75,7 @@ class LatentSystem(System):
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
         latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=rho)
         symbols, mode, code = latents.values, MODE_LATENTS, self.model.model_hash
-        ring_scale: tuple[float, ...] = (1.0,) * len(symbols)
+        ring_scale: tuple[float, ...] = ()
         if isinstance(self.payload, DigitalMode):
             code, books = self.model.codebook_set(self.payload.codebook)
             points, scale = self.payload.send_points(symbols, books)

@@ -6,12 +6,15 @@ wants keys: a folder made by ``semcom keys FOLDER``, with CurveZMQ certificates 
 server and takes the one client whose certificate lies in its folder; the side that connects makes sure of the server.
 """
 
+import asyncio
+import inspect
 import ipaddress
 import os
 import re
 import stat
 import threading
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -246,6 +249,10 @@ def _attach(socket: zmq.Socket, address: str, bind: bool) -> None:
             raise ConfigError(f"address {address} {cure}") from error
 
 
+async def _whole(answered: Awaitable) -> None:
+    await answered
+
+
 class _Doorkeeper(threading.Thread):
     """Answers libzmq's question (ZAP) whether a client's key may come in; one for a context.
 
@@ -276,7 +283,10 @@ class _Doorkeeper(threading.Thread):
                 self._authenticator.stop()
                 return
             try:
-                self._authenticator.handle_zap_message(message)
+                answered = self._authenticator.handle_zap_message(message)
+                # a coroutine from pyzmq 25 on
+                if inspect.isawaitable(answered):
+                    asyncio.run(_whole(answered))
             except Exception:  # a malformed question gets no answer, and so no entry
                 continue
 
