@@ -298,6 +298,7 @@ SHIPPED = {
     "photo-1-12": 1 / 12,
     "photo-1-12-nested": 1 / 12,
     "photo-adaptive": 1 / 12,
+    "photo-adaptive-lpips": 1 / 12,
     "photo-linear": 1 / 12,
 }
 
