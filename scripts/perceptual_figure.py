@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model trained for how pictures look: .venv/bin/python scripts/perceptual_figure.py --data FOLDER
+"""A model trained for how pictures look: .venv/bin/python scripts/perceptual_figure.py --data FOLDER --every 4
 
 ``scripts/perceptual_strip.py`` draws one picture beside it.
 """
@@ -24,7 +24,7 @@ def draw(rows: list[dict], experiment=None):
     return figure
 
 
-COMMAND = ".venv/bin/python scripts/perceptual_figure.py --data FOLDER"
+COMMAND = ".venv/bin/python scripts/perceptual_figure.py --data FOLDER --every 4"
 FIGURE = Figure("perceptual", COMMAND, perceptual.plan, perceptual.rows, perceptual.text, draw)
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from semcom_training.data import data_root, image_files, read_image
 from semcom_training.figures.adaptive import received
 
 MODELS = ("photo-adaptive", "photo-adaptive-lpips")
-SNR_DB = (1.0, 4.0, 7.0, 10.0, 13.0, 20.0)
+SNR_DB = (1.0, 4.0, 10.0, 20.0)
 #: name in the table, heading, digits
 MEASURES = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS, AlexNet", "dists": "DISTS"}
 
