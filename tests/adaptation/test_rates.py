@@ -30,13 +30,13 @@ def linear():
 
 
 def test_quality_rises_with_the_rate_and_the_closed_form_is_near(linear):
-    rhos = linear.codec.ratios()[3::4]
+    rhos = linear.codec.ratios()[3:]
     expected, _ = rates.closed_psnr_db(linear, PIXELS, 10.0, rhos)
     exact = [rates.exact_psnr_db(linear, PIXELS, 10.0, rho) for rho in rhos]
     assert exact == sorted(exact) and len(set(exact)) == len(rhos)
     assert list(expected) == sorted(expected)
-    # before the correction that the card has: too low by as much as the map saves
-    assert np.abs(expected - exact).mean() < 1.5
+    # over several rates: the header says power in steps of 0.75 dB, so one rate is sent with up to 0.4 dB more or less
+    assert np.abs(expected - exact).mean() < 1
 
 
 def test_a_higher_target_takes_more_symbols_and_one_beyond_reach_is_said_to_be(linear):
