@@ -342,6 +342,14 @@ def test_a_part_says_where_it_begins_and_has_power_one(codec, photographs):
         assert abs(10 * float(part.values.abs().square().mean().log10())) <= 0.4
 
 
+def test_parts_are_read_where_rows_are_worked_on_at_once(codec, photographs, monkeypatch):
+    """As a GPU does it: what refines a picture must not be dropped there."""
+    images, rhos = photographs[0][..., :192, :256], [1 / 24, 1 / 12]
+    wanted = over_parts(codec, images, 10.0, rhos)[0]
+    monkeypatch.setattr(codec, "_at_once", lambda like: True)
+    torch.testing.assert_close(over_parts(codec, images, 10.0, rhos)[0], wanted, atol=2e-3, rtol=0)
+
+
 def test_what_follows_a_part_that_is_missing_is_left_out(codec, photographs):
     images = photographs[0][..., :192, :256]
     rhos = [1 / 24, 1 / 16, 1 / 12]

@@ -91,6 +91,16 @@ def test_users_are_found_under_their_anchor_and_share_its_bursts(cards, picture)
     assert rows[0].scores["psnr_db"] > rows[1].scores["psnr_db"] > 15
 
 
+@torch.no_grad()
+def test_a_user_knows_parts_that_refine_a_picture(cards, anchor, picture):
+    """Its receiver would otherwise take one for a picture."""
+    user, size = zoo.load(cards["conv"]), picture.shape[:2]
+    images, sent, _ = received(anchor.codec, picture, 10.0, rho=1 / 24)
+    part = user.codec.refine(images, sent, 500)
+    assert torch.equal(part.values, anchor.codec.refine(images, sent, 500).values)
+    assert user.codec.place(int(part.side[0]), size) == anchor.codec.place(int(part.side[0]), size) > 0
+
+
 def test_a_users_network_is_told_both_snrs(cards, anchor, picture):
     """Its own as an input, that of the allocation by what is known of each cell."""
     size, seen = picture.shape[:2], []

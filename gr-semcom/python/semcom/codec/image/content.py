@@ -10,6 +10,7 @@ at the sender changes the picture before that, a network at the receiver correct
 import copy
 import functools
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -505,7 +506,7 @@ class ContentAdaptive(BaseCodec):
             end = first + part.values.shape[1]
         return found
 
-    def _refined(self, parts: list[Latents], plan: Plan, estimate, error, unsent) -> None:
+    def _refined(self, parts: Sequence[Latents], plan: Plan, estimate, error, unsent) -> None:
         """Brings parts of one picture into estimates of its coefficients and their errors, ``[N]``, where they lie.
 
         By LMMSE about what is known: the part of a received dimension that was expected is taken off, the rest has the
@@ -763,13 +764,14 @@ class ContentAdaptive(BaseCodec):
         lost = (plan.blocks.size < 0).flatten(1).all(dim=1)
         return replace(latents, values=values, noise_var=noise_var, shared=plan), lost
 
-    def _estimate(self, reals, noise, power, plan: Plan, parts: list[Latents] = []):  # noqa: B006
+    def _estimate(self, reals, noise, power, plan: Plan, parts: Sequence[Latents] = ()):
         """MMSE estimates: base ``[B, n]`` and its mean error a pixel ``[B]``, planes, error and what was not sent."""
         layout, variances = plan.base, closed.level_variances().to(reals.device)
         scale, pixels = power.float(), plan.levels[0].numel()
         # a coefficient of no power was not sent, and must not make infinite gradients
         root = torch.where(plan.powers > 0, variances / plan.powers.clamp_min(1e-12), 0.0).sqrt().float()
-        if self._at_once(reals):
+        # parts are of one picture, so that there is nothing to do at once
+        if self._at_once(reals) and not parts:
             return self._estimate_at_once(reals, noise, scale, plan, root)
         bases, base_errors, estimates, errors, unsent = [], [], [], [], []
         for row in range(len(reals)):

@@ -133,8 +133,14 @@ class ContentPaired(BaseCodec):
     def admits(self, count, size):
         return self.anchor.admits(count, size)
 
+    def place(self, side, size):
+        return self.anchor.place(side, size)
+
     def send(self, images, snr_db, **options):
         return self.anchor.send(images, snr_db, **options)
+
+    def refine(self, images, sent, symbols):
+        return self.anchor.refine(images, sent, symbols)
 
     def with_side_loss(self, share: float) -> "ContentPaired":
         return ContentPaired(self.anchor.with_side_loss(share), self.user)
