@@ -58,6 +58,11 @@ def code_snr_db(code: torch.Tensor) -> torch.Tensor:
     return code * SNR_STEP_DB + SNR_LOW_DB
 
 
+def code_noise(code: torch.Tensor) -> torch.Tensor:
+    """The noise variance of a real dimension of mean power 1 at the allocation SNRs of codes, float64."""
+    return 10 ** (-code_snr_db(code.double()) / 10)
+
+
 def to_colours(images: torch.Tensor) -> torch.Tensor:
     """RGB ``[B, 3, H, W]`` in 0..1 to luminance and two colour differences about mid-grey, by a rotation."""
     return F.conv2d(images - 0.5, _COLOURS.to(images)[:, :, None, None])

@@ -287,7 +287,7 @@ class ContentAdaptive(BaseCodec):
         rows, columns = blocks.size.shape[1:]
         layout = self._layout(rows * closed.CELL, columns * closed.CELL, code.device)
         dimensions = 2 * symbols
-        noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
+        noise = closed.code_noise(code)
         base_variances, base_powers = self._base(layout, code, boost, noise, dimensions)
         levels = closed.map_levels(blocks, self.tables())
         histogram = closed.level_histogram(levels)
@@ -325,7 +325,7 @@ class ContentAdaptive(BaseCodec):
             bit_price: what the map's bits cost beside what their symbols would be worth.
             energies, prices: what does not depend on ``bit_price``, of ``block_energies`` and ``first_prices``.
         """
-        noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
+        noise = closed.code_noise(code)
         bits_per_symbol = self.bits_per_symbol(code)
         mu, threshold = prices or self.first_prices(planes, code, total)
         energies = closed.block_energies(planes) if energies is None else energies
@@ -345,7 +345,7 @@ class ContentAdaptive(BaseCodec):
     @staticmethod
     def first_prices(planes, code: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Price of power and threshold ``[B]`` of these pictures at ``total`` ``[B]`` symbols, before there is a map."""
-        noise = 10 ** (-closed.code_snr_db(code.double()) / 10)
+        noise = closed.code_noise(code)
         found = outline.expected(outline.histogram(planes), noise, 2 * total)
         # a map has fewer classes than there are zones; measured on BSDS500's photographs, alike at all rates and SNRs
         return 2 * found.mu, closed.level_of(found.lowest * 2**0.5).long() - closed.LEVEL_MIN
@@ -353,7 +353,7 @@ class ContentAdaptive(BaseCodec):
     @staticmethod
     def _best_boost(base: torch.Tensor, plan: Plan) -> torch.Tensor:
         """The boost ``[B]`` at which the base layer's error and power, at the price of the rest, cost least."""
-        noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)[None, :, None]
+        noise = closed.code_noise(plan.code)[None, :, None]
         energy, variance = base.double().square(), plan.base_variances
         codes = torch.arange(closed.BASE_BOOSTS, device=base.device)
         now = closed.boost_factor(plan.boost)[None, :, None]
@@ -486,7 +486,7 @@ class ContentAdaptive(BaseCodec):
             *(plan.levels[0], self._order(plan, 0)[0], plan.powers[0], float(plan.mu[0])),
             *(plan.base_variances, plan.base_powers[0]),
         )
-        noise, parts = float(10 ** (-closed.code_snr_db(plan.code.double()) / 10)), []
+        noise, parts = float(closed.code_noise(plan.code)), []
         for count in symbols:
             part, known = refinement.next_part(known, noise, 2 * count)
             parts.append(part)
@@ -586,7 +586,7 @@ class ContentAdaptive(BaseCodec):
         Energy of the coefficients that are not sent + for each that is, of energy e, variance s, power p and noise n a
         dimension, (1 - w)^2 e + w^2 n s / p with w = p / (p + n) (Lee and Petersen, 1976).
         """
-        noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)[:, None]
+        noise = closed.code_noise(plan.code)[:, None]
         variance, place = (
             closed.level_variances().to(noise.device),
             torch.arange(closed.LEVELS, device=noise.device),
@@ -918,7 +918,7 @@ class ContentAdaptive(BaseCodec):
     def _sender_cells(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
         """The input of the sender's network of each cell, and the deviation of the error that it expects there."""
         variances = closed.level_variances().to(plan.levels.device)
-        noise = 10 ** (-closed.code_snr_db(plan.code.double()) / 10)
+        noise = closed.code_noise(plan.code)
         # the error of each level, sent or not, as if all of the threshold's own level were sent
         place = torch.arange(closed.LEVELS, device=noise.device)
         sent = (place >= plan.choice.threshold[:, None]) & (plan.choice.count > 0)[:, None]

@@ -30,7 +30,7 @@ def expected_errors(codec: ContentAdaptive, images: torch.Tensor, snr_db, rhos: 
         images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
     code = closed.snr_code(codec._clamped(codec._per_image(snr_db, images)))
     planes = closed.to_colours(images)
-    noise = (10 ** (-closed.code_snr_db(code.double()) / 10)).repeat_interleave(len(rhos))
+    noise = closed.code_noise(code).repeat_interleave(len(rhos))
     totals = torch.tensor([codec.latent_count(height, width, rho) for rho in rhos]).repeat(len(code))
     errors = []
     for block in BLOCKS:
