@@ -9,14 +9,18 @@ import numpy as np
 import torch
 
 from semcom.adaptation.tolerance import least_pictures, upper_limit
-from semcom.channel.awgn import awgn, noise_power
-from semcom.codec.base import Latents
-from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ModelError
-from semcom.kinds import quality
-from semcom.kinds.image import to_uint8
 from semcom.system.card import ModelCard
-from semcom.system.rates import CLOSED, EXACT, RateTable, closed_psnr_db, exact_psnr_db, image_of
+from semcom.system.rates import (
+    CLOSED,
+    EXACT,
+    RateTable,
+    closed_psnr_db,
+    decoded_psnr_db,
+    exact_psnr_db,
+    image_of,
+    over_awgn,
+)
 from semcom.system.zoo import LoadedModel
 
 # strong: with less of it the fit to 100 photographs does not hold for others
@@ -188,22 +192,13 @@ def refined_psnr_db(
     size, generator = (pixels.shape[0], pixels.shape[1]), torch.Generator().manual_seed(seed)
     snr = torch.tensor([snr_db], dtype=torch.float32)
 
-    def received(sent: Latents) -> Latents:
-        values = awgn(sent.values, snr, generator)
-        return replace(
-            sent, values=values, noise_var=noise_power(snr, like=values)[:, None].expand_as(values.real)
-        )
-
-    def psnr_db(got: Latents) -> float:
-        decoded = codec.receive(got, equivalent_snr_db(got.noise), size)
-        true = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        return float(torch.as_tensor(quality.psnr(to_uint8(decoded), true)).flatten()[0])
-
     sent = codec.send(image, snr, rho=first)
-    got = received(sent)
+    got = over_awgn(sent, snr, generator)
     part = codec.refine(image, sent, codec.latent_count(*size, whole) - sent.values.shape[1])
-    refined = replace(got, later=(received(part),))
-    return psnr_db(got), psnr_db(refined), psnr_db(received(codec.send(image, snr, rho=whole)))
+    refined = replace(got, later=(over_awgn(part, snr, generator),))
+    once = over_awgn(codec.send(image, snr, rho=whole), snr, generator)
+    alone_db, refined_db, once_db = (decoded_psnr_db(model, pixels, each) for each in (got, refined, once))
+    return alone_db, refined_db, once_db
 
 
 def store(card: ModelCard, table: RateTable) -> ModelCard:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from semcom.channel.awgn import awgn, noise_power
+from semcom.channel.symbols import awgn_channel
+from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ModelError
 from semcom.kinds import quality
@@ -121,13 +122,20 @@ def closed_psnr_db(
 @torch.inference_mode()
 def exact_psnr_db(model: LoadedModel, pixels: np.ndarray, snr_db: float, rho: float, seed: int = 0) -> float:
     """PSNR in dB of a picture that is sent, given noise and decoded: the reference of every prediction."""
-    image, size = image_of(pixels), (pixels.shape[0], pixels.shape[1])
     snr = torch.tensor([snr_db], dtype=torch.float32)
-    sent = model.codec.send(image, snr, rho=rho)
-    received = awgn(sent.values, snr, torch.Generator().manual_seed(seed))
-    noise_var = noise_power(snr, like=received)[:, None].expand_as(received.real)
-    latents = replace(sent, values=received, noise_var=noise_var)
-    decoded = model.codec.receive(latents, equivalent_snr_db(noise_var), size)
+    sent = model.codec.send(image_of(pixels), snr, rho=rho)
+    return decoded_psnr_db(model, pixels, over_awgn(sent, snr, torch.Generator().manual_seed(seed)))
+
+
+def over_awgn(sent: Latents, snr_db: torch.Tensor, generator: torch.Generator) -> Latents:
+    """Latents as they come over white noise of ``snr_db`` ``[B]``."""
+    values, noise_var = awgn_channel(sent.values, snr_db, generator)
+    return replace(sent, values=values, noise_var=noise_var)
+
+
+def decoded_psnr_db(model: LoadedModel, pixels: np.ndarray, got: Latents) -> float:
+    """PSNR in dB of what is decoded of ``got``, beside the picture that was sent."""
+    decoded = model.codec.receive(got, equivalent_snr_db(got.noise), (pixels.shape[0], pixels.shape[1]))
     psnr = quality.psnr(to_uint8(decoded), torch.from_numpy(pixels).permute(2, 0, 1)[None])
     return float(torch.as_tensor(psnr).flatten()[0])
 
