@@ -93,6 +93,22 @@ def tiny_users(tiny_model, tmp_path_factory):
     return cards
 
 
+@pytest.fixture(scope="session")
+def linear():
+    """The closed form without networks, and a table without correction."""
+    from semcom.adaptation import rates as measuring
+    from semcom.kinds.pictures import samples
+    from semcom.system import rates, zoo
+
+    model = zoo.load("photo-linear")
+    rhos, pixels = model.codec.ratios()[4::2], np.ascontiguousarray(samples()[0].pixels[:128, :128])
+    zeros = [0.0] * rates.closed_psnr_db(model, pixels, 10.0, rhos)[1].shape[1]
+    table = rates.RateTable(
+        rates.CLOSED, rhos, zeros, [0.3] * len(rhos), 1.0, 0.2, 0.05, 0.95, [0.0, 20.0], 100, "none"
+    )
+    return dataclasses.replace(model, card=measuring.store(model.card, table))
+
+
 @pytest.fixture
 def fresh_plugins(monkeypatch):
     """No plugin is known, and none of this test's stays known."""

@@ -17,18 +17,6 @@ from semcom.system.make import payload_with
 PIXELS = np.ascontiguousarray(samples()[0].pixels[:128, :128])
 
 
-@pytest.fixture(scope="module")
-def linear():
-    """The closed form without networks, and a table without correction."""
-    model = zoo.load("photo-linear")
-    rhos = model.codec.ratios()[4::2]
-    zeros = [0.0] * rates.closed_psnr_db(model, PIXELS, 10.0, rhos)[1].shape[1]
-    table = rates.RateTable(
-        rates.CLOSED, rhos, zeros, [0.3] * len(rhos), 1.0, 0.2, 0.05, 0.95, [0.0, 20.0], 100, "none"
-    )
-    return dataclasses.replace(model, card=measuring.store(model.card, table))
-
-
 def test_quality_rises_with_the_rate_and_the_closed_form_is_near(linear):
     rhos = linear.codec.ratios()[3:]
     expected, _ = rates.closed_psnr_db(linear, PIXELS, 10.0, rhos)

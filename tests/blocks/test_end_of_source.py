@@ -7,6 +7,7 @@ import pytest
 from gnuradio import gr
 
 from semcom import blocks, keys
+from semcom.blocks.flowgraph import Flowgraph
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -19,7 +20,7 @@ def ended_by_itself(top: gr.top_block, timeout_s: float = 30.0) -> bool:
     return not waiting.is_alive()
 
 
-class Link(gr.top_block):
+class Link(Flowgraph):
     """Pictures through a codec and a modem, back to back; ``telemetry`` looks on at both ends."""
 
     def __init__(self, pictures, model, idle):
@@ -32,15 +33,11 @@ class Link(gr.top_block):
         self.sink = blocks.image_sink()
         self.telemetry = blocks.telemetry("tcp://127.0.0.1:*")
         self.connect(self.modulator, self.receiver)
-        self.line(self.source, self.encoder, self.modulator)
-        self.line(self.receiver, self.decoder, self.sink)
+        self.connect_pdus(self.source, self.encoder, self.modulator)
+        self.connect_pdus(self.receiver, self.decoder, self.sink)
         self.msg_connect((self.receiver, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
         self.msg_connect((self.source, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
         self.msg_connect((self.decoder, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
-
-    def line(self, *chain):
-        for one, next_one in zip(chain, chain[1:], strict=False):
-            self.msg_connect((one, keys.PORT_OUT), (next_one, keys.PORT_IN))
 
 
 @pytest.mark.parametrize("idle", ["wait", "zeros"])

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rate controller in a flowgraph: targets and SNRs in, pictures with their rate out, and an encoder that follows."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from radio_bench import Bench
 
 from semcom import blocks, keys
-from semcom.adaptation import rates as measuring
 from semcom.blocks import pdu as bridge
 from semcom.blocks.deepjscc_encoder import NOT_REACHED
 from semcom.blocks.pdu import Pdu
@@ -16,22 +13,9 @@ from semcom.blocks.stations import StationConfig, transmit
 from semcom.errors import ConfigError, ModelError
 from semcom.kinds.pictures import Picture, samples
 from semcom.payload.base import Analog
-from semcom.system import rates, zoo
 
 pytestmark = pytest.mark.timeout(90)
 PIXELS = np.ascontiguousarray(samples()[0].pixels[:128, :128])
-
-
-@pytest.fixture(scope="module")
-def linear():
-    """The closed form without networks, and a table without correction."""
-    model = zoo.load("photo-linear")
-    rhos = model.codec.ratios()[4::2]
-    zeros = [0.0] * rates.closed_psnr_db(model, PIXELS, 10.0, rhos)[1].shape[1]
-    table = rates.RateTable(
-        rates.CLOSED, rhos, zeros, [0.3] * len(rhos), 1.0, 0.2, 0.05, 0.95, [0.0, 20.0], 100, "none"
-    )
-    return dataclasses.replace(model, card=measuring.store(model.card, table))
 
 
 @pytest.fixture

@@ -28,9 +28,11 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
+from semcom.adaptation.feedback import SNR_RANGE_DB
 from semcom.blocks import pdu as bridge
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.errors import ConfigError, PduError, SemcomError, printable
+from semcom.payload.base import TARGETS_DB
 
 MAX_BATCH_PIXELS = 2**21  # of one batch through a network
 _MAX_REASONS = 64  # distinct reasons kept; the rest are counted together
@@ -63,6 +65,19 @@ def check_device(block: str, device: str) -> str:
             f"{block}: device {device!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can"
         ) from error
     return device
+
+
+def check_snr(block: str, snr_db: Any) -> None:
+    """Validates an SNR in dB that reports could have as well. Raises ConfigError."""
+    low, high = SNR_RANGE_DB
+    check(block, snr_db=(snr_db, is_number(snr_db) and low <= snr_db <= high, f"{low:g} to {high:g} dB"))
+
+
+def check_target(block: str, psnr_db: Any) -> None:
+    """Validates a target PSNR in dB, 0 for none. Raises ConfigError."""
+    low, high = TARGETS_DB
+    good = is_number(psnr_db) and (psnr_db == 0 or low <= psnr_db <= high)
+    check(block, target_psnr_db=(psnr_db, good, f"{low:g} to {high:g} dB, or 0"))
 
 
 def is_number(value: Any) -> bool:

@@ -4,15 +4,15 @@
 import threading
 import time
 
-import numpy as np
 import pmt
 
 from semcom import keys
-from semcom.adaptation import SNR_RANGE_DB, report_of
+from semcom.adaptation import report_of
 from semcom.blocks.base import (
     PduBlock,
     check,
     check_device,
+    check_snr,
     is_heartbeat,
     is_number,
     meta_of,
@@ -21,8 +21,8 @@ from semcom.blocks.base import (
     runs_of_pictures,
 )
 from semcom.blocks.pdu import Pdu, Pmt
+from semcom.blocks.results import picture_to_send
 from semcom.errors import PduError, SemcomError
-from semcom.kinds import pictures
 from semcom.payload.base import ANALOG
 from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.make import Payload, make
@@ -58,7 +58,7 @@ class deepjscc_encoder(PduBlock):
         max_queue: int = 256,
         payload: Payload = ANALOG,
     ):
-        self._check_snr(snr_db)
+        check_snr("deepjscc_encoder", snr_db)
         check("deepjscc_encoder", max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"))
         self.system = make(model, payload, check_device("deepjscc_encoder", device))
         self.model = self.system.model
@@ -69,17 +69,9 @@ class deepjscc_encoder(PduBlock):
         self.message_port_register_in(pmt.intern(keys.PORT_SNR))
         self.set_msg_handler(pmt.intern(keys.PORT_SNR), self.on_snr)
 
-    @staticmethod
-    def _check_snr(snr_db: float) -> None:
-        low, high = SNR_RANGE_DB
-        check(
-            "deepjscc_encoder",
-            snr_db=(snr_db, is_number(snr_db) and low <= snr_db <= high, f"{low:g} to {high:g} dB"),
-        )
-
     def set_snr_db(self, snr_db: float) -> None:
         """The default SNR, live."""
-        self._check_snr(snr_db)
+        check_snr("deepjscc_encoder", snr_db)
         self.snr_db = float(snr_db)
 
     def on_snr(self, message: Pmt) -> None:
@@ -116,16 +108,9 @@ class deepjscc_encoder(PduBlock):
         self.system.warm_up(transmit=True)
 
     def prepare(self, pdu: Pdu) -> list:
-        pixels, height, width = pdu.vector(np.uint8), pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH)
-        if (
-            height < 1
-            or width < 1
-            or height * width > pictures.MAX_PIXELS
-            or len(pixels) != 3 * height * width
-        ):
-            raise PduError("picture PDU whose bytes do not fit its height and width")
+        pixels = picture_to_send(pdu)
         _rho_of(pdu)
-        return [(pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), pixels.reshape(height, width, 3))]
+        return [(pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), pixels)]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         groups = runs_of_pictures(items, lambda item: item[1].shape[:2])

@@ -12,11 +12,10 @@ from gnuradio import gr
 from semcom.adaptation import report_of
 from semcom.adaptation.wire import HEARTBEAT
 from semcom.blocks import pdu as bridge
-from semcom.blocks.base import check, is_number, reason_of
+from semcom.blocks.base import check, check_target, is_number, reason_of
 from semcom.blocks.pdu import Pmt
 from semcom.blocks.socket_thread import SocketThread
 from semcom.keys import PORT_SNR, TARGET_PSNR_DB, TIMESTAMP_S
-from semcom.payload.base import TARGETS_DB
 from semcom.wire import sockets
 from semcom.wire.numbering import Numbering
 from semcom.wire.redial import BEAT_S
@@ -54,7 +53,7 @@ class feedback_sender(SocketThread, gr.basic_block):
             "feedback_sender",
             rate_hz=(rate_hz, is_number(rate_hz) and rate_hz > 0, "above 0 reports a second"),
         )
-        self._check_target(target_psnr_db)
+        check_target("feedback_sender", target_psnr_db)
         gr.basic_block.__init__(self, name="feedback_sender", in_sig=None, out_sig=None)
         limits = {"max_bytes": _MAX_BYTES, "high_water": _HIGH_WATER}
         access = {"bind": bind, "keys": keys, "insecure": insecure}
@@ -69,15 +68,9 @@ class feedback_sender(SocketThread, gr.basic_block):
         self.message_port_register_in(pmt.intern(PORT_SNR))
         self.set_msg_handler(pmt.intern(PORT_SNR), self.on_snr)
 
-    @staticmethod
-    def _check_target(psnr_db: float) -> None:
-        low, high = TARGETS_DB
-        good = is_number(psnr_db) and (psnr_db == 0 or low <= psnr_db <= high)
-        check("feedback_sender", target_psnr_db=(psnr_db, good, f"{low:g} to {high:g} dB, or 0"))
-
     def set_target_psnr_db(self, psnr_db: float) -> None:
         """The target, live."""
-        self._check_target(psnr_db)
+        check_target("feedback_sender", psnr_db)
         self.target_psnr_db = float(psnr_db)
 
     def on_snr(self, message: Pmt) -> None:

@@ -12,12 +12,20 @@ import pmt
 
 from semcom import keys
 from semcom.adaptation.feedback import SNR_RANGE_DB, SnrTracker, report_of, target_of
-from semcom.blocks.base import PduBlock, check, is_heartbeat, is_number, meta_of, reason_of
+from semcom.blocks.base import (
+    PduBlock,
+    check,
+    check_snr,
+    check_target,
+    is_heartbeat,
+    is_number,
+    meta_of,
+    reason_of,
+)
 from semcom.blocks.deepjscc_encoder import NOT_REACHED
 from semcom.blocks.pdu import Pdu, Pmt
-from semcom.errors import PduError, SemcomError
-from semcom.kinds import pictures
-from semcom.payload.base import TARGETS_DB
+from semcom.blocks.results import picture_to_send
+from semcom.errors import SemcomError
 from semcom.system import zoo
 from semcom.system.rates import RateChooser
 
@@ -63,16 +71,15 @@ class rate_controller(PduBlock):
         batch: int = 1,
         max_queue: int = 256,
     ):
-        low, high = SNR_RANGE_DB
         is_share = is_number(confidence) and 0.5 <= confidence < 1
         check(
             "rate_controller",
-            snr_db=(snr_db, is_number(snr_db) and low <= snr_db <= high, f"{low:g} to {high:g} dB"),
             confidence=(confidence, is_share, "at least 0.5 and below 1"),
             max_age_s=(max_age_s, is_number(max_age_s) and max_age_s > 0, "above 0 s"),
             wander_db=(wander_db, is_number(wander_db) and wander_db >= 0, "0 dB or more"),
         )
-        self._check_target(target_psnr_db)
+        check_snr("rate_controller", snr_db)
+        check_target("rate_controller", target_psnr_db)
         loaded = model if isinstance(model, zoo.LoadedModel) else zoo.load(model)
         self._chooser = RateChooser(loaded)
         super().__init__("rate_controller", threads=threads, batch=batch, max_queue=max_queue)
@@ -85,22 +92,14 @@ class rate_controller(PduBlock):
             self.message_port_register_in(pmt.intern(port))
             self.set_msg_handler(pmt.intern(port), handler)
 
-    @staticmethod
-    def _check_target(psnr_db: float) -> None:
-        low, high = TARGETS_DB
-        good = is_number(psnr_db) and (psnr_db == 0 or low <= psnr_db <= high)
-        check("rate_controller", target_psnr_db=(psnr_db, good, f"{low:g} to {high:g} dB, or 0"))
-
     def set_target_psnr_db(self, psnr_db: float) -> None:
         """The target where no receiver asks for one, live."""
-        self._check_target(psnr_db)
+        check_target("rate_controller", psnr_db)
         self.target_psnr_db = float(psnr_db)
 
     def set_snr_db(self, snr_db: float) -> None:
         """The SNR without fresh reports, live."""
-        low, high = SNR_RANGE_DB
-        good = is_number(snr_db) and low <= snr_db <= high
-        check("rate_controller", snr_db=(snr_db, good, f"{low:g} to {high:g} dB"))
+        check_snr("rate_controller", snr_db)
         self.snr_db = float(snr_db)
 
     def on_snr(self, message: Pmt) -> None:
@@ -154,11 +153,7 @@ class rate_controller(PduBlock):
         return found
 
     def prepare(self, pdu: Pdu) -> list:
-        pixels, height, width = pdu.vector(np.uint8), pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH)
-        fits = height > 0 and width > 0 and len(pixels) == 3 * height * width
-        if not fits or height * width > pictures.MAX_PIXELS:
-            raise PduError("picture PDU whose bytes do not fit its height and width")
-        return [(pdu, pixels.reshape(height, width, 3))]
+        return [(pdu, picture_to_send(pdu))]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
         return [(keys.PORT_OUT, self._chosen(pdu, pixels)) for pdu, pixels in items]

@@ -10,7 +10,7 @@ def key_pair(
     name: Annotated[str, typer.Argument(help="Name of the pair, kept beside the link keys; or its path.")],
 ) -> None:
     """Make this station's pair of keys, or show its public one."""
-    from semcom.cli.console import out
+    from semcom.cli.console import say
     from semcom.security import agreement
     from semcom.security.keyfile import key_path
 
@@ -18,7 +18,7 @@ def key_pair(
         public = agreement.public_text(agreement.read_pair(name))
     else:
         public = agreement.make_pair(name)[1]
-    out().print(public, soft_wrap=True, highlight=False, markup=False)
+    say(public)
 
 
 def trust(
@@ -28,11 +28,11 @@ def trust(
     ],
 ) -> None:
     """Keep another station's public key, to agree on link keys with it. Have it told by a way that nobody can change."""
-    from semcom.cli.console import out
+    from semcom.cli.console import say
     from semcom.security import agreement
 
     path = agreement.trust(name, public_key)
-    out().print(f"Trusted as {name}: {path}", soft_wrap=True, highlight=False, markup=False)
+    say(f"Trusted as {name}: {path}")
 
 
 def agree(
@@ -52,7 +52,7 @@ def agree(
     ] = 60.0,
 ) -> None:
     """Agree on a new link key with another station, over the network; a link that runs changes to it."""
-    from semcom.cli.console import out
+    from semcom.cli.console import say
     from semcom.errors import ConfigError
     from semcom.security import agreement
 
@@ -60,14 +60,11 @@ def agree(
         raise ConfigError("one station listens and the other connects: give --listen or --connect.")
     if listen:
         listener = agreement.Listener(pair, name, listen)
-        out().print(f"Waiting at {listener.address}.", soft_wrap=True, highlight=False, markup=False)
+        say(f"Waiting at {listener.address}.")
         made = listener.wait(seconds)
     else:
         made = agreement.offer(pair, name, connect, seconds)
     path = agreement.keep(made, key or name, days)
-    out().print(
-        f"Agreed on epoch {made.number} of the key in {path}. Name it in the link profile (key: {key or name}).",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
+    say(
+        f"Agreed on epoch {made.number} of the key in {path}. Name it in the link profile (key: {key or name})."
     )

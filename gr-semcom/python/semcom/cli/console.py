@@ -24,6 +24,11 @@ def out() -> Console:
     return Console()
 
 
+def say(text: str) -> None:
+    """Prints a result in words, as they are: no markup, no colours, and no line breaks in a path."""
+    out().print(text, soft_wrap=True, highlight=False, markup=False)
+
+
 def mention(text: str) -> None:
     """Prints a sentence that the user should know but that stops nothing."""
     err().print(f"[yellow]Note:[/] {escape(text)}", highlight=False, soft_wrap=True)

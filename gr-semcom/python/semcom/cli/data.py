@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semcom.cli.console import out
+from semcom.cli.console import out, say
 from semcom.terminal import err
 
 data = typer.Typer(
@@ -40,4 +40,4 @@ def get(
             to,
             lambda file, have, total: progress.update(task, description=file, completed=have, total=total),
         )
-    out().print(f"Fetched: {folder}", highlight=False, soft_wrap=True, markup=False)
+    say(f"Fetched: {folder}")

@@ -28,8 +28,7 @@ def demo(
     ] = None,
 ) -> None:
     """Send the four packaged photographs over a simulated air and write a report to look at."""
-    from semcom.cli.console import mention, results_table
-    from semcom.cli.console import out as console
+    from semcom.cli.console import mention, results_table, say
     from semcom.cli.output import as_rows, check_json, give_json
     from semcom.cli.send import picture_model, sender
     from semcom.cli.transmission import Transmission
@@ -76,8 +75,7 @@ def demo(
     sent.finish()
     sent.discard()  # all is in the report
     if str(json) != "-":
-        said = f"Report: {report}\n        {report.with_suffix('.png')}"
-        console().print(said, highlight=False, soft_wrap=True, markup=False)
+        say(f"Report: {report}\n        {report.with_suffix('.png')}")
     if show or (show is None and _has_desktop()):
         typer.launch(str(report.resolve()))
 

@@ -30,7 +30,7 @@ def inspect(
     from semcom import capture
     from semcom.capture import inspection
     from semcom.capture.recording import ForeignRecording
-    from semcom.cli.console import mention, out
+    from semcom.cli.console import mention, out, say
     from semcom.cli.output import check_json, give_json
     from semcom.files import writable_file
 
@@ -62,7 +62,7 @@ def inspect(
     if png is not None:
         inspection.draw(recordings, png)
         if str(json) != "-":
-            out().print(f"Spectrogram: {png}", highlight=False, soft_wrap=True, markup=False)
+            say(f"Spectrogram: {png}")
 
 
 def _found(recording, link: Path | None) -> list:

@@ -24,14 +24,11 @@ def link_key(
     ] = None,
 ) -> None:
     """Make or renew the key that signs a link's bursts and scrambles their payload."""
-    from semcom.cli.console import out
+    from semcom.cli.console import say
     from semcom.security import make_key, renew_key
 
     path = renew_key(name, days) if renew else make_key(name, days)
-    out().print(
+    say(
         f"The key is in {path}. Copy it to the other station by a way that you trust (scp -p), receivers first, and "
-        f"name it in the link profile of both (key: ...). Whoever reads it can read and send what it protects.",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
+        f"name it in the link profile of both (key: ...). Whoever reads it can read and send what it protects."
     )

@@ -10,7 +10,7 @@ import typer
 from semcom import parsing
 from semcom.channel.named import CHANNELS
 from semcom.cli import options
-from semcom.cli.console import out
+from semcom.cli.console import say
 from semcom.errors import ConfigError
 from semcom.files import writable_folder
 
@@ -64,7 +64,7 @@ def train(
         from semcom_training.budget import budget
 
         for what, words in budget(chosen, data, device.value, threads).items():
-            out().print(f"{what:10} {words}", highlight=False, soft_wrap=True, markup=False)
+            say(f"{what:10} {words}")
         return
     writable_folder(out_folder)
     folder = run(
@@ -77,7 +77,7 @@ def train(
         devices=devices,
         tensorboard=tensorboard,
     )
-    out().print(f"Trained: {folder}", highlight=False, soft_wrap=True, markup=False)
+    say(f"Trained: {folder}")
 
 
 def _channel(text: str) -> str | dict:
