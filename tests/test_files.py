@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -86,3 +87,20 @@ def test_a_full_disk_is_seen_before_a_run(tmp_path, monkeypatch):
         files.writable_folder(tmp_path)
     assert files.writable_file(tmp_path / "log", room_bytes=0) == tmp_path / "log"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    kept, link, pipe = tmp_path / "kept.json", tmp_path / "link.json", tmp_path / "pipe"
+    kept.write_text("old")
+    link.symlink_to(kept)
+    files.write_bytes(link, b"new")
+    assert link.is_symlink() and kept.read_text() == "new"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_bytes(pipe, b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.json", "link.json", "pipe"]

@@ -20,17 +20,23 @@ _parts: set[Path] = set()  # being written now
 def write_bytes(path: str | Path, data: bytes) -> Path:
     """Writes a file atomically: a reader sees the old file or the new one, never a part. Makes its folder.
 
+    Through a link what it leads to is written. What is no file, such as a device or a pipe, is written to and stays.
+
     Raises:
         OutputError: if the file or its folder cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    place = Path(os.path.realpath(path))
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and not place.is_file():
+            place.write_bytes(data)
+            return path
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
             _parts.add(part)
             reserve.lend(lambda: part.write_bytes(data))
-            os.replace(part, path)
+            os.replace(part, place)
         finally:
             part.unlink(missing_ok=True)
             _parts.discard(part)
