@@ -222,10 +222,7 @@ def _laid(memory: _Memory, slot: int, results: list[DemodulatedBurst]):
     bare = [
         replace(
             burst,
-            latents=nothing,
-            noise_var=nothing,
-            pilots_rx=nothing,
-            pilots_ref=nothing,
+            **dict.fromkeys(_TENSORS, nothing),
             cfo=float(burst.cfo),
             pilot_dof=float(burst.pilot_dof),
         )
