@@ -222,7 +222,10 @@ def _laid(memory: _Memory, slot: int, results: list[DemodulatedBurst]):
     bare = [
         replace(
             burst,
-            **dict.fromkeys(_TENSORS, nothing),
+            latents=nothing,
+            noise_var=nothing,
+            pilots_rx=nothing,
+            pilots_ref=nothing,
             cfo=float(burst.cfo),
             pilot_dof=float(burst.pilot_dof),
         )
