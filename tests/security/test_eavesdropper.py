@@ -22,11 +22,8 @@ def test_the_holder_of_the_key_sees_the_picture_and_the_eavesdropper_what_the_ci
     profile = tmp_path / "link.yaml"
     profile.write_text(f"name: test\nmodel: cifar-1-12\nkey: alice\ncipher: {cipher}\n")
     pictures = [picture for picture in samples() if picture.pixels.shape == (256, 256, 3)][:2]
-    graph, sinks, kept = (
-        gr.top_block(),
-        {},
-        [],
-    )  # a block that is connected by messages alone is not kept by the graph
+    graph, sinks = gr.top_block(), {}
+    kept = []  # a block that is connected by messages alone is not kept by the graph
     source = blocks.image_source(pictures_in=pictures, max_in_flight=0)
     encoder = blocks.deepjscc_encoder("cifar-1-12", snr_db=20.0)
     modulator = blocks.burst_modulator(profile=str(profile))

@@ -183,22 +183,22 @@ class Replay:
             if result.header is None:
                 self.counters[f"bursts not read: {result.error}"] += 1
                 continue
-            used = _Used(burst, result.header, self._compare(burst, result))
             header = result.header
+            used = _Used(burst, header, self._compare(burst, result))
             if header.kind not in _KINDS or header.mode == MODE_CODED and header.kind != IMAGE.code:
                 what = describe(header.mode)
                 self.counters[f"bursts of {what} of items of kind {header.kind}, not read here"] += 1
                 continue
-            code = result.header.model_hash
+            code = header.model_hash
             if self._chosen is not None and code not in _hashes(self._chosen):
                 self.counters["bursts of another model"] += 1
                 continue
             if code not in assemblers:
-                assemblers[code] = self._assembler(modem, result.header)
+                assemblers[code] = self._assembler(modem, header)
             snr_db = _snr_db(burst, result)
             self._now_s = getattr(burst, "received_s", None) or self._now_s
             for image in assemblers[code].add(
-                result.header, result.latents, result.noise_var, snr_db, used, session=result.session
+                header, result.latents, result.noise_var, snr_db, used, session=result.session
             ):
                 yield self._picture(image)
         for assembler in assemblers.values():

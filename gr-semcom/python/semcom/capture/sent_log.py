@@ -95,8 +95,8 @@ def _entry_of(line: bytes) -> SentPicture | None:
             sha256=_text(value.get("sha256")),
             model_hash=_model_hash(value.get("model")),
             sent_s=_seconds(value.get("sent_utc")),
-            sender=None if value.get("sender") is None else int(value["sender"]),
-            label=None if value.get("true_label") is None else int(value["true_label"]),
+            sender=_whole(value.get("sender")),
+            label=_whole(value.get("true_label")),
         )
     except (ParseError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
@@ -108,6 +108,10 @@ def _number_of(value: Any) -> int:
     if not 0 <= number < 2**16:
         raise ValueError(number)
     return number
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _text(value: Any) -> str | None:

@@ -10,13 +10,14 @@ from semcom.modulation.constellation import (
     pack_bits,
     unpack_bits,
 )
-from semcom.modulation.demap import soft_demap
+from semcom.modulation.demap import bit_ratios, soft_demap
 from semcom.modulation.error_rate import ber, ser, snr_for_ber
 
 __all__ = [
     "ORDERS",
     "Constellation",
     "ber",
+    "bit_ratios",
     "constellation",
     "map_bits",
     "map_labels",

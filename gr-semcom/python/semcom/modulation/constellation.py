@@ -36,6 +36,11 @@ class Constellation:
     points: torch.Tensor
     levels: torch.Tensor | None
 
+    @property
+    def table(self) -> torch.Tensor:
+        """Entries by label in real dimensions, ``[L, D]``: the amplitudes where square (D = 1), else the points."""
+        return torch.view_as_real(self.points) if self.levels is None else self.levels[:, None]
+
 
 @cached_tensors()
 def constellation(order: int) -> Constellation:

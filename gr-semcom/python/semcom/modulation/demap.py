@@ -122,19 +122,20 @@ def _put(values: torch.Tensor, column: torch.Tensor) -> None:
 def _exact(symbols: torch.Tensor, scale: torch.Tensor, shape: Constellation) -> torch.Tensor:
     if shape.levels is None:
         points = shape.points.to(symbols.device)
-        return _ratios((symbols[:, None] - points).abs().square(), scale, shape.bits)
+        return bit_ratios(-(symbols[:, None] - points).abs().square() * scale[:, None])
     levels = shape.levels.to(symbols.device)
     axes = [
-        _ratios((part[:, None] - levels).square(), scale, shape.bits // 2)
+        bit_ratios(-(part[:, None] - levels).square() * scale[:, None])
         for part in (symbols.real, symbols.imag)
     ]
     return torch.cat(axes, -1)
 
 
-def _ratios(distances: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
-    """``[n, bits]`` of squared distances ``[n, 2^bits]`` to the points in the order of their labels."""
-    likelihood = -distances * scale[:, None]
-    is_one = unpack_bits(torch.arange(2**bits, device=scale.device)[:, None], bits).bool()
+def bit_ratios(likelihood: torch.Tensor) -> torch.Tensor:
+    """Log-likelihood ratios ``[n, m]`` of the bits of labels, of which ``[n, 2^m]`` has the log-likelihood of each."""
+    labels = likelihood.shape[-1]
+    bits = labels.bit_length() - 1
+    is_one = unpack_bits(torch.arange(labels, device=likelihood.device)[:, None], bits).bool()
     by_bit = [
         likelihood[:, ~is_one[:, bit]].logsumexp(-1) - likelihood[:, is_one[:, bit]].logsumexp(-1)
         for bit in range(bits)

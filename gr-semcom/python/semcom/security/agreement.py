@@ -12,7 +12,6 @@ secret, and neither end writes a key before it has that of the other.
 """
 
 import base64
-import binascii
 import hmac
 import time
 from collections import OrderedDict
@@ -27,7 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from semcom.errors import ConfigError
 from semcom.parsing import shown
-from semcom.security.keyfile import SECRET_BYTES, add_epoch, key_path, read_private, write_private
+from semcom.security.keyfile import SECRET_BYTES, add_epoch, bytes_of, key_path, read_private, write_private
 from semcom.wire.sockets import bound_address, open_socket
 
 _PAIR, _TRUSTED = ".pair", ".trusted"
@@ -86,7 +85,8 @@ def trust(name: str, public: str) -> Path:
     Raises:
         ConfigError: no public key, or another one has that name already. OutputError: it cannot be written.
     """
-    path, _ = key_path(name, _TRUSTED), _public(public, "the public key")
+    path = key_path(name, _TRUSTED)
+    _public(public, "the public key")  # refuses what is none
     if path.exists() and read_private(path).decode(errors="replace").strip() != public.strip():
         raise ConfigError(
             f"another public key is trusted as {shown(name)}: if that station has a new one, remove {path} first."
@@ -137,7 +137,7 @@ class Listener:
 
     def __init__(self, own: str, other: str, address: str):
         self._own, self._other = read_pair(own), read_trusted(other)
-        self._offers: OrderedDict[bytes, tuple[Agreed, bytes]] = OrderedDict()
+        self._offers: OrderedDict[bytes, Agreed] = OrderedDict()
         # the messages themselves are authenticated, so whoever connects may
         self._socket = open_socket(zmq.REP, address, bind=True, max_bytes=256, high_water=16, insecure=True)
         self.address, self.refused = bound_address(self._socket), 0
@@ -150,6 +150,7 @@ class Listener:
                 if not self._socket.poll(max(1, int(1000 * left))):
                     continue
                 answer, done = self._answer(self._socket.recv())
+                self.refused += answer == _REFUSED
                 self._socket.send(answer)
                 if done is not None:
                     self._socket.linger = 1000  # the last answer leaves before the socket does
@@ -165,25 +166,21 @@ class Listener:
     def _answer(self, message: bytes) -> tuple[bytes, Agreed | None]:
         offer, proof = message[len(_OFFER) :][:_BYTES], message[len(_OFFER) + _BYTES :]
         if message[: len(_OFFER)] != _OFFER or len(offer) != _BYTES or len(proof) not in (0, _BYTES):
-            self.refused += 1
             return _REFUSED, None
         if proof:
             made = self._offers.pop(offer, None)
-            if made is not None and hmac.compare_digest(proof, made[0].offer):
-                return _DONE, made[0]
-            self.refused += 1
+            if made is not None and hmac.compare_digest(proof, made.offer):
+                return _DONE, made
             return _REFUSED, None
         run = X25519PrivateKey.generate()
         try:
             made = agreed(self._own, run, self._other, X25519PublicKey.from_public_bytes(offer), False)
         except ConfigError:
-            self.refused += 1
             return _REFUSED, None
-        answer = _raw(run.public_key()) + made.answer
-        self._offers[offer] = made, answer
+        self._offers[offer] = made
         if len(self._offers) > _MOST_OFFERS:
             self._offers.popitem(last=False)
-        return answer, None
+        return _raw(run.public_key()) + made.answer, None
 
 
 def offer(own: str, other: str, address: str, seconds: float) -> Agreed:
@@ -227,11 +224,8 @@ def _asked(socket: zmq.Socket, message: bytes, end_s: float, address: str) -> by
 
 
 def _public(text: str, source: str) -> X25519PublicKey:
-    try:
-        raw = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != _BYTES:
+    raw = bytes_of(text.strip())
+    if raw is None:
         raise ConfigError(
             f"{source} is not 32 bytes in base 64: copy it whole, as `semcom key-pair` shows it."
         )

@@ -64,8 +64,8 @@ class Guard:
             soft_tag: ``[TAG_CHIPS]`` real, as received.
             message: what is signed. burst: a number of the burst in its session.
         """
-        energy = float(soft_tag @ soft_tag)
-        if not 0 < energy < float("inf"):
+        least = _least(soft_tag)
+        if least is None:
             return FORGED
         reason = FORGED
         for at, one in enumerate(sent):
@@ -74,7 +74,7 @@ class Guard:
                 reason = reason if at else UNKNOWN
                 continue
             keys = session_keys(epoch.key, epoch.epoch, one % 2**SESSION_BITS)
-            if self._fits(keys, soft_tag, message, THRESHOLD * energy**0.5):
+            if self._fits(keys, soft_tag, message, least):
                 return self._take(keys, epoch.expires_s, burst)
         return reason
 
@@ -83,11 +83,11 @@ class Guard:
 
         It needs no number of the session, which at low SNR is wrong while the tag is still plain to see.
         """
-        energy = float(soft_tag @ soft_tag)
-        if not 0 < energy < float("inf"):
+        least = _least(soft_tag)
+        if least is None:
             return FORGED
         for known in list(reversed(self._known.values()))[:_MOST_TRIED]:
-            if self._fits(known.keys, soft_tag, message, THRESHOLD * energy**0.5):
+            if self._fits(known.keys, soft_tag, message, least):
                 return self._take(known.keys, known.expires_s, burst)
         return None
 
@@ -142,6 +142,12 @@ class Eavesdropper:
     def check(self, sent: list[int], soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys:
         """As ``recognise``, which leaves nothing to be checked."""
         return self.keys
+
+
+def _least(soft_tag: np.ndarray) -> float | None:
+    """What a tag's correlation must exceed; None: nothing was received, or no finite numbers."""
+    energy = float(soft_tag @ soft_tag)
+    return THRESHOLD * energy**0.5 if 0 < energy < float("inf") else None
 
 
 def tag_signs(tag: bytes) -> np.ndarray:

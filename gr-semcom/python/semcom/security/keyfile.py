@@ -46,11 +46,7 @@ class Epoch:
 
     def __post_init__(self):
         settings.require("key", epoch=(self.epoch, 0 <= self.epoch < EPOCHS, "0 to 255"))
-        try:
-            whole = len(base64.b64decode(self.secret, validate=True)) == SECRET_BYTES
-        except (binascii.Error, ValueError):
-            whole = False
-        if not whole:
+        if bytes_of(self.secret) is None:
             raise ConfigError(
                 f"key epoch {self.epoch}: the secret is not 32 bytes in base 64: copy it whole."
             )
@@ -109,6 +105,15 @@ def key_path(key: str, ending: str = ".key") -> Path:
     except RuntimeError as error:  # no home, or no such user
         raise ConfigError(f"key {shown(key)}: {error}. Give the path of its file.") from error
     return Path(folder) / f"{key}{ending}"
+
+
+def bytes_of(text: str) -> bytes | None:
+    """The 32 bytes that a text has in base 64; None: it has not."""
+    try:
+        found = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return found if len(found) == SECRET_BYTES else None
 
 
 def read_private(

@@ -84,10 +84,8 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _matrix(seed: bytes) -> np.ndarray:
     """A ``[DIMENSION, DIMENSION]`` of a seed, uniform modulo q: 12 bits at a time, those of q and above left out."""
-    wanted, stream = (
-        DIMENSION**2,
-        hashlib.shake_256(b"gr-semcom lattice" + seed).digest(2 * DIMENSION**2 * 11 // 10),
-    )
+    wanted = DIMENSION**2
+    stream = hashlib.shake_256(b"gr-semcom lattice" + seed).digest(2 * wanted * 11 // 10)
     drawn = np.frombuffer(stream, "<u2") & 4095
     return drawn[drawn < MODULUS][:wanted].astype(np.int64).reshape(DIMENSION, DIMENSION)
 

@@ -15,7 +15,8 @@ import torch
 from semcom.cached import cached_tensors
 from semcom.channel.modulo import HALF_RANGE, bound, fold, opened
 from semcom.errors import ConfigError
-from semcom.modulation import constellation, unpack_bits
+from semcom.modulation import bit_ratios, constellation
+from semcom.modulation import soft_demap as plain_soft_demap
 from semcom.security.cipher import key_stream
 
 ANALOG = 0
@@ -78,33 +79,28 @@ def likelihood(
         ``[B, n, L]``: n = 2 k and L = sqrt(order) of square constellations, else k and ``order``.
     """
     ring, places = _ring(order).to(symbols.device), _places(order).to(symbols.device)
-    rows = len(symbols)
-    elements = _elements(symbols.reshape(-1), ring)
-    each = len(elements) // symbols.numel()
+    elements, each = _elements(symbols.reshape(-1), ring), 2 // ring.shape[1]
     noise = noise_var.reshape(-1).repeat_interleave(each)[:, None].clamp_min(_LEAST_NOISE)
     scores = (2 * elements @ ring.T - ring.square().sum(dim=1)) / noise
     # the label at place p was sent from the place that its step leads to
     moved = (places + _drawn(steps_taken.reshape(-1, 2), ring)[:, None]) % len(ring)
-    return scores.gather(1, moved).reshape(rows, -1, len(ring))
+    return scores.gather(1, moved).reshape(len(symbols), -1, len(ring))
 
 
 def soft_demap(
-    symbols: torch.Tensor, noise_var: torch.Tensor, steps_taken: torch.Tensor, order: int
+    symbols: torch.Tensor, noise_var: torch.Tensor, steps_taken: torch.Tensor | None, order: int
 ) -> torch.Tensor:
-    """Log-likelihood ratios ln P(0) / P(1) of the bits that symbols ``[k]`` had before the key stream, ``[k, m]``."""
-    width = constellation(order).bits
-    parts = []
-    for at in range(0, len(symbols), _CHUNK):
-        some = slice(at, at + _CHUNK)
-        scores = likelihood(symbols[None, some], noise_var[None, some], steps_taken[None, some], order)[0]
-        element_bits = scores.shape[1].bit_length() - 1
-        bits = unpack_bits(torch.arange(scores.shape[1]), element_bits).reshape(-1, element_bits)
-        one = bits.bool().to(scores.device)
-        low = torch.tensor(-torch.inf, device=scores.device)
-        zero_score = torch.where(one[None], low, scores[..., None]).logsumexp(dim=1)
-        one_score = torch.where(one[None], scores[..., None], low).logsumexp(dim=1)
-        parts.append((zero_score - one_score).reshape(-1, width))
-    return torch.cat(parts)
+    """As ``modulation.soft_demap``: ``[..., k, m]`` of the bits that symbols ``[..., k]`` had before the key stream.
+
+    Args:
+        steps_taken: ``[..., k, 2]``; None: none was added.
+    """
+    if steps_taken is None:
+        return plain_soft_demap(symbols, noise_var, order)
+    rows = symbols.reshape(1, -1), noise_var.reshape(1, -1), steps_taken.reshape(1, -1, 2)
+    chunks = zip(*(row.split(_CHUNK, dim=1) for row in rows), strict=True)
+    ratios = torch.cat([bit_ratios(likelihood(*some, order)[0]) for some in chunks])
+    return ratios.reshape(*symbols.shape, constellation(order).bits)
 
 
 def _drawn(shares: torch.Tensor, ring: torch.Tensor) -> torch.Tensor:
@@ -124,20 +120,14 @@ def _joined(elements: torch.Tensor) -> torch.Tensor:
 @cached_tensors()
 def _ring(order: int) -> torch.Tensor:
     """The points of one ring in their order round it, ``[L, D]``."""
-    table = _table(order)
+    table = constellation(order).table
     return table[_way(table)]
 
 
 @cached_tensors()
 def _places(order: int) -> torch.Tensor:
     """Where on the ring each label is, ``[L]``."""
-    return _way(_table(order)).argsort()
-
-
-def _table(order: int) -> torch.Tensor:
-    """Points by label, ``[L, D]``: levels of a square constellation, else points."""
-    shape = constellation(order)
-    return torch.view_as_real(shape.points) if shape.levels is None else shape.levels[:, None]
+    return _way(constellation(order).table).argsort()
 
 
 def _way(table: torch.Tensor) -> torch.Tensor:

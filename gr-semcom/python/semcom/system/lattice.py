@@ -19,6 +19,7 @@ from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem import AssembledImage, BurstHeader
 from semcom.modem.header import MODE_LATENTS
+from semcom.modulation import pack_bits, unpack_bits
 from semcom.payload.coded import mcs as schemes
 from semcom.payload.coded import transport
 from semcom.security import lwe
@@ -68,7 +69,7 @@ class LatticeSystem(System):
         axes = torch.view_as_real(bound(latents.values[0].cpu())).flatten().double()
         c0, c1 = lwe.encrypt(torch.round(axes / _STEP).long().numpy(), self._public)
         places = torch.from_numpy((c0 + 0.5) * _STEP - HALF_RANGE).float().view(-1, 2)
-        bits = (c1[:, None] >> np.arange(_C1_BITS - 1, -1, -1) & 1).astype(np.uint8)
+        bits = unpack_bits(torch.from_numpy(c1), _C1_BITS).numpy().astype(np.uint8)
         key_symbols = transport.send(np.packbits(bits).tobytes(), self.key_layout)
         symbols = torch.cat([key_symbols, torch.view_as_complex(places)])[None]
         size = self.codec.result_size(self.source.size(value))
@@ -90,8 +91,8 @@ class LatticeSystem(System):
         packed = transport.receive(item.latents[:ahead], item.noise_var[:ahead], self.key_layout)
         if packed is None or self._secret is None:
             return Received(None, {"decoded": False})
-        bits = np.unpackbits(np.frombuffer(packed[:_C1_BYTES], np.uint8)).reshape(-1, _C1_BITS)
-        c1 = bits.astype(np.int64) @ (1 << np.arange(_C1_BITS - 1, -1, -1))
+        bits = np.unpackbits(np.frombuffer(packed[:_C1_BYTES], np.uint8))
+        c1 = pack_bits(torch.from_numpy(bits), _C1_BITS).numpy()
         received, noise_var = item.latents[ahead:], item.noise_var[ahead:]
         taken = lwe.pad(c1, 2 * len(received), self._secret) * _STEP
         offset = HALF_RANGE - _STEP / 2  # of place 0

@@ -14,7 +14,6 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -249,10 +248,6 @@ def _attach(socket: zmq.Socket, address: str, bind: bool) -> None:
             raise ConfigError(f"address {address} {cure}") from error
 
 
-async def _whole(answered: Awaitable) -> None:
-    await answered
-
-
 class _Doorkeeper(threading.Thread):
     """Answers libzmq's question (ZAP) whether a client's key may come in; one for a context.
 
@@ -285,8 +280,8 @@ class _Doorkeeper(threading.Thread):
             try:
                 answered = self._authenticator.handle_zap_message(message)
                 # a coroutine from pyzmq 25 on
-                if inspect.isawaitable(answered):
-                    asyncio.run(_whole(answered))
+                if inspect.iscoroutine(answered):
+                    asyncio.run(answered)
             except Exception:  # a malformed question gets no answer, and so no entry
                 continue
 

@@ -9,7 +9,7 @@ import torch
 
 from semcom.cached import cached_tensors
 from semcom.errors import ConfigError
-from semcom.modulation import map_bits, soft_demap
+from semcom.modulation import map_bits
 from semcom.payload.coded.base_graph import MAX_INFO_BITS
 from semcom.payload.coded.ldpc import LdpcCode, ldpc_code
 from semcom.payload.coded.mcs import TABLE, Mcs, threshold_db
@@ -114,12 +114,7 @@ def receive(
         symbols: ``[k]`` complex, equalised. noise_var: ``[k]``, inf where erased. steps: ``[k, 2]`` of a key stream that
             was added (``security.ring``); None: none was.
     """
-    order = layout.mcs.order
-    ratios = (
-        soft_demap(symbols, noise_var, order)
-        if steps is None
-        else ring.soft_demap(symbols, noise_var, steps, order)
-    ).flatten()
+    ratios = ring.soft_demap(symbols, noise_var, steps, layout.mcs.order).flatten()
     ratios *= 1 - 2 * _scrambler(len(ratios)).float()
     bits, at = [], 0
     for count, length in layout.runs():

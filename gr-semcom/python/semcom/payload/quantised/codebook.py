@@ -109,8 +109,7 @@ def resolved(name: str, there: Collection[str], model: str) -> str:
 
 def alphabet(bits: int) -> torch.Tensor:
     """The constellation of 2^bits points as a table ``[L, D]``: its amplitudes where square, else its points."""
-    shape = constellation(2**bits)
-    return torch.view_as_real(shape.points) if shape.levels is None else shape.levels[:, None]
+    return constellation(2**bits).table
 
 
 def gain_of(bits: int, prior: torch.Tensor) -> torch.Tensor:

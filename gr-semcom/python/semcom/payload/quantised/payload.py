@@ -7,7 +7,7 @@ import torch
 from semcom.cached import cached_tensors
 from semcom.errors import PduError
 from semcom.modem.labels import symbol_count
-from semcom.modulation import constellation, map_bits, soft_demap, unpack_bits
+from semcom.modulation import constellation, map_bits, unpack_bits
 from semcom.payload.quantised import quantiser
 from semcom.payload.quantised.codebook import Codebook, alphabet
 from semcom.security import ring
@@ -72,11 +72,7 @@ def receive(
             return ring.likelihood(*some, steps[:, first:last], order)
 
     else:
-        if steps is None:
-            ratios = soft_demap(symbols, noise_var, order).flatten(1)
-        else:
-            flat = symbols.flatten(), noise_var.flatten(), steps.flatten(0, 1)
-            ratios = ring.soft_demap(*flat, order).reshape(len(symbols), -1)
+        ratios = ring.soft_demap(symbols, noise_var, steps, order).flatten(1)
         ratios = ratios * (1 - 2 * _whitening(ratios.shape[1]).to(ratios))
         ratios = ratios[:, : latent_count * book.bits].unflatten(1, (latent_count, -1, book.element_bits))
 
