@@ -304,3 +304,5 @@ def test_a_link_with_a_key_has_one_process(tmp_path, monkeypatch):
     make_key("alice")
     with pytest.raises(ConfigError, match="processes must be 1 on a link with a key"):
         blocks.receiver(key="alice", processes=2)
+    with pytest.raises(ConfigError, match="processes must be 1 on a link with a key"):
+        blocks.receiver(eavesdrop=True, processes=2)

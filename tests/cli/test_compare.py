@@ -53,6 +53,7 @@ def test_compare_writes_its_four_files(folder, tmp_path):
         (["--orders", "5"], "5"),
         (["--digital-model", "cifar-1-6", "--orders", "4"], "compare models of one ratio"),
         (["--strip", "3"], "only 1 pictures"),
+        (["--snr-error-db", "nan"], "nan is not a"),
         (["--model", "cifar-1-13"], "cifar-1-13"),
         (
             ["--hybrid", "half"],

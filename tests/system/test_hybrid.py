@@ -16,7 +16,7 @@ from semcom.modem.header import MODE_CODED, MODE_HYBRID, MODE_LATENTS, MODES
 from semcom.payload.base import Analog
 from semcom.system import hybrid as hybrids
 from semcom.system.base import SIDE_LOST
-from semcom.system.coded import Coded
+from semcom.system.coded import Coded, ring_order
 from semcom.system.hybrid import SHARE_STEPS, Hybrid, HybridSystem
 from semcom.system.make import make, payload_with
 
@@ -168,6 +168,18 @@ def test_what_it_admits(system, sent):
 def test_what_cannot_be_is_refused(make_it, words):
     with pytest.raises(ConfigError, match=words):
         make_it()
+
+
+def test_no_key_stream_is_added_and_no_station_sends_it(tmp_path):
+    with pytest.raises(ConfigError, match="take cipher scramble"):
+        ring_order(MODE_HYBRID, 0)
+    pytest.importorskip("gnuradio")
+    from semcom.blocks.stations import StationConfig, transmit
+
+    air = tmp_path / "air.c64"
+    with pytest.raises(ConfigError, match="do not read hybrids"):
+        transmit(StationConfig("", f"file:{air}"), samples(), payload=Hybrid(0.5))
+    assert not air.exists()
 
 
 def test_settings():

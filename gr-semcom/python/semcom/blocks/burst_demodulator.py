@@ -59,13 +59,14 @@ class Demodulation:
         self._period = 1 / constellation_rate if constellation_rate else None
         self._shown = -1e9
         link = load_link(profile, key=key)
-        self.is_keyed = bool(link.key)
         self._link_hash = link.hash if profile else 0
         check(block, eavesdrop=(eavesdrop, isinstance(eavesdrop, bool), "True or False"))
         if eavesdrop:
             its_modem, judge = link.modem.signed, Eavesdropper()
         else:
             its_modem, judge = link.modem, guard_of(link.key, tolerance_s=link.limits.clock_tolerance_s)
+        #: bursts are judged by a guard, whose state is one
+        self.is_keyed = judge is not None
         self.modem = Modem(its_modem, device=check_device(block, device), guard=judge)
 
     def process(self, items: list[tuple[Pdu, DetectedBurst]]) -> list[tuple[str, Pdu]]:

@@ -41,6 +41,7 @@ from semcom.radio.device import load_device
 from semcom.radio.hearing import findings
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import ON_AIR, UNANSWERED
+from semcom.system.hybrid import Hybrid
 from semcom.system.make import Payload
 
 _TICK_S = 0.1
@@ -232,6 +233,9 @@ class TransmitStation(Station):
     Args:
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
         snr_db: Es/N0 to encode for while there is no fresh feedback. payload: how what the model makes becomes symbols.
+
+    Raises:
+        ConfigError: a hybrid, which receiving stations do not read.
     """
 
     def __init__(
@@ -243,6 +247,10 @@ class TransmitStation(Station):
         snr_db: float = 10.0,
         payload: Payload = ANALOG,
     ):
+        if isinstance(payload, Hybrid):
+            raise ConfigError(
+                "receiving stations do not read hybrids yet: send latents, or coded bits, instead."
+            )
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
         self._ledger = AirLedger() if medium.kind.answers else None

@@ -304,7 +304,7 @@ class Replay:
             self.counters["pictures of coded bits that could not be decoded"] += pixels is None
             return pixels
         model = self._model(image.model_hash)
-        if model is None:
+        if model is None or image.mode not in LatentSystem.modes:
             return None
         with _one_thread(), torch.inference_mode():
             return LatentSystem(model).receive([image])[0].value

@@ -69,6 +69,7 @@ def compare(
         list[float],
         typer.Option(
             "--snr-error-db",
+            callback=options._finite,
             help="Again with a transmitter that is told so much more than the channel's SNR.",
         ),
     ] = [],  # noqa: B006

@@ -16,7 +16,7 @@ import numpy as np
 from semcom.codec.image import source as sources
 from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, BurstHeader
-from semcom.modem.header import MODE_CODED, order_of
+from semcom.modem.header import MODE_CODED, MODE_HYBRID, order_of
 from semcom.payload.coded import mcs as schemes
 from semcom.payload.coded import transport
 from semcom.security import ring
@@ -74,8 +74,10 @@ def ring_order(mode: int, code: int) -> int:
     """The order of the constellation that items of a payload mode and hash are sent with, as ``security.ring`` takes it.
 
     Raises:
-        ConfigError: coded bits whose hash names no scheme.
+        ConfigError: coded bits whose hash names no scheme; hybrids, whose two parts have constellations of their own.
     """
+    if mode == MODE_HYBRID:
+        raise ConfigError("a hybrid cannot have a key stream added: take cipher scramble, or none.")
     if mode != MODE_CODED:
         return order_of(mode) or ring.ANALOG
     named = schemes.unpack(code)
