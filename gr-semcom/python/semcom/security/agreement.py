@@ -231,7 +231,7 @@ def _public(text: str, source: str) -> X25519PublicKey:
         X25519PrivateKey.generate().exchange(public)
     except ValueError as error:
         raise ConfigError(
-            f"{source} is a point of small order, which is nobody's public key: have the other station show its own with "
-            "`semcom key-pair`."
+            f"{source} is a point of small order, which is nobody's public key: have the other station show its own "
+            "with `semcom key-pair`."
         ) from error
     return public
