@@ -60,6 +60,14 @@ def latents_to_planes(latents: torch.Tensor, channels: int, grid: tuple[int, int
     return torch.cat([latents.real, latents.imag], dim=1).reshape(-1, channels, *grid)
 
 
+def check_images(images: torch.Tensor) -> None:
+    """Raises ImageError: the images are not ``[B, 3, H, W]`` or are empty."""
+    if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
+        raise ImageError(
+            f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
+        )
+
+
 @dataclass(frozen=True)
 class Latents:
     """What a codec sends of a batch of pictures, and the same as it was received.
@@ -375,10 +383,7 @@ class Codec(Decoder):
 
     def _encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
         """Latents ``[B, k]`` of any power."""
-        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(
-                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
-            )
+        check_images(images)
         height, width = images.shape[-2:]
         rows, columns = self.grid(height, width)
         pad = (0, columns * self.stride - width, 0, rows * self.stride - height)

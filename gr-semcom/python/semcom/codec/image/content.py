@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semcom.codec.base import BaseCodec, Latents, power_code, power_of_code
+from semcom.codec.base import BaseCodec, Latents, check_images, power_code, power_of_code
 from semcom.codec.image import allocation as closed
 from semcom.codec.image import outline, refinement, sideinfo
 from semcom.codec.image.allocation import BlockMap
@@ -399,10 +399,7 @@ class ContentAdaptive(BaseCodec):
         Raises:
             ImageError: the images are not ``[B, 3, H, W]`` or are empty, or too small for the rate.
         """
-        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(
-                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
-            )
+        check_images(images)
         height, width = images.shape[-2:]
         total = self.latent_count(height, width, rho)
         images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
