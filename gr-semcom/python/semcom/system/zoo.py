@@ -335,7 +335,7 @@ def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
 
 
 def as_backbone(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What a model that is built on another takes of its tensors: that one's backbone, or, where it has none, all of it."""
+    """What a model that is built on another takes of its tensors: that one's backbone, or, where it has none, all."""
     own = {key: tensor for key, tensor in tensors.items() if key.startswith(BACKBONE)}
     return own or {BACKBONE + key: tensor for key, tensor in tensors.items()}
 
