@@ -6,16 +6,127 @@ streams drawn anew for each, and trains a network on them. A white-box inverter 
 whose latents are nearest to what it hears (model inversion, after Chen et al., MIEA 2023).
 """
 
+import functools
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from torch import nn
 
+from semcom.experiments.runner import Cell, Experiment
+from semcom.experiments.table import markdown_table, page
+from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.payload.quantised import payload, uniform
 from semcom.security import ring
+from semcom.system import zoo
 from semcom.system.zoo import LoadedModel
+from semcom_training.data import data_root
 
 CLASSES = 10
+CIPHERS = ("none", "scramble", "ring 16", "ring")
+SNR_DB = (0.0, 10.0, 20.0)
+TRAINED, INVERSION = "trained, ciphertext only", "model inversion"
+MEAN_COLOUR, MEAN_OF_INVERTED = "the mean colour of each picture", "the mean colour of each of those inverted"
+MEAN_PICTURE = "the mean of the training pictures"
+_HELD_OUT, _INVERTED, _SEARCH_STEPS, _ENCODED_AT_DB = 500, 4, 100, 10.0
+
+Data = Annotated[str, typer.Option(help="Folder that holds cifar10; else SEMCOM_DATA.")]
+
+
+def plan(
+    data: Data = None,
+    model: Annotated[str, typer.Option(help="That is attacked.")] = "cifar-1-12",
+    pairs: Annotated[int, typer.Option(min=1, help="That each attacker is trained on.")] = 20_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of each attacker's training, 128 pairs each.")] = 3000,
+) -> Experiment:
+    """Attackers who learn, for each cipher: docs/figures/security_attackers.{csv,md,png}."""
+    cells = [Cell(cipher, weights=(zoo.card(model).weights_sha256,)) for cipher in (*CIPHERS, "means")]
+    own = functools.partial(measure, data=str(data_root(data)))
+    return Experiment("security_attackers", own, cells, {"model": model, "pairs": pairs, "steps": steps})
+
+
+def measure(cell: Cell, model: str, pairs: int, steps: int, data: str) -> list[dict]:
+    """What attackers of a cipher get; of "means" what nobody needs to hear anything for."""
+    pictures, labels = labelled(data, "train", pairs)
+    others, classes = labelled(data, "test", _HELD_OUT)
+    if cell.arm == "means":
+        known = {
+            MEAN_COLOUR: psnr(mean_colours(others), others),
+            MEAN_PICTURE: psnr(pictures.mean(0).expand_as(others), others),
+            MEAN_OF_INVERTED: psnr(mean_colours(others[:_INVERTED]), others[:_INVERTED]),
+        }
+        return [_row("any", name, None, value, None, None) for name, value in known.items()]
+    attacked, cipher = zoo.load(model), str(cell.arm)
+    began = time.process_time()
+    net = trained_attacker(cipher, encoded(attacked, pictures), pictures, labels, steps)
+    minutes, unseen, found = (time.process_time() - began) / 60, encoded(attacked, others), []
+    for snr_db in SNR_DB:
+        got = gained(net, cipher, unseen, others, classes, snr_db)
+        found.append(_row(cipher, TRAINED, snr_db, *got, minutes))
+    received = heard(cipher, unseen[:_INVERTED], SNR_DB[-1], torch.Generator().manual_seed(3))
+    guesses = inverted(attacked, received, tuple(others.shape[2:]), _ENCODED_AT_DB, _SEARCH_STEPS)
+    return [*found, _row(cipher, INVERSION, SNR_DB[-1], psnr(guesses, others[:_INVERTED]), None, None)]
+
+
+def _row(cipher, attacker, snr_db, psnr_db, accuracy, minutes) -> dict:
+    return {
+        "cipher": cipher,
+        "attacker": attacker,
+        "snr_db": snr_db,
+        "psnr_db": psnr_db,
+        "accuracy": accuracy,
+        "cpu_minutes": minutes,
+    }
+
+
+def labelled(data: str, split: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """CIFAR's first pictures ``[n, 3, 32, 32]`` in 0..1 and their classes ``[n]``."""
+    folder = Path(data) / "cifar10"
+    pictures = torch.from_numpy(load_cifar10(folder, split)[:count].copy()).permute(0, 3, 1, 2).float() / 255
+    return pictures.contiguous(), torch.from_numpy(load_cifar10_labels(folder, split)[:count])
+
+
+@torch.inference_mode()
+def encoded(model: LoadedModel, pictures: torch.Tensor) -> torch.Tensor:
+    """Latents ``[n, k]`` of the pictures."""
+    return torch.cat([model.codec.encode(some, _ENCODED_AT_DB) for some in pictures.split(250)]).clone()
+
+
+def rows(found) -> list[dict]:
+    """One row a cipher, attacker and SNR."""
+    return [row for _, result in found for row in result]
+
+
+def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
+    """The page: what the attackers got, and the budget that they had."""
+    settings = experiment.settings
+    lines = [
+        [
+            row["cipher"],
+            row["attacker"],
+            "-" if row["snr_db"] is None else f"{row['snr_db']:g}",
+            f"{row['psnr_db']:.2f}",
+            "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}",
+        ]
+        for row in rows
+    ]
+    took = [row["cpu_minutes"] for row in rows if row["cpu_minutes"] is not None]
+    budget = (
+        f"Model {settings['model']}, CIFAR-10. **Budget**: each trained attacker had {settings['pairs']:,} pairs of "
+        f"training pictures and what is heard of them, key streams drawn anew each time, {settings['steps']:,} steps of "
+        f"128 pairs at 0 to 20 dB, no known plaintext, {min(took):.1f} to {max(took):.1f} minutes of CPU each; measured on "
+        f"{_HELD_OUT:,} test pictures. A larger one may get more. Inversion: {_SEARCH_STEPS} steps of Adam on "
+        f"{_INVERTED} test pictures, by the public encoder."
+    )
+    note = (
+        "Chance is 10 %. Who hears nothing does best with the mean of all pictures; the mean colour of each is a little "
+        "more than that. 'ring' is of analog latents, 'ring 16' of labels at order 16."
+    )
+    head = ["cipher", "attacker", "SNR in dB", "PSNR in dB", "class accuracy"]
+    return page("Attackers who learn", budget, markdown_table(head, lines), note, made_by=made_by)
 
 
 def heard(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator) -> torch.Tensor:
