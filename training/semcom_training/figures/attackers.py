@@ -117,9 +117,9 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
     budget = (
         f"Model {settings['model']}, CIFAR-10. **Budget**: each trained attacker had {settings['pairs']:,} pairs of "
         f"training pictures and what is heard of them, key streams drawn anew each time, {settings['steps']:,} steps of "
-        f"128 pairs at 0 to 20 dB, no known plaintext, {min(took):.1f} to {max(took):.1f} minutes of CPU each; measured on "
-        f"{_HELD_OUT:,} test pictures. A larger one may get more. Inversion: {_SEARCH_STEPS} steps of Adam on "
-        f"{_INVERTED} test pictures, by the public encoder."
+        f"128 pairs at 0 to 20 dB, no known plaintext, {min(took):.1f} to {max(took):.1f} minutes of CPU "
+        f"each; measured on {_HELD_OUT:,} test pictures. A larger one may get more. Inversion: {_SEARCH_STEPS} steps of "
+        f"Adam on {_INVERTED} test pictures, by the public encoder."
     )
     note = (
         "Chance is 10 %. Who hears nothing does best with the mean of all pictures; the mean colour of each is a little "
