@@ -25,7 +25,8 @@ def draw(rows: list[dict], experiment=None):
     return figure
 
 
-COMMAND = ".venv/bin/python scripts/jescc_figure.py --data FOLDER"
+# the size of the one that is committed
+COMMAND = ".venv/bin/python scripts/jescc_figure.py --data FOLDER --pictures 300 --pairs 2000 --steps 150"
 FIGURE = Figure("jescc", COMMAND, jescc.plan, jescc.rows, jescc.text, draw, table.rounded(4))
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """Attackers who learn, measured: PSNR beside the mean colour and class accuracy beside chance, for each cipher.
 
 .venv/bin/python scripts/security_attackers.py --data FOLDER                          about an hour of a core
-.venv/bin/python scripts/security_attackers.py --data FOLDER --pairs 5000 --steps 300      a tenth of that
+.venv/bin/python scripts/security_attackers.py --data FOLDER --pairs 2000 --steps 80      minutes
 """
 
 from tables import FIGURES
@@ -29,7 +29,7 @@ def draw(rows: list[dict], experiment=None):
 
 
 # the size of the one that is committed
-COMMAND = ".venv/bin/python scripts/security_attackers.py --data FOLDER --pairs 5000 --steps 300"
+COMMAND = ".venv/bin/python scripts/security_attackers.py --data FOLDER --pairs 2000 --steps 80"
 FIGURE = Figure(
     "security_attackers", COMMAND, attackers.plan, attackers.rows, attackers.text, draw, table.rounded(4)
 )

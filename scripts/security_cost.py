@@ -2,6 +2,7 @@
 """What each cipher costs in PSNR, beside the same payload in the open: symbols over white noise.
 
 .venv/bin/python scripts/security_cost.py
+.venv/bin/python scripts/security_cost.py --model photo-adaptive
 """
 
 import argparse
@@ -62,6 +63,7 @@ def psnr(system: LatentSystem, snr_db: float, how: str) -> float:
             snr_db,
             sent.mode,
             sent.model_hash,
+            side=sent.side[0] if sent.side else 0,
             steps=ring.steps(key, len(symbols)) if how == "ring" else None,
         )
         values.append(quality.psnr(picture.pixels, system.receive([item])[0].value))
@@ -105,19 +107,22 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     with torch.inference_mode():
-        rows = rows_of(args.model, PAYLOADS)
+        labels = zoo.QUANTISED in zoo.card(args.model).payloads
+        rows = rows_of(args.model, PAYLOADS if labels else {"analog latents": Analog()})
         if args.trained:
             rows += rows_of(args.trained, {"analog latents": Analog()})
-        for name in [args.model, args.trained] if args.trained else [args.model]:
+        # what has labels decodes from its latents alone, which is what learning with errors carries
+        for name in [args.model] * labels + [args.trained] * bool(args.trained):
             model = zoo.load(name)
             system = LatticeSystem(model, *lwe.make_keys(2 * model.codec.latent_count(64, 64)))
             got = [f"{lattice_psnr(system, snr_db):.2f}" for snr_db in SNR_DB]
             what = f"analog latents, 64x64 pictures, c1 in {system.key_layout.symbols} symbols more"
             rows.append([model.card.name, what, "learning with errors (research)", *got])
+    own = args.model != parser.get_default("model")
     write_table(
-        "security_cost",
+        f"security_cost_{args.model}" if own else "security_cost",
         "What each cipher costs in PSNR",
-        "scripts/security_cost.py",
+        "scripts/security_cost.py" + (f" --model {args.model}" if own else ""),
         ["model", "payload", "cipher", *(f"dB at {snr:g} dB" for snr in SNR_DB)],
         rows,
         "The packaged pictures, two draws of noise each, symbols over white noise behind a perfect modem; in brackets "
