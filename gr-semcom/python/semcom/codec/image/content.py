@@ -736,7 +736,7 @@ class ContentAdaptive(BaseCodec):
         """
         plan = self._read_plan(got, size)[0]
         if bool((plan.blocks.size < 0).any()):
-            raise ImageError("what was sent can be told only of pictures whose map of classes was received.")
+            raise ImageError("what was sent is known only of pictures whose map of classes was received.")
         height, width = images.shape[-2:]
         images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
         reals = self._allocate(self._sent_planes(images, plan), plan)[0]

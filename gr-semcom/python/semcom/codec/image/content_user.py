@@ -2,7 +2,7 @@
 """Users of a content-adaptive transmitter: the closed form of the anchor, then a network of the user's own.
 
 Map, allocation and linear estimate are computed alike by all who receive the burst (``ContentAdaptive.front``), so what
-a user trains, stores and runs is the network that corrects the estimate. It is told both SNRs: its own as an input, and
+a user trains, stores and runs is the network that corrects the estimate. It is given both SNRs: its own as an input, and
 that of the allocation by the variances of what was sent and what was not in each cell.
 """
 

@@ -11,7 +11,7 @@ from semcom.codec.image import allocation as closed
 from semcom.codec.image import outline
 from semcom.codec.image.content import ContentAdaptive
 
-#: pixels a side of the blocks whose energies tell, the best alone first; how they differ says how the picture is made
+#: pixels a side of the blocks whose energies are taken, the best alone first; how they differ says how the picture is made
 BLOCKS = (32, 8, 16)
 
 
