@@ -16,7 +16,8 @@ def draw(rows: list[dict], experiment=None):
             points = [row["snr_db"] for row in some], [100 * row["value"] / row["of"] for row in some]
             label = f"{symbols} symbols" if symbols else "no key"
             axes.plot(*points, "o-", markersize=3, color=style.colour(number), label=label)
-        axes.set(title=what, xlabel="Es/N0 (dB)", ylabel="bursts found and read (%)")
+        axes.set(title=what, xlabel="Es/N0 (dB)")
+    line[0].set_ylabel("bursts found and read (%)")
     line[0].legend(fontsize=8, frameon=False)
     return figure
 

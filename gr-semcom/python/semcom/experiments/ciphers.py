@@ -25,7 +25,7 @@ from semcom.system.coded import ring_order
 from semcom.system.latents import LatentSystem
 from semcom.system.lattice import LatticeSystem
 
-COST_SNR_DB = (10.0, 15.0, 20.0, 25.0)
+COST_SNR_DB = (5.0, 10.0, 15.0, 20.0, 25.0)
 ATTACK_SNR_DB = (0.0, 10.0, 20.0)
 DRAWS = 2  # of noise and key streams, of each picture
 ANALOG = "analog latents"
