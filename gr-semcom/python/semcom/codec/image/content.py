@@ -139,16 +139,14 @@ class ContentAdaptive(PlannedCodec):
                 blocks, boost = self.choose_map(base, rest, code, totals)
                 side = (self.map_bits(blocks, code) / self.bits_per_symbol(code)).ceil().long()
                 side = side.clamp_max(int(sideinfo.SIDE_SHARE * total))
-                coded, units = None, 0
+                coded, units = None, torch.zeros_like(code)
             else:
                 chosen = self.coded_map(base, rest, code, total)
-                blocks, boost = (
-                    stacked([one.blocks for one in chosen]),
-                    torch.cat([one.boost for one in chosen]),
-                )
-                coded, units = [one.symbols for one in chosen], [one.units for one in chosen]
+                blocks = stacked([one.blocks for one in chosen])
+                boost = torch.cat([one.boost for one in chosen])
+                coded = [one.symbols for one in chosen]
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
-                units = torch.tensor(units, device=code.device)
+                units = torch.tensor([one.units for one in chosen], device=code.device)
             plan = self.plan(blocks, code, boost, totals - side)
         del rest
         reals, power = self._allocate(self._sent_planes(images, plan), plan)

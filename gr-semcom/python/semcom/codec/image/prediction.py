@@ -25,10 +25,11 @@ def expected_errors(codec: ContentAdaptive, images: torch.Tensor, snr_db, rhos: 
         The error at each rate by blocks of each of ``BLOCKS``, ``[B, R, 3]`` float64, falling with the rate.
     """
     images = closed.whole_cells(images)
+    height, width = images.shape[-2:]
     code = closed.snr_code(codec._clamped(codec._per_image(snr_db, images)))
     planes = closed.to_colours(images)
     noise = closed.code_noise(code).repeat_interleave(len(rhos))
-    totals = torch.tensor([codec.latent_count(*images.shape[-2:], rho) for rho in rhos]).repeat(len(code))
+    totals = torch.tensor([codec.latent_count(height, width, rho) for rho in rhos]).repeat(len(code))
     errors = []
     for block in BLOCKS:
         counts = outline.histogram(planes, block).repeat_interleave(len(rhos), dim=0)
