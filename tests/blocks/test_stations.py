@@ -304,17 +304,19 @@ def test_another_model_is_reported_in_words(tmp_path, link, make_pictures):
 def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_received(link, make_pictures):
     address = free_address()
     config = StationConfig(link, f"zmq:{address}")
-    receiver, stop, ids = None, threading.Event(), []
-    receiver = ReceiveStation(
-        config, pictures=4, on_picture=lambda meta, pixels: ids.append(meta["image_id"])
-    )
+    stop, ids = threading.Event(), []
+    # it stays until the second transmitter is done, which waits for its samples to be taken
+    receiver = ReceiveStation(config, on_picture=lambda meta, pixels: ids.append(meta["image_id"]))
     thread = threading.Thread(target=receiver.run_until, args=(stop, 60, None))
     thread.start()
     for _ in range(2):
         summary = TransmitStation(config, make_pictures(2)).run_until(threading.Event(), 30, None)
         assert summary.pictures == 2
-    thread.join(30)
+    end = time.monotonic() + 30
+    while len(ids) < 4 and time.monotonic() < end:
+        time.sleep(0.02)
     stop.set()
+    thread.join(30)
     reported = {block.name(): dict(block.counters) for block in receiver.chain}
     assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (ids, reported)
 

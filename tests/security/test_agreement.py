@@ -24,13 +24,13 @@ def known(key_folder):
     return key_folder
 
 
-def agree(listening=("ann", "ben"), connecting=("ben", "ann"), disturb=lambda address: None):
+def agree(listening=("ann", "ben"), connecting=("ben", "ann"), disturb=lambda address: None, wait_s=5):
     """What both ends come to: an agreement or the error's text, of the one who listens first."""
     listener, ends = agreement.Listener(*listening, "tcp://127.0.0.1:*"), {}
 
     def wait():
         try:
-            ends["listens"] = listener.wait(5)
+            ends["listens"] = listener.wait(wait_s)
         except ConfigError as error:
             ends["listens"] = str(error)
 
@@ -53,13 +53,13 @@ def test_both_ends_have_one_secret_and_each_run_another():
 
 @pytest.mark.parametrize("connecting", [("eve", "ann"), ("ben", "ben")])
 def test_who_is_not_trusted_gets_nothing(connecting, monkeypatch):
-    here, there = agree(connecting=connecting)
+    here, there = agree(connecting=connecting, wait_s=2)
     assert "refused" in here or "no station" in here
     assert "does not hold the trusted key" in there
 
 
 def test_who_listens_must_be_the_trusted_one():
-    here, there = agree(listening=("eve", "ben"))
+    here, there = agree(listening=("eve", "ben"), wait_s=2)
     assert "no station" in here and "does not hold the trusted key" in there
 
 

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attackers who learn: from what is heard to the picture and its class, for each cipher.
+"""Attackers who learn: from what is received to the picture and its class, for each cipher.
 
-A ciphertext-only attacker holds the public encoder, makes pairs of pictures and what would be heard of them with key
+A ciphertext-only attacker holds the public encoder, makes pairs of pictures and what would be received of them with key
 streams drawn anew for each, and trains a network on them. A white-box inverter has no training: it searches the picture
-whose latents are nearest to what it hears (model inversion, after Chen et al., MIEA 2023).
+whose latents are nearest to what it receives (model inversion, after Chen et al., MIEA 2023).
 """
 
 import functools
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import torch
 import typer
 from torch import nn
 
-from semcom.experiments.runner import Cell, Experiment
+from semcom.experiments.runner import Cell, Experiment, sources
 from semcom.experiments.table import markdown_table, page
 from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.payload.quantised import payload, uniform
@@ -28,108 +27,99 @@ from semcom_training.data import data_root
 CLASSES = 10
 CIPHERS = ("none", "scramble", "ring 16", "ring")
 SNR_DB = (0.0, 10.0, 20.0)
-TRAINED, INVERSION = "trained, ciphertext only", "model inversion"
-MEAN_COLOUR, MEAN_OF_INVERTED = "the mean colour of each picture", "the mean colour of each of those inverted"
-MEAN_PICTURE = "the mean of the training pictures"
-_HELD_OUT, _INVERTED, _SEARCH_STEPS, _ENCODED_AT_DB = 500, 4, 100, 10.0
-
-Data = Annotated[str, typer.Option(help="Folder that holds cifar10; else SEMCOM_DATA.")]
+TRAINED, INVERSION, COLOUR = "trained, ciphertext only", "model inversion", "the mean colour"
+HELD_OUT, INVERTED, SEARCH_STEPS = 500, 4, 100
 
 
 def plan(
-    data: Data = None,
-    model: Annotated[str, typer.Option(help="That is attacked.")] = "cifar-1-12",
-    pairs: Annotated[int, typer.Option(min=1, help="That each attacker is trained on.")] = 20_000,
-    steps: Annotated[int, typer.Option(min=1, help="Of each attacker's training, 128 pairs each.")] = 3000,
+    data: Annotated[str, typer.Option(help="Folder that holds cifar10; else SEMCOM_DATA.")] = None,
+    model: Annotated[str, typer.Option(help="Name or card of a model.")] = "cifar-1-12",
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Of training pictures and what is received of them.")
+    ] = 20_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, 128 pairs each.")] = 3000,
 ) -> Experiment:
-    """Attackers who learn, for each cipher: docs/figures/security_attackers.{csv,md,png}."""
-    cells = [Cell(cipher, weights=(zoo.card(model).weights_sha256,)) for cipher in (*CIPHERS, "means")]
-    own = functools.partial(measure, data=str(data_root(data)))
-    return Experiment("security_attackers", own, cells, {"model": model, "pairs": pairs, "steps": steps})
+    """Attackers who learn: docs/figures/security_attackers.{csv,md}; a training a cipher."""
+    loaded = zoo.load(model)
+    weights = (loaded.sha256, sources("semcom.security", "semcom_training.figures.attackers"))
+    cells = [Cell((loaded.card.name, cipher), weights=weights) for cipher in CIPHERS]
+    own = functools.partial(measure, data=str(data_root(data)), model=model)
+    return Experiment("security_attackers", own, cells, {"pairs": pairs, "steps": steps})
 
 
-def measure(cell: Cell, model: str, pairs: int, steps: int, data: str) -> list[dict]:
-    """What attackers of a cipher get; of "means" what nobody needs to hear anything for."""
-    pictures, labels = labelled(data, "train", pairs)
-    others, classes = labelled(data, "test", _HELD_OUT)
-    if cell.arm == "means":
-        known = {
-            MEAN_COLOUR: psnr(mean_colours(others), others),
-            MEAN_PICTURE: psnr(pictures.mean(0).expand_as(others), others),
-            MEAN_OF_INVERTED: psnr(mean_colours(others[:_INVERTED]), others[:_INVERTED]),
-        }
-        return [_row("any", name, None, value, None, None) for name, value in known.items()]
-    attacked, cipher = zoo.load(model), str(cell.arm)
+def measure(cell: Cell, pairs: int, steps: int, data: str, model: str) -> dict[str, Any]:
+    """One cipher: PSNR and class accuracy of the attackers, the mean colour's PSNR on the same pictures, and minutes."""
+    _, cipher = cell.arm
+    loaded = zoo.load(model)
+    (pictures, labels), (others, classes) = _labelled(data, "train", pairs), _labelled(data, "test", HELD_OUT)
+    latents, unseen = _encoded(loaded, pictures, 10.0), _encoded(loaded, others, 10.0)
     began = time.process_time()
-    net = trained_attacker(cipher, encoded(attacked, pictures), pictures, labels, steps)
-    minutes, unseen, found = (time.process_time() - began) / 60, encoded(attacked, others), []
-    for snr_db in SNR_DB:
-        got = gained(net, cipher, unseen, others, classes, snr_db)
-        found.append(_row(cipher, TRAINED, snr_db, *got, minutes))
-    received = heard(cipher, unseen[:_INVERTED], SNR_DB[-1], torch.Generator().manual_seed(3))
-    guesses = inverted(attacked, received, tuple(others.shape[2:]), _ENCODED_AT_DB, _SEARCH_STEPS)
-    return [*found, _row(cipher, INVERSION, SNR_DB[-1], psnr(guesses, others[:_INVERTED]), None, None)]
-
-
-def _row(cipher, attacker, snr_db, psnr_db, accuracy, minutes) -> dict:
+    net = trained_attacker(str(cipher), latents, pictures, labels, steps)
+    minutes = (time.process_time() - began) / 60
+    scores = [gained(net, str(cipher), unseen, others, classes, snr_db) for snr_db in SNR_DB]
+    some, generator = others[:INVERTED], torch.Generator().manual_seed(3)
+    received = intercepted(str(cipher), unseen[:INVERTED], SNR_DB[-1], generator)
+    found = inverted(loaded, received, (32, 32), 10.0, SEARCH_STEPS)
     return {
-        "cipher": cipher,
-        "attacker": attacker,
-        "snr_db": snr_db,
-        "psnr_db": psnr_db,
-        "accuracy": accuracy,
-        "cpu_minutes": minutes,
+        "trained": scores,
+        "inverted_db": psnr(found, some),
+        "colour_db": [psnr(mean_colours(each), each) for each in (others, some)],
+        "minutes": minutes,
     }
 
 
-def labelled(data: str, split: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """CIFAR's first pictures ``[n, 3, 32, 32]`` in 0..1 and their classes ``[n]``."""
-    folder = Path(data) / "cifar10"
+def _labelled(data: str, split: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first pictures ``[n, 3, 32, 32]`` in 0..1 and their classes ``[n]``."""
+    folder = data_root(data) / "cifar10"
     pictures = torch.from_numpy(load_cifar10(folder, split)[:count].copy()).permute(0, 3, 1, 2).float() / 255
     return pictures.contiguous(), torch.from_numpy(load_cifar10_labels(folder, split)[:count])
 
 
 @torch.inference_mode()
-def encoded(model: LoadedModel, pictures: torch.Tensor) -> torch.Tensor:
-    """Latents ``[n, k]`` of the pictures."""
-    return torch.cat([model.codec.encode(some, _ENCODED_AT_DB) for some in pictures.split(250)]).clone()
+def _encoded(model: LoadedModel, pictures: torch.Tensor, snr_db: float) -> torch.Tensor:
+    return torch.cat([model.codec.encode(some, snr_db) for some in pictures.split(250)]).clone()
 
 
-def rows(found) -> list[dict]:
-    """One row a cipher, attacker and SNR."""
-    return [row for _, result in found for row in result]
+def rows(found: Sequence[tuple[Cell, Any]]) -> list[dict]:
+    """One row a cipher, attacker and SNR; the mean colour beside the pictures of each attacker."""
+    out = []
+    for cell, result in found:
+        model, cipher = cell.arm
+        tried = [
+            (TRAINED, snr, *score, result["colour_db"][0]) for snr, score in zip(SNR_DB, result["trained"])
+        ]
+        tried.append((INVERSION, SNR_DB[-1], result["inverted_db"], None, result["colour_db"][1]))
+        names = "attacker", "snr_db", "psnr_db", "accuracy", "colour_db"
+        own = {"model": model, "cipher": cipher, "minutes": result["minutes"]}
+        out += [own | dict(zip(names, one, strict=True)) for one in tried]
+    return out
 
 
 def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
-    """The page: what the attackers got, and the budget that they had."""
-    settings = experiment.settings
-    lines = [
+    """The page: PSNR and class accuracy by cipher and attacker."""
+    shown = [
         [
-            row["cipher"],
-            row["attacker"],
-            "-" if row["snr_db"] is None else f"{row['snr_db']:g}",
-            f"{row['psnr_db']:.2f}",
-            "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}",
+            *(row["cipher"], row["attacker"], f"{row['snr_db']:g}", float(row["psnr_db"])),
+            *(float(row["colour_db"]), "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}"),
         ]
         for row in rows
     ]
-    took = [row["cpu_minutes"] for row in rows if row["cpu_minutes"] is not None]
-    budget = (
-        f"Model {settings['model']}, CIFAR-10. **Budget**: each trained attacker had {settings['pairs']:,} pairs of "
-        f"training pictures and what is heard of them, key streams drawn anew each time, {settings['steps']:,} steps of "
-        f"128 pairs at 0 to 20 dB, no known plaintext, {min(took):.1f} to {max(took):.1f} minutes of CPU "
-        f"each; measured on {_HELD_OUT:,} test pictures. A larger one may get more. Inversion: {_SEARCH_STEPS} steps of "
-        f"Adam on {_INVERTED} test pictures, by the public encoder."
+    minutes, own = [row["minutes"] for row in rows], experiment.settings
+    return page(
+        "Attackers who learn",
+        markdown_table(
+            ["cipher", "attacker", "SNR in dB", "PSNR in dB", f"that of {COLOUR}", "class accuracy"], shown
+        ),
+        f"Model {rows[0]['model']}, CIFAR-10. The trained attackers had {own['pairs']:,} pairs of training pictures and "
+        f"what is received of them, key streams drawn anew each time, {own['steps']:,} steps of 128 pairs at 0 to 20 "
+        f"dB, no known plaintext, {min(minutes):.1f} to {max(minutes):.1f} minutes of CPU each: a larger budget may get "
+        f"more. Measured on {HELD_OUT:,} test pictures. Inversion: {SEARCH_STEPS} steps of Adam on {INVERTED} test pictures, by "
+        "the public encoder. Chance is 10 %. 'ring' is of analog latents, 'ring 16' of labels at order 16.",
+        made_by=made_by,
     )
-    note = (
-        "Chance is 10 %. Who hears nothing does best with the mean of all pictures; the mean colour of each is a little "
-        "more than that. 'ring' is of analog latents, 'ring 16' of labels at order 16."
-    )
-    head = ["cipher", "attacker", "SNR in dB", "PSNR in dB", "class accuracy"]
-    return page("Attackers who learn", budget, markdown_table(head, lines), note, made_by=made_by)
 
 
-def heard(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator) -> torch.Tensor:
+def intercepted(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator) -> torch.Tensor:
     """What is on the air of latents ``[B, k]`` under a cipher, with noise of ``snr_db`` (one, or ``[B]``): ``[B, k]``.
 
     Args:
@@ -156,7 +146,7 @@ def heard(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator
 
 
 class Attacker(nn.Module):
-    """What is heard ``[B, k]`` to a picture ``[B, 3, H, W]`` in 0..1 and scores ``[B, CLASSES]``. It is given symbols
+    """What is received ``[B, k]`` to a picture ``[B, 3, H, W]`` in 0..1 and scores ``[B, CLASSES]``. It is given symbols
     in their order, and their magnitudes sorted, which is what scrambling leaves."""
 
     def __init__(self, symbols: int, size: tuple[int, int], width: int = 1024):
@@ -190,7 +180,7 @@ def trained_attacker(
     for _ in range(steps):
         some = torch.randint(0, len(latents), (128,), generator=generator)
         snr_db = 20 * torch.rand(128, generator=generator)
-        picture, scores = net(heard(cipher, latents[some], snr_db, generator))
+        picture, scores = net(intercepted(cipher, latents[some], snr_db, generator))
         loss = 10 * (picture - pictures[some]).square().mean()
         loss = loss + 0.1 * nn.functional.cross_entropy(scores, labels[some])
         optimiser.zero_grad()
@@ -210,7 +200,7 @@ def gained(
     snr_db: float,
 ) -> tuple[float, float]:
     """PSNR in dB and class accuracy of an attacker on pictures that it has not seen."""
-    picture, scores = net(heard(cipher, latents, snr_db, torch.Generator().manual_seed(9)))
+    picture, scores = net(intercepted(cipher, latents, snr_db, torch.Generator().manual_seed(9)))
     return psnr(picture, pictures), float((scores.argmax(dim=1) == labels).float().mean())
 
 

@@ -80,7 +80,7 @@ class Guard:
         return reason
 
     def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str | None:
-        """As ``check``, of a burst of the sessions that were heard last; None: it is of none of them.
+        """As ``check``, of a burst of the sessions that were received last; None: it is of none of them.
 
         It needs no number of the session, which at low SNR is wrong while the tag is still plain to see.
         """
