@@ -113,8 +113,8 @@ def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
         f"Model {rows[0]['model']}, CIFAR-10. The trained attackers had {own['pairs']:,} pairs of training pictures and "
         f"what is received of them, key streams drawn anew each time, {own['steps']:,} steps of 128 pairs at 0 to 20 "
         f"dB, no known plaintext, {min(minutes):.1f} to {max(minutes):.1f} minutes of CPU each: a larger budget may get "
-        f"more. Measured on {HELD_OUT:,} test pictures. Inversion: {SEARCH_STEPS} steps of Adam on {INVERTED} test pictures, by "
-        "the public encoder. Chance is 10 %. 'ring' is of analog latents, 'ring 16' of labels at order 16.",
+        f"more. Measured on {HELD_OUT:,} test pictures. Inversion: {SEARCH_STEPS} steps of Adam on {INVERTED} test "
+        "pictures, by the public encoder. Chance is 10 %. 'ring' is of analog latents, 'ring 16' of labels at order 16.",
         made_by=made_by,
     )
 
