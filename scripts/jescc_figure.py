@@ -17,8 +17,8 @@ def draw(rows: list[dict], experiment=None):
             [row["psnr_db"] for row in own],
             marker="o",
             markersize=3,
-            label=words,
-            color=style.colour(number),
+            label=words.replace("`", ""),
+            color="grey" if arm == "mean" else style.colour(number),
         )
     axes.set(xlabel="Es/N0 (dB)", ylabel="PSNR (dB)")
     axes.legend(fontsize=7, frameon=False)
