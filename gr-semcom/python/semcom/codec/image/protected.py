@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pictures made unlike themselves before they are sent, and themselves again after: DeepJESCC, a research mode.
 
-After Xu, Ai, Wang, Yang and Yang, "Deep Joint Encryption and Source-Channel Coding: An Image Visual Protection Approach"
-(arXiv:2111.03234): protection P, transmission, deprotection D. It hides pictures from who carries them out the
-transmission, and is no cipher: who has D, or pairs of pictures and what P made of them, has the pictures
-(docs/figures/jescc.md). Layers and weights of the losses are this project's, for the paper has its own.
+After Xu, Ai, Chen, Wang and Rodrigues, "Deep Joint Source-Channel Coding for Image Transmission with Visual Protection"
+(IEEE TCCN 2023, arXiv:2111.03234): protection P, transmission, deprotection D. It hides pictures from who carries
+them out the transmission, and is no cipher: who has D, or pairs of pictures and what P made of them, has the
+pictures (docs/figures/jescc.md). Layers and weights of the losses are this project's, for the paper has its own.
 """
 
 from dataclasses import dataclass, replace
