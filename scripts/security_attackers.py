@@ -11,7 +11,7 @@ from semcom.experiments.command import Figure, main
 from semcom_training.figures import attackers
 
 # the budget of the one that is committed
-COMMAND = ".venv/bin/python scripts/security_attackers.py --data FOLDER --pairs 2000 --steps 80"
+COMMAND = ".venv/bin/python scripts/security_attackers.py --data FOLDER --pairs 4000 --steps 150"
 NAMES = "security_attackers", COMMAND, attackers.plan, attackers.rows, attackers.text
 FIGURE = Figure(*NAMES, number=table.rounded(4))
 
