@@ -25,7 +25,7 @@ class Sent:
         mode: what they are, one of ``modem.header.MODES``. model_hash: 22 bits that name codec, codebooks or code.
         size: the header's two numbers, of a picture (height, width).
         kind: code of the kind that comes out. side: ``B`` numbers of 20 bits that only the codec understands.
-        detail: what the transmitter chose, for rows and counters.
+        detail: what the transmitter chose, for rows and counters, by names of ``keys.CHOSEN``.
         ring_scale: ``B`` numbers, what symbols are multiplied with before a key stream is added (``security.ring.add``);
             none given: 1.
     """
@@ -93,10 +93,6 @@ class System(ABC):
         Raises:
             ConfigError: another ratio than it has.
         """
-
-    def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
-        """What the transmitter chooses for an item of so many symbols at an SNR, for rows and counters."""
-        return {}
 
     def admits(self, header: BurstHeader) -> str | None:
         """Why bursts with this header cannot be read here, in the words of a counter; None: they can.
