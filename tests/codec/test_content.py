@@ -198,6 +198,24 @@ def test_in_memory_is_what_symbols_carry(codec, photographs):
     assert -0.1 < psnr(over(codec, images, 10.0)[0], images) - psnr(got, images) < 0.6
 
 
+@pytest.mark.parametrize("snr_db", [0.0, 20.0])
+def test_the_lowest_rate_and_one_symbol_less(codec, photographs, snr_db):
+    """As few symbols as the base layer has coefficients: no K is 0, and less is refused by both ends' limit."""
+    images = photographs[0][..., :200, :256]
+    least = codec._least_symbols(200 // 8, 256 // 8)
+    whole = 3 * 200 * 256
+    decoded, sent = over(codec, images, snr_db, rho=(least + 0.5) / whole)
+    assert sent.values.shape == (1, least) and int(sent.side[0] & 63) == 0
+    assert decoded.isfinite().all() and psnr(decoded, images) > psnr(
+        images.mean((2, 3), True).expand_as(images), images
+    )
+    with pytest.raises(
+        ImageError, match=f"has {least - 1} symbols, fewer than its base layer takes .{least}.: send"
+    ):
+        codec.send(images, snr_db, rho=(least - 0.5) / whole)
+    assert codec.admits(least, (200, 256)) and not codec.admits(least - 1, (200, 256))
+
+
 def test_gradients_reach_both_networks(photographs):
     torch.manual_seed(1)
     learner = build(

@@ -123,7 +123,9 @@ class CodedSystem(System):
             raise ConfigError("the separation link sends as many symbols as its model: it has no other rate")
         (pixels,), (snr,) = values, snr_db
         self.source.check(pixels)
-        symbols = self.symbol_count(self.source.size(pixels))
+        size = self.source.size(pixels)
+        symbols = self.symbol_count(size)
+        self.check_size(size, symbols)
         mcs = self.payload.scheme(symbols, snr)
         layout = transport.Layout(symbols, mcs)
         coded = sources.coded_picture(pixels, self.payload.source)
@@ -132,7 +134,7 @@ class CodedSystem(System):
         sent = transport.send(payload, layout)[None]
         code = schemes.pack(codec, mcs)
         detail = {keys.MCS: mcs.name}
-        return Sent(sent, MODE_CODED, code, self.source.size(pixels), self.result.code, detail=detail)
+        return Sent(sent, MODE_CODED, code, size, self.result.code, detail=detail)
 
     def mismatch(self, header: BurstHeader) -> str | None:
         if not self.model.codec.admits(header.latent_count, (header.height, header.width)):

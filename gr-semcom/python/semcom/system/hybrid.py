@@ -143,6 +143,8 @@ class HybridSystem(System):
             raise ConfigError("the hybrid sends as many symbols as its model: it has no other rate")
         (pixels,), (snr,) = values, map(float, snr_db)
         self.source.check(pixels)
+        size = self.source.size(pixels)
+        self.check_size(size, self.symbol_count(size))
         if self.payload.steps:
             base = self._base(pixels, snr, self.payload.steps)
             return self._all_coded(pixels, snr)[0] if base is None else self._divided(pixels, base, snr)[0]
