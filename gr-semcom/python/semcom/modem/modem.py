@@ -159,8 +159,8 @@ class Modem:
         if plan.burst_count > MAX_BURSTS:
             raise ConfigError(
                 f"a picture of {plan.latent_count} latents takes {plan.burst_count} bursts of "
-                f"{self.profile.max_payload_symbols} payload symbols, and headers count {MAX_BURSTS}: send a smaller one, "
-                f"at a lower rate, or with longer bursts (max_payload_symbols of the link profile, up to 40)."
+                f"{self.profile.max_payload_symbols} payload symbols, and headers count {MAX_BURSTS}: send a smaller "
+                f"one, at a lower rate, or with longer bursts (max_payload_symbols of the link profile, up to 40)."
             )
         senders, sides = (_each(value, len(latents)) for value in (sender, side))
         headers = [

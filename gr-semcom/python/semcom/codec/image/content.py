@@ -46,6 +46,8 @@ _PICTURE_SCALE = 5.0
 LEAD_DB = 3.0
 #: deviation of the error where the map is unknown
 _UNKNOWN = 0.05
+#: root mean square of a correction in units of the error expected there, above which it is not believed
+_MOST_DEVIATIONS = 3.0
 
 
 def in_single_precision(method):
@@ -115,6 +117,21 @@ def in_units_of(planes: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
     """Planes ``[B, 3, H, W]`` times the deviation ``[B, 3, H/8, W/8]`` of their cells."""
     cells = planes.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
     return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
+
+
+def believable(correction: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """A network's correction ``[B, 3, H, W]``, 0 where it is far beyond the deviation ``[B, 3, H/8, W/8]`` of the error.
+
+    In neighbourhoods of 5x5 cells of photographs its root mean square is at most 1.5 deviations. Of pictures that no
+    network saw, such as areas of one colour at high SNR, it can be thousands, where the linear estimate is nearly exact.
+    """
+    cells = (F.avg_pool2d(correction.square(), closed.CELL) / deviation.square()).mean(dim=1, keepdim=True)
+    # also where it is no number
+    wild = ~(F.avg_pool2d(cells, 5, 1, 2, count_include_pad=False) <= _MOST_DEVIATIONS**2)
+    if not wild.any():
+        return correction
+    cells = correction.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
+    return cells.masked_fill(wild[:, :, :, None, :, None], 0.0).flatten(2, 3).flatten(3, 4)
 
 
 #: what a receiver knows of each cell: its class, error and what was not sent by zones, base layer's error, power
@@ -719,8 +736,14 @@ class ContentAdaptive(BaseCodec):
         return Front(linear, *self._receiver_cells(plan, error, unsent, base_error, power))
 
     def finish(self, network: nn.Module, front: Front, snr_db: torch.Tensor, size: tuple[int, int]):
-        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``."""
-        images = closed.from_colours(front.picture + self._network(network, *front, snr_db))
+        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``.
+
+        Outside of training a correction far beyond the error expected there is left out (:func:`believable`).
+        """
+        correction = self._network(network, *front, snr_db)
+        if not network.training:
+            correction = believable(correction, front.deviation)
+        images = closed.from_colours(front.picture + correction)
         images = images[..., : size[0], : size[1]].float()
         return images if network.training else images.clamp(0, 1)
 
