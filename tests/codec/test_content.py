@@ -11,7 +11,7 @@ from semcom.codec import build
 from semcom.codec.base import Latents
 from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
-from semcom.codec.image.content import believable, in_units_of
+from semcom.codec.image.content_networks import believable, in_units_of
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
 from semcom.kinds import quality
