@@ -41,10 +41,13 @@ def sees_map(conditioning: str) -> bool:
     return conditioning in ("map", "map+denoise")
 
 
-def conditioner(conditioning: str, channels: int) -> nn.Module | None:
+def conditioner(conditioning: str, channels: int) -> "AttentionFeature | SnrScale | SnrFusion | None":
     """What stands after a convolution of so many channels, called with (features, SNR); None: nothing does."""
-    made = {"af": AttentionFeature, "scale": SnrScale, "film": SnrFusion}.get(conditioning)
-    return None if made is None else made(channels)
+    if conditioning == "af":
+        return AttentionFeature(channels)
+    if conditioning == "scale":
+        return SnrScale(channels)
+    return SnrFusion(channels) if conditioning == "film" else None
 
 
 class SnrScale(nn.Module):
