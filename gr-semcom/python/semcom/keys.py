@@ -49,6 +49,11 @@ TARGET_PSNR_DB = "target_psnr_db"  # double: the PSNR that a receiver asks for
 METRIC = "metric"  # string: what a target is of; VALUE: double, the target
 VALUE = "value"
 TARGET_REACHED = "target_reached"  # bool: whether the rate chosen keeps the promise of the target
+EXPECTED_PSNR_DB = "expected_psnr_db"  # double: what it is expected to give
+MCS = "mcs"  # string: the scheme that coded bits are sent with
+SHARE = "share"  # double: of the symbols, that coded bits take in a hybrid
+#: what a transmitter chose for a picture, which rows of a loopback say
+CHOSEN = (TARGET_REACHED, EXPECTED_PSNR_DB, MCS, SHARE)
 TIMESTAMP_S = "timestamp_s"  # double: time.monotonic() when a feedback message was made
 SEQUENCE = "sequence"  # long: number of a feedback or telemetry message, so that gaps are seen
 SESSION = "session"  # long: drawn at random when a sender starts, so that a restart is seen

@@ -214,6 +214,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 keys.PAPR_DB: papr_db(bursts),
                 keys.AIRTIME_SAMPLES: bursts.numel(),
                 "bursts_dropped": int(dropped.sum()),
+                **{key: pdu.meta[key] for key in keys.CHOSEN if key in pdu.meta},
             }
             try:
                 self._on_sent(sent)

@@ -125,7 +125,7 @@ class deepjscc_encoder(PduBlock):
             [pdu.number(keys.SNR_DB) for pdu, _ in group],
             _rho_of(group[0][0]),
         )
-        if sent.detail.get("target_reached") is False:
+        if sent.detail.get(keys.TARGET_REACHED) is False:
             self.count(NOT_REACHED)
         sides = sent.side or (0,) * len(group)
         meta = {
@@ -137,9 +137,9 @@ class deepjscc_encoder(PduBlock):
             keys.HEIGHT: sent.size[0],
             keys.WIDTH: sent.size[1],
         }
-        for pdu, _ in group:
-            for chosen in self.system.choice(sent.symbols.shape[1], pdu.number(keys.SNR_DB)).values():
-                self.count(f"pictures sent as {chosen}")
+        meta |= sent.detail
+        if keys.MCS in sent.detail:
+            self.count(f"pictures sent as {sent.detail[keys.MCS]}", len(group))
         return [
             (keys.PORT_OUT, Pdu(pdu.with_meta(**meta, **{keys.SIDE: side, keys.RING_SCALE: scale}).meta, row))
             for (pdu, _), row, side, scale in zip(group, sent.symbols, sides, sent.ring_scale, strict=True)

@@ -12,7 +12,16 @@ from semcom.errors import ConfigError, HeaderError
 from semcom.modem import frame, ofdm, second_block, sequences, v2
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
-from semcom.modem.header import KEYED, KIND_IMAGE, MODE_LATENTS, OPEN, SCRAMBLED, VERSION, BurstHeader
+from semcom.modem.header import (
+    KEYED,
+    KIND_IMAGE,
+    MAX_BURSTS,
+    MODE_LATENTS,
+    OPEN,
+    SCRAMBLED,
+    VERSION,
+    BurstHeader,
+)
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
@@ -139,7 +148,7 @@ class Modem:
 
         Raises:
             HeaderError: a field that the header cannot hold.
-            ConfigError: a signed profile without seals or cipher, or the other way round.
+            ConfigError: a signed profile without seals or cipher, or the other way round; more bursts than are counted.
         """
         signed = bool(self.profile.auth_symbols)
         if len(seals) != (len(latents) if signed else 0) or cipher not in self._ciphers:
@@ -147,6 +156,12 @@ class Modem:
                 "bursts are signed, each item with a seal of its own, where the profile says so, or not"
             )
         plan = self.plan(latents.shape[1])
+        if plan.burst_count > MAX_BURSTS:
+            raise ConfigError(
+                f"a picture of {plan.latent_count} latents takes {plan.burst_count} bursts of "
+                f"{self.profile.max_payload_symbols} payload symbols, and headers count {MAX_BURSTS}: send a smaller "
+                f"one, at a lower rate, or with longer bursts (max_payload_symbols of the link profile, up to 40)."
+            )
         senders, sides = (_each(value, len(latents)) for value in (sender, side))
         headers = [
             self._code.header(

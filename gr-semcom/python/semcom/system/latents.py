@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from semcom import keys
 from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
@@ -52,8 +53,8 @@ class LatentSystem(System):
             # refuses latents that cannot be labels, and codebooks that are not there
             model.codebook_set(payload.codebook)
 
-    def symbol_count(self, size: tuple[int, int]) -> int:
-        count = self.codec.latent_count(*size, self._rho)
+    def symbol_count(self, size: tuple[int, int], rho: float | None = None) -> int:
+        count = self.codec.latent_count(*size, self._rho if rho is None else rho)
         if isinstance(self.payload, DigitalMode):
             return symbol_count(count, self.payload.bits_per_latent, self.payload.order)
         return count
@@ -69,8 +70,10 @@ class LatentSystem(System):
             (value,), (snr,) = values, snr_db
             chosen = self._chooser.choose(value, float(snr), self._target_db)
             rho = chosen.rho
-            detail = {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)}
+            detail = {keys.TARGET_REACHED: chosen.reached, keys.EXPECTED_PSNR_DB: round(chosen.psnr_db, 2)}
         rho = self._rho if rho is None else rho
+        size = self.source.size(values[0])
+        self.check_size(size, self.symbol_count(size, rho))
         device = self.model.device
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
         latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=rho)
@@ -82,7 +85,7 @@ class LatentSystem(System):
             symbols, mode = points * scale, self.payload.header_mode
             ring_scale = tuple((1 / scale[:, 0]).tolist())
         side = () if latents.side is None else tuple(latents.side.tolist())
-        size = self.codec.result_size(self.source.size(values[0]))
+        size = self.codec.result_size(size)
         return Sent(symbols.cpu(), mode, code, size, self.result.code, side, detail, ring_scale)
 
     def mismatch(self, header: BurstHeader) -> str | None:

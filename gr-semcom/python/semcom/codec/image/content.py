@@ -26,6 +26,7 @@ from semcom.codec.image.content_networks import (
     Front,
     Trunk,
     as_feature,
+    believable,
     deviation_of,
 )
 from semcom.codec.image.content_plan import MOST_RHO, Plan, PlannedCodec, allocation_snr_db, moved, stacked
@@ -341,8 +342,14 @@ class ContentAdaptive(PlannedCodec):
         return Front(linear, *self._receiver_cells(plan, error, unsent, base_error, power))
 
     def finish(self, network: nn.Module, front: Front, snr_db: torch.Tensor, size: tuple[int, int]):
-        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``."""
-        images = closed.from_colours(front.picture + self._network(network, *front, snr_db))
+        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``.
+
+        Outside of training a correction far beyond the error expected there is left out (:func:`believable`).
+        """
+        correction = self._network(network, *front, snr_db)
+        if not network.training:
+            correction = believable(correction, front.deviation)
+        images = closed.from_colours(front.picture + correction)
         images = images[..., : size[0], : size[1]].float()
         return images if network.training else images.clamp(0, 1)
 
