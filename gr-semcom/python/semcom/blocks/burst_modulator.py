@@ -52,7 +52,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         sender: number of this transmitter in every header, 0..15. Transmitters that share a receiver need different
             ones, as number and sender together name an item.
         on_sent: called with a dictionary a picture: image_id, latent_count, side, burst_count, papr_db,
-            airtime_samples, bursts_dropped.
+            airtime_samples, bursts_dropped, and target_reached and expected_psnr_db where there was a target.
         key, cipher: instead of the link profile's; "": as it has them.
     """
 
@@ -214,6 +214,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 keys.PAPR_DB: papr_db(bursts),
                 keys.AIRTIME_SAMPLES: bursts.numel(),
                 "bursts_dropped": int(dropped.sum()),
+                **{key: pdu.meta[key] for key in keys.CHOSEN if key in pdu.meta},
             }
             try:
                 self._on_sent(sent)

@@ -3,6 +3,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pmt
 
@@ -27,6 +28,8 @@ from semcom.payload.base import ANALOG
 from semcom.radio.profile import DEFAULT_MODEL
 from semcom.system.make import Payload, make
 
+#: whose reports are kept at once
+MOST_RECEIVERS = 8
 NOT_REACHED = "targets not reached: sent at the highest rate"
 
 
@@ -35,7 +38,8 @@ class deepjscc_encoder(PduBlock):
 
     Ports: ``in``, ``out`` PDUs; ``snr`` takes the receiver's estimates: a dictionary with ``snr_db``. An
     estimate is used for ``max_age_s`` after its arrival; then the stated default holds again, and that is
-    counted. A picture whose dictionary has ``rho`` is sent at that bandwidth ratio (``rate_controller``).
+    counted. Of several receivers, told apart by session, the lowest fresh estimate holds. A picture whose dictionary has
+    ``rho`` is sent at that bandwidth ratio, and at that ``snr_db`` if it has one (``rate_controller``).
 
     Args:
         model: name in the zoo.
@@ -64,7 +68,7 @@ class deepjscc_encoder(PduBlock):
         self.model = self.system.model
         super().__init__(type(self).__name__, threads=threads, batch=batch, max_queue=max_queue)
         self.snr_db, self.max_age_s, self.device = float(snr_db), float(max_age_s), device
-        self._feedback: tuple[float, float] | None = None  # SNR in dB, time of arrival
+        self._feedback: dict[Any, tuple[float, float]] = {}  # by session: SNR in dB, time of arrival
         self._feedback_lock = threading.Lock()
         self.message_port_register_in(pmt.intern(keys.PORT_SNR))
         self.set_msg_handler(pmt.intern(keys.PORT_SNR), self.on_snr)
@@ -79,37 +83,43 @@ class deepjscc_encoder(PduBlock):
         if is_heartbeat(message):
             return
         try:
-            report = report_of(meta_of(message))
+            said = meta_of(message)
+            report = report_of(said)
         except SemcomError as error:
             self.fail(reason_of(error), error)
             return
         with self._feedback_lock:
-            self._feedback = (report[keys.SNR_DB], time.monotonic())
+            self._feedback.pop(said.get(keys.SESSION), None)
+            self._feedback[said.get(keys.SESSION)] = report[keys.SNR_DB], time.monotonic()
+            while len(self._feedback) > MOST_RECEIVERS:
+                del self._feedback[next(iter(self._feedback))]
         self.count("SNR feedback received")
         if keys.TARGET_PSNR_DB in report and self.model.card.rates is None:
             self.count("targets asked for that this model cannot promise: not followed")
 
     def snr_now(self) -> float:
         """The SNR in dB that the next picture is encoded for."""
+        now_s = time.monotonic()
         with self._feedback_lock:
-            feedback = self._feedback
-        if feedback is None:
-            return self.snr_db
-        if time.monotonic() - feedback[1] > self.max_age_s:
+            heard = list(self._feedback.values())
+        fresh = [snr_db for snr_db, at_s in heard if now_s - at_s <= self.max_age_s]
+        if heard and not fresh:
             self.count("SNR feedback stale: default used")
-            return self.snr_db
-        return feedback[0]
+        return min(fresh, default=self.snr_db)
 
     def reset(self) -> None:
         with self._feedback_lock:
-            self._feedback = None
+            self._feedback.clear()
 
     def warm_up(self) -> None:
         self.system.warm_up(transmit=True)
 
     def prepare(self, pdu: Pdu) -> list:
         pixels = picture_to_send(pdu)
-        _rho_of(pdu)
+        if _rho_of(pdu) is not None and keys.SNR_DB in pdu.meta:
+            # the rate was chosen for that SNR
+            check_snr("deepjscc_encoder", pdu.number(keys.SNR_DB))
+            return [(pdu, pixels)]
         return [(pdu.with_meta(**{keys.SNR_DB: self.snr_now()}), pixels)]
 
     def process(self, items: list) -> list[tuple[str, Pdu]]:
@@ -125,7 +135,7 @@ class deepjscc_encoder(PduBlock):
             [pdu.number(keys.SNR_DB) for pdu, _ in group],
             _rho_of(group[0][0]),
         )
-        if sent.detail.get("target_reached") is False:
+        if sent.detail.get(keys.TARGET_REACHED) is False:
             self.count(NOT_REACHED)
         sides = sent.side or (0,) * len(group)
         meta = {
@@ -136,6 +146,7 @@ class deepjscc_encoder(PduBlock):
             keys.LATENT_COUNT: sent.symbols.shape[1],
             keys.HEIGHT: sent.size[0],
             keys.WIDTH: sent.size[1],
+            **sent.detail,
         }
         for pdu, _ in group:
             for chosen in self.system.choice(sent.symbols.shape[1], pdu.number(keys.SNR_DB)).values():

@@ -419,6 +419,7 @@ class Ledger:
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
             **(system.choice(symbols, self._config.told_snr_db) if symbols else {}),
+            **{key: entry[key] for key in keys.CHOSEN if key in entry},
         )
 
 

@@ -22,14 +22,12 @@ from semcom.blocks.base import (
     meta_of,
     reason_of,
 )
-from semcom.blocks.deepjscc_encoder import NOT_REACHED
+from semcom.blocks.deepjscc_encoder import MOST_RECEIVERS, NOT_REACHED
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.blocks.results import picture_to_send
 from semcom.errors import SemcomError
 from semcom.system import zoo
 from semcom.system.rates import RateChooser
-
-_MOST_RECEIVERS = 8
 
 
 @dataclass
@@ -109,19 +107,25 @@ class rate_controller(PduBlock):
         try:
             said = meta_of(message)
             report = report_of(said)
-            session = said.get(keys.SESSION)
-            with self._lock:
-                known = self._receivers.pop(session, None)
-                known = known or _Receiver(SnrTracker(self._max_age_s, self._wander_db))
-                known.tracker.hear(report)
-                known.target_psnr_db = report.get(keys.TARGET_PSNR_DB)
-                self._receivers[session] = known
-                while len(self._receivers) > _MOST_RECEIVERS:
-                    self._receivers.popitem(last=False)
         except SemcomError as error:
             self.fail(reason_of(error), error)
             return
-        self.count("SNR reports accepted")
+        # without a number it comes from a feedback_receiver, which has looked at it, or from an estimator
+        numbers = {key: said[key] for key in (keys.SESSION, keys.SEQUENCE) if keys.SEQUENCE in said and key in said}
+        session = said.get(keys.SESSION)
+        with self._lock:
+            known = self._receivers.get(session) or _Receiver(SnrTracker(self._max_age_s, self._wander_db))
+            # a repeated or an older report must not bring back what its receiver no longer asks for
+            if known.tracker.hear(report | numbers) is not None:
+                known.target_psnr_db = report.get(keys.TARGET_PSNR_DB)
+                self._receivers[session] = known
+                self._receivers.move_to_end(session)
+            while len(self._receivers) > MOST_RECEIVERS:
+                self._receivers.popitem(last=False)
+            counted = dict(known.tracker.counters)
+            known.tracker.counters.clear()
+        for what, times in counted.items():
+            self.count(what, times)
 
     def on_target(self, message: Pmt) -> None:
         """A target of this station's own."""

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,8 @@ class StationConfig:
         radio: MEDIUM[:ADDRESS], see ``radio.medium``. hardware: radio profile, name or path; "": none.
         gain_db, centre_frequency_hz: instead of the profile's. A gain that calibration has put into the radio profile
             comes before the link profile's.
-        feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
+        feedback, telemetry: ZMQ addresses; "": none. A transmitter's feedback may be several with commas between, a
+            receiver each: pictures are sent so that all of them are served. keys: folder of CurveZMQ certificates for them, and for samples
             on ZMQ. insecure: allows those addresses beyond this machine without keys.
         invert_spectrum: a receiver conjugates what it receives, as a radio profile may say too. cfo_search: it finds
             carrier offsets up to 10 % of the sample rate.
@@ -223,7 +225,7 @@ class Station(Flowgraph):
     def _report(self, began: float) -> Summary:
         self.summary.seconds = time.monotonic() - began
         counted = [*self.chain, self.log] if self.log else self.chain
-        self.summary.counters = {block.name(): dict(block.counters) for block in counted}
+        self.summary.counters = {name: dict(block.counters) for name, block in by_name(counted).items()}
         return self.summary
 
 
@@ -254,6 +256,7 @@ class TransmitStation(Station):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
         self._ledger = AirLedger() if medium.kind.answers else None
+        self.feedback: list[blocks.feedback_receiver] = []
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
             pictures_in=pictures,
@@ -280,17 +283,19 @@ class TransmitStation(Station):
         self.connect(self.modulator, self.radio)
         self.connect_pdus(self.source, *control, self.encoder, *mapping, self.modulator)
         if config.feedback:
-            self.feedback = blocks.feedback_receiver(config.feedback, **config.socket_options)
-            for block in (*control, self.encoder):
-                self.msg_connect((self.feedback, keys.PORT_SNR), (block, keys.PORT_SNR))
-            self.chain.append(self.feedback)
+            for address in config.feedback.split(","):
+                feedback = blocks.feedback_receiver(address.strip(), **config.socket_options)
+                for block in (*control, self.encoder):
+                    self.msg_connect((feedback, keys.PORT_SNR), (block, keys.PORT_SNR))
+                self.feedback.append(feedback)
+            self.chain += self.feedback
         if config.telemetry:
             self.telemetry = blocks.telemetry(
                 config.telemetry, station="tx", profile=config.profile, **config.socket_options
             )
             self.msg_connect((self.source, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
-            if config.feedback:
-                self.msg_connect((self.feedback, keys.PORT_SNR), (self.telemetry, keys.PORT_SNR))
+            for feedback in self.feedback:
+                self.msg_connect((feedback, keys.PORT_SNR), (self.telemetry, keys.PORT_SNR))
             _watch(self.telemetry, self.chain)
 
     def _control(self, payload: Payload, snr_db: float) -> list:
@@ -337,6 +342,7 @@ class TransmitStation(Station):
                 keys.SIDE: meta[keys.SIDE],
                 keys.BURST_COUNT: meta[keys.BURST_COUNT],
                 keys.PAPR_DB: meta[keys.PAPR_DB],
+                **{key: meta[key] for key in keys.CHOSEN if key in meta},
             }
             self.log.add(entry)
 
@@ -595,6 +601,18 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def by_name(blocks_in: list) -> dict[str, Any]:
+    """Blocks by their names, of which those that are there again are numbered."""
+    named: dict[str, Any] = {}
+    for block in blocks_in:
+        name, number = block.name(), 1
+        while name in named:
+            number += 1
+            name = f"{block.name()} {number}"
+        named[name] = block
+    return named
+
+
 def _watch(telemetry, chain: list) -> None:
-    for block in chain:
-        telemetry.watch(block.name(), block)
+    for name, block in by_name(chain).items():
+        telemetry.watch(name, block)

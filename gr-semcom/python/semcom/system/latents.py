@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from semcom import keys
 from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
@@ -69,7 +70,7 @@ class LatentSystem(System):
             (value,), (snr,) = values, snr_db
             chosen = self._chooser.choose(value, float(snr), self._target_db)
             rho = chosen.rho
-            detail = {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)}
+            detail = {keys.TARGET_REACHED: chosen.reached, keys.EXPECTED_PSNR_DB: round(chosen.psnr_db, 2)}
         rho = self._rho if rho is None else rho
         device = self.model.device
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
