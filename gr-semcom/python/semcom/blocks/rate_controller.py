@@ -166,12 +166,16 @@ class rate_controller(PduBlock):
         wanted = self.wanted()
         if not wanted:
             return pdu
-        choices = [self._chooser.choose(pixels, snr_db, target_db) for snr_db, target_db in wanted]
-        reached = all(choice.reached for choice in choices)
+        # what the weakest receiver cannot use helps nobody: it is sent for that one
+        sent_for_db = min(snr_db for snr_db, _ in wanted)
+        rho, reached, expected_db = 0.0, True, 0.0
+        for snr_db, target_db in wanted:
+            choice = self._chooser.choose(pixels, snr_db, target_db, sent_for_db, at_least=rho)
+            if choice.rho > rho or not expected_db:
+                expected_db = choice.psnr_db
+            rho, reached = choice.rho, reached and choice.reached
         self.count("pictures with a target")
         if not reached:
             self.count(NOT_REACHED)
-        rho = max(choice.rho for choice in choices)
-        return pdu.with_meta(
-            **{keys.RHO: rho, keys.SNR_DB: min(snr for snr, _ in wanted), keys.TARGET_REACHED: reached}
-        )
+        chosen = {keys.TARGET_REACHED: reached, keys.EXPECTED_PSNR_DB: expected_db}
+        return pdu.with_meta(**{keys.RHO: rho, keys.SNR_DB: sent_for_db}, **chosen)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from semcom import blocks, keys
+from semcom.adaptation.refining import Requests
 from semcom.blocks.base import PduWorker
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
@@ -69,6 +70,8 @@ class StationConfig:
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
         target_psnr_db: what a receiver asks for with its feedback; 0: nothing.
+        refine_rho: bandwidth ratio up to which it asks for more of each picture that has come, and for bursts that were
+            lost; 0: it does not.
         sender: number of a transmitter, 0..15: different ones where one receiver receives several.
         device, threads: for torch.
     """
@@ -84,6 +87,7 @@ class StationConfig:
     insecure: bool = False
     log: str = ""
     target_psnr_db: float = 0.0
+    refine_rho: float = 0.0
     sample_type: str = ""
     channel: int = -1
     device: str = "cpu"
@@ -233,6 +237,7 @@ class TransmitStation(Station):
     """Pictures to a radio.
 
     Args:
+        linger_s: stay so long after the last picture, for receivers that ask for more of it.
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
         snr_db: Es/N0 to encode for while there is no fresh feedback. payload: how what the model makes becomes symbols.
 
@@ -248,6 +253,7 @@ class TransmitStation(Station):
         rate: float = 0.0,
         snr_db: float = 10.0,
         payload: Payload = ANALOG,
+        linger_s: float = 0.0,
     ):
         if isinstance(payload, Hybrid):
             raise ConfigError(
@@ -259,7 +265,7 @@ class TransmitStation(Station):
         self.feedback: list[blocks.feedback_receiver] = []
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
-            pictures_in=pictures,
+            pictures_in=_and_a_pause(pictures, linger_s) if linger_s and not repeat else pictures,
             repeat=repeat,
             rate=rate,
             max_in_flight=_AHEAD,
@@ -311,16 +317,19 @@ class TransmitStation(Station):
 
     def _sent(self, meta: dict) -> None:
         """A picture's bursts are made and wait for the air: room for the next."""
-        picture, read_s = self._read.pop(meta[keys.IMAGE_ID])
-        self.source.acknowledge(meta[keys.IMAGE_ID])
+        picture, read_s = self._read.pop(meta[keys.IMAGE_ID], (None, 0.0))
         if self._ledger:
-            self._ledger.made(meta[keys.BURST_COUNT])
+            self._ledger.made(meta[keys.BURST_COUNT], is_picture=picture is not None)
         else:
-            self.summary.pictures += 1
+            self.summary.pictures += picture is not None
             self.summary.bursts += meta[keys.BURST_COUNT]
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
         if self.config.telemetry:
             self.telemetry.on_sent(meta)
+        if picture is None:
+            # more of one that is out, for a receiver that has asked
+            return
+        self.source.acknowledge(meta[keys.IMAGE_ID])
         if self.log:
             height, width = picture.pixels.shape[:2]
             entry = {
@@ -397,6 +406,7 @@ class ReceiveStation(Station):
         show: bool = False,
     ):
         super().__init__("receiver", config)
+        self._asking = threading.Lock()
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
         radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
@@ -440,6 +450,19 @@ class ReceiveStation(Station):
             self.window = LiveWindow(self.view.widget, "semcom rx")
             self.msg_connect((self.decoder, keys.PORT_OUT), (self.view, keys.PORT_IN))
             self.chain.append(self.view)
+        self.requests = None
+        if config.refine_rho:
+            codec = self.decoder.model.codec
+            if not codec.refines:
+                raise ConfigError(
+                    f"model '{link.model}' sends a picture at once, nothing more of it can be asked for: leave the ratio out, "
+                    "or take a model such as photo-adaptive."
+                )
+            if not config.feedback:
+                raise ConfigError("what more of a picture is wanted is asked for with feedback: give its address.")
+            # refuses a rate that the model does not have
+            codec.latent_count(*codec.source.warm_up(), config.refine_rho)
+            self.requests = Requests(config.refine_rho)
         self.recorder = None
         if capture_folder:
             self.recorder = blocks.capture_recorder(
@@ -472,6 +495,11 @@ class ReceiveStation(Station):
         self.summary.bursts += meta[keys.BURSTS_RECEIVED]
         if self._on_picture:
             self._on_picture(meta, value)
+        if self.requests and keys.HAVE in meta:
+            size = meta[keys.HEIGHT], meta[keys.WIDTH]
+            symbols = self.decoder.model.codec.latent_count(*size, self.requests.rho)
+            with self._asking:
+                self.requests.heard(meta[keys.IMAGE_ID], meta[keys.HAVE], meta[keys.MISSING], symbols)
         if self.log:
             file = getattr(self.sink, "latest", None)
             entry = {**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(value)}
@@ -490,6 +518,11 @@ class ReceiveStation(Station):
         )
 
     def pause(self, stop: threading.Event) -> None:
+        if self.requests:
+            with self._asking:
+                due = self.requests.due()
+            for wanted in due:
+                self.feedback.ask(wanted)
         if self.window is None:
             super().pause(stop)
         elif not self.window.wait(_TICK_S):
@@ -508,6 +541,12 @@ class ReceiveStation(Station):
         summary.written = self.sink.counters[self.sink.written] if self._out else None
         summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
+
+    def _report(self, began: float) -> Summary:
+        super()._report(began)
+        if self.requests:
+            self.summary.counters["requests"] = dict(self.requests.counters)
+        return self.summary
 
     def unwritten(self) -> list[str]:
         words = []
@@ -599,6 +638,12 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _and_a_pause(pictures: Iterable[Picture], seconds: float) -> Iterator[Picture]:
+    """The pictures, and their end so much later."""
+    yield from pictures
+    time.sleep(seconds)
 
 
 def by_name(blocks_in: list) -> dict[str, Any]:

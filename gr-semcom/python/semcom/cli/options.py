@@ -150,6 +150,24 @@ TargetAsked = Annotated[
 ]
 
 
+def known_ratio(value: float | None) -> float | None:
+    """A bandwidth ratio."""
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"{value} is no bandwidth ratio: above 0 and at most 1.")
+    return value
+
+
+RefineRho = Annotated[
+    float | None,
+    typer.Option(
+        "--refine-rho",
+        metavar="RHO",
+        callback=known_ratio,
+        help="Ask with --feedback for lost bursts of each picture and more symbols, up to so many a colour value.",
+    ),
+]
+
+
 class Codebook(str, enum.Enum):
     """What latents are quantised to."""
 

@@ -184,6 +184,7 @@ class ContentAdaptive(BaseCodec):
     """
 
     quantisable = False
+    refines = True
     networks = ("sender", "receiver")
     base_levels: torch.Tensor
     water_levels: torch.Tensor
@@ -251,10 +252,11 @@ class ContentAdaptive(BaseCodec):
         """Steps of half an octave, though any ratio between can be sent."""
         return [MOST_RHO * 2 ** (-step / 2) for step in reversed(range(_RATIOS))]
 
-    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
-        from semcom.codec.image.prediction import expected_errors
+    def forecast(self, pixels, snr_db: float, rhos, allocated_db: float | None = None):
+        # it reads this module
+        from semcom.codec.image.prediction import forecast
 
-        return expected_errors(self, images, snr_db, rhos)
+        return forecast(self, pixels, snr_db, rhos, allocated_db)
 
     def admits(self, count: int, size: tuple[int, int]) -> bool:
         """Any rate up to 1/4 at which the base layer fits: the header says how many symbols came."""
@@ -449,6 +451,9 @@ class ContentAdaptive(BaseCodec):
         most = self.latent_count(*size, MOST_RHO)
         code = -(-end * _PLACES // most)
         return code, -(-code * most // _PLACES)
+
+    def next_place(self, end: int, size: tuple[int, int]) -> int:
+        return self._next_place(end, size)[1]
 
     @in_single_precision
     @torch.no_grad()
