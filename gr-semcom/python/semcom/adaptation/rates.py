@@ -16,6 +16,7 @@ from semcom.system.zoo import LoadedModel
 
 #: how much the correction's weights, of features of deviation 1, are held down: of these what predicts best
 _RIDGES = [10**power for power in np.arange(-1, 4, 0.5)]
+_FOLDS = 5
 _LEAST_SIGMA_DB = 0.05
 _QUANTILES = [step / 10 for step in range(61)]
 
@@ -106,16 +107,17 @@ def measure(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> RateTable:
-    """Fits the correction to one set of pictures; chooses how strongly, and calibrates the promise, by another.
+    """Fits the correction to one set of pictures, and chooses by another how strongly; calibrates the promise by that one,
+    and by those of the first as fits without them predict them.
 
     Args:
-        trial: of the pictures that calibrate, ``data`` in words. fit: of those that are fitted to, ``fitted`` in words;
+        trial: of the pictures that choose, ``data`` in words. fit: of those that are fitted to, ``fitted`` in words;
             None: there is nothing to correct.
 
     Raises:
         ConfigError: too few pictures to show anything, or none to fit to. ModelError: no margin keeps the promise.
     """
-    count = len(trial.true_db)
+    count = len(trial.true_db) + (len(fit.true_db) if fit else 0)
     if count < least_pictures(share, confidence):
         raise ConfigError(
             f"{count} pictures cannot show with a confidence of {confidence:g} that at most {share:.0%} are below their "
@@ -129,15 +131,22 @@ def measure(
                 "the closed form's correction is fitted to photographs other than those that calibrate the promise: give "
                 "some (--fit FOLDER)."
             )
-        found = [_fitted(fit, ridge) for ridge in _RIDGES]
-        weights = min(found, key=lambda some: np.abs(trial.true_db - corrected(trial, some)).mean())
-    expected = corrected(trial, weights)
-    error = trial.true_db - expected
-    sigma = np.maximum(np.sqrt((error**2).mean(axis=0)), _LEAST_SIGMA_DB)
+        found = [(ridge, _fitted(fit, ridge)) for ridge in _RIDGES]
+        ridge, weights = min(found, key=lambda some: np.nanmean(np.abs(trial.true_db - corrected(trial, some[1]))))
+        true, expected = (
+            np.concatenate(both)
+            for both in ((trial.true_db, fit.true_db), (corrected(trial, weights), _left_out(fit, ridge)))
+        )
+    else:
+        true, expected = trial.true_db, corrected(trial, weights)
+    error = true - expected
+    # as if every picture could go at every ratio: at fewer, more is sent than is needed, and fewer are below
+    true = expected + _between(error, np.log2(trial.rhos))
+    sigma = np.maximum(np.sqrt(np.nanmean(error**2, axis=0)), _LEAST_SIGMA_DB)
     random = np.random.default_rng(seed)
-    targets = _within_reach(trial, random.uniform(0, 1, (16, count)))
+    targets = _within_reach(true, random.uniform(0, 1, (16, count)))
     for quantile in _QUANTILES:
-        below = [missed(trial.true_db, expected - quantile * sigma, target)[0] for target in targets]
+        below = [missed(true, expected - quantile * sigma, target)[0] for target in targets]
         # 16 targets a picture are not 16 pictures: their mean, rounded up, counts
         if upper_limit(math.ceil(np.mean([b.sum() for b in below])), count, confidence) <= share:
             break
@@ -151,7 +160,7 @@ def measure(
         correction=[float(f"{weight:.6g}") for weight in weights],
         sigma_db=[round(float(s), 4) for s in sigma],
         quantile=quantile,
-        mean_error_db=round(float(np.abs(error).mean()), 4),
+        mean_error_db=round(float(np.nanmean(np.abs(error))), 4),
         share=share,
         confidence=confidence,
         snr_range_db=[round(float(trial.snr_db.min()), 1), round(float(trial.snr_db.max()), 1)],
@@ -183,7 +192,7 @@ def check(trial: RateTrial, table: RateTable, targets: int = 32, seed: int = 0) 
     expected, rhos = corrected(trial, np.array(table.correction)), np.array(trial.rhos)
     draws = np.random.default_rng(seed).uniform(0, 1, (len(expected), targets)).T
     below, sent, needed = [], [], []
-    for target in _within_reach(trial, draws):
+    for target in _within_reach(trial.true_db, draws):
         late, at = missed(trial.true_db, expected - table.margin_db, target)
         below.append(late.mean())
         sent.append(rhos[at].mean())
@@ -193,10 +202,10 @@ def check(trial: RateTrial, table: RateTable, targets: int = 32, seed: int = 0) 
     return RateCheck(error_db, trial.true_db.mean(axis=0), *means)
 
 
-def _within_reach(trial: RateTrial, draws: np.ndarray) -> np.ndarray:
+def _within_reach(true_db: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Draws ``[..., N]`` of 0..1 to targets in dB between what the lowest and what the highest ratio reach, where there
     is something to choose."""
-    low, high = trial.true_db[:, 0], trial.true_db[:, -1]
+    low, high = np.nanmin(true_db, axis=1), np.nanmax(true_db, axis=1)
     return low + (high - low) * draws
 
 
@@ -209,12 +218,30 @@ def missed(true_db: np.ndarray, limit_db: np.ndarray, target_db: np.ndarray) -> 
     """Pictures that end up below a target that was said to be reached ``[N]`` bool, and which ratio each had ``[N]``.
 
     Args:
-        true_db, limit_db: PSNR and its lower limit ``[N, R]``. target_db: ``[N]``.
+        true_db, limit_db: PSNR and its lower limit ``[N, R]``; NaN: not to be chosen. target_db: ``[N]``.
     """
-    inside = limit_db >= target_db[:, None]
+    inside = (limit_db >= target_db[:, None]) & np.isfinite(true_db)
     at = np.where(inside.any(axis=1), inside.argmax(axis=1), inside.shape[1] - 1)
     got = np.take_along_axis(true_db, at[:, None], axis=1)[:, 0]
     return inside.any(axis=1) & (got < target_db), at
+
+
+def _between(errors: np.ndarray, log_rho: np.ndarray) -> np.ndarray:
+    """Errors ``[N, R]``, those that are NaN as the ratios about them have them."""
+    there = np.isfinite(errors)
+    return np.stack([np.interp(log_rho, log_rho[own], row[own]) for row, own in zip(errors, there)])
+
+
+def _left_out(trial: RateTrial, ridge: float) -> np.ndarray:
+    """Predictions of pictures ``[N, R]``, each by a fit to others."""
+    expected = trial.expected_db.copy()
+    for fold in range(_FOLDS):
+        out = np.arange(len(expected)) % _FOLDS == fold
+        rest = replace(
+            trial, true_db=trial.true_db[~out], expected_db=trial.expected_db[~out], given=trial.given[~out]
+        )
+        expected[out] = corrected(trial, _fitted(rest, ridge))[out]
+    return expected
 
 
 def _fitted(trial: RateTrial, ridge: float) -> np.ndarray:
