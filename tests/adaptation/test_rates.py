@@ -108,6 +108,15 @@ def test_a_correction_is_fitted_to_others_than_those_that_calibrate():
     assert table.fitted == "others" and table.mean_error_db < 0.1
     assert np.allclose(table.correction, [1, 0.2, -0.1], atol=0.1)
     assert measuring.check(trial(100), table).error_db.max() < 0.1
+    # two sets that differ: each is as far off as the other says
+    other, sets = trial(50), np.arange(100) // 50
+    both = measuring.RateTrial(
+        other.rhos,
+        *(np.concatenate(pair) for pair in zip(*(list(vars(t).values())[1:] for t in (trial(50), other)))),
+    )
+    both.true_db[50:] += both.given[50:, :, 1]
+    apart = measuring.measure(trial(100), "some", both, "others", sets)
+    assert apart.mean_error_db > 1.05 * measuring.measure(trial(100), "some", both, "others").mean_error_db
     with pytest.raises(ConfigError, match="--fit FOLDER"):
         measuring.measure(trial(100), "some")
 

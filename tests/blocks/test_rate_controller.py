@@ -193,7 +193,9 @@ def test_a_station_serves_receivers_that_ask_for_different_targets(tmp_path):
                     sender.on_snr(report(snr_db))
                 return len(control.wanted()) == 2
 
-            wait_until(both, 10.0, lambda: f"{control.counters}, {[dict(b.counters) for b in station.feedback]}")
+            wait_until(
+                both, 10.0, lambda: f"{control.counters}, {[dict(b.counters) for b in station.feedback]}"
+            )
             wanted = dict((target, snr_db) for snr_db, target in control.wanted())
     finally:
         station.stop()

@@ -115,15 +115,16 @@ def test_a_receiver_asks_again_and_gives_up():
     now_s = 9.0
     assert requests.due() == []
     requests.heard(8, 1000, "", 2000)
-    for now_s in (10.0, 20.0, 30.0):
-        last = requests.due()
-    assert last == [] and requests.counters["pictures given up: requests were not answered"] == 1
+    asked = []
+    for later_s in (10.0, 20.0, 30.0):
+        now_s = later_s
+        asked.append(len(requests.due()))
+    assert asked == [1, 1, 0] and requests.counters["pictures given up: requests were not answered"] == 1
 
 
-def test_parts_and_lost_bursts_sharpen_a_picture():
+def test_a_part_sharpens_a_picture_and_bursts_go_out_again():
     """Encoder, modulator, receiver and decoder in one flowgraph: the answer to a request makes the picture better."""
     from gnuradio import gr
-
     from radio_bench import make_recorder, wait_until
 
     top = gr.top_block("test", catch_exceptions=True)
@@ -147,11 +148,20 @@ def test_parts_and_lost_bursts_sharpen_a_picture():
     try:
         encoder.on_message(bridge.to_message(picture(7, 1 / 24)))
         meta, first_db = come(1)
-        assert meta[keys.MISSING] == "" and meta[keys.HAVE] == encoder.model.codec.latent_count(192, 192, 1 / 24)
+        assert meta[keys.MISSING] == "" and meta[keys.HAVE] == encoder.model.codec.latent_count(
+            192, 192, 1 / 24
+        )
         encoder.on_snr(asking(image_id=7, rho=1 / 12, begin=meta[keys.HAVE]))
         meta, second_db = come(2)
         assert second_db > first_db + 1 and meta[keys.MISSING] == ""
         assert meta[keys.HAVE] == encoder.model.codec.latent_count(192, 192, 1 / 12)
+        # what was not lost is known to the receiver; of two bursts asked for there is one
+        sent, side = modulator.counters["bursts sent"], int(encoder._kept[7].sent.side_bits[0])
+        encoder.on_snr(asking(image_id=7, side=side, bursts=(0, 99)))
+        wait_until(
+            lambda: decoder.counters["bursts repeated or too late"] == 1, 30.0, lambda: decoder.counters
+        )
+        assert modulator.counters["bursts sent"] == sent + 1
     finally:
         top.stop()
         top.wait()

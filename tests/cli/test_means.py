@@ -114,5 +114,7 @@ def test_tables_show_rate_and_target_where_there_was_one():
     for text in (single, means):
         assert "No rate is expected to meet the target of 1 of 4" in " ".join(text.split())
         # names keep their column
-        assert max(map(len, text.splitlines())) <= 80 and ("picture" in text.splitlines()[2] or "received" in text)
+        assert max(map(len, text.splitlines())) <= 80 and (
+            "picture" in text.splitlines()[2] or "received" in text
+        )
     assert "rho" not in shown(results_table(WHOLE, by_snr=True))

@@ -52,7 +52,9 @@ class Pictures:
     def square(self, number: int) -> np.ndarray:
         pixels, random = read_picture(self.files[number]).pixels, np.random.default_rng(number)
         if min(pixels.shape[:2]) < self.side:
-            raise ConfigError(f"{self.files[number]}: no square of {self.side} pixels fits into it; see --side.")
+            raise ConfigError(
+                f"{self.files[number]}: no square of {self.side} pixels fits into it; see --side."
+            )
         row, column = (int(random.integers(0, length - self.side + 1)) for length in pixels.shape[:2])
         return np.ascontiguousarray(pixels[row : row + self.side, column : column + self.side])
 
@@ -106,7 +108,9 @@ def files_of(place: str, count: int) -> tuple[Path, ...]:
     if not path.is_dir():
         path, prefix = path.parent, path.name
     if every and not every.isdecimal() or every == "0":
-        raise ConfigError(f"--fit {place}: what follows the colon is a whole number, as in FOLDER:3 for every third.")
+        raise ConfigError(
+            f"--fit {place}: what follows the colon is a whole number, as in FOLDER:3 for every third."
+        )
     found = [file for file in list_pictures(path) if file.name.startswith(prefix)][:: int(every or 1)][:count]
     if not found:
         raise ConfigError(f"{path}: no picture whose name begins with '{prefix}'.")
@@ -155,12 +159,19 @@ def main(
     groups = [Pictures(files_of(place, fit_count), side, every=2) for place in fit]
     fitted = trial(model, groups, out) if groups else None
     names = " and ".join(f"{len(group.files)} of {group.files[0].parent.name}" for group in groups)
+    sets = np.repeat(np.arange(len(groups)), [len(group.files) for group in groups])
     table = rates.measure(
-        trial(model, [pictures], out), f"{data.name} {only}, {side}x{side} squares", fitted, f"{names} squares"
+        trial(model, [pictures], out),
+        f"{data.name} {only}, {side}x{side} squares",
+        fitted,
+        f"{names} squares",
+        sets,
     )
     path = zoo.card_path(model)
     rates.store(loaded.card, table).write(path)
-    print(f"{path}: mean error {table.mean_error_db} dB of pictures not fitted to, margin {table.quantile} sigma")
+    print(
+        f"{path}: mean error {table.mean_error_db} dB of pictures not fitted to, margin {table.quantile} sigma"
+    )
 
 
 def _row(values) -> str:

@@ -67,7 +67,9 @@ def sent_db(
     """
     first = seed_of(pixels) + 1000 * draw
     return [
-        exact_psnr_db(model, pixels, snr_db, rho, first + number) if wanted is None or wanted[number] else None
+        exact_psnr_db(model, pixels, snr_db, rho, first + number)
+        if wanted is None or wanted[number]
+        else None
         for number, rho in enumerate(rhos)
     ]
 
@@ -103,16 +105,19 @@ def measure(
     data: str,
     fit: RateTrial | None = None,
     fitted: str = "",
+    groups: np.ndarray | None = None,
     share: float = 0.05,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> RateTable:
-    """Fits the correction to one set of pictures, and chooses by another how strongly; calibrates the promise by that one,
+    """Fits the correction to one set of pictures, and chooses by another how strongly; calibrates the promise by that
+    one,
     and by those of the first as fits without them predict them.
 
     Args:
         trial: of the pictures that choose, ``data`` in words. fit: of those that are fitted to, ``fitted`` in words;
             None: there is nothing to correct.
+        groups: ``[N]`` which of several sets each of those is of: sets are then left out as a whole, so that the margin
+            holds for photographs of another kind, too. None: every fifth picture is.
 
     Raises:
         ConfigError: too few pictures to show anything, or none to fit to. ModelError: no margin keeps the promise.
@@ -128,27 +133,30 @@ def measure(
     if closed:
         if fit is None:
             raise ConfigError(
-                "the closed form's correction is fitted to photographs other than those that calibrate the promise: give "
-                "some (--fit FOLDER)."
+                "the closed form's correction is fitted to photographs other than those that choose how strongly: "
+                "give some (--fit FOLDER)."
             )
         found = [(ridge, _fitted(fit, ridge)) for ridge in _RIDGES]
-        ridge, weights = min(found, key=lambda some: np.nanmean(np.abs(trial.true_db - corrected(trial, some[1]))))
+        ridge, weights = min(
+            found, key=lambda some: np.nanmean(np.abs(trial.true_db - corrected(trial, some[1])))
+        )
         true, expected = (
             np.concatenate(both)
-            for both in ((trial.true_db, fit.true_db), (corrected(trial, weights), _left_out(fit, ridge)))
+            for both in (
+                (trial.true_db, fit.true_db),
+                (corrected(trial, weights), _left_out(fit, ridge, groups)),
+            )
         )
     else:
         true, expected = trial.true_db, corrected(trial, weights)
     error = true - expected
-    # as if every picture could go at every ratio: at fewer, more is sent than is needed, and fewer are below
-    true = expected + _between(error, np.log2(trial.rhos))
     sigma = np.maximum(np.sqrt(np.nanmean(error**2, axis=0)), _LEAST_SIGMA_DB)
-    random = np.random.default_rng(seed)
-    targets = _within_reach(true, random.uniform(0, 1, (16, count)))
+    there = np.isfinite(error)
     for quantile in _QUANTILES:
-        below = [missed(true, expected - quantile * sigma, target)[0] for target in targets]
-        # 16 targets a picture are not 16 pictures: their mean, rounded up, counts
-        if upper_limit(math.ceil(np.mean([b.sum() for b in below])), count, confidence) <= share:
+        # of the worst targets, those that a ratio is just expected to reach; between two ratios more is sent than needed
+        below = ((error < -quantile * sigma) & there).sum(axis=1) / there.sum(axis=1)
+        # the ratios of a picture are not as many pictures: their mean, rounded up, counts
+        if upper_limit(math.ceil(below.sum()), count, confidence) <= share:
             break
     else:
         raise ModelError(
@@ -226,17 +234,13 @@ def missed(true_db: np.ndarray, limit_db: np.ndarray, target_db: np.ndarray) -> 
     return inside.any(axis=1) & (got < target_db), at
 
 
-def _between(errors: np.ndarray, log_rho: np.ndarray) -> np.ndarray:
-    """Errors ``[N, R]``, those that are NaN as the ratios about them have them."""
-    there = np.isfinite(errors)
-    return np.stack([np.interp(log_rho, log_rho[own], row[own]) for row, own in zip(errors, there)])
-
-
-def _left_out(trial: RateTrial, ridge: float) -> np.ndarray:
+def _left_out(trial: RateTrial, ridge: float, groups: np.ndarray | None = None) -> np.ndarray:
     """Predictions of pictures ``[N, R]``, each by a fit to others."""
     expected = trial.expected_db.copy()
-    for fold in range(_FOLDS):
-        out = np.arange(len(expected)) % _FOLDS == fold
+    if groups is None or len(set(groups.tolist())) < 2:
+        groups = np.arange(len(expected)) % _FOLDS
+    for group in set(groups.tolist()):
+        out = groups == group
         rest = replace(
             trial, true_db=trial.true_db[~out], expected_db=trial.expected_db[~out], given=trial.given[~out]
         )

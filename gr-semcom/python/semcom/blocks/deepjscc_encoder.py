@@ -64,7 +64,8 @@ class deepjscc_encoder(PduBlock):
     Ports: ``in``, ``out`` PDUs; ``snr`` takes the receiver's estimates: a dictionary with ``snr_db``. An
     estimate is used for ``max_age_s`` after its arrival; then the stated default holds again, and that is
     counted. What comes with it may ask for more of a picture of the last ``KEPT_PICTURES``
-    (``semcom.adaptation.feedback.Wanted``): the next part goes out, or what of it was lost. Of several receivers, told apart by session, the lowest fresh estimate holds. A picture whose dictionary has
+    (``semcom.adaptation.feedback.Wanted``): the next part goes out, or what of it was lost. Of several receivers,
+    told apart by session, the lowest fresh estimate holds. A picture whose dictionary has
     ``rho`` is sent at that bandwidth ratio, and at that ``snr_db`` if it has one (``rate_controller``).
 
     Args:

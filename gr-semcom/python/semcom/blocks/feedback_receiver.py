@@ -28,7 +28,8 @@ class feedback_receiver(SocketThread, gr.basic_block):
 
     Port: ``snr``, for ``deepjscc_encoder:snr`` and ``rate_controller:snr``: after each report accepted a dictionary with
     snr_db, snr_stderr_db and timestamp_s (time.monotonic() here), and where its receiver said so session and
-    target_psnr_db, and what it asks for of a picture that it has. What is lost, repeated, out of order, stale, absurd or malformed is counted in words, and so are a
+    target_psnr_db, and what it asks for of a picture that it has. What is lost, repeated, out of order, stale, absurd
+    or malformed is counted in words, and so are a
     receiver that starts anew and a connection that is lost. GNU Radio's own ``zeromq.pub_msg_sink`` may be at the other
     end.
 

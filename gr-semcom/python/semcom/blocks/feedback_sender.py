@@ -32,7 +32,8 @@ class feedback_sender(SocketThread, gr.basic_block):
     """Numbers SNR estimates and publishes the newest over ZMQ, as GNU Radio's own ZMQ message blocks would.
 
     Ports: ``snr`` takes dictionaries of ``pilot_snr_estimator:snr``; ``request`` such as ask for more of a picture
-    (``semcom.adaptation.feedback.Wanted``), which go with the next estimate: numbered as it is, none counts twice. On the wire (PUB) goes a serialised dictionary:
+    (``semcom.adaptation.feedback.Wanted``), which go with the next estimate: numbered as it is, none counts twice. On
+    the wire (PUB) goes a serialised dictionary:
     snr_db, snr_stderr_db, session, sequence, timestamp_s, and target_psnr_db where there is one; an empty one every
     second without estimates, so that whoever listens knows that the line is whole. A transmitter may come and go; it is
     not waited for.

@@ -111,7 +111,9 @@ class rate_controller(PduBlock):
             self.fail(reason_of(error), error)
             return
         # without a number it comes from a feedback_receiver, which has looked at it, or from an estimator
-        numbers = {key: said[key] for key in (keys.SESSION, keys.SEQUENCE) if keys.SEQUENCE in said and key in said}
+        numbers = {
+            key: said[key] for key in (keys.SESSION, keys.SEQUENCE) if keys.SEQUENCE in said and key in said
+        }
         session = said.get(keys.SESSION)
         with self._lock:
             known = self._receivers.get(session) or _Receiver(SnrTracker(self._max_age_s, self._wander_db))
@@ -124,6 +126,8 @@ class rate_controller(PduBlock):
                 self._receivers.popitem(last=False)
             counted = dict(known.tracker.counters)
             known.tracker.counters.clear()
+        # what a feedback_receiver has looked at has no number any more
+        counted.pop("SNR reports without session and sequence", None)
         for what, times in counted.items():
             self.count(what, times)
 

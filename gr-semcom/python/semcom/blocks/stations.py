@@ -63,8 +63,8 @@ class StationConfig:
         gain_db, centre_frequency_hz: instead of the profile's. A gain that calibration has put into the radio profile
             comes before the link profile's.
         feedback, telemetry: ZMQ addresses; "": none. A transmitter's feedback may be several with commas between, a
-            receiver each: pictures are sent so that all of them are served. keys: folder of CurveZMQ certificates for them, and for samples
-            on ZMQ. insecure: allows those addresses beyond this machine without keys.
+            receiver each: pictures are sent so that all of them are served. keys: folder of CurveZMQ certificates for
+            them, and for samples on ZMQ. insecure: allows those addresses beyond this machine without keys.
         invert_spectrum: a receiver conjugates what it receives, as a radio profile may say too. cfo_search: it finds
             carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
@@ -455,11 +455,14 @@ class ReceiveStation(Station):
             codec = self.decoder.model.codec
             if not codec.refines:
                 raise ConfigError(
-                    f"model '{link.model}' sends a picture at once, nothing more of it can be asked for: leave the ratio out, "
+                    f"model '{link.model}' sends a picture at once, nothing more of it can be asked for: leave "
+                    f"the ratio out, "
                     "or take a model such as photo-adaptive."
                 )
             if not config.feedback:
-                raise ConfigError("what more of a picture is wanted is asked for with feedback: give its address.")
+                raise ConfigError(
+                    "what more of a picture is wanted is asked for with feedback: give its address."
+                )
             # refuses a rate that the model does not have
             codec.latent_count(*codec.source.warm_up(), config.refine_rho)
             self.requests = Requests(config.refine_rho)

@@ -103,7 +103,9 @@ def _with_losses(table: Table, results) -> Table:
         said.append(f"{lost} of {len(results)} pictures lost; {means}")
     missed = sum(_reached(r) is False for r in results)
     if missed:
-        said.append(f"No rate is expected to meet the target of {missed} of {len(results)}: sent at the highest.")
+        said.append(
+            f"No rate is expected to meet the target of {missed} of {len(results)}: sent at the highest."
+        )
     if not _has_target(results):
         said.append(_REAL_TIME)
     table.caption, table.caption_justify = "\n".join(said), "left"

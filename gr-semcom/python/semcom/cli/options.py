@@ -278,7 +278,9 @@ Pictures = Annotated[int | None, typer.Option("--pictures", min=1, help="Stop af
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="Stop after so long. [default: never]")
 ]
-FeedbackTx = _address("--feedback", "Listen there for SNR feedback; of several receivers with commas between", 5570)
+FeedbackTx = _address(
+    "--feedback", "Listen there for SNR feedback; of several receivers with commas between", 5570
+)
 FeedbackRx = _address("--feedback", "Offer SNR feedback there", 5570)
 TelemetryTx = _address("--telemetry", "Offer the dashboard's data", 5581)
 TelemetryRx = _address("--telemetry", "Offer the dashboard's data", 5580)

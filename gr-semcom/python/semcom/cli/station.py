@@ -18,7 +18,16 @@ from semcom.terminal import complain, err
 
 
 def config_of(
-    link, radio, hardware, gain_db, frequency_hz, keys=None, log=None, target_psnr_db=None, refine_rho=None, **others
+    link,
+    radio,
+    hardware,
+    gain_db,
+    frequency_hz,
+    keys=None,
+    log=None,
+    target_psnr_db=None,
+    refine_rho=None,
+    **others,
 ):
     """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent.
 

@@ -40,7 +40,9 @@ def tx(
     linger: Annotated[
         float,
         typer.Option(
-            "--linger", min=0, help="Stay so many seconds after the last picture: receivers may ask for more of it."
+            "--linger",
+            min=0,
+            help="Stay so many seconds after the last picture: receivers may ask for more of it.",
         ),
     ] = 0.0,
     feedback: options.FeedbackTx = "",

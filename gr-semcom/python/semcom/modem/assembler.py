@@ -77,7 +77,8 @@ class AssembledImage:
     where erased); snr_db: mean over the bursts received, of the estimates given with them; size: (height, width) in
     pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the last part received.
     parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
-    what lies between them is erased; sides: of their headers; missing: the bursts of each that did not come. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
+    what lies between them is erased; sides: of their headers; missing: the bursts of each that did not come.
+    bursts_received, burst_count: of all parts together. notes: what ``add`` was given
     with the bursts that were used, in the order in which they came. steps: ``[k, 2]``, of a key stream that was added
     (``security.ring``) and that the latents still hold; None: none was.
     """
@@ -249,7 +250,9 @@ class ImageAssembler:
             done += self._close(key)
         return done
 
-    def _opened_again(self, key: tuple[int, int, int], header: BurstHeader, past: "_Closed | None") -> _Open | None:
+    def _opened_again(
+        self, key: tuple[int, int, int], header: BurstHeader, past: "_Closed | None"
+    ) -> _Open | None:
         """A part that is done but for bursts such as this one."""
         for part in past.parts if past is not None else ():
             if part.entry is not None and part.side == header.side and header.burst_index in part.missing:

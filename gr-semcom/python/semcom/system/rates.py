@@ -4,7 +4,8 @@
 The decision of adaptive semantic transmission (Zhang et al., "Predictive and Adaptive Deep Coding for Wireless Image
 Transmission in Semantic Communication", IEEE Trans. Wireless Commun. 2023), whose predictor is a network. Here a codec
 with a closed form predicts from it, with a linear correction for what its networks add; one without decodes its own
-latents with noise of the SNR expected, and so is done for what the correction was not made for. How far below the prediction a picture may end up is measured beforehand
+latents with noise of the SNR expected, and so is done for what the correction was not made for. How far below the
+prediction a picture may end up is measured beforehand
 (``semcom.adaptation.rates``), so that at most a stated share of pictures is below its target; that is in the card.
 """
 
@@ -162,7 +163,8 @@ class RateChooser:
             known = model.codec.forecast(np.zeros((64, 64, 3), np.uint8), 10.0, self.table.rhos)
             if known is None or known.features.shape[1] != len(self.table.correction):
                 raise ModelError(
-                    f"model '{model.card.name}': 'rates' in its card is of another prediction than this version's. Measure "
+                    f"model '{model.card.name}': 'rates' in its card is of another prediction than this "
+                    f"version's. Measure "
                     f"it: `python -m semcom_training.rates {model.card.name} --data FOLDER`."
                 )
 

@@ -67,7 +67,11 @@ def forecast(
     )
     share = 3 * luma.numel() / count
     counts = np.stack(
-        [whole.counts(), whole.bands(rows // LARGE).counts() / share, _Zones.of(luma, colours, SMALL).counts() / share]
+        [
+            whole.counts(),
+            whole.bands(rows // LARGE).counts() / share,
+            _Zones.of(luma, colours, SMALL).counts() / share,
+        ]
     )
     errors, unsent = _errors(counts, noise, dimensions)
     every, coarse, fine = -10 * np.log10(errors / count + _ROUNDING)
@@ -163,7 +167,9 @@ def _energies(planes: torch.Tensor, block: int, kept: int) -> torch.Tensor:
 
 def _histogram(variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Counts of coefficients by their variance: float32 ``[blocks, zones, zones]``, each of so many."""
-    steps = _HIGHEST - (np.ascontiguousarray(variances).view(np.int32).reshape(len(variances), -1) >> _DROPPED_BITS)
+    steps = _HIGHEST - (
+        np.ascontiguousarray(variances).view(np.int32).reshape(len(variances), -1) >> _DROPPED_BITS
+    )
     np.clip(steps, 0, _STEPS - 1, out=steps)
     zones = steps.shape[1]
     # counted by zone first, so that the counts are whole numbers of one pass
@@ -172,7 +178,9 @@ def _histogram(variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return sizes.ravel() @ found
 
 
-def _errors(counts: np.ndarray, noise: tuple[float, float], dimensions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _errors(
+    counts: np.ndarray, noise: tuple[float, float], dimensions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Sums of squared errors, and the share of each that is of coefficients not sent, ``[W, R]`` each.
 
     Args:
@@ -198,10 +206,13 @@ _MONOMIALS = np.array([(i, j, k) for i in range(4) for j in range(i, 4) for k in
 
 
 def _features(psnr_db, apart_db, unsent, picture, snr_db: float, log_rho) -> np.ndarray:
-    """Cubic in PSNR expected, rate and SNR; what describes the picture, times rate and SNR; and how the ways of expecting
+    """Cubic in PSNR expected, rate and SNR; what describes the picture, times rate and SNR; and how the ways of
+    expecting
     it differ, times all three."""
     level = (psnr_db - 28) / 6
-    known = np.stack([np.ones_like(level), log_rho / 4 + 1, np.full_like(level, snr_db / 10 - 1), level], axis=1)
+    known = np.stack(
+        [np.ones_like(level), log_rho / 4 + 1, np.full_like(level, snr_db / 10 - 1), level], axis=1
+    )
     first, second, third = _MONOMIALS
     cubic = known[:, first] * known[:, second] * known[:, third]
     described = (picture[:, None] * known[:, None, :3]).reshape(len(level), -1)
