@@ -166,7 +166,7 @@ class BaseCodec(nn.Module):
         """What a picture, uint8 ``[H, W, 3]``, is expected to reach at each ratio: ``psnr_db`` ``[R]``, and ``features``
         ``[R, F]`` that a correction of it is linear in.
 
-        None: the codec has no closed form, and only decoding tells.
+        None: the codec has no closed form, and only decoding shows it.
 
         Args:
             snr_db: Es/N0 in dB that it meets. allocated_db: what the sender expects, if that is another.

@@ -13,7 +13,7 @@ import torch
 
 from semcom.codec.image import allocation as closed
 from semcom.codec.image import outline
-from semcom.codec.image.content import ContentAdaptive, allocation_snr_db
+from semcom.codec.image.content_plan import PlannedCodec, allocation_snr_db
 
 #: pixels a side of blocks whose energies tell; how the smaller ones differ says how the picture is made
 LARGE, SMALL = 32, 16
@@ -44,7 +44,7 @@ class Forecast:
 
 @torch.inference_mode()
 def forecast(
-    codec: ContentAdaptive, pixels: np.ndarray, snr_db: float, rhos, allocated_db: float | None = None
+    codec: PlannedCodec, pixels: np.ndarray, snr_db: float, rhos, allocated_db: float | None = None
 ) -> Forecast:
     """What a picture is expected to reach at each bandwidth ratio.
 
