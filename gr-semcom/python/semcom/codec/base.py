@@ -4,6 +4,7 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -127,6 +128,7 @@ class BaseCodec(nn.Module):
     Attributes:
         source, result: the kinds that it takes and gives (``semcom.kinds``); pictures both, unless said otherwise.
         quantisable: it decodes from its latents alone, so that they may be sent as labels.
+        refines: an item may come in parts (:meth:`refine`).
         power: ``mean``: symbols have mean power 1 an item; ``peak``: over many items, and none exceeds a peak.
 
     Args:
@@ -137,6 +139,7 @@ class BaseCodec(nn.Module):
         ConfigError: a range with its ends the wrong way round.
     """
 
+    refines = False
     name = "codec"
     source: Kind = IMAGE
     result: Kind = IMAGE
@@ -167,10 +170,14 @@ class BaseCodec(nn.Module):
         """Bandwidth ratios among which a transmitter may choose for each picture, rising; one: there is no choice."""
         return [self.rho]
 
-    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
-        """Mean square error a colour value expected at each ratio in W ways, the best first, ``[B, R, W]``.
+    def forecast(self, pixels: np.ndarray, snr_db: float, rhos, allocated_db: float | None = None):
+        """What a picture, uint8 ``[H, W, 3]``, is expected to reach at each ratio: ``psnr_db`` ``[R]``, and ``features``
+        ``[R, F]`` that a correction of it is linear in.
 
         None: the codec has no closed form, and only decoding shows it.
+
+        Args:
+            snr_db: Es/N0 in dB that it meets. allocated_db: what the sender expects, if that is another.
         """
         return None
 
@@ -188,6 +195,10 @@ class BaseCodec(nn.Module):
     def place(self, side: int, size: tuple[int, int]) -> int:
         """Where the part of an item begins whose header has this ``side``; 0: it is the first, or the only one."""
         return 0
+
+    def next_place(self, end: int, size: tuple[int, int]) -> int:
+        """Where the next part of an item may begin of which ``end`` symbols are out."""
+        return end
 
     def refine(self, images: torch.Tensor, sent: Latents, symbols: int) -> Latents:
         """The next part of a picture ``[1, 3, H, W]`` of which ``sent`` is out, its ``later`` parts too.

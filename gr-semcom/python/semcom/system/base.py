@@ -2,7 +2,7 @@
 """What carries items of a kind over bursts: values to payload symbols and header fields, and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +78,8 @@ class System(ABC):
     name: str
     modes: tuple[int, ...]
     one_by_one = False
+    #: header -> where the part of an item begins that its burst is of; None: no item comes in parts
+    first_place: Callable[[BurstHeader], int] | None = None
 
     @abstractmethod
     def symbol_count(self, size: tuple[int, int]) -> int:

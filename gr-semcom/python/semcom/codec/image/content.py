@@ -18,7 +18,7 @@ from torch import nn
 
 from semcom.codec.base import Latents, check_images, power_code, power_of_code
 from semcom.codec.image import allocation as closed
-from semcom.codec.image import refinement, sideinfo
+from semcom.codec.image import prediction, refinement, sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.content_networks import (
     EMBEDDING,
@@ -72,6 +72,7 @@ class ContentAdaptive(PlannedCodec):
     """
 
     quantisable = False
+    refines = True
     networks = ("sender", "receiver")
 
     def __init__(
@@ -95,10 +96,8 @@ class ContentAdaptive(PlannedCodec):
         self.sender = Trunk(widths, sender_blocks, EMBEDDING + 2 * known + 1)
         self.receiver = Trunk(widths, receiver_blocks, RECEIVER_CELLS)
 
-    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
-        from semcom.codec.image.prediction import expected_errors
-
-        return expected_errors(self, images, snr_db, rhos)
+    def forecast(self, pixels, snr_db: float, rhos, allocated_db: float | None = None):
+        return prediction.forecast(self, pixels, snr_db, rhos, allocated_db)
 
     # --- ends -------------------------------------------------------------------------------------------------
 
@@ -168,6 +167,9 @@ class ContentAdaptive(PlannedCodec):
         most = self.latent_count(*size, MOST_RHO)
         code = -(-end * _PLACES // most)
         return code, -(-code * most // _PLACES)
+
+    def next_place(self, end: int, size: tuple[int, int]) -> int:
+        return self._next_place(end, size)[1]
 
     @in_single_precision
     @torch.no_grad()
