@@ -42,6 +42,10 @@ BASE_POWER_FLOOR = 0.05
 BASE_BOOSTS, NO_BOOST = 8, 4
 #: real dimensions that are mixed with each other before they are sent
 SPREAD = 64
+#: groups of them that are unmixed at once
+_GROUPS = 256
+#: how far a certainty may be from its group's mean, as a share of it, for a series; and its terms
+_SERIES_UNEVENNESS, _SERIES_STEPS = 0.5, 12
 SNR_STEP_DB, SNR_LOW_DB, SNR_CODES = 0.5, -8.0, 64
 
 _COLOURS = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64)
@@ -370,7 +374,7 @@ def despread(
     """LMMSE estimate of what was spread, and the share of each dimension's power that is known.
 
     With even noise the inverse transform and a factor for each dimension; with uneven noise or erasures one small
-    system of equations a group, exactly.
+    system of equations a group, exactly (on a CPU without gradients by a series where the noise differs little).
 
     Args:
         values: received ``[n]``. noise: its variances ``[n]``, inf where lost. power: prior variances ``[n]``.
@@ -384,22 +388,51 @@ def despread(
         known = power / (power + noise)
         return known * spread(values), known
     groups = len(values) // SPREAD
-    inside = slice(0, groups * SPREAD)
-    matrix, root = hadamard().to(values), power[inside].view(SPREAD, groups).T.sqrt()
-    certain = 1 / noise[inside].view(SPREAD, groups).T
+    inside, rest = slice(0, groups * SPREAD), slice(groups * SPREAD, None)
+    # a group a row; a few at a time, which a core's cache holds: of a large picture the systems are gigabytes
+    rows = (v[inside].view(SPREAD, groups).T.contiguous().split(_GROUPS) for v in (values, 1 / noise, power))
+    found = [_despread_groups(*some) for some in zip(*rows, strict=True)]
+    estimate, known = (torch.cat(parts).T.flatten() for parts in zip(*found, strict=True))
+    alone = power[rest] / (power[rest] + noise[rest])
+    return torch.cat([estimate, alone * values[rest]]), torch.cat([known, alone])
+
+
+def _despread_groups(values, certain, power) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`despread` of whole groups ``[G, SPREAD]``; ``certain`` is 1 / noise."""
+    if values.device.type == "cpu" and not torch.is_grad_enabled():
+        mean = certain.mean(dim=1, keepdim=True)
+        # also false of NaN
+        if bool(((certain - mean).abs() <= _SERIES_UNEVENNESS * mean).all()):
+            return _despread_series(values, certain, power, mean)
+    matrix, root = hadamard().to(values), power.sqrt()
     scaled = matrix * root[:, None, :]
     # I + sqrt(P) H N^-1 H sqrt(P), whose least eigenvalue is 1
     system = scaled.mT @ (certain[:, :, None] * scaled)
     system.diagonal(dim1=1, dim2=2).add_(1)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
-    got = (certain * values[inside].view(SPREAD, groups).T)[:, None] @ scaled
-    estimate = root * (got @ inverse)[:, 0]
-    known = (1 - inverse.diagonal(dim1=1, dim2=2)) * (root > 0)
-    rest = power[groups * SPREAD :] / (power[groups * SPREAD :] + noise[groups * SPREAD :])
-    return (
-        torch.cat([estimate.T.flatten(), rest * values[groups * SPREAD :]]),
-        torch.cat([known.T.flatten(), rest]),
-    )
+    got = (certain * values)[:, None] @ scaled
+    return root * (got @ inverse)[:, 0], (1 - inverse.diagonal(dim1=1, dim2=2)) * (root > 0)
+
+
+def _despread_series(values, certain, power, mean) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`_despread_groups` about the mean certainty ``[G, 1]`` of each group, in a tenth of the time.
+
+    The system is D + E with D = 1 + P mean and E = sqrt(P) H (N^-1 - mean) H sqrt(P), whose diagonal is 0. The estimate
+    is found by Jacobi's iteration, the diagonal of the inverse by its series up to E^2. H diag(e) H depends on i xor j
+    alone for Sylvester's H, so all sums are convolutions, which H itself makes products of.
+    """
+    matrix, root = hadamard().to(values), power.sqrt()
+    diagonal, uneven = 1 + power * mean, certain - mean
+    right = root * ((certain * values) @ matrix)
+    solved = right / diagonal
+    for _ in range(_SERIES_STEPS):
+        mixed = (uneven * ((root * solved) @ matrix)) @ matrix
+        solved = (right - root * mixed) / diagonal
+    # row i of H diag(uneven) H at i xor j, without the factor of H's norm
+    squares = (uneven @ matrix).square_()
+    share = power / diagonal
+    sums = ((squares @ matrix) * (share @ matrix)) @ matrix / SPREAD**0.5
+    return root * solved, 1 - (1 + share * sums) / diagonal
 
 
 def _group_places(counts: torch.Tensor, width: int) -> torch.Tensor:
