@@ -219,6 +219,16 @@ def test_despreading_is_the_lmmse_estimate(kind):
     torch.testing.assert_close(known.double(), want, atol=1e-4, rtol=1e-4)
 
 
+def test_levels_of_maps_are_counted_by_class():
+    """As counted in place, of pictures whose edges cut blocks and of one whose map is unknown."""
+    tables, maps = random_tables(4), [random_map(11, 13, 4, seed=seed) for seed in (1, 2, 3)]
+    batch = BlockMap(torch.cat([m.size for m in maps]), torch.cat([m.kind for m in maps]))
+    batch = batch.without(torch.tensor([False, True, False]))
+    got = closed.map_histogram(batch, closed.class_histograms(tables))
+    assert torch.equal(got, closed.level_histogram(closed.map_levels(batch, tables)))
+    assert got[0].sum() == 3 * 64 * 11 * 13 and got[1].sum() == 0
+
+
 @pytest.mark.parametrize("erased", [False, True])
 def test_despreading_of_nearly_even_noise_is_a_series(erased, monkeypatch):
     """As exact as single precision is, whatever is unmixed at once; one erasure, and a group is solved exactly."""

@@ -22,6 +22,7 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -259,6 +260,29 @@ def level_histogram(levels: torch.Tensor) -> torch.Tensor:
     return counts.view(len(levels), LEVELS + 1)[:, 1:]
 
 
+def class_histograms(tables: list[torch.Tensor]) -> list[torch.Tensor]:
+    """How often each level stands in each class of each of ``SIZES``, ``[classes, LEVELS]`` float64."""
+    return [level_histogram(table).double() for table in tables]
+
+
+def map_histogram(blocks: "BlockMap", histograms: list[torch.Tensor]) -> torch.Tensor:
+    """``level_histogram`` of ``map_levels``, from how often each class is in the map: the levels are never made.
+
+    Args:
+        histograms: of :func:`class_histograms`.
+    """
+    total = torch.zeros(len(blocks.size), LEVELS, dtype=torch.float64)
+    for number, (size, table) in enumerate(zip(SIZES, histograms)):
+        step, classes = size // CELL, len(table)
+        # a class beyond the last gathers all that is not of this size
+        kinds = torch.where(blocks.size == number, blocks.kind, classes)[:, ::step, ::step].flatten(1).long()
+        rows = torch.arange(len(kinds))[:, None] * (classes + 1)
+        counts = torch.bincount((kinds + rows).flatten(), minlength=len(kinds) * (classes + 1))
+        # counts are whole numbers far below 2^53: exact
+        total += counts.view(len(kinds), -1)[:, :-1].double() @ table
+    return total.long()
+
+
 @dataclass(frozen=True)
 class Choice:
     """The ``count`` coefficients of highest level of each row, ties by place. All ``[B]`` int64, relative to LEVEL_MIN.
@@ -320,7 +344,7 @@ def chosen_places(levels: torch.Tensor, choice: Choice, row: int) -> torch.Tenso
     """Places ``[count]`` of the chosen coefficients of one row of ``[B, ...]`` levels, highest first, ties by place."""
     flat = levels[row].reshape(-1)
     threshold = int(choice.threshold[row]) + LEVEL_MIN
-    places = (flat >= threshold).nonzero()[:, 0]
+    places = _where(flat >= threshold)
     return places[_falling(flat[places])[: int(choice.count[row])]]
 
 
@@ -334,6 +358,14 @@ def chosen_rows(levels: torch.Tensor, choice: Choice) -> tuple[torch.Tensor, tor
     # of a picture whose map is unknown there are fewer than the count
     there = flat.gather(1, places) >= choice.threshold[:, None] + LEVEL_MIN
     return places, there & (torch.arange(most, device=places.device) < choice.count[:, None])
+
+
+def _where(chosen: torch.Tensor) -> torch.Tensor:
+    """Places of what is true in ``[n]``, rising."""
+    if chosen.device.type == "cpu":
+        # in half of torch's time
+        return torch.from_numpy(np.flatnonzero(chosen.numpy()))
+    return chosen.nonzero()[:, 0]
 
 
 def _falling(levels: torch.Tensor) -> torch.Tensor:
@@ -561,13 +593,19 @@ def block_costs(priced: Prices) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def block_energies(planes: torch.Tensor) -> list[torch.Tensor]:
-    """Squares of the coefficients of all blocks of each of ``SIZES``, ``[B, blocks, 3 * size^2]``.
+    """Squares of the coefficients of all blocks of each of ``SIZES``, ``[B, 3 * size^2, blocks]``: a row a coefficient.
 
     Args:
         planes: what is left beside the base layer, ``[B, 3, H, W]``, sides multiples of ``CELL``.
     """
     full = padded(planes)
-    return [blocks_of(block_dct(full, size), size).square_() for size in SIZES]
+    b, c, h, w = full.shape
+    out = []
+    for size in SIZES:
+        cut = block_dct(full, size).view(b, c, h // size, size, w // size, size).permute(0, 1, 3, 5, 2, 4)
+        squares = torch.mul(cut, cut, out=full.new_empty(cut.shape))
+        out.append(squares.view(b, c * size * size, -1))
+    return out
 
 
 def choose_map(
@@ -586,14 +624,19 @@ def choose_map(
     """
     (height, width), count = size, len(energies[0])
     slope, constant = block_costs(priced)
+    saved, lowest = slope - 1, priced.threshold.min() + LEVEL_MIN
     best = None
     for number in reversed(range(len(SIZES))):
         side, price = SIZES[number], bits[number].float()
-        index = tables[number].flatten().int() - LEVEL_MIN
-        per_class = slope.index_select(1, index).view(count, len(tables[number]), -1)
-        fixed = constant.index_select(1, index).view(count, len(tables[number]), -1).sum(dim=2)
+        # what no class sends costs its energy in blocks of every size alike (Parseval): it is left out
+        sent = (tables[number].amax(dim=0) >= lowest).nonzero()[:, 0]
+        index = tables[number].index_select(1, sent).flatten().int() - LEVEL_MIN
+        shape = count, len(tables[number]), len(sent)
+        per_class = saved.index_select(1, index).view(shape)
+        fixed = constant.index_select(1, index).view(shape).sum(dim=2)
         fixed = (fixed + priced.bit[:, None].float() * price[:, :-1])[:, None]
-        cost, kind = torch.baddbmm(fixed, energies[number], per_class.mT).min(dim=2)
+        energy = energies[number].index_select(1, sent)
+        cost, kind = torch.baddbmm(fixed, energy.mT, per_class.mT).min(dim=2)
         rows, columns = -(-height // ROOT) * ROOT // side, -(-width // ROOT) * ROOT // side
         cost, kind = cost.view(-1, rows, columns), kind.view(-1, rows, columns).short()
         inside = _inside(height, width, side, cost)

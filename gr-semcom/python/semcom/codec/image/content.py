@@ -277,20 +277,32 @@ class ContentAdaptive(BaseCodec):
 
     # --- the plan ---------------------------------------------------------------------------------------------
 
-    def plan(self, blocks: BlockMap, code: torch.Tensor, boost: torch.Tensor, symbols: torch.Tensor) -> Plan:
+    def plan(
+        self,
+        blocks: BlockMap,
+        code: torch.Tensor,
+        boost: torch.Tensor,
+        symbols: torch.Tensor,
+        histograms: list[torch.Tensor] | None = None,
+    ) -> Plan:
         """What is sent where.
 
         Args:
             code, boost: ``[B]`` of the allocation SNR and of the base layer's power, as the header has them.
             symbols: ``[B]`` for latents.
+            histograms: of ``map_coder``, on a CPU, where they are at hand: the same plan, sooner.
         """
+        levels = closed.map_levels(blocks, self.tables())
+        if histograms is None:
+            return self._plan(blocks, code, boost, symbols, closed.level_histogram(levels), levels)
+        return self._plan(blocks, code, boost, symbols, closed.map_histogram(blocks, histograms), levels)
+
+    def _plan(self, blocks, code, boost, symbols, histogram, levels) -> Plan:
         rows, columns = blocks.size.shape[1:]
         layout = self._layout(rows * closed.CELL, columns * closed.CELL, code.device)
         dimensions = 2 * symbols
         noise = closed.code_noise(code)
         base_variances, base_powers = self._base(layout, code, boost, noise, dimensions)
-        levels = closed.map_levels(blocks, self.tables())
-        histogram = closed.level_histogram(levels)
         choice = closed.largest(histogram, dimensions - layout.count)
         powers, mu = closed.water_filling(histogram, choice, dimensions - base_powers.sum(dim=1), noise)
         return Plan(
@@ -317,6 +329,7 @@ class ContentAdaptive(BaseCodec):
         bit_price: float = 1.0,
         energies: list[torch.Tensor] | None = None,
         prices: tuple[torch.Tensor, torch.Tensor] | None = None,
+        histograms: list[torch.Tensor] | None = None,
     ) -> tuple[BlockMap, torch.Tensor]:
         """The map of least cost for ``total`` ``[B]`` symbols, and the boost of the base layer that goes with it.
 
@@ -324,6 +337,7 @@ class ContentAdaptive(BaseCodec):
             base: coefficients ``[B, n]``. planes: ``[B, 3, H, W]`` without them.
             bit_price: what the map's bits cost beside what their symbols would be worth.
             energies, prices: what does not depend on ``bit_price``, of ``block_energies`` and ``first_prices``.
+            histograms: as of ``plan``.
         """
         noise = closed.code_noise(code)
         bits_per_symbol = self.bits_per_symbol(code)
@@ -337,7 +351,12 @@ class ContentAdaptive(BaseCodec):
                 energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced
             )
             symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
-            plan = self.plan(blocks, code, boost, symbols)
+            if histograms is None:
+                plan = self.plan(blocks, code, boost, symbols)
+            else:
+                # what is asked of this plan needs no levels
+                histogram, levels = closed.map_histogram(blocks, histograms), blocks.kind.new_empty(0)
+                plan = self._plan(blocks, code, boost, symbols, histogram, levels)
             mu, threshold = plan.mu, plan.choice.threshold
             boost = self._best_boost(base, plan)
         return blocks, boost
@@ -420,13 +439,16 @@ class ContentAdaptive(BaseCodec):
             totals = torch.full((len(images),), total, device=code.device)
             if in_memory:
                 blocks, boost = self.choose_map(base, rest, code, totals)
+                histograms = None
                 side = (self.map_bits(blocks, code) / self.bits_per_symbol(code)).ceil().long()
                 side = side.clamp_max(int(sideinfo.SIDE_SHARE * total))
                 coded, units = None, 0
             else:
-                blocks, boost, coded, units = self._coded_map(base, rest, code, total)
+                known = self.map_coder()
+                blocks, boost, coded, units = self._coded_map(base, rest, code, total, known)
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
-            plan = self.plan(blocks, code, boost, totals - side)
+                histograms = known[0].histograms if code.device.type == "cpu" else None
+            plan = self.plan(blocks, code, boost, totals - side, histograms)
         del rest
         reals, power = self._allocate(self._sent_planes(images, plan), plan)
         code_of_power, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
@@ -531,13 +553,14 @@ class ContentAdaptive(BaseCodec):
         levels = plan.levels.masked_fill(lost[:, None, None, None], closed.NO_LEVEL)
         return replace(latents, shared=replace(plan, blocks=plan.blocks.without(lost), levels=levels))
 
-    def _coded_map(self, base, rest, code, total: int):
+    def _coded_map(self, base, rest, code, total: int, known: tuple[sideinfo.MapCoder, int]):
         """The map of each picture as symbols, within their share; the default map and no symbols where none fits, or
         where that one is expected to leave less error.
 
         Returns the maps, boosts ``[B]``, the symbols of each picture's map and how many units they are ``[B]``.
         """
-        coder, key = self.map_coder()
+        coder, key = known
+        histograms = coder.histograms if code.device.type == "cpu" else None
         maps: list[BlockMap] = []
         boosts: list[torch.Tensor] = []
         symbols: list[torch.Tensor] = []
@@ -548,8 +571,12 @@ class ContentAdaptive(BaseCodec):
             given = base[own], rest[own], code[own], room
             energies, prices = closed.block_energies(rest[own]), self.first_prices(*given[1:])
             best, needed = None, None
-            for price in _PRICES:
-                blocks, boost = self.choose_map(*given, bit_price=price, energies=energies, prices=prices)
+            # of the smallest pictures not even the CRC fits
+            empty = sideinfo.units_for(0, total, snr, self.side_backoff_db, self.side_loss)
+            for price in _PRICES if empty else ():
+                blocks, boost = self.choose_map(
+                    *given, bit_price=price, energies=energies, prices=prices, histograms=histograms
+                )
                 bits = coder.encode(_to(blocks, "cpu"), snr)
                 needed = sideinfo.units_for(len(bits), total, snr, self.side_backoff_db, self.side_loss)
                 if needed is not None:
@@ -885,7 +912,13 @@ class ContentAdaptive(BaseCodec):
             sides.append(side)
         first = torch.tensor(sides, device=values.device)
         plan = self.plan(
-            _to(_stacked(maps), values.device), side_fields >> 6 & 63, side_fields >> 12 & 7, total - first
+            *(
+                _to(_stacked(maps), values.device),
+                side_fields >> 6 & 63,
+                side_fields >> 12 & 7,
+                total - first,
+            ),
+            coder.histograms if values.device.type == "cpu" else None,
         )
         plan = replace(plan, side_losses=tuple(losses))
         # a row's latents follow its map
