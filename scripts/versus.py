@@ -31,8 +31,6 @@ from tables import markdown_table
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK_SAMPLES, BUFFER_SAMPLES = 65536, 8192
 PHOTO_MODELS = ("photo-1-12", "photo-adaptive")
-#: deviation of the logarithm of noise that a receiver measures on an even channel, about
-_UNEVENNESS = 0.08
 
 
 class Version:
@@ -96,17 +94,18 @@ class Version:
         self.enter()
         return self.zoo.load(model).codec
 
-    def there_and_back(self, codec, picture: torch.Tensor) -> Callable:
-        """Encodes and decodes a picture ``[1, 3, H, W]``, side information and all, with noise as a receiver finds it.
+    def there_and_back(self, codec, picture: torch.Tensor, unevenness: float) -> Callable:
+        """Encodes and decodes a picture ``[1, 3, H, W]``, side information and all.
 
-        Its noise is estimated subcarrier by subcarrier: no two dimensions have the same.
+        Args:
+            unevenness: deviation of the logarithm of the symbols' noise variances.
         """
         size, generator = picture.shape[-2:], torch.Generator().manual_seed(0)
 
         @torch.inference_mode()
         def run():
             sent = codec.send(picture, 10.0)
-            noise_var = 0.1 * torch.exp(_UNEVENNESS * torch.randn(sent.values.shape, generator=generator))
+            noise_var = 0.1 * torch.exp(unevenness * torch.randn(sent.values.shape, generator=generator))
             codec.receive(replace(sent, noise_var=noise_var), 10.0, size)
 
         return run
@@ -125,7 +124,14 @@ def _picture(path: Path | None) -> torch.Tensor:
     return (shapes + 0.05 * torch.randn(1, 3, 512, 768, generator=generator)).clamp(0, 1)
 
 
-def main(commit: str, pairs: int = 41, picture: Path | None = None, chain: bool = True) -> None:
+def main(
+    commit: str,
+    pairs: int = 41,
+    picture: Path | None = None,
+    chain: bool = True,
+    # about what a receiver measures on an even channel, subcarrier by subcarrier
+    unevenness: float = 0.08,
+) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         command = ["git", "-C", str(ROOT), "archive", commit, "gr-semcom/python"]
@@ -142,7 +148,7 @@ def main(commit: str, pairs: int = 41, picture: Path | None = None, chain: bool 
             codecs = then.codec(model), now.codec(model)
             # a model may have been trained on since
             codecs[0].load_state_dict(codecs[1].state_dict())
-            old_run, new_run = (v.there_and_back(c, pixels) for v, c in zip((then, now), codecs))
+            old_run, new_run = (v.there_and_back(c, pixels, unevenness) for v, c in zip((then, now), codecs))
             name = f"encode and decode 768x512, {model}"
             rows.append(_row(name, then, old_run, now, new_run, pairs // 4))
     print(markdown_table(["what", f"speed / {commit}", "quartiles", "of the shortest runs"], rows))
