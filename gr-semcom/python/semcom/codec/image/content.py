@@ -38,6 +38,8 @@ _POWER_STEP, _POWER_CODES = 1 / 4, 32
 #: code of the allocation SNR of a part that refines a picture; its nine bits of boost and map say where it begins
 _REFINES = closed.SNR_CODES - 1
 _PLACES = 512
+#: energies of so many pixels are kept, 48 bytes each; of more they are made in bands of so many rows
+_KEPT_PIXELS, _BAND_ROWS = 2**22, 4 * closed.ROOT
 _SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
 _EMBEDDING = 16
 #: brings planes to about 1
@@ -336,20 +338,30 @@ class ContentAdaptive(BaseCodec):
         Args:
             base: coefficients ``[B, n]``. planes: ``[B, 3, H, W]`` without them.
             bit_price: what the map's bits cost beside what their symbols would be worth.
-            energies, prices: what does not depend on ``bit_price``, of ``block_energies`` and ``first_prices``.
+            energies, prices: what does not depend on ``bit_price``, of ``_energies`` and ``first_prices``.
             histograms: as of ``plan``.
         """
         noise = closed.code_noise(code)
         bits_per_symbol = self.bits_per_symbol(code)
         mu, threshold = prices or self.first_prices(planes, code, total)
-        energies = closed.block_energies(planes) if energies is None else energies
+        energies = self._energies(planes) if energies is None else energies
         boost = torch.full_like(code, closed.NO_BOOST)
         # the second time at the prices that the first map has; a third gains nothing
         for _ in range(2):
             priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
-            blocks = closed.choose_map(
-                energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced
-            )
+            # roots do not know of each other
+            bands = [planes] if energies else planes.split(_BAND_ROWS, dim=2)
+            parts = [
+                closed.choose_map(
+                    energies or closed.block_energies(band),
+                    band.shape[-2:],
+                    self.tables(),
+                    self.class_bits(code),
+                    priced,
+                )
+                for band in bands
+            ]
+            blocks = BlockMap(torch.cat([p.size for p in parts], 1), torch.cat([p.kind for p in parts], 1))
             symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
             if histograms is None:
                 plan = self.plan(blocks, code, boost, symbols)
@@ -360,6 +372,12 @@ class ContentAdaptive(BaseCodec):
             mu, threshold = plan.mu, plan.choice.threshold
             boost = self._best_boost(base, plan)
         return blocks, boost
+
+    @staticmethod
+    def _energies(planes: torch.Tensor) -> list[torch.Tensor]:
+        """``block_energies``; none of a large picture, whose energies are made again whenever they are asked for."""
+        pixels = len(planes) * planes.shape[-2] * planes.shape[-1]
+        return closed.block_energies(planes) if pixels <= _KEPT_PIXELS else []
 
     @staticmethod
     def first_prices(planes, code: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -569,7 +587,7 @@ class ContentAdaptive(BaseCodec):
             own = slice(row, row + 1)
             snr, room = int(code[row]), torch.tensor([total], device=code.device)
             given = base[own], rest[own], code[own], room
-            energies, prices = closed.block_energies(rest[own]), self.first_prices(*given[1:])
+            energies, prices = self._energies(rest[own]), self.first_prices(*given[1:])
             best, needed = None, None
             # of the smallest pictures not even the CRC fits
             empty = sideinfo.units_for(0, total, snr, self.side_backoff_db, self.side_loss)
