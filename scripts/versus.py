@@ -2,6 +2,7 @@
 """Speed beside another commit's, both in one process and in turn, so that the ratios hold on a busy machine too.
 
 .venv/bin/python scripts/versus.py ba065e4
+.venv/bin/python scripts/versus.py 2f523fe --no-chain --picture PHOTO      codecs alone, same weights
 
 One thread, CPU seconds; the median of the ratios of paired runs, and the ratio of the shortest. Above 1: faster now.
 Each as flowgraphs run it: the search in the scheduler's thread, where nothing turns gradients' bookkeeping off but
@@ -21,12 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 import typer
+from PIL import Image
 from tables import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK_SAMPLES, BUFFER_SAMPLES = 65536, 8192
+PHOTO_MODELS = ("photo-1-12", "photo-adaptive")
 
 
 class Version:
@@ -86,30 +90,48 @@ class Version:
             "search, noise alone": lambda: search(noise),
         }
 
-    def codec(self, model: str) -> Callable:
-        """Encodes and decodes one 768x512 picture, the map of a content-adaptive one among its symbols."""
+    def codec(self, model: str):
         self.enter()
-        codec = self.zoo.load(model).codec
-        generator = torch.Generator().manual_seed(0)
-        shapes = torch.nn.functional.interpolate(
-            torch.rand(1, 3, 16, 24, generator=generator), size=(512, 768), mode="bicubic"
-        )
-        picture = (shapes + 0.05 * torch.randn(1, 3, 512, 768, generator=generator)).clamp(0, 1)
+        return self.zoo.load(model).codec
+
+    def there_and_back(self, codec, picture: torch.Tensor, unevenness: float) -> Callable:
+        """Encodes and decodes a picture ``[1, 3, H, W]``, side information and all.
+
+        Args:
+            unevenness: deviation of the logarithm of the symbols' noise variances.
+        """
+        size, generator = picture.shape[-2:], torch.Generator().manual_seed(0)
 
         @torch.inference_mode()
-        def plain():
-            codec.decode(codec.encode(picture, 10.0), 10.0, (512, 768))
-
-        @torch.inference_mode()
-        def with_side_information():
+        def run():
             sent = codec.send(picture, 10.0)
-            noise_var = torch.full(sent.values.shape, 0.1)
-            codec.receive(replace(sent, noise_var=noise_var), 10.0, (512, 768))
+            noise_var = 0.1 * torch.exp(unevenness * torch.randn(sent.values.shape, generator=generator))
+            codec.receive(replace(sent, noise_var=noise_var), 10.0, size)
 
-        return with_side_information if model == "photo-adaptive" else plain
+        return run
 
 
-def main(commit: str, pairs: int = 41) -> None:
+def _picture(path: Path | None) -> torch.Tensor:
+    """A picture of 768x512 pixels, ``[1, 3, 512, 768]`` in 0..1: that of a file, or soft shapes and noise."""
+    if path:
+        with Image.open(path) as opened:
+            pixels = np.array(opened.convert("RGB").resize((768, 512), Image.Resampling.LANCZOS))
+        return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    generator = torch.Generator().manual_seed(0)
+    shapes = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 16, 24, generator=generator), size=(512, 768), mode="bicubic"
+    )
+    return (shapes + 0.05 * torch.randn(1, 3, 512, 768, generator=generator)).clamp(0, 1)
+
+
+def main(
+    commit: str,
+    pairs: int = 41,
+    picture: Path | None = None,
+    chain: bool = True,
+    # about what a receiver measures on an even channel, subcarrier by subcarrier
+    unevenness: float = 0.08,
+) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         command = ["git", "-C", str(ROOT), "archive", commit, "gr-semcom/python"]
@@ -117,14 +139,18 @@ def main(commit: str, pairs: int = 41) -> None:
         tarfile.open(fileobj=io.BytesIO(archive)).extractall(folder)
         then, now = Version(Path(folder) / "gr-semcom/python"), Version(ROOT / "gr-semcom/python")
         rows = []
-        for symbols in (1536, 7680):
+        for symbols in (1536, 7680) if chain else ():
             old, new = then.receive_chain(symbols), now.receive_chain(symbols)
             for name in old:
                 rows.append(_row(name, then, old[name], now, new[name], pairs))
-        name, old_codec = "encode + decode 768x512, photo-1-12", then.codec("photo-1-12")
-        rows.append(_row(name, then, old_codec, now, now.codec("photo-1-12"), pairs // 4))
-        name = "the same, photo-adaptive beside photo-1-12 then"
-        rows.append(_row(name, then, old_codec, now, now.codec("photo-adaptive"), pairs // 4))
+        pixels = _picture(picture)
+        for model in PHOTO_MODELS:
+            codecs = then.codec(model), now.codec(model)
+            # a model may have been trained on since
+            codecs[0].load_state_dict(codecs[1].state_dict())
+            old_run, new_run = (v.there_and_back(c, pixels, unevenness) for v, c in zip((then, now), codecs))
+            name = f"encode and decode 768x512, {model}"
+            rows.append(_row(name, then, old_run, now, new_run, pairs // 4))
     print(markdown_table(["what", f"speed / {commit}", "quartiles", "of the shortest runs"], rows))
 
 
@@ -142,7 +168,8 @@ def _row(name: str, then: Version, old: Callable, now: Version, new: Callable, p
     ratios = [a / b for a, b in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
     shortest = min(a for a, _ in times) / min(b for _, b in times)
-    print(f"{name}: {middle:.2f}", file=sys.stderr)
+    fastest = " and ".join(f"{1e3 * min(times):.0f}" for times in zip(*times, strict=True))
+    print(f"{name}: {middle:.2f}; least {fastest} ms", file=sys.stderr)
     return [name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", f"{shortest:.2f}"]
 
 

@@ -34,6 +34,17 @@ def test_ms_ssim():
     assert ms_ssim(image[:175], image[:175]) is None
 
 
+@pytest.mark.parametrize("size", [(176, 223), (301, 190)])
+def test_ms_ssim_is_that_of_torchmetrics(size):
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as reference
+
+    rng = np.random.default_rng(1)
+    a = np.kron(rng.random((*(-(-side // 6) for side in size), 3)), np.ones((6, 6, 1)))[: size[0], : size[1]]
+    for b in (0.9 * a + 0.05, np.clip(a + rng.normal(0, 0.1, a.shape), 0, 1), np.zeros_like(a), 1 - a):
+        pair = (torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in (b, a))
+        assert ms_ssim(b, a) == pytest.approx(float(reference(*pair, data_range=1.0)), abs=2e-5)
+
+
 def test_shapes_must_agree():
     with pytest.raises(ImageError, match="one shape"):
         psnr(np.zeros((4, 4, 3)), np.zeros((4, 5, 3)))

@@ -219,6 +219,37 @@ def test_despreading_is_the_lmmse_estimate(kind):
     torch.testing.assert_close(known.double(), want, atol=1e-4, rtol=1e-4)
 
 
+def test_levels_of_maps_are_counted_by_class():
+    """As counted in place, of pictures whose edges cut blocks and of one whose map is unknown."""
+    tables, maps = random_tables(4), [random_map(11, 13, 4, seed=seed) for seed in (1, 2, 3)]
+    batch = BlockMap(torch.cat([m.size for m in maps]), torch.cat([m.kind for m in maps]))
+    batch = batch.without(torch.tensor([False, True, False]))
+    got = closed.map_histogram(batch, closed.class_histograms(tables))
+    assert torch.equal(got, closed.level_histogram(closed.map_levels(batch, tables)))
+    assert got[0].sum() == 3 * 64 * 11 * 13 and got[1].sum() == 0
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_despreading_of_nearly_even_noise_is_a_series(erased, monkeypatch):
+    """As exact as single precision is, whatever is unmixed at once; one erasure, and a group is solved exactly."""
+    generator = torch.Generator().manual_seed(6)
+    n = 5 * closed.SPREAD + 9
+    power = torch.linspace(5, 0, n) ** 2
+    noise = 0.1 * (0.7 + 0.6 * torch.rand(n, generator=generator))
+    if erased:
+        noise[70] = torch.inf
+    y = torch.randn(n, generator=generator)
+    want, known_then = closed.despread(y, noise, power)
+    monkeypatch.setattr(closed, "_GROUPS", 2)
+    series, taken = closed._despread_series, []
+    monkeypatch.setattr(closed, "_despread_series", lambda *a: taken.append(len(a[0])) or series(*a))
+    with torch.inference_mode():
+        got, known = closed.despread(y, noise, power)
+    assert taken == ([2, 1] if erased else [2, 2, 1])
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(1 - known, 1 - known_then, atol=1e-6, rtol=2e-3)
+
+
 def test_the_map_is_the_cheapest_there_is():
     """One root of 64 pixels against every quadtree of one split, and every class, by the same cost function."""
     torch.manual_seed(4)

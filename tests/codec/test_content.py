@@ -10,7 +10,7 @@ from semcom.channel.symbols import awgn_channel
 from semcom.codec import build
 from semcom.codec.base import Latents
 from semcom.codec.image import allocation as closed
-from semcom.codec.image import sideinfo
+from semcom.codec.image import content_plan, sideinfo
 from semcom.codec.image.content_networks import believable, in_units_of
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
@@ -206,6 +206,16 @@ def test_a_map_is_never_worse_than_none(photographs, rho, monkeypatch):
 def test_small_pictures_do_without_a_map(codec):
     sent = codec.send(torch.rand(1, 3, 32, 32), 10.0)
     assert int(sent.side[0] & 63) == 0
+
+
+def test_a_large_picture_has_its_map_found_in_bands(codec, photographs, monkeypatch):
+    picture = photographs[0][..., :200, :136]
+    at_once = codec.send(picture, 10.0)
+    monkeypatch.setattr(content_plan, "_KEPT_PIXELS", 0)
+    monkeypatch.setattr(content_plan, "_BAND_ROWS", closed.ROOT)
+    in_bands = codec.send(picture, 10.0)
+    assert torch.equal(in_bands.side_bits, at_once.side_bits)
+    torch.testing.assert_close(in_bands.values, at_once.values)
 
 
 def test_in_memory_is_what_symbols_carry(codec, photographs):

@@ -3,11 +3,18 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from semcom import perceptual
 from semcom.errors import ImageError
 
 MS_SSIM_MIN_SIDE = 176
+#: weights of the scales, finest first; taps of the window at either side of its middle, and its deviation in pixels
+_MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_REACH, _DEVIATION = 5, 1.5
+_LUMINANCE_FLOOR, _CONTRAST_FLOOR = 0.01**2, 0.03**2
+#: rows of a picture that are compared at once, which a core's cache holds
+_STRIP_ROWS = 32
 
 
 def psnr(image, reference) -> float | torch.Tensor:
@@ -36,9 +43,10 @@ def ms_ssim(image, reference) -> float | None:
     """Multi-scale structural similarity of one image ``[H, W, 3]`` (uint8 or float 0..1), 0..1.
 
     Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", 2003: five
-    scales, each half of the last, compared in windows of 11 pixels. The coarsest, at 1/16, must still hold a
-    whole window: torchmetrics asks for side // 16 > 10, so from 176 pixels on; for a smaller picture the
-    result is ``None``.
+    scales, each half of the last, compared in Gaussian windows of 11 pixels. It is torchmetrics' figure, its rules at
+    the edges included, in a fifth of the time (windows are separable) and without the two seconds of its import. The
+    coarsest scale, at 1/16, must still hold a whole window (side // 16 > 10), so from 176 pixels on; for a smaller
+    picture the result is ``None``.
 
     Raises:
         ImageError: shapes differ.
@@ -50,10 +58,53 @@ def ms_ssim(image, reference) -> float | None:
         )
     if min(a.shape[:2]) < MS_SSIM_MIN_SIDE:
         return None
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # 2 s to import
+    a, b = (x.permute(2, 0, 1).float().contiguous() for x in (a, b))
+    found = 1.0
+    with torch.no_grad():
+        for scale, weight in enumerate(_MS_SSIM_WEIGHTS):
+            if scale:
+                a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+            last = scale + 1 == len(_MS_SSIM_WEIGHTS)
+            found *= max(_whole_similarity(a, b) if last else _similarities(a, b)[1], 0.0) ** weight
+    return found
 
-    a, b = (x.permute(2, 0, 1)[None].float() for x in (a, b))
-    return float(multiscale_structural_similarity_index_measure(a, b, data_range=1.0))
+
+def _whole_similarity(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Mean similarity at every pixel of ``[C, h, w]``, mirrored at the edges."""
+    return _similarities(*(F.pad(x[None], 4 * [_REACH], mode="reflect")[0] for x in (a, b)))[0]
+
+
+def _similarities(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+    """Mean similarity, and mean of its part of contrast and structure, of all windows that lie in ``[C, h, w]``."""
+    rows, windows = a.shape[1] - 2 * _REACH, a[:, 2 * _REACH :, 2 * _REACH :].numel()
+    similarity = structure = 0.0
+    for first in range(0, rows, _STRIP_ROWS):
+        x, y = (p[:, first : min(first + _STRIP_ROWS, rows) + 2 * _REACH] for p in (a, b))
+        mean_x, mean_y, xx, yy, xy = _blurred(torch.stack([x, y, x * x, y * y, x * y]))
+        both, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
+        spread = (xx - mean_x.square()).clamp_min_(0) + (yy - mean_y.square()).clamp_min_(0)
+        contrast = (2 * (xy - both) + _CONTRAST_FLOOR) / (spread + _CONTRAST_FLOOR)
+        structure += float(contrast.sum())
+        luminance = (2 * both + _LUMINANCE_FLOOR) / (squares + _LUMINANCE_FLOOR)
+        similarity += float((luminance * contrast).sum())
+    return similarity / windows, structure / windows
+
+
+def _blurred(x: torch.Tensor) -> torch.Tensor:
+    """Planes ``[..., h, w]`` in Gaussian windows, where a whole one lies, ``[..., h - 10, w - 10]``.
+
+    By sums of shifted planes: torch's convolution of single planes takes twenty times as long on a CPU.
+    """
+    place = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
+    taps = torch.exp(-place.square() / (2 * _DEVIATION**2))
+    taps = (taps / taps.sum()).tolist()
+    for axis in (-2, -1):
+        length = x.shape[axis] - 2 * _REACH
+        out = x.narrow(axis, 0, length) * taps[0]
+        for number, tap in enumerate(taps[1:], 1):
+            out.add_(x.narrow(axis, number, length), alpha=tap)
+        x = out
+    return x
 
 
 def lpips(image, reference, name: str = "lpips-alex", folder=None) -> float | None:

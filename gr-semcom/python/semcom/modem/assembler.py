@@ -254,7 +254,9 @@ class ImageAssembler:
         self, key: tuple[int, int, int], header: BurstHeader, past: "_Closed | None"
     ) -> _Open | None:
         """A part that is done but for bursts such as this one."""
-        for part in past.parts if past is not None else ():
+        if past is None:
+            return None
+        for part in past.parts:
             if part.entry is not None and part.side == header.side and header.burst_index in part.missing:
                 past.parts.remove(part)
                 del past.headers[key[2]]

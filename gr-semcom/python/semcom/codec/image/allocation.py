@@ -22,6 +22,7 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -42,6 +43,10 @@ BASE_POWER_FLOOR = 0.05
 BASE_BOOSTS, NO_BOOST = 8, 4
 #: real dimensions that are mixed with each other before they are sent
 SPREAD = 64
+#: groups of them that are unmixed at once
+_GROUPS = 256
+#: how far a certainty may be from its group's mean, as a share of it, for a series; and its terms
+_SERIES_UNEVENNESS, _SERIES_STEPS = 0.5, 12
 SNR_STEP_DB, SNR_LOW_DB, SNR_CODES = 0.5, -8.0, 64
 
 _COLOURS = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64)
@@ -263,6 +268,29 @@ def level_histogram(levels: torch.Tensor) -> torch.Tensor:
     return counts.view(len(levels), LEVELS + 1)[:, 1:]
 
 
+def class_histograms(tables: list[torch.Tensor]) -> list[torch.Tensor]:
+    """How often each level stands in each class of each of ``SIZES``, ``[classes, LEVELS]`` float64."""
+    return [level_histogram(table).double() for table in tables]
+
+
+def map_histogram(blocks: "BlockMap", histograms: list[torch.Tensor]) -> torch.Tensor:
+    """``level_histogram`` of ``map_levels``, from how often each class is in the map: the levels are never made.
+
+    Args:
+        histograms: of :func:`class_histograms`.
+    """
+    total = torch.zeros(len(blocks.size), LEVELS, dtype=torch.float64)
+    for number, (size, table) in enumerate(zip(SIZES, histograms)):
+        step, classes = size // CELL, len(table)
+        # a class beyond the last gathers all that is not of this size
+        kinds = torch.where(blocks.size == number, blocks.kind, classes)[:, ::step, ::step].flatten(1).long()
+        rows = torch.arange(len(kinds))[:, None] * (classes + 1)
+        counts = torch.bincount((kinds + rows).flatten(), minlength=len(kinds) * (classes + 1))
+        # counts are whole numbers far below 2^53: exact
+        total += counts.view(len(kinds), -1)[:, :-1].double() @ table
+    return total.long()
+
+
 @dataclass(frozen=True)
 class Choice:
     """The ``count`` coefficients of highest level of each row, ties by place. All ``[B]`` int64, relative to LEVEL_MIN.
@@ -324,7 +352,7 @@ def chosen_places(levels: torch.Tensor, choice: Choice, row: int) -> torch.Tenso
     """Places ``[count]`` of the chosen coefficients of one row of ``[B, ...]`` levels, highest first, ties by place."""
     flat = levels[row].reshape(-1)
     threshold = int(choice.threshold[row]) + LEVEL_MIN
-    places = (flat >= threshold).nonzero()[:, 0]
+    places = _where(flat >= threshold)
     return places[_falling(flat[places])[: int(choice.count[row])]]
 
 
@@ -338,6 +366,14 @@ def chosen_rows(levels: torch.Tensor, choice: Choice) -> tuple[torch.Tensor, tor
     # of a picture whose map is unknown there are fewer than the count
     there = flat.gather(1, places) >= choice.threshold[:, None] + LEVEL_MIN
     return places, there & (torch.arange(most, device=places.device) < choice.count[:, None])
+
+
+def _where(chosen: torch.Tensor) -> torch.Tensor:
+    """Places of what is true in ``[n]``, rising."""
+    if chosen.device.type == "cpu":
+        # in half of torch's time
+        return torch.from_numpy(np.flatnonzero(chosen.numpy()))
+    return chosen.nonzero()[:, 0]
 
 
 def _falling(levels: torch.Tensor) -> torch.Tensor:
@@ -378,7 +414,7 @@ def despread(
     """LMMSE estimate of what was spread, and the share of each dimension's power that is known.
 
     With even noise the inverse transform and a factor for each dimension; with uneven noise or erasures one small
-    system of equations a group, exactly.
+    system of equations a group, exactly (on a CPU without gradients by a series where the noise differs little).
 
     Args:
         values: received ``[n]``. noise: its variances ``[n]``, inf where lost. power: prior variances ``[n]``.
@@ -392,22 +428,51 @@ def despread(
         known = power / (power + noise)
         return known * spread(values), known
     groups = len(values) // SPREAD
-    inside = slice(0, groups * SPREAD)
-    matrix, root = hadamard().to(values), power[inside].view(SPREAD, groups).T.sqrt()
-    certain = 1 / noise[inside].view(SPREAD, groups).T
+    inside, rest = slice(0, groups * SPREAD), slice(groups * SPREAD, None)
+    # a group a row; a few at a time, which a core's cache holds: of a large picture the systems are gigabytes
+    rows = (v[inside].view(SPREAD, groups).T.contiguous().split(_GROUPS) for v in (values, 1 / noise, power))
+    found = [_despread_groups(*some) for some in zip(*rows, strict=True)]
+    estimate, known = (torch.cat(parts).T.flatten() for parts in zip(*found, strict=True))
+    alone = power[rest] / (power[rest] + noise[rest])
+    return torch.cat([estimate, alone * values[rest]]), torch.cat([known, alone])
+
+
+def _despread_groups(values, certain, power) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`despread` of whole groups ``[G, SPREAD]``; ``certain`` is 1 / noise."""
+    if values.device.type == "cpu" and not torch.is_grad_enabled():
+        mean = certain.mean(dim=1, keepdim=True)
+        # also false of NaN
+        if bool(((certain - mean).abs() <= _SERIES_UNEVENNESS * mean).all()):
+            return _despread_series(values, certain, power, mean)
+    matrix, root = hadamard().to(values), power.sqrt()
     scaled = matrix * root[:, None, :]
     # I + sqrt(P) H N^-1 H sqrt(P), whose least eigenvalue is 1
     system = scaled.mT @ (certain[:, :, None] * scaled)
     system.diagonal(dim1=1, dim2=2).add_(1)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
-    got = (certain * values[inside].view(SPREAD, groups).T)[:, None] @ scaled
-    estimate = root * (got @ inverse)[:, 0]
-    known = (1 - inverse.diagonal(dim1=1, dim2=2)) * (root > 0)
-    rest = power[groups * SPREAD :] / (power[groups * SPREAD :] + noise[groups * SPREAD :])
-    return (
-        torch.cat([estimate.T.flatten(), rest * values[groups * SPREAD :]]),
-        torch.cat([known.T.flatten(), rest]),
-    )
+    got = (certain * values)[:, None] @ scaled
+    return root * (got @ inverse)[:, 0], (1 - inverse.diagonal(dim1=1, dim2=2)) * (root > 0)
+
+
+def _despread_series(values, certain, power, mean) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`_despread_groups` about the mean certainty ``[G, 1]`` of each group, in a tenth of the time.
+
+    The system is D + E with D = 1 + P mean and E = sqrt(P) H (N^-1 - mean) H sqrt(P), whose diagonal is 0. The estimate
+    is found by Jacobi's iteration, the diagonal of the inverse by its series up to E^2. H diag(e) H depends on i xor j
+    alone for Sylvester's H, so all sums are convolutions, which H itself makes products of.
+    """
+    matrix, root = hadamard().to(values), power.sqrt()
+    diagonal, uneven = 1 + power * mean, certain - mean
+    right = root * ((certain * values) @ matrix)
+    solved = right / diagonal
+    for _ in range(_SERIES_STEPS):
+        mixed = (uneven * ((root * solved) @ matrix)) @ matrix
+        solved = (right - root * mixed) / diagonal
+    # row i of H diag(uneven) H at i xor j, without the factor of H's norm
+    squares = (uneven @ matrix).square_()
+    share = power / diagonal
+    sums = ((squares @ matrix) * (share @ matrix)) @ matrix / SPREAD**0.5
+    return root * solved, 1 - (1 + share * sums) / diagonal
 
 
 def _group_places(counts: torch.Tensor, width: int) -> torch.Tensor:
@@ -536,13 +601,19 @@ def block_costs(priced: Prices) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def block_energies(planes: torch.Tensor) -> list[torch.Tensor]:
-    """Squares of the coefficients of all blocks of each of ``SIZES``, ``[B, blocks, 3 * size^2]``.
+    """Squares of the coefficients of all blocks of each of ``SIZES``, ``[B, 3 * size^2, blocks]``: a row a coefficient.
 
     Args:
         planes: what is left beside the base layer, ``[B, 3, H, W]``, sides multiples of ``CELL``.
     """
     full = padded(planes)
-    return [blocks_of(block_dct(full, size), size).square_() for size in SIZES]
+    b, c, h, w = full.shape
+    out = []
+    for size in SIZES:
+        cut = block_dct(full, size).view(b, c, h // size, size, w // size, size).permute(0, 1, 3, 5, 2, 4)
+        squares = torch.mul(cut, cut, out=full.new_empty(cut.shape))
+        out.append(squares.view(b, c * size * size, -1))
+    return out
 
 
 def choose_map(
@@ -561,14 +632,19 @@ def choose_map(
     """
     (height, width), count = size, len(energies[0])
     slope, constant = block_costs(priced)
+    saved, lowest = slope - 1, priced.threshold.min() + LEVEL_MIN
     best = None
     for number in reversed(range(len(SIZES))):
         side, price = SIZES[number], bits[number].float()
-        index = tables[number].flatten().int() - LEVEL_MIN
-        per_class = slope.index_select(1, index).view(count, len(tables[number]), -1)
-        fixed = constant.index_select(1, index).view(count, len(tables[number]), -1).sum(dim=2)
+        # what no class sends costs its energy in blocks of every size alike (Parseval): it is left out
+        sent = (tables[number].amax(dim=0) >= lowest).nonzero()[:, 0]
+        index = tables[number].index_select(1, sent).flatten().int() - LEVEL_MIN
+        shape = count, len(tables[number]), len(sent)
+        per_class = saved.index_select(1, index).view(shape)
+        fixed = constant.index_select(1, index).view(shape).sum(dim=2)
         fixed = (fixed + priced.bit[:, None].float() * price[:, :-1])[:, None]
-        cost, kind = torch.baddbmm(fixed, energies[number], per_class.mT).min(dim=2)
+        energy = energies[number].index_select(1, sent)
+        cost, kind = torch.baddbmm(fixed, energy.mT, per_class.mT).min(dim=2)
         rows, columns = -(-height // ROOT) * ROOT // side, -(-width // ROOT) * ROOT // side
         cost, kind = cost.view(-1, rows, columns), kind.view(-1, rows, columns).short()
         inside = _inside(height, width, side, cost)

@@ -136,7 +136,7 @@ class ContentAdaptive(PlannedCodec):
                 blocks, boost = self.choose_map(base, rest, code, totals)
                 side = (self.map_bits(blocks, code) / self.bits_per_symbol(code)).ceil().long()
                 side = side.clamp_max(int(sideinfo.SIDE_SHARE * total))
-                coded, units = None, torch.zeros_like(code)
+                coded, units, histograms = None, torch.zeros_like(code), None
             else:
                 chosen = self.coded_map(base, rest, code, total)
                 blocks = stacked([one.blocks for one in chosen])
@@ -144,7 +144,8 @@ class ContentAdaptive(PlannedCodec):
                 coded = [one.symbols for one in chosen]
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
                 units = torch.tensor([one.units for one in chosen], device=code.device)
-            plan = self.plan(blocks, code, boost, totals - side)
+                histograms = self.map_coder()[0].histograms if code.device.type == "cpu" else None
+            plan = self.plan(blocks, code, boost, totals - side, histograms)
         del rest
         reals, power = self._allocate(self._sent_planes(images, plan), plan)
         code_of_power, rounding = power_code(power, _POWER_STEP, _POWER_CODES)
@@ -515,7 +516,13 @@ class ContentAdaptive(PlannedCodec):
             sides.append(side)
         first = torch.tensor(sides, device=values.device)
         plan = self.plan(
-            moved(stacked(maps), values.device), side_fields >> 6 & 63, side_fields >> 12 & 7, total - first
+            *(
+                moved(stacked(maps), values.device),
+                side_fields >> 6 & 63,
+                side_fields >> 12 & 7,
+                total - first,
+            ),
+            coder.histograms if values.device.type == "cpu" else None,
         )
         plan = replace(plan, side_losses=tuple(losses))
         # a row's latents follow its map

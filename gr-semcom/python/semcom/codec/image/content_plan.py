@@ -19,6 +19,8 @@ _RATIOS = 11  # down to 1/128: below, where no map fits, the networks cannot be 
 _PRICES = (1, 2, 4, 8, 16, 32, 64)
 #: the default map must leave so much less error: the networks have learnt with the others
 _DEFAULT_GAIN = 0.9
+#: energies of so many pixels are kept, 48 bytes each; of more they are made in bands of so many rows
+_KEPT_PIXELS, _BAND_ROWS = 2**22, 4 * closed.ROOT
 #: by how much more than the SNR expected is allocated for from 0 to 4 dB, falling to nothing at -4 and 10 dB
 LEAD_DB = 3.0
 
@@ -165,20 +167,32 @@ class PlannedCodec(BaseCodec):
 
     # --- the plan ---------------------------------------------------------------------------------------------
 
-    def plan(self, blocks: BlockMap, code: torch.Tensor, boost: torch.Tensor, symbols: torch.Tensor) -> Plan:
+    def plan(
+        self,
+        blocks: BlockMap,
+        code: torch.Tensor,
+        boost: torch.Tensor,
+        symbols: torch.Tensor,
+        histograms: list[torch.Tensor] | None = None,
+    ) -> Plan:
         """What is sent where.
 
         Args:
             code, boost: ``[B]`` of the allocation SNR and of the base layer's power, as the header has them.
             symbols: ``[B]`` for latents.
+            histograms: of ``map_coder``, on a CPU, where they are at hand: the same plan, sooner.
         """
+        levels = closed.map_levels(blocks, self.tables())
+        if histograms is None:
+            return self._plan(blocks, code, boost, symbols, closed.level_histogram(levels), levels)
+        return self._plan(blocks, code, boost, symbols, closed.map_histogram(blocks, histograms), levels)
+
+    def _plan(self, blocks, code, boost, symbols, histogram, levels) -> Plan:
         rows, columns = blocks.size.shape[1:]
         layout = self._layout(rows * closed.CELL, columns * closed.CELL, code.device)
         dimensions = 2 * symbols
         noise = closed.code_noise(code)
         base_variances, base_powers = self._base(layout, code, boost, noise, dimensions)
-        levels = closed.map_levels(blocks, self.tables())
-        histogram = closed.level_histogram(levels)
         choice = closed.largest(histogram, dimensions - layout.count)
         powers, mu = closed.water_filling(histogram, choice, dimensions - base_powers.sum(dim=1), noise)
         return Plan(
@@ -215,30 +229,53 @@ class PlannedCodec(BaseCodec):
         bit_price: float = 1.0,
         energies: list[torch.Tensor] | None = None,
         prices: tuple[torch.Tensor, torch.Tensor] | None = None,
+        histograms: list[torch.Tensor] | None = None,
     ) -> tuple[BlockMap, torch.Tensor]:
         """The map of least cost for ``total`` ``[B]`` symbols, and the boost of the base layer that goes with it.
 
         Args:
             base: coefficients ``[B, n]``. planes: ``[B, 3, H, W]`` without them.
             bit_price: what the map's bits cost beside what their symbols would be worth.
-            energies, prices: what does not depend on ``bit_price``, of ``block_energies`` and ``first_prices``.
+            energies, prices: what does not depend on ``bit_price``, of ``_energies`` and ``first_prices``.
+            histograms: as of ``plan``.
         """
         noise = closed.code_noise(code)
         bits_per_symbol = self.bits_per_symbol(code)
         mu, threshold = prices or self.first_prices(planes, code, total)
-        energies = closed.block_energies(planes) if energies is None else energies
+        energies = self._energies(planes) if energies is None else energies
         boost = torch.full_like(code, closed.NO_BOOST)
         # the second time at the prices that the first map has; a third gains nothing
         for _ in range(2):
             priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
-            blocks = closed.choose_map(
-                energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced
-            )
+            # roots do not know of each other
+            bands = [planes] if energies else planes.split(_BAND_ROWS, dim=2)
+            parts = [
+                closed.choose_map(
+                    energies or closed.block_energies(band),
+                    band.shape[-2:],
+                    self.tables(),
+                    self.class_bits(code),
+                    priced,
+                )
+                for band in bands
+            ]
+            blocks = BlockMap(torch.cat([p.size for p in parts], 1), torch.cat([p.kind for p in parts], 1))
             symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
-            plan = self.plan(blocks, code, boost, symbols)
+            if histograms is None:
+                plan = self.plan(blocks, code, boost, symbols)
+            else:
+                # what is asked of this plan needs no levels
+                histogram, levels = closed.map_histogram(blocks, histograms), blocks.kind.new_empty(0)
+                plan = self._plan(blocks, code, boost, symbols, histogram, levels)
             mu, threshold = plan.mu, plan.choice.threshold
             boost = self._best_boost(base, plan)
         return blocks, boost
+
+    @staticmethod
+    def _energies(planes: torch.Tensor) -> list[torch.Tensor]:
+        """``block_energies``; none of a large picture, whose energies are made again whenever they are asked for."""
+        pixels = len(planes) * planes.shape[-2] * planes.shape[-1]
+        return closed.block_energies(planes) if pixels <= _KEPT_PIXELS else []
 
     @staticmethod
     def first_prices(planes, code: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -284,15 +321,20 @@ class PlannedCodec(BaseCodec):
         """The map of each picture as symbols, within their share of ``total``; the default map and no symbols where
         none fits, or where that one is expected to leave less error."""
         coder, key = self.map_coder()
+        histograms = coder.histograms if code.device.type == "cpu" else None
         found = []
         for row in range(len(code)):
             own = slice(row, row + 1)
             snr, room = int(code[row]), torch.tensor([total], device=code.device)
             given = base[own], rest[own], code[own], room
-            energies, prices = closed.block_energies(rest[own]), self.first_prices(*given[1:])
+            energies, prices = self._energies(rest[own]), self.first_prices(*given[1:])
             best, worth_it = None, False
-            for price in _PRICES:
-                blocks, boost = self.choose_map(*given, bit_price=price, energies=energies, prices=prices)
+            # of the smallest pictures not even the CRC fits
+            roomy = sideinfo.units_for(0, total, snr, self.side_backoff_db, self.side_loss) is not None
+            for price in _PRICES if roomy else ():
+                blocks, boost = self.choose_map(
+                    *given, bit_price=price, energies=energies, prices=prices, histograms=histograms
+                )
                 bits = coder.encode(moved(blocks, "cpu"), snr)
                 units = sideinfo.units_for(len(bits), total, snr, self.side_backoff_db, self.side_loss)
                 if units is not None:

@@ -212,9 +212,13 @@ class MapCoder:
 
     Args:
         tables: class tables. usage: counts ``[BANDS, classes + 1]`` a size. contexts: ``[CONTEXTS, classes + 1]``.
+
+    Attributes:
+        histograms: of the class tables, as of ``allocation.class_histograms``.
     """
 
     def __init__(self, tables, usage, contexts):
+        self.histograms = closed.class_histograms(tables)
         self._activity = [list(map(int, values)) for values in activities(tables)]
         self._usage = [u.numpy().astype(np.float64) + 0.5 for u in usage]
         likelihood = [c.numpy().astype(np.float64) + 0.5 for c in contexts]
