@@ -168,6 +168,7 @@ except ImageError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_screen_and_a_region_of_it():
     if shutil.which("xvfb-run") is None:
         pytest.skip("xvfb-run is not installed: apt-get install xvfb xauth")

@@ -114,6 +114,7 @@ def test_separation_takes_no_order(folder):
     assert result.exit_code == 2 and "--order" in said(result)
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on_from_what_it_kept(folder, tmp_path, monkeypatch):
     from semcom.experiments.rival import cells
 
