@@ -31,6 +31,7 @@ from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
 from semcom.radio.fake import FakeRadio
 from semcom.radio.timing import Time
+from semcom.security import make_key
 from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(120)
@@ -245,6 +246,20 @@ def test_silence_and_no_samples_at_all_are_distinguished(tmp_path, link, make_pi
     )
     nobody = receive(StationConfig(link, f"zmq:{free_address()}"), seconds=1)
     assert nobody.advice.startswith("no samples came from zmq:")
+
+
+def test_another_key_is_named_and_not_the_level(tmp_path, make_pictures):
+    (tmp_path / "keys").mkdir(mode=0o700)
+    link, key = tmp_path / "signed.yaml", tmp_path / "keys" / "ann.key"
+    link.write_text("name: signed\nmodel: cifar-1-12\nkey: keys/ann.key\n")
+    make_key(str(key))
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(str(link), radio), make_pictures(2), seconds=30)
+    key.unlink()
+    make_key(str(key))
+    advice = receive(StationConfig(str(link), radio), seconds=30).advice
+    assert advice.startswith("every burst was refused: 2 bursts") and "same key file (key" in advice
+    assert "level" not in advice
 
 
 def test_an_inverted_spectrum_is_reported_and_turned_back(tmp_path, link, make_pictures):

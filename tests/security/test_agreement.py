@@ -77,6 +77,29 @@ def test_strangers_on_the_network_change_nothing():
     assert here == there and here.secret
 
 
+def test_who_sees_an_offer_cannot_spoil_it(monkeypatch):
+    """Between offer and confirmation: the same offer again, confirmed falsely, and many others."""
+    ask = agreement._asked
+
+    def asked(socket, message, end_s, address):
+        answer = ask(socket, message, end_s, address)
+        if len(answer) == 64:
+            public = X25519PrivateKey.generate().public_key
+            others = [message[:-32] + agreement._raw(public()) for _ in range(70)]
+            for said in (message, message + bytes(32), *others):
+                stranger = zmq.Context.instance().socket(zmq.REQ)
+                stranger.linger = 0
+                stranger.connect(address)
+                stranger.send(said)
+                assert stranger.poll(2000) and len(stranger.recv()) in (7, 64)
+                stranger.close()
+        return answer
+
+    monkeypatch.setattr(agreement, "_asked", asked)
+    here, there = agree()
+    assert here == there and here.secret
+
+
 def test_each_key_counts():
     """Any of the four that is another one gives another secret; as does the side."""
     a, a_run, b, b_run, other = (X25519PrivateKey.generate() for _ in range(5))
@@ -131,6 +154,8 @@ def test_names_are_not_taken_over():
         agreement.trust("ann", agreement.public_text(X25519PrivateKey.generate()))
     with pytest.raises(ConfigError, match="32 bytes in base 64"):
         agreement.trust("new", "short")
+    with pytest.raises(ConfigError, match="small order"):
+        agreement.trust("new", "A" * 43 + "=")
 
 
 def test_commands(key_folder):

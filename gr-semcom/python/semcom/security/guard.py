@@ -32,6 +32,7 @@ OLD = "bursts of an old session: replayed, or the clocks of the stations differ"
 EARLY = "bursts of a session that begins in the future: set the clocks of both stations"
 REPLAYED = "bursts replayed: signed, but received before"
 CROWDED = "bursts refused: more sessions at once than a receiver remembers"
+REFUSALS = (FORGED, UNKNOWN, EXPIRED, OLD, EARLY, REPLAYED, CROWDED)
 
 
 @dataclass
