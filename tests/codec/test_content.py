@@ -111,6 +111,7 @@ def test_a_batch_is_sent_as_its_pictures_alone(codec, photographs):
         torch.testing.assert_close(alone.values[0], together.values[row], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_allocation_snr_is_the_senders_belief(codec, photographs):
     """A stale report costs little at 3 dB off, and one burst serves receivers of any SNR."""
     images = photographs[2]
@@ -167,6 +168,7 @@ def test_a_map_of_other_tables_is_refused(codec, photographs):
     assert (plan.blocks.size == -1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [1 / 181, 1 / 128, 1 / 64])
 def test_a_map_is_never_worse_than_none(photographs, rho, monkeypatch):
     """At the lowest rates a map can cost more than it orders: then the default map holds."""
@@ -246,7 +248,9 @@ def test_bad_input_is_refused_in_words(codec):
         codec.encode(torch.rand(1, 3, 64, 64), 10.0)
 
 
-@pytest.mark.parametrize("snr_db", [5.0, 12.0, 20.0])
+@pytest.mark.parametrize(
+    "snr_db", [5.0, pytest.param(12.0, marks=pytest.mark.slow), pytest.param(20.0, marks=pytest.mark.slow)]
+)
 def test_a_map_may_outlive_one_of_two_bursts(codec, photographs, snr_db):
     """The sender allows for it, at the cost of more symbols; a receiver need not be told."""
     images = photographs[0]
