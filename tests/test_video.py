@@ -268,6 +268,7 @@ def test_frames_of_a_video_are_pictures_for_every_command(film, monkeypatch):
         sets.read_pictures([film], sets.Taking())
 
 
+@pytest.mark.slow
 @pytest.mark.radio
 @pytest.mark.timeout(120)
 def test_rx_writes_a_video_and_shows_the_newest_picture(film, tmp_path):

@@ -438,6 +438,7 @@ def test_a_receiver_whose_radio_stays_away_says_so_and_ends(fake, link, monkeypa
     assert summary.faults == ["the radio at usrp:type=b200 no longer answers"] and summary.seconds < 20
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_radio_is_an_exit_status(fake, link, monkeypatch, tmp_path):
     monkeypatch.setattr(stations, "_GIVE_UP_S", 0.5)
     plug = threading.Timer(3.0, fake.unplug)

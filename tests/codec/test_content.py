@@ -83,6 +83,7 @@ def test_a_picture_of_one_colour(codec, colour):
     assert psnr(decoded, images) > 30
 
 
+@pytest.mark.slow
 def test_quality_rises_with_the_snr_and_the_rate(codec, photographs):
     images = photographs[0]
     by_snr = [psnr(over(codec, images, snr)[0], images) for snr in (0.0, 10.0, 20.0)]
@@ -375,7 +376,9 @@ def test_parts_that_do_not_exist_are_refused(codec, photographs):
             codec.send(images, 10.0, rho=rho)
 
 
-@pytest.mark.parametrize("snr_db", [1.0, 10.0, 19.0])
+@pytest.mark.parametrize(
+    "snr_db", [10.0, *(pytest.param(snr_db, marks=pytest.mark.slow) for snr_db in (1.0, 19.0))]
+)
 def test_more_symbols_are_never_a_worse_picture(photographs, snr_db):
     codec = zoo.load("photo-adaptive").codec
     images = photographs[2][..., :128, :192]

@@ -21,7 +21,7 @@ def small():
     return np.ascontiguousarray(samples()[1].pixels[::8, ::8][:32, :32])
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ["jpeg", pytest.param("hevc", marks=pytest.mark.slow)])
 def test_best_fits_and_more_bytes_make_it_better(small, name):
     coded, psnr = source.CodedPicture(small, name), []
     for budget in (700, 1000, 1400):
