@@ -12,7 +12,7 @@ from semcom.kinds.pictures import samples
 needs_av = pytest.mark.skipif(
     importlib.util.find_spec("av") is None, reason="PyAV is not installed (extra `rival`): no HEVC"
 )
-SOURCES = ["jpeg", pytest.param("hevc", marks=needs_av)]
+SOURCES = ["jpeg", pytest.param("hevc", marks=[needs_av, pytest.mark.slow])]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def small():
     return np.ascontiguousarray(samples()[1].pixels[::8, ::8][:32, :32])
 
 
-@pytest.mark.parametrize("name", ["jpeg", pytest.param("hevc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", SOURCES)
 def test_best_fits_and_more_bytes_make_it_better(small, name):
     coded, psnr = source.CodedPicture(small, name), []
     for budget in (700, 1000, 1400):
