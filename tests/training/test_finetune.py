@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 def small(tmp_path_factory):
     """A capture that is quick to read."""
     folder = tmp_path_factory.mktemp("small")
-    make_capture(folder, 4, Transmitter())
+    make_capture(folder, 8, Transmitter())
     return folder
 
 
@@ -77,7 +77,7 @@ def sent(capture, codec):
 
 def test_a_capture_is_read_whole(small):
     capture = read_capture(small / "air", MODEL, small / "sent")
-    assert len(capture.examples) == 4 and not capture.skipped
+    assert len(capture.examples) == 8 and not capture.skipped
 
 
 @pytest.mark.slow
@@ -323,7 +323,7 @@ def test_a_loss_that_is_no_number_names_step_and_pictures(capture):
 
 
 def test_a_capture_of_another_model_is_refused_in_words(small):
-    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 4"):
+    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 8"):
         read_capture(small / "air", "photo-1-12", small / "sent")
 
 
@@ -340,19 +340,19 @@ def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
 def test_a_link_profile_that_is_not_known_is_said(small):
     link = LinkProfile()
     capture = read_capture(small / "air", MODEL, small / "sent", link=link)
-    assert len(capture.examples) == 4
-    assert sorted(capture.skipped.values()) == [1, 4]  # the recording, and its pictures
+    assert len(capture.examples) == 8
+    assert sorted(capture.skipped.values()) == [1, 8]  # the recording, and its pictures
     assert all("link profile is not known" in words for words in capture.skipped)
 
 
 def test_missing_originals_are_counted_and_said_with_the_cure(small, tmp_path):
     with pytest.raises(
-        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 4"
+        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 8"
     ):
         read_capture(small / "air", MODEL)
     (tmp_path / "sent").mkdir()
     write_png(tmp_path / "sent" / "other.png", torch.zeros(32, 32, 3, dtype=torch.uint8).numpy())
-    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 4"):
+    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 8"):
         read_capture(small / "air", MODEL, tmp_path / "sent")
     shutil.copytree(small / "air", tmp_path / "air")
     meta = next((tmp_path / "air").glob("*.sigmf-meta"))
@@ -361,11 +361,11 @@ def test_missing_originals_are_counted_and_said_with_the_cure(small, tmp_path):
         del annotation["semcom:image"], annotation["semcom:image_sha256"]
     meta.write_text(json.dumps(content))
     with pytest.raises(
-        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 4"
+        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 8"
     ):
         read_capture(tmp_path / "air", MODEL, small / "sent")
     (tmp_path / "sent.jsonl").write_text("")
-    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 4"):
+    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 8"):
         read_capture(tmp_path / "air", MODEL, small / "sent", tmp_path / "sent.jsonl")
 
 
@@ -388,7 +388,7 @@ def test_an_empty_folder_is_no_capture(tmp_path):
 
 
 def test_too_few_pictures_are_refused(tmp_path):
-    make_capture(tmp_path, 3)
+    make_capture(tmp_path, 3, Transmitter())
     with pytest.raises(CaptureError, match="3 different pictures .* needs 8"):
         read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
 
