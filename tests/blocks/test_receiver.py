@@ -260,6 +260,7 @@ def test_arguments_are_refused_in_words(wrong):
         blocks.receiver(**wrong)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_changes_nothing(both):
     """But for what depends on the clock, as between the blocks above."""
     samples, tags = eventful()
