@@ -62,6 +62,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way, number", WAYS)
 def test_loopback_keeps_what_it_has_and_goes_on(tmp_path, folder, tiny_model, way, number):
     out, report = tmp_path / "out", tmp_path / "r.json"
