@@ -86,6 +86,7 @@ def test_the_codec_of_the_page_trains_and_flies(place):
     assert zoo.card("runs/mine/mine.json").architecture == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.radio
 @pytest.mark.timeout(120)
 def test_the_codec_of_the_page_goes_from_station_to_station(place):

@@ -2,6 +2,7 @@
 """What must hold of the repository as a whole."""
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -95,9 +96,15 @@ def test_the_library_is_importable_without_gnuradio():
     )
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imported(path: Path, at_once: bool) -> set[str]:
     """Modules that a file imports, anywhere in it or, ``at_once``, when it is imported itself."""
-    found, waiting = set(), [ast.parse(path.read_text())]
+    found, waiting = set(), [parsed(path)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):

@@ -129,7 +129,7 @@ json_values = st.recursive(
 FIELDS = sorted(json.loads(pack(EXAMPLE)[0]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(FIELDS), json_values, min_size=1),
     st.lists(st.binary(max_size=40), max_size=3),

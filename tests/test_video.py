@@ -168,6 +168,7 @@ except ImageError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_screen_and_a_region_of_it():
     if shutil.which("xvfb-run") is None:
         pytest.skip("xvfb-run is not installed: apt-get install xvfb xauth")
@@ -267,6 +268,7 @@ def test_frames_of_a_video_are_pictures_for_every_command(film, monkeypatch):
         sets.read_pictures([film], sets.Taking())
 
 
+@pytest.mark.slow
 @pytest.mark.radio
 @pytest.mark.timeout(120)
 def test_rx_writes_a_video_and_shows_the_newest_picture(film, tmp_path):

@@ -155,6 +155,7 @@ def test_clock_offset_up_to_the_edge_of_the_signal(cycles, ppm):
     assert error_db(got[200:], wanted[200:]) < -50
 
 
+@pytest.mark.slow
 def test_clock_counts_samples_exactly():
     resampler = filters.Resampler()
     piece = np.zeros(4096, np.complex64)

@@ -106,6 +106,7 @@ def watched(graph):
     subscriber.close()
 
 
+@pytest.mark.slow
 def test_what_passes_through_is_reported(watched):
     block, graph, until = watched
     block.watch("telemetry", block)

@@ -69,6 +69,7 @@ def test_impaired_channels_lose_nothing(config, model, make_pictures):
     assert sum(r.bursts_lost for r in results) == 0
 
 
+@pytest.mark.slow
 def test_clock_offset_costs_no_quality(model, make_pictures):
     pictures = list(make_pictures(6, 120, 120))
     straight, skewed = (
@@ -120,6 +121,7 @@ def test_a_standstill_names_the_block_that_starves(model, make_pictures):
         flowgraph.run_to_end(stall_s=1.0)
 
 
+@pytest.mark.slow
 def test_the_encoder_hears_the_receiver(model, make_pictures):
     flowgraph = LoopbackFlowgraph(make_pictures(30), LinkConfig(model, 4.0))
     flowgraph.encoder.set_snr_db(20.0)

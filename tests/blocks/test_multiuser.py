@@ -28,6 +28,7 @@ def setup(tiny_users, names=tuple(DECODERS), user_snr_db=(), **config):
     return LinkConfig(model, **{"snr_db": 12.0, **config}), named_users(model, names, user_snr_db)
 
 
+@pytest.mark.slow
 def test_same_as_without_gnu_radio(tiny_users, make_pictures):
     config, users = setup(tiny_users)
     pictures, calls = list(make_pictures(6, 48, 64)), []

@@ -580,6 +580,7 @@ def test_a_receiver_that_goes_away_is_reported_and_opened_again_when_it_is_back(
     assert source.counters[SAMPLES_LOST] == 0, "not an overflow"
 
 
+@pytest.mark.slow
 def test_a_device_with_both_ends_is_opened_anew_only_when_both_have_let_go(fake, impatient):
     fake.is_live = True
     modulator = blocks.burst_modulator(idle="wait", tx_tags=True)
@@ -610,6 +611,7 @@ def test_a_flowgraph_with_a_usrp_can_be_started_again(fake):
     assert fake.claims.opened == 1 and not sink.counters[NO_ANSWER]
 
 
+@pytest.mark.slow
 def test_a_second_station_on_the_device_in_one_process(fake):
     """gr-uhd's blocks keep their side of the device until Python has collected them."""
     for make in (blocks.radio_sink, blocks.radio_source):

@@ -260,6 +260,7 @@ def test_arguments_are_refused_in_words(wrong):
         blocks.receiver(**wrong)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_changes_nothing(both):
     """But for what depends on the clock, as between the blocks above."""
     samples, tags = eventful()
@@ -276,6 +277,7 @@ def test_a_process_of_its_own_changes_nothing(both):
     assert block._apart is None
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_loses_no_burst(monkeypatch):
     samples, _, _ = on_air(count=6)
     end = [tag_of(len(samples) - 1, keys.TAG_END, pmt.PMT_T)]

@@ -52,6 +52,7 @@ def test_three_runs_of_one_top_block_give_three_times_the_pictures(model, make_p
         assert not [reason for reason in block.counters if "repeated" in reason or "not processed" in reason]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_in_the_middle_leaves_nothing_to_the_next(model, make_pictures):
     graph = LoopbackFlowgraph(list(make_pictures(120)), config(model))
     graph.start()

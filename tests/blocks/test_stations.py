@@ -95,6 +95,7 @@ def test_a_file_carries_pictures(tmp_path, link, make_pictures):
     assert 0.45 < np.sqrt(np.mean(loud**2)) < 0.52, "the profile's amplitude is the rms of a burst"
 
 
+@pytest.mark.slow
 def test_logs_and_recordings_keep_what_decides_the_symbols(tmp_path, link):
     """Scale, boost, allocation SNR and length of the map are the header's side bits, K follows from the symbols."""
     place = tmp_path / "adaptive.yaml"
@@ -184,6 +185,7 @@ def test_a_full_disk_under_the_samples_ends_the_transmitter_in_words(tmp_path, l
     assert there.seconds < 30 and "cannot be written any further" in there.faults[0]
 
 
+@pytest.mark.slow
 def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
     config = StationConfig(link, radio, log=str(tmp_path / "tx.jsonl"))
@@ -413,6 +415,7 @@ def test_a_radio_that_goes_away_while_it_transmits_is_a_failure(fake, link, make
     assert 3 <= there.pictures < there.counters["burst_modulator"]["bursts sent"]
 
 
+@pytest.mark.slow
 def test_a_radio_that_was_away_for_a_while_costs_what_it_held(fake, link, make_pictures):
     def tick(summary):
         if summary.pictures >= 3 and fake.claims.opened == 1:
@@ -435,6 +438,7 @@ def test_a_receiver_whose_radio_stays_away_says_so_and_ends(fake, link, monkeypa
     assert summary.faults == ["the radio at usrp:type=b200 no longer answers"] and summary.seconds < 20
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_radio_is_an_exit_status(fake, link, monkeypatch, tmp_path):
     monkeypatch.setattr(stations, "_GIVE_UP_S", 0.5)
     plug = threading.Timer(3.0, fake.unplug)

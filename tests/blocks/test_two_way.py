@@ -32,6 +32,7 @@ def fake():
         yield radio
 
 
+@pytest.mark.slow
 def test_pictures_come_back_through_one_device_and_the_encoder_hears_the_snr(fake, link, make_pictures):
     calls = []
     results, summary = run(

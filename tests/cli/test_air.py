@@ -65,7 +65,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["air", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_it_ends_cleanly_and_says_what_was(start, addresses, tmp_path, number):
     tx, rx = addresses
     process = start("--tx", tx, "--rx", rx, "--json", tmp_path / "counts.json", "--sample-rate", 1e5)
@@ -77,6 +77,7 @@ def test_it_ends_cleanly_and_says_what_was(start, addresses, tmp_path, number):
     assert counts["receivers"]["rx"]["connected"] == 0 and counts["times_behind"] == 0
 
 
+@pytest.mark.slow
 def test_three_processes_and_each_restarted(start, addresses):
     """A sender, the air and a receiver; the air is killed outright and started again between the two others."""
     tx, rx = addresses

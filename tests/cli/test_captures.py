@@ -78,6 +78,7 @@ def folder(bursts, tmp_path):
     return writer.folder
 
 
+@pytest.mark.slow
 def test_inspect_shows_every_burst_and_draws_them(folder, tmp_path):
     done = run("inspect", folder, "--png", tmp_path / "new" / "s.png", "--json", tmp_path / "i.json")
     assert done.exit_code == 0, done.output
@@ -206,7 +207,15 @@ def twice_the_rate(samples):
     return 2 * np.fft.ifft(padded)
 
 
-@pytest.fixture(params=["ci16 SigMF at 2 Msample/s", "cs8 by its ending", "cu8 named", "archive"])
+@pytest.fixture(
+    params=[
+        "cs8 by its ending",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("ci16 SigMF at 2 Msample/s", "cu8 named", "archive")
+        ),
+    ]
+)
 def foreign(request, bursts, tmp_path):
     """The same four bursts as another tool records them: arguments for a command, and its path."""
     link = tmp_path / "link.yaml"

@@ -78,7 +78,9 @@ def test_loopback_by_separation(folder):
     assert '"decoded": true' in result.output and '"mcs": "64-3/4"' in result.output
 
 
-@pytest.mark.parametrize("way", [["--no-radio"], []], ids=["library", "flowgraph"])
+@pytest.mark.parametrize(
+    "way", [["--no-radio"], pytest.param([], marks=pytest.mark.slow)], ids=["library", "flowgraph"]
+)
 def test_loopback_by_a_hybrid(folder, way):
     if not way:
         pytest.importorskip("gnuradio")
@@ -114,6 +116,7 @@ def test_separation_takes_no_order(folder):
     assert result.exit_code == 2 and "--order" in said(result)
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on_from_what_it_kept(folder, tmp_path, monkeypatch):
     from semcom.experiments.rival import cells
 

@@ -50,6 +50,7 @@ def test_the_models_own_decoder_is_the_user_anchor(folder, tmp_path):
     assert model["model"] == MODEL and zoo.load(model["card"]).card.anchor["name"] == MODEL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -44,7 +44,7 @@ def test_a_setting_says_the_same_as_the_option(folder, tmp_path):
     assert one["psnr_db"] == other["psnr_db"] and other["system"] == "cifar-1-12, quantised, order 16"
 
 
-@pytest.mark.parametrize("way", [["--no-radio"], []])
+@pytest.mark.parametrize("way", [["--no-radio"], pytest.param([], marks=pytest.mark.slow)])
 def test_a_target_sends_fewer_symbols_where_less_is_asked_for(folder, tmp_path, way):
     what = ["loopback", folder, *way, "--model", "photo-adaptive"]
     low, high = (

@@ -58,10 +58,11 @@ def folder(tmp_path):
 
 WAYS = [
     pytest.param(["--no-radio"], signal.SIGINT, id="no-radio"),
-    pytest.param([], signal.SIGTERM, id="flowgraph", marks=pytest.mark.radio),
+    pytest.param([], signal.SIGTERM, id="flowgraph", marks=[pytest.mark.radio, pytest.mark.slow]),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way, number", WAYS)
 def test_loopback_keeps_what_it_has_and_goes_on(tmp_path, folder, tiny_model, way, number):
     out, report = tmp_path / "out", tmp_path / "r.json"
@@ -127,6 +128,7 @@ def test_stopped_at_any_moment_files_are_whole_or_absent(tmp_path_factory, folde
     assert lines(place / "results.jsonl") == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "loopback"])
 def test_a_disk_that_fills_is_counted_once_and_what_is_there_is_whole(tmp_path, folder, tiny_model, command):
     """The disk is a limit of the size of files, which the lines of results meet."""
@@ -152,6 +154,7 @@ def test_a_disk_that_fills_is_counted_once_and_what_is_there_is_whole(tmp_path, 
     assert lines(tmp_path / "r.jsonl") == 40
 
 
+@pytest.mark.slow
 def test_evaluate_keeps_what_it_has_and_goes_on(tmp_path, folder, tiny_model):
     report, kept = tmp_path / "e.json", tmp_path / "e.jsonl"
     command = ["evaluate", "--data", folder, "--model", tiny_model, "--json", report, "--snr-db", 5]

@@ -54,6 +54,7 @@ def test_the_card_is_a_model_at_once(measured, folder):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_another_file_of_the_same_name_is_not_overwritten(folder, tmp_path):
     there = tmp_path / zoo.card("cifar-1-12").weights_file
     there.write_bytes(b"another training")

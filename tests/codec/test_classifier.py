@@ -25,6 +25,7 @@ def squares(count, seed=0):
     return images, labels
 
 
+@pytest.mark.slow
 def test_a_short_training_over_noise_learns_what_was_sent():
     torch.manual_seed(0)
     codec = build("classifier", SMALL).train()

@@ -108,6 +108,7 @@ def test_what_is_not_believed_is_left_out_where_it_stands():
         assert (kept[1, :, :24, :24] == 0).all() and torch.equal(kept[1, :, 24:], correction[1, :, 24:])
 
 
+@pytest.mark.slow
 def test_quality_rises_with_the_snr_and_the_rate(codec, photographs):
     images = photographs[0]
     by_snr = [psnr(over(codec, images, snr)[0], images) for snr in (0.0, 10.0, 20.0)]
@@ -136,6 +137,7 @@ def test_a_batch_is_sent_as_its_pictures_alone(codec, photographs):
         torch.testing.assert_close(alone.values[0], together.values[row], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_allocation_snr_is_the_senders_belief(codec, photographs):
     """A stale report costs little at 3 dB off, and one burst serves receivers of any SNR."""
     images = photographs[2]
@@ -192,6 +194,7 @@ def test_a_map_of_other_tables_is_refused(codec, photographs):
     assert (plan.blocks.size == -1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [1 / 181, 1 / 128, 1 / 64])
 def test_a_map_is_never_worse_than_none(photographs, rho, monkeypatch):
     """At the lowest rates a map can cost more than it orders: then the default map holds."""
@@ -299,7 +302,9 @@ def test_bad_input_is_refused_in_words(codec):
         codec.encode(torch.rand(1, 3, 64, 64), 10.0)
 
 
-@pytest.mark.parametrize("snr_db", [5.0, 12.0, 20.0])
+@pytest.mark.parametrize(
+    "snr_db", [5.0, pytest.param(12.0, marks=pytest.mark.slow), pytest.param(20.0, marks=pytest.mark.slow)]
+)
 def test_a_map_may_outlive_one_of_two_bursts(codec, photographs, snr_db):
     """The sender allows for it, at the cost of more symbols; a receiver need not be told."""
     images = photographs[0]
@@ -424,7 +429,9 @@ def test_parts_that_do_not_exist_are_refused(codec, photographs):
             codec.send(images, 10.0, rho=rho)
 
 
-@pytest.mark.parametrize("snr_db", [1.0, 10.0, 19.0])
+@pytest.mark.parametrize(
+    "snr_db", [10.0, *(pytest.param(snr_db, marks=pytest.mark.slow) for snr_db in (1.0, 19.0))]
+)
 def test_more_symbols_are_never_a_worse_picture(photographs, snr_db):
     codec = zoo.load("photo-adaptive").codec
     images = photographs[2][..., :128, :192]

@@ -205,6 +205,7 @@ def psnr_at_10_db(model, bits, codebook):
     return summarise(evaluate(model, pixels, 10.0, channel=channel, with_ms_ssim=False))[0]["psnr_db"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, widths",
     [("cifar-1-12", (1, 2, 3)), ("cifar-1-12-digital", (1, 6, 8)), ("photo-1-12", BITS_PER_LATENT)],

@@ -303,6 +303,9 @@ SHIPPED = {
     "photo-adaptive-lpips": 1 / 12,
     "photo-linear": 1 / 12,
 }
+# in quick tests one of each architecture
+QUICK = "cifar-1-12", "photo-1-12-nested", "photo-adaptive"
+ALIKE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED]
 
 
 def pictures():
@@ -337,7 +340,7 @@ def test_shipped_weights_are_small():
     assert sum(sizes[f"{name}.safetensors"] for name in ("cifar-1-12", "cifar-1-6", "photo-1-12")) <= 20e6
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ALIKE)
 def test_shipped_model_sends_generated_pictures(name):
     images = pictures()[:1] if name.startswith("photo") else pictures()[1:]
     rows = summarise(evaluate(zoo.load(name), images, [1, 10, 20], seed=1, with_ms_ssim=False))
@@ -346,7 +349,7 @@ def test_shipped_model_sends_generated_pictures(name):
     assert found == pytest.approx(golden, abs=0.3), f"generated pictures: {found}"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ALIKE)
 def test_loss_of_latents_degrades_gracefully(name):
     images = pictures()[:1] if name.startswith("photo") else pictures()[1:]
     model = zoo.load(name)
@@ -364,7 +367,7 @@ def test_loss_of_latents_degrades_gracefully(name):
     assert whole - some < 6
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ALIKE)
 def test_the_same_seed_gives_the_same_numbers(name):
     images = pictures()[-2:]
     model = zoo.load(name)

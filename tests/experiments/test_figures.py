@@ -128,6 +128,7 @@ def test_demands_on_the_receiver(tmp_path):
     assert alone == ["0", "-", "-"]
 
 
+@pytest.mark.slow
 def test_feedback_beside_a_genie(tmp_path):
     plan = feedback.plan(8, 1)
     few = [c for c in plan.cells if c.arm[:2] == ("Rayleigh, mean 12 dB", "cifar-1-12")]
@@ -147,6 +148,7 @@ def test_orders_on_a_few_pictures(tmp_path, data):
     assert adapted.sent > 2 * lowest.sent and len(adapted.lost_db) == 4
 
 
+@pytest.mark.slow
 def test_parts_of_the_adaptive_codec(tmp_path, data):
     plan = adaptive.plan(str(data), every=2)
     few = [c for c in plan.cells if c.arm[0] in ("map", "map lost") and c.point == 10]
@@ -160,6 +162,7 @@ def test_parts_of_the_adaptive_codec(tmp_path, data):
     assert 20 < labels < analog
 
 
+@pytest.mark.slow
 def test_how_the_snr_enters_is_trained_and_measured(tmp_path):
     # a photograph in small squares stands for CIFAR-10
     cifar = tmp_path / "data" / "cifar10"
@@ -177,6 +180,7 @@ def test_how_the_snr_enters_is_trained_and_measured(tmp_path):
     assert all(5 < rows[arm]["20 dB"] < 40 for arm in rows)
 
 
+@pytest.mark.slow
 def test_digital_latents_beside_analog_ones(tmp_path, data, monkeypatch):
     squares = [(str(n), picture.pixels[:32, :32]) for n, picture in enumerate(samples()[:2])]
     monkeypatch.setattr(digital, "_images", lambda name, data: squares)

@@ -14,11 +14,14 @@ def exponential(trials, spread, seed=1):
     return fading.unit_energy(fading.rayleigh_taps(profile, trials, torch.Generator().manual_seed(seed)))
 
 
-@pytest.mark.parametrize("cfo", [0.0, 0.03, -0.03])
+@pytest.mark.parametrize(
+    "cfo", [0.03, pytest.param(0.0, marks=pytest.mark.slow), pytest.param(-0.03, marks=pytest.mark.slow)]
+)
 def test_detection_and_header_at_minus_5_db(cfo):
     assert fly(800, -5, cfo=cfo, k=500).found >= 0.99
 
 
+@pytest.mark.slow
 def test_header_is_not_the_cliff():
     # below the lowest SNR at which a picture is of any use, headers are still read
     assert fly(400, -6, k=500).found >= 0.93

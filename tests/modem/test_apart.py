@@ -67,6 +67,7 @@ def test_what_fails_there_fails_here(apart, batches):
     assert apart.hand_over(batches[0]) and len(apart.take(wait=True)) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_is_gone_is_said(batches):
     other = ModemApart(Modem().profile, batch=4)
     os.kill(other._process.pid, signal.SIGKILL)

@@ -157,6 +157,7 @@ def test_forged_bursts_cannot_ask_for_more_than_what_comes_is_worth():
     assert assembler.counters[NO_BUDGET] > 100
 
 
+@pytest.mark.slow
 def test_what_is_under_way_is_bounded_whatever_headers_claim():
     profile = ModemProfile()
     assembler = ImageAssembler(profile, max_open=1000)
@@ -220,6 +221,7 @@ def test_what_is_done_is_remembered_for_a_time_not_for_a_number_of_pictures():
     assert len(claim(assembler, 32, 1, 0)) == 1
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded():
     assembler = ImageAssembler(SHORT, clock=lambda: 0.0)
     for sender in (0, 1):

@@ -87,6 +87,7 @@ def test_a_weak_tone_that_begins_is_taken_out_before_long():
     assert remover.frequencies == pytest.approx([0.0713], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_the_rounding_of_a_tone():
     for size in (32_768, 800_000):
         detector = StreamDetector(Modem())

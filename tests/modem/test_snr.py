@@ -20,7 +20,9 @@ def pilots(count, snr_db, seed=0):
     return awgn(gain * known, snr_db, g), known
 
 
-@pytest.mark.parametrize("count", [64, 128, 256])
+@pytest.mark.parametrize(
+    "count", [64, pytest.param(128, marks=pytest.mark.slow), pytest.param(256, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("snr_db", [-5, 0, 5, 10, 15, 20, 25])
 def test_near_the_cramer_rao_bound(count, snr_db):
     received, known = pilots(count, snr_db)

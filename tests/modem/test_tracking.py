@@ -230,6 +230,7 @@ def test_a_channel_that_moves_is_followed(doppler):
     assert abs(float(equivalent_snr_db(flight.out.noise_var)) - flight.estimate_db()) < 1.1
 
 
+@pytest.mark.slow
 def test_good_bursts_are_left_alone():
     g = torch.Generator().manual_seed(1)
     modem = Modem()
@@ -250,6 +251,7 @@ def test_good_bursts_are_left_alone():
         assert not any(out.slips or out.symbols_erased for out in read)
 
 
+@pytest.mark.slow
 def test_gradients_flow_through_a_burst_in_trouble():
     modem = Modem(dtype=torch.complex128)
     g = torch.Generator().manual_seed(0)
@@ -266,7 +268,7 @@ def test_gradients_flow_through_a_burst_in_trouble():
         return torch.view_as_real(out.payload), out.noise_var
 
     latents = torch.randn(1, 6, dtype=torch.complex128, generator=g, requires_grad=True)
-    assert torch.autograd.gradcheck(link, (latents,), eps=1e-6, atol=1e-4, fast_mode=True)
+    assert torch.autograd.gradcheck(link, (latents,), eps=1e-6, atol=1e-4)
     payload, _ = link(latents)
     assert (payload - torch.view_as_real(modem.pack_latents(latents))).abs().mean() < 0.4  # the step is gone
 

@@ -41,7 +41,7 @@ def simulate(order, snr_db, channel, seed):
 
 
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", [o if o < 64 else pytest.param(o, marks=pytest.mark.slow) for o in ORDERS])
 def test_simulation_agrees(order, channel):
     for snr_db in (snr_for_ber(order, 0.1), snr_for_ber(order, 0.01)):
         bits, symbols = simulate(order, snr_db, channel, seed=order)

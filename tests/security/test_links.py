@@ -28,7 +28,7 @@ def config(payload, **options):
     return LinkConfig(MODEL, 10.0, payload=payload, lpips=False, **options)
 
 
-@pytest.mark.parametrize("inner", [Analog(), DigitalMode(16), Coded()])
+@pytest.mark.parametrize("inner", [Analog(), DigitalMode(16), pytest.param(Coded(), marks=pytest.mark.slow)])
 def test_simulated_links_lose_nothing_by_a_key(make_pictures, inner):
     pictures = list(make_pictures(2))
     plain = simulate(pictures, config(inner, channel="ideal"))

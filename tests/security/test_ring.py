@@ -133,7 +133,10 @@ def test_posteriors_without_noise(order, bits):
     assert torch.allclose(plain, back, atol=1e-2)
 
 
-@pytest.mark.parametrize("inner", [Analog(), DigitalMode(16), DigitalMode(16, 8), Coded("16-1/2")])
+@pytest.mark.parametrize(
+    "inner",
+    [Analog(), DigitalMode(16), DigitalMode(16, 8), pytest.param(Coded("16-1/2"), marks=pytest.mark.slow)],
+)
 def test_links(make_pictures, inner):
     """Through the modem at 20 dB; a receiver with another key sees nothing."""
     pictures = list(make_pictures(2))
@@ -147,6 +150,7 @@ def test_links(make_pictures, inner):
     assert (plain - sealed < most_db).all()
 
 
+@pytest.mark.slow
 def test_the_flowgraph_and_stations(make_pictures, tmp_path):
     pytest.importorskip("gnuradio")
     from semcom.blocks import loopback, stations

@@ -118,6 +118,7 @@ def test_a_wrong_snr_is_what_the_transmitter_goes_by(monkeypatch):
     assert outcomes[ADAPTIVE].decoded and not outcomes[f"{ADAPTIVE}, told +6 dB"].decoded
 
 
+@pytest.mark.slow
 def test_the_report_holds_every_score_and_says_where_it_is_lost(scores, tmp_path):
     pictures, rows = scores
     page = report.write(tmp_path, "here", rows, pictures[0].pixels, 0, "cifar-1-12", "jpeg")

@@ -12,7 +12,7 @@ from semcom.kinds.pictures import samples
 needs_av = pytest.mark.skipif(
     importlib.util.find_spec("av") is None, reason="PyAV is not installed (extra `rival`): no HEVC"
 )
-SOURCES = ["jpeg", pytest.param("hevc", marks=needs_av)]
+SOURCES = ["jpeg", pytest.param("hevc", marks=[needs_av, pytest.mark.slow])]
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def coarse_of(system, sent):
     return system.receive([assembled(sent, noise_var)])[0]
 
 
+@pytest.mark.slow
 def test_the_picture_gets_better_above_the_threshold_of_its_code(pixels, system, sent):
     coarse = quality.psnr(pixels, coarse_of(system, sent).value)
     reached = [over(pixels, FIXED, snr_db).psnr_db for snr_db in (18.0, 22.0, 28.0)]

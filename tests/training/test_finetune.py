@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 def small(tmp_path_factory):
     """A capture that is quick to read."""
     folder = tmp_path_factory.mktemp("small")
-    make_capture(folder, 4, Transmitter())
+    make_capture(folder, 8, Transmitter())
     return folder
 
 
@@ -75,11 +75,18 @@ def sent(capture, codec):
     return encode_again(codec, capture.examples)
 
 
+def test_a_capture_is_read_whole(small):
+    capture = read_capture(small / "air", MODEL, small / "sent")
+    assert len(capture.examples) == 8 and not capture.skipped
+
+
+@pytest.mark.slow
 def test_every_picture_comes_with_its_original_and_nothing_is_skipped(capture):
     assert len(capture.examples) == 40 and not capture.skipped
     assert all(len(e.received) == len(e.noise_var) == 256 for e in capture.examples)
 
 
+@pytest.mark.slow
 def test_the_hash_of_a_capture_is_over_its_recordings_hashes(folder, capture):
     content = [
         json.loads(p.read_text())["global"]["core:sha512"] for p in sorted((folder / "air").glob("*-meta"))
@@ -87,6 +94,7 @@ def test_the_hash_of_a_capture_is_over_its_recordings_hashes(folder, capture):
     assert capture.sha256 == hashlib.sha256("".join(content).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_altered_samples_have_a_hash_of_their_own_and_are_reported(tmp_path):
     make_capture(tmp_path, 9)
     before = read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
@@ -102,6 +110,7 @@ def test_altered_samples_have_a_hash_of_their_own_and_are_reported(tmp_path):
     assert card.capture["sha256"] == after.sha256 and card.capture["skipped"] == {words: 1}
 
 
+@pytest.mark.slow
 def test_receptions_of_one_picture_are_on_one_side_of_the_split(capture):
     twice = capture.examples + [replace(e, snr_db=0.0) for e in capture.examples]
     training, held_out = split(twice, 0.25)
@@ -109,6 +118,7 @@ def test_receptions_of_one_picture_are_on_one_side_of_the_split(capture):
     assert len(held_out) == 20 and split(twice[::-1], 0.25)[1][0].key in {e.key for e in held_out}
 
 
+@pytest.mark.slow
 def test_the_snr_that_the_encoder_was_given_is_found(capture, codec, sent):
     exact = encode_again(codec, capture.examples, SNR_DB)
     error = torch.stack([(a - b).abs().square().mean() for a, b in zip(sent, exact, strict=True)])
@@ -130,6 +140,7 @@ def test_a_payload_grid_is_what_the_modem_sends():
     assert len({(int(r), int(c)) for r, c in zip(row, carrier, strict=True)}) == 9000
 
 
+@pytest.mark.slow
 def test_the_canceller_takes_out_most_of_the_distortion_on_pictures_it_has_not_seen(capture, codec, sent):
     adapted = Adapted(decoder_of(zoo.load(MODEL)))
     fit_canceller(adapted.canceller, capture.examples[:30], sent[:30], codec.stride)
@@ -143,6 +154,7 @@ def test_the_canceller_takes_out_most_of_the_distortion_on_pictures_it_has_not_s
     assert after < 0.7 * before
 
 
+@pytest.mark.slow
 def test_erased_latents_stay_erased_behind_a_canceller(capture, codec, sent):
     adapted = Adapted(decoder_of(zoo.load(MODEL))).eval()
     fit_canceller(adapted.canceller, capture.examples[:8], sent[:8], codec.stride)
@@ -155,6 +167,7 @@ def test_erased_latents_stay_erased_behind_a_canceller(capture, codec, sent):
     ).all()
 
 
+@pytest.mark.slow
 def test_the_replayed_channel_has_power_and_spectrum_of_errors_on_held_out_bursts(capture, sent):
     """Within 0.5 dB in all, and within 1.5 dB in each of six bands of carriers."""
     channel = ReplayedChannel(capture.modem, capture.examples[:25], sent[:25])
@@ -171,6 +184,7 @@ def test_the_replayed_channel_has_power_and_spectrum_of_errors_on_held_out_burst
     assert (10 * torch.log10(played / real)).abs().max() < 1.5
 
 
+@pytest.mark.slow
 def test_gradients_pass_the_replayed_channel(capture, sent):
     channel = ReplayedChannel(capture.modem, capture.examples[:8], sent[:8])
     latents = sent[9][None].clone().requires_grad_(True)
@@ -209,6 +223,7 @@ def test_names_are_taken_by_files_and_parents(tmp_path):
     assert models.free_name("x", parent, tmp_path) == "x-3"
 
 
+@pytest.mark.slow
 def test_another_model_of_the_parents_name_is_not_overwritten(few, tmp_path):
     parent = finetune_user(MODEL, few, tmp_path / "a", QUICK).card
     (tmp_path / "b").mkdir()
@@ -256,6 +271,7 @@ def test_a_fine_tuned_decoder_can_be_fine_tuned_again(capture, tmp_path):
     assert abs(second.gain_db) < 0.3
 
 
+@pytest.mark.slow
 def test_what_gains_nothing_is_not_written(capture, tmp_path):
     outcome = finetune_user(MODEL, capture, tmp_path, replace(QUICK, margin_db=20.0))
     assert outcome.card is None and list(tmp_path.iterdir()) == []
@@ -289,6 +305,7 @@ def test_a_pair_can_learn_from_pictures_that_were_never_sent(capture, generated,
         assert "48 crops of pictures that were not captured" in zoo.card(outcome.card).training_data
 
 
+@pytest.mark.slow
 def test_what_was_captured_is_not_fresh(capture, tmp_path):
     for example in capture.examples[:3]:
         write_png(tmp_path / "same" / f"{example.name}.png", example.original.permute(1, 2, 0).numpy())
@@ -298,6 +315,7 @@ def test_what_was_captured_is_not_fresh(capture, tmp_path):
         fresh_examples(tmp_path / "absent", capture)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_step_and_pictures(capture):
     broken = [replace(e, noise_var=e.noise_var * torch.nan) for e in capture.examples]
     with pytest.raises(TrainingError, match="step 0, pictures shape-"):
@@ -305,7 +323,7 @@ def test_a_loss_that_is_no_number_names_step_and_pictures(capture):
 
 
 def test_a_capture_of_another_model_is_refused_in_words(small):
-    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 4"):
+    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 8"):
         read_capture(small / "air", "photo-1-12", small / "sent")
 
 
@@ -322,19 +340,19 @@ def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
 def test_a_link_profile_that_is_not_known_is_said(small):
     link = LinkProfile()
     capture = read_capture(small / "air", MODEL, small / "sent", link=link)
-    assert len(capture.examples) == 4
-    assert sorted(capture.skipped.values()) == [1, 4]  # the recording, and its pictures
+    assert len(capture.examples) == 8
+    assert sorted(capture.skipped.values()) == [1, 8]  # the recording, and its pictures
     assert all("link profile is not known" in words for words in capture.skipped)
 
 
 def test_missing_originals_are_counted_and_said_with_the_cure(small, tmp_path):
     with pytest.raises(
-        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 4"
+        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 8"
     ):
         read_capture(small / "air", MODEL)
     (tmp_path / "sent").mkdir()
     write_png(tmp_path / "sent" / "other.png", torch.zeros(32, 32, 3, dtype=torch.uint8).numpy())
-    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 4"):
+    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 8"):
         read_capture(small / "air", MODEL, tmp_path / "sent")
     shutil.copytree(small / "air", tmp_path / "air")
     meta = next((tmp_path / "air").glob("*.sigmf-meta"))
@@ -343,14 +361,15 @@ def test_missing_originals_are_counted_and_said_with_the_cure(small, tmp_path):
         del annotation["semcom:image"], annotation["semcom:image_sha256"]
     meta.write_text(json.dumps(content))
     with pytest.raises(
-        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 4"
+        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 8"
     ):
         read_capture(tmp_path / "air", MODEL, small / "sent")
     (tmp_path / "sent.jsonl").write_text("")
-    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 4"):
+    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 8"):
         read_capture(tmp_path / "air", MODEL, small / "sent", tmp_path / "sent.jsonl")
 
 
+@pytest.mark.slow
 def test_a_partly_corrupt_capture_is_used_as_far_as_it_goes(tmp_path):
     make_capture(tmp_path, 14, POOR)
     data = next((tmp_path / "air").glob("*.sigmf-data"))
@@ -369,7 +388,7 @@ def test_an_empty_folder_is_no_capture(tmp_path):
 
 
 def test_too_few_pictures_are_refused(tmp_path):
-    make_capture(tmp_path, 3)
+    make_capture(tmp_path, 3, Transmitter())
     with pytest.raises(CaptureError, match="3 different pictures .* needs 8"):
         read_capture(tmp_path / "air", MODEL, tmp_path / "sent")
 
@@ -379,6 +398,7 @@ def test_options_out_of_range_are_named():
         Options(learning_rate=0.0)
 
 
+@pytest.mark.slow
 def test_a_user_decoder_is_no_pair(capture, tmp_path):
     user = finetune_user(MODEL, capture, tmp_path, QUICK).card
     with pytest.raises(ModelError, match=f"is a user decoder: give --model '{MODEL}'"):

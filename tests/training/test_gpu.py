@@ -126,6 +126,7 @@ def test_a_dry_run_in_two_parts_on_a_bare_machine(unpacked, tmp_path):
     assert wrong.returncode == 2 and "other values of seed" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_what_a_machine_lacks_is_said_before_anything_is_tried(unpacked, tmp_path):
     got = part(unpacked, tmp_path, lacks="jsonschema,lightning_fabric")
     assert got.returncode == 2 and not got.stdout

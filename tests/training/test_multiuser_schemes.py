@@ -91,6 +91,7 @@ def test_every_user_meets_the_same_epochs_in_order(scheme):
         assert numbers == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_budget_is_what_the_optimisers_did(cells, monkeypatch, scheme):
     taken, batches = [], []
@@ -117,6 +118,7 @@ def test_what_a_step_does_not_train_stays_to_the_bit(cells, system):
     assert {part for part in after if after[part] != later[part]} == {"encoder", "resnet"}
 
 
+@pytest.mark.slow
 def test_encoder_and_anchor_are_the_same_bits_after_stage_2(cells):
     series = cells.get("two_stage", 1)["series"]
     first, stage_1, end = series[0]["digests"], series[2]["digests"], series[-1]["digests"]
@@ -153,6 +155,7 @@ def test_a_linear_path_is_part_of_encoder_and_user_and_of_the_digest(recipe):
     assert load_experiment(recipe(users=off)).fingerprint() == plain.fingerprint()
 
 
+@pytest.mark.slow
 def test_killed_between_epochs_ends_as_unbroken(recipe, generated, tmp_path, monkeypatch):
     experiment = load_experiment(recipe())
     unbroken = Cells(experiment, generated, tmp_path / "a", "cpu", lambda text: None).get("iterative", 1)

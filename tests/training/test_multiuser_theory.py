@@ -70,6 +70,7 @@ def test_small_steps_descend_as_predicted_and_leave_the_system(cells, experiment
         assert row["decrease"] >= least - 1e-6
 
 
+@pytest.mark.slow
 def test_stage_1_lowers_the_loss_on_a_batch_it_never_saw(cells, experiment):
     fast = dataclasses.replace(experiment, learning_rate=1e-2, epochs=1, steps_per_epoch=80)
     course = theory.adam_descent(cells, System(fast, 1), 1, 80)

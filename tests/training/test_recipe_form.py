@@ -140,6 +140,7 @@ def test_wrong_values_are_named_by_their_place(change, words):
         make_recipe(NESTED | change)
 
 
+@pytest.mark.slow
 def test_stages_follow_each_other(generated, tmp_path):
     """One for pixels, one for another loss from there, one of a decoder alone behind the encoder that came of it."""
     torch.set_num_threads(1)

@@ -64,7 +64,9 @@ def user(anchor, family="conv", **changes):
     return SHORT | recipe | {"arguments": arguments} | changes
 
 
-@pytest.mark.parametrize("family", ["attention", "conv", "resnet", "vgg"])
+@pytest.mark.parametrize(
+    "family", ["conv", *(pytest.param(f, marks=pytest.mark.slow) for f in ("attention", "resnet", "vgg"))]
+)
 def test_a_user_is_trained_against_the_frozen_encoder(family, anchor, generated, tmp_path, monkeypatch):
     seen = []
     original = train.prepare

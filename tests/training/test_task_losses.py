@@ -175,7 +175,10 @@ def generated_features(rows=600):
     )
 
 
-@pytest.mark.parametrize("architecture", list(CODES))
+@pytest.mark.parametrize(
+    "architecture",
+    [name if name == "task-deepjscc" else pytest.param(name, marks=pytest.mark.slow) for name in CODES],
+)
 def test_a_training_on_features_leaves_the_backbone_and_learns(architecture):
     own = {"task-deepjscc": "fisher", "vl-vfe": "fisher", "dt-jscc": "fisher-discrete"}[architecture]
     made = recipe(

@@ -186,6 +186,7 @@ def test_a_log_that_cannot_be_written_ends_no_training(generated, tmp_path, monk
     assert [row["step"] for row in csv.DictReader(open(tmp_path / "tiny/log.csv"))] == ["4", "8", "12"]
 
 
+@pytest.mark.slow
 def test_half_a_row_is_dropped_on_resuming(generated, tmp_path):
     run(generated, tmp_path, steps=8)
     path = tmp_path / "tiny/log.csv"
@@ -265,6 +266,7 @@ def test_the_named_pictures_are_the_batch(generated):
         assert torch.equal(image, file) or torch.equal(image, file.flip(2))
 
 
+@pytest.mark.slow
 def test_a_session_that_ends_early_keeps_the_schedule(generated, tmp_path):
     def rates(folder):
         return {int(r["step"]): r["learning_rate"] for r in csv.DictReader(open(folder / "tiny/log.csv"))}
@@ -287,6 +289,7 @@ def test_a_session_that_ends_early_keeps_the_schedule(generated, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_weights_alone(generated, tmp_path):
     """Where no checkpoint can be carried: the schedule goes on, the rate warms up again."""
     card = run_whole(generated, tmp_path / "a", steps=8)
@@ -343,6 +346,7 @@ def test_a_gpu_is_asked_for_numbers_now_and_then_only(generated, monkeypatch):
         train.take_step(training, step, 1e-4)
 
 
+@pytest.mark.slow
 def test_another_recipe_does_not_resume(generated, tmp_path):
     run(generated, tmp_path, steps=2)
     with pytest.raises(train.TrainingError, match="other values of clip"):
