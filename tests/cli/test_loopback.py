@@ -345,3 +345,18 @@ def test_a_picture_that_could_not_be_decoded_is_called_so(tmp_path, way):
     assert (low["decoded"], high["decoded"]) == (False, True)
     assert low["bursts_lost"] == 0 and low["mcs"] == high["mcs"] == "64-3/4"
     assert " ".join(done.output.split()).count("(not") == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_that_cannot_be_sent_costs_one_picture(tmp_path, picture_file, way):
+    """Whatever stands in its way is found behind the reading, in the codec of the one picture."""
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    options = ["--model", "cifar-1-12", "--set", "mcs=4-1/5", "--set", "source=jpeg", "--no-lpips", *way]
+    some = run("loopback", tmp_path / "one.png", picture_file, *options, "--json", tmp_path / "rows.json")
+    text = " ".join(some.output.split())
+    assert some.exit_code == 1 and "1 of 2 pictures could not be sent. one.png: 4 symbols of 4-1/5" in text
+    assert "1 of 2 pictures not sent; PSNR" in text and "pictures lost" not in text
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert rows[0]["not_sent"].startswith("4 symbols") and rows[1]["bursts_found"] == 1
+    none = run("loopback", tmp_path / "one.png", *options)
+    assert none.exit_code == 2 and "1 of 1 pictures could not be sent" in none.output

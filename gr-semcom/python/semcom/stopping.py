@@ -156,6 +156,20 @@ def _watch(reading: int, over: threading.Event, handler: Callable, state: _State
                     leave(128 + number)
 
 
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, for what has no end of its own; outside the main thread nothing sets it."""
+    stop, before = threading.Event(), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def leave(exit_status: int) -> None:
     """Ends the process at once: nothing half written stays, no child goes on."""
     files.discard_parts()

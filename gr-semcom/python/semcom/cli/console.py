@@ -99,7 +99,11 @@ def _with_losses(table: Table, results) -> Table:
             if _kind(results).name == "image"
             else "each counts as wrong."
         )
-        table.caption = f"{lost} of {len(results)} pictures lost; {means}\n{_REAL_TIME}"
+        unsent = sum("not_sent" in r.detail for r in results)
+        said = f"{unsent} of {len(results)} pictures not sent" if unsent else ""
+        if lost > unsent:
+            said += f"{', ' if said else ''}{lost - unsent} of {len(results)} pictures lost"
+        table.caption = f"{said}; {means}\n{_REAL_TIME}"
     return table
 
 
