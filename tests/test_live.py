@@ -170,7 +170,7 @@ def test_a_film_without_a_frame_is_said_and_nothing_is_sent(without_frames, tmp_
 
 
 def sizes(path, shapes):
-    """A film whose frames have these sizes (height, width): each begins a stream anew, as a phone that is turned does."""
+    """A film whose frames have these sizes (height, width), as of a phone that is turned."""
     data = b""
     for number, (height, width) in enumerate(shapes):
         part = path.with_name(f"{number}.mpg")

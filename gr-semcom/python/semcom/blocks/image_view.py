@@ -27,7 +27,8 @@ class image_view(PduBlock):
     The newest picture wins: of several that wait, the others are not shown, and counted.
 
     Ports: ``in`` received pictures, ``sent`` pictures as the source emits them (both u8vector of RGB bytes
-    with image_id, height and width); ``history`` the PSNR in dB of the latest as an f32vector, for a time plot;
+    with image_id, height and width); ``done`` a dictionary a picture, shown or overtaken, which opens the image source's
+    window again; ``history`` the PSNR in dB of the latest as an f32vector, for a time plot;
     ``throughput`` of the latest the pixels, in millions, that a second of airtime carried: those of the bursts that
     arrived, over the airtime of all bursts of the picture, without gaps between them.
 
@@ -54,7 +55,9 @@ class image_view(PduBlock):
                 "a text, as sent_title is empty",
             ),
         )
-        super().__init__("image_view", outputs=(keys.PORT_HISTORY, keys.PORT_THROUGHPUT), max_queue=8)
+        super().__init__(
+            "image_view", outputs=(keys.PORT_DONE, keys.PORT_HISTORY, keys.PORT_THROUGHPUT), max_queue=8
+        )
         self._sample_rate = float(sample_rate)
         self.widget = PicturePair(sent_title, received_title, parent)
         self._waits = bool(received_title)  # what was sent is shown with what was received
@@ -84,9 +87,12 @@ class image_view(PduBlock):
     def enqueue(self, pdu: Pdu) -> None:
         with self._arrived:
             ends = deque(older for older in self._queue if older.is_end or pdu.is_end)
-            overtaken, self._queue = len(self._queue) - len(ends), ends
-        if overtaken:
-            self.count(OVERTAKEN, overtaken)
+            overtaken = [older for older in self._queue if not (older.is_end or pdu.is_end)]
+            self._queue = ends
+        for older in overtaken:
+            self.count(OVERTAKEN)
+            if keys.IMAGE_ID in older.meta:
+                self.publish(keys.PORT_DONE, Pdu({keys.IMAGE_ID: older.meta[keys.IMAGE_ID]}, None))
         super().enqueue(pdu)
 
     def prepare(self, pdu: Pdu) -> list:
@@ -101,7 +107,7 @@ class image_view(PduBlock):
         bursts = pdu.integer(keys.BURSTS_RECEIVED, 0), pdu.integer(keys.BURST_COUNT, 0)
         text = caption(psnr_db, pdu.number(keys.SNR_DB, float("nan")), *bursts)
         self._show(sent, received, text, since_s if is_number(since_s) else None)
-        out = []
+        out = [(keys.PORT_DONE, Pdu({keys.IMAGE_ID: pdu.integer(keys.IMAGE_ID)}, None))]
         if psnr_db is not None:
             out.append(_latest(keys.PORT_HISTORY, self._history, psnr_db))
         airtime_s = pdu.integer(keys.AIRTIME_SAMPLES, 0) / self._sample_rate
