@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``loopback --video --show``: received pictures in a video, and in a window beside what was sent, as they come."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from semcom import stopping
@@ -55,7 +56,7 @@ class Watching:
         if self._writer is not None and row.value is not None:
             pixels = row.value
             with stopping.held():
-                results.attempt("received pictures are not in the video:", lambda: self._write(pixels))
+                self._write(pixels, results)
         if self._window is not None:
             from semcom.dashboard.picture_pair import caption
 
@@ -77,17 +78,29 @@ class Watching:
     def finish(self, results: Results) -> None:
         """The video is whole."""
         if self._writer is not None:
-            results.attempt("videos", self._close)
+            self._guarded(self._close, results, now=0)
 
-    def _write(self, pixels) -> None:
+    def _write(self, pixels, results: Results) -> None:
         if self._error is None:
-            try:
-                self._writer.write(pixels)
-                return
-            except OutputError as error:
-                # of the pictures that follow, too
-                self._error = OutputError(str(error), kind=error.kind.removeprefix("video "))
-        raise self._error
+            self._guarded(lambda: self._writer.write(pixels), results, now=1)
+        else:
+            self._missing(results, 1)
+
+    def _guarded(self, step: Callable[[], None], results: Results, now: int) -> None:
+        """now: pictures that this is about, beside those before which turn out not to be whole."""
+        before = self._writer.frames
+        try:
+            step()
+        except OutputError as error:
+            self._error = OutputError(str(error), kind=error.kind.removeprefix("video "))
+            self._missing(results, before - self._writer.frames + now)
+
+    def _missing(self, results: Results, count: int) -> None:
+        def say() -> None:
+            raise self._error
+
+        for _ in range(count):
+            results.attempt("received pictures are not in the video, which", say)
 
     def _close(self) -> None:
         if self._writer is not None and self._error is None:

@@ -273,6 +273,8 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._began_s, self._last = 0.0, -1
+        #: of the file after the last picture that went out whole
+        self._whole_bytes = 0
 
     def write(self, pixels: np.ndarray) -> None:
         """Adds a picture, uint8 ``[H, W, 3]``. Raises OutputError: it cannot be written, nor can any after it."""
@@ -287,8 +289,11 @@ class VideoWriter:
             frame.time_base = Fraction(1, 1000)
             self._container.mux(self._stream.encode(frame))
             self.frames += 1
+            # an encoder may hold the first ones back, and then there is no file yet
+            self._whole_bytes = self.path.stat().st_size if self.path.exists() else 0
         except (_av().error.FFmpegError, OSError) as error:
             self._container = None
+            self._cut()
             raise self._not_written(error) from error
 
     def close(self) -> None:
@@ -300,13 +305,29 @@ class VideoWriter:
             container.mux(self._stream.encode())
             container.close()
         except (_av().error.FFmpegError, OSError) as error:
+            # what it would still write belongs behind the last whole picture
+            del container
+            self._cut()
             raise self._not_written(error) from error
 
+    def _cut(self) -> None:
+        """What was written last, and not whole, goes; ``frames`` says how many pictures stay."""
+        if not self.path.exists():
+            self.frames = 0
+            return
+        os.truncate(self.path, self._whole_bytes)
+        try:
+            with _av().open(str(self.path)) as container:
+                self.frames = sum(packet.size > 0 for packet in container.demux(video=0))
+        except (_av().error.FFmpegError, OSError, IndexError):
+            self.frames = 0
+
     def _begin(self, height: int, width: int) -> None:
-        # fragments: a file that breaks off can be played up to there
-        fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        is_mp4 = self.path.suffix.lower() in (".mp4", ".m4v", ".mov")
-        self._container = _av().open(str(self.path), "w", container_options=fragments if is_mp4 else {})
+        # what was taken is on the disk; in fragments a file that breaks off can be played up to there
+        wanted = {"flush_packets": "1"}
+        if self.path.suffix.lower() in (".mp4", ".m4v", ".mov"):
+            wanted["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+        self._container = _av().open(str(self.path), "w", container_options=wanted)
         codecs = (
             [] if self.path.suffix.lower() in (".webm", ".ogv", ".mpg", ".mpeg") else ["libx264", "mpeg4"]
         )
