@@ -360,3 +360,18 @@ def test_a_picture_that_cannot_be_sent_costs_one_picture(tmp_path, picture_file,
     assert rows[0]["not_sent"].startswith("4 symbols") and rows[1]["bursts_found"] == 1
     none = run("loopback", tmp_path / "one.png", *options)
     assert none.exit_code == 2 and "1 of 1 pictures could not be sent" in none.output
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_of_models_can_be_read_on_narrow_screens(monkeypatch, columns):
+    from semcom.system import zoo
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = run("models")
+    assert done.exit_code == 0 and "\u2026" not in done.output
+    assert max(map(len, done.output.splitlines())) <= columns
+    words = done.output.split()
+    for name in zoo.names():
+        card = zoo.card(name)
+        assert (name if card.anchor is None else card.architecture) in words
+        assert {measured["set"].split()[0] for measured in card.tables("psnr_db", "awgn")} <= set(words)
