@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where DeepJSCC wins and where the digital link does, in one figure, for the README.
 
-    .venv/bin/python scripts/beside_digital.py --data DIV2K_VALID_256
+    .venv/bin/python scripts/beside_digital.py --data FOLDER
 
-measures `photo-adaptive` over the modem on the pictures of docs/figures/compare_photo.csv; without --data the table that
-is there is drawn again. All else is drawn from the tables of `semcom compare` (docs/separation.md has their commands).
+measures `photo-adaptive` over the modem on the pictures of docs/figures/compare_photo.csv; all else is drawn from the
+tables of `semcom compare` (docs/separation.md has their commands).
 """
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +16,20 @@ import typer
 from tables import FIGURES
 
 from semcom.experiments import style, table
+from semcom.experiments.command import Figure, main
 from semcom.experiments.rival.compare import ADAPTIVE, ANALOG, BARE, FILE
+from semcom.experiments.runner import Cell, Experiment
 from semcom.kinds.pictures import Picture
 from semcom.kinds.sets import Taking, read_set
 from semcom.link import LinkConfig, simulate
+from semcom.system import zoo
 
-MODEL, NAME = "photo-adaptive", "beside_digital"
+MODEL = "photo-adaptive"
 FIXED = ("16-3/4", "16-1/2")  # schemes, of CIFAR-10 and of photographs
+
+
+def compared(name: str) -> list[dict]:
+    return table.read_csv(FIGURES / f"compare_{name}.csv")
 
 
 def curve(rows: list[dict], scheme: str, accounting: str | None = None) -> tuple[list, list]:
@@ -30,20 +38,46 @@ def curve(rows: list[dict], scheme: str, accounting: str | None = None) -> tuple
     return [row["snr_db"] for row in some], [row["psnr_db"] for row in some]
 
 
-def measure(data: Path, beside: list[dict]) -> list[dict]:
-    """``MODEL`` on the pictures and at the SNRs of a table of ``semcom compare``."""
-    some = [Picture(*each) for each in read_set(data, Taking(limit=int(beside[0]["pictures"])))]
-    rows = []
-    for snr_db in curve(beside, ANALOG)[0]:
-        psnr = [row.psnr_db for row in simulate(some, LinkConfig(MODEL, snr_db, lpips=False))]
-        rows.append(
-            {"model": MODEL, "snr_db": snr_db, "pictures": len(psnr), "psnr_db": float(np.mean(psnr))}
-        )
-        print(f"{snr_db:g} dB: {rows[-1]['psnr_db']:.2f} dB", flush=True)
-    return rows
+def plan(data: Annotated[Path, typer.Option(help="Folder of compare_photo's pictures.")]) -> Experiment:
+    """DeepJSCC beside the digital link: docs/figures/beside_digital.{csv,md,png}."""
+    photos, weights = compared("photo"), (zoo.load(MODEL).sha256,)
+    cells = [
+        Cell((MODEL, int(photos[0]["pictures"])), float(snr), weights=weights)
+        for snr in curve(photos, ANALOG)[0]
+    ]
+    return Experiment("beside_digital", functools.partial(measure, data=str(data)), cells)
 
 
-def draw(small: list[dict], photos: list[dict], own: list[dict]):
+def measure(cell: Cell, data: str) -> float:
+    """Mean PSNR in dB over the modem."""
+    model, count = cell.arm
+    some = [Picture(*each) for each in read_set(Path(data), Taking(limit=count))]
+    config = LinkConfig(model, cell.point, lpips=False)
+    return float(np.mean([row.psnr_db for row in simulate(some, config)]))
+
+
+def rows(found) -> list[dict]:
+    names = "model", "snr_db", "pictures", "psnr_db"
+    return [
+        dict(zip(names, (cell.arm[0], cell.point, cell.arm[1], psnr_db), strict=True))
+        for cell, psnr_db in found
+    ]
+
+
+def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
+    head = ["", *(f"{row['snr_db']:g} dB" for row in rows)]
+    return table.page(
+        "DeepJSCC beside the digital link",
+        "![PSNR over the SNR](beside_digital.png)",
+        table.markdown_table(head, [[f"`{rows[0]['model']}`", *(float(row["psnr_db"]) for row in rows)]]),
+        f"{rows[0]['pictures']} pictures over the modem, mean PSNR in dB. The other curves are those of "
+        "[compare_cifar.md](compare_cifar.md) and [compare_photo.md](compare_photo.md).",
+        made_by=made_by,
+    )
+
+
+def draw(own: list[dict], experiment=None):
+    small, photos = compared("cifar"), compared("photo")
     figure, ((left, right),) = style.panels(1, 2, width=4.9, height=3.7)
     digital, file, ours, others = style.COLOURS[0], style.FAINT, style.COLOURS[1], style.COLOURS[4]
     left.plot(*curve(small, ANALOG), "o-", color=ours, label="DeepJSCC (cifar-1-12)")
@@ -74,15 +108,8 @@ def draw(small: list[dict], photos: list[dict], own: list[dict]):
     return figure
 
 
-def main(
-    data: Annotated[Path | None, typer.Option("--data", help="Folder of compare_photo's pictures.")] = None,
-):
-    small, photos = (table.read_csv(FIGURES / f"compare_{name}.csv") for name in ("cifar", "photo"))
-    if data is not None:
-        table.write_csv(FIGURES / f"{NAME}.csv", measure(data, photos), table.fixed(4))
-    own = table.read_csv(FIGURES / f"{NAME}.csv")
-    print(style.write_figure(FIGURES / f"{NAME}.png", draw(small, photos, own)))
-
+COMMAND = ".venv/bin/python scripts/beside_digital.py --data FOLDER"
+FIGURE = Figure("beside_digital", COMMAND, plan, rows, text, draw, table.fixed(4))
 
 if __name__ == "__main__":
-    typer.run(main)
+    main(FIGURE, FIGURES)

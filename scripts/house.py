@@ -25,11 +25,11 @@ FLOORS = [
         )
     ],
     [
-        ("kinds", "pictures, labels:\nfiles, quality, scores", 0, 2.4),
+        ("kinds", "pictures, videos, labels:\nfiles, quality, scores", 0, 2.4),
         ("channel", "the air, differentiable", 2.4, 2.3),
         ("modulation", "bits to PSK and QAM\nsymbols, and back", 4.7, 2.4),
         ("wire", "sockets, messages,\nbetween processes", 7.1, 2.3),
-        ("security", "keys, sessions, tags,\nscrambling", 9.4, 2.6),
+        ("security", "keys and their agreement,\ntags, scrambling, rings", 9.4, 2.6),
     ],
     [("modem", "latents to samples and back: frame, sync, equaliser, SNR", 0, 12)],
     [
@@ -39,8 +39,8 @@ FLOORS = [
         ("air", "the virtual air", 9, 3),
     ],
     [
-        ("system", "codec + payload; cards, zoo", 0, 3.2),
-        ("adaptation", "feedback of the SNR;\nchoice of the order", 3.2, 3.2),
+        ("system", "codec + payload, hybrids;\ncards, zoo, rates", 0, 3.2),
+        ("adaptation", "feedback of the SNR;\nchoice of order and rate", 3.2, 3.2),
         ("dashboard", "Qt, no GNU Radio", 6.4, 5.6),
     ],
     [

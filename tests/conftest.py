@@ -2,6 +2,7 @@
 """What tests of every room share."""
 
 import dataclasses
+import gc
 import importlib.util
 import sys
 import threading
@@ -19,6 +20,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "radio: needs GNU Radio; skipped where it is absent")
     config.addinivalue_line("markers", "slow: left out by `make test-fast`")
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    # modules and tests stay until the end: the collector need not look at them again and again
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -120,6 +120,7 @@ def test_a_plugin_that_does_not_import_is_one_sentence(fresh_plugins, tmp_path, 
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_status_1_and_no_traceback(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text("x = 1\ny = nope\n")

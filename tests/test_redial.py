@@ -107,6 +107,7 @@ def test_a_speaker_whose_machine_went_without_a_word_is_left_for_its_successor(l
     speaker.close()
 
 
+@pytest.mark.slow
 def test_a_listener_that_does_not_read_for_a_while_keeps_its_line(listener):
     """libzmq's heartbeats hung up on it: its answers lay behind the messages that nobody read."""
     speaker = open_socket(zmq.PUB, "tcp://127.0.0.1:*", bind=True, max_bytes=10**6, high_water=4)

@@ -22,6 +22,16 @@ def test_labels_are_kept_written_and_counted(bench, tmp_path):
     assert sink.counters[sink.written] == 1 and sink.kept[0][0][keys.IMAGE_ID] == 7
 
 
+def test_a_label_at_a_sink_of_pictures_is_counted_and_the_next_picture_written(bench, tmp_path):
+    sink = blocks.image_sink(folder=str(tmp_path))
+    with bench(sink, "done") as b:
+        b.post(label_pdu(7))
+        b.count("label PDU, which is no picture: take a label_sink")
+        b.post(Pdu({keys.IMAGE_ID: 8, keys.HEIGHT: 1, keys.WIDTH: 1}, np.zeros(3, np.uint8)))
+        b.messages("done")
+    assert [path.name for path in tmp_path.iterdir()] == ["00008.png"]
+
+
 def test_what_cannot_be_written_is_counted_as_such(bench, tmp_path):
     """A receiving station looks at the sink's own words to say that something was not written."""
     sink = blocks.label_sink(folder=str(tmp_path))

@@ -31,6 +31,7 @@ from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
 from semcom.radio.fake import FakeRadio
 from semcom.radio.timing import Time
+from semcom.security import make_key
 from semcom.system import zoo
 
 pytestmark = pytest.mark.timeout(120)
@@ -264,6 +265,20 @@ def test_silence_and_no_samples_at_all_are_distinguished(tmp_path, link, make_pi
     assert nobody.advice.startswith("no samples came from zmq:")
 
 
+def test_another_key_is_named_and_not_the_level(tmp_path, make_pictures):
+    (tmp_path / "keys").mkdir(mode=0o700)
+    link, key = tmp_path / "signed.yaml", tmp_path / "keys" / "ann.key"
+    link.write_text("name: signed\nmodel: cifar-1-12\nkey: keys/ann.key\n")
+    make_key(str(key))
+    radio = f"file:{tmp_path / 'air.c64'}"
+    transmit(StationConfig(str(link), radio), make_pictures(2), seconds=30)
+    key.unlink()
+    make_key(str(key))
+    advice = receive(StationConfig(str(link), radio), seconds=30).advice
+    assert advice.startswith("every burst was refused: 2 bursts") and "same key file (key" in advice
+    assert "level" not in advice
+
+
 def test_an_inverted_spectrum_is_reported_and_turned_back(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(link, radio), make_pictures(3), seconds=30)
@@ -306,17 +321,19 @@ def test_another_model_is_reported_in_words(tmp_path, link, make_pictures):
 def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_received(link, make_pictures):
     address = free_address()
     config = StationConfig(link, f"zmq:{address}")
-    receiver, stop, ids = None, threading.Event(), []
-    receiver = ReceiveStation(
-        config, pictures=4, on_picture=lambda meta, pixels: ids.append(meta["image_id"])
-    )
+    stop, ids = threading.Event(), []
+    # it stays until the second transmitter is done, which waits for its samples to be taken
+    receiver = ReceiveStation(config, on_picture=lambda meta, pixels: ids.append(meta["image_id"]))
     thread = threading.Thread(target=receiver.run_until, args=(stop, 60, None))
     thread.start()
     for _ in range(2):
         summary = TransmitStation(config, make_pictures(2)).run_until(threading.Event(), 30, None)
         assert summary.pictures == 2
-    thread.join(30)
+    end = time.monotonic() + 30
+    while len(ids) < 4 and time.monotonic() < end:
+        time.sleep(0.02)
     stop.set()
+    thread.join(30)
     reported = {block.name(): dict(block.counters) for block in receiver.chain}
     assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (ids, reported)
 

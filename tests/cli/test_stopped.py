@@ -107,6 +107,7 @@ def test_a_second_run_overwrites_nothing(tmp_path, picture_file, tiny_model):
     assert all((out / name).read_bytes() == content for name, content in before.items())
 
 
+@pytest.mark.slow
 @settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(fraction=st.floats(0, 1))
 def test_stopped_at_any_moment_files_are_whole_or_absent(tmp_path_factory, folder, tiny_model, fraction):
@@ -189,6 +190,7 @@ def test_tolerance_goes_on_with_the_orders_that_it_has(tmp_path, folder, monkeyp
     assert len(first) == len(measured) == 3 and not set(first) & set(measured)
 
 
+@pytest.mark.slow
 def test_compare_keeps_its_points_and_goes_on(tmp_path, folder):
     for path in sorted(folder.iterdir())[2:]:
         path.unlink()
@@ -218,6 +220,7 @@ def test_compare_keeps_its_points_and_goes_on(tmp_path, folder):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.slow
 def test_demo_that_was_stopped_goes_on(tmp_path):
     out = tmp_path / "demo"
     command = ["demo", "--out", out, "--no-radio", "--snr-db", 5, "--snr-db", 15, "--no-open"]

@@ -2,23 +2,26 @@
 """Figures of the documentation: written as they were, drawn from their tables, measured at a tiny size."""
 
 import importlib
+import inspect
+import re
 import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import toy
 import typer
 from typer.testing import CliRunner
 
 from semcom.errors import ConfigError
-from semcom.experiments import feedback, orders, receiver, table, waterfall
+from semcom.experiments import ciphers, feedback, orders, receiver, shares, signing, table, waterfall
 from semcom.experiments.command import Figure, command_of, options_of
 from semcom.experiments.runner import Cell, Experiment, grid, results, run
 from semcom.experiments.style import panels
-from semcom.kinds.pictures import samples, write_png
-from semcom_training.figures import adaptive, digital, group
+from semcom.kinds.pictures import Picture, samples, write_png
+from semcom_training.figures import adaptive, attackers, digital, group
 from semcom_training.multiuser.output import digits
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +30,12 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 MODULES = (
     *("adaptation_figure", "adaptive_figure", "digital_figure", "feedback_figure", "finetune_figure"),
-    *("perceptual_figure", "separation_figures", "snr_input_figure"),
+    *("perceptual_figure", "separation_figures", "snr_input_figure", "beside_digital", "hybrid_shares"),
+    *("security_figure", "security_cost", "security_attacks", "task_figure", "task_models_figure"),
+)
+# they time, or send between processes, or draw what others measured or one picture: nothing that could be kept
+WITHOUT_RUNNER = (
+    *("gallery", "ldpc_reference", "perceptual_strip", "station_figures", "training_speed", "versus"),
 )
 
 
@@ -61,15 +69,24 @@ def test_one_writer_serves_every_table(path):
     assert path.read_text() in [table.csv_text(rows, number) for number in numbers]
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_its_page_names_its_command(figure, tmp_path, data):
     rows = table.read_csv(FIGURES / f"{figure.name}.csv")
-    plan = figure.plan() if figure.name in ("ldpc", "feedback") else figure.plan(data)
+    plan = figure.plan(data) if "data" in inspect.signature(figure.plan).parameters else figure.plan()
     (tmp_path / f"{figure.name}.csv").write_text((FIGURES / f"{figure.name}.csv").read_text())
-    drawn = figure.redraw(plan, tmp_path)
-    assert drawn.name == f"{figure.name}.png" and drawn.stat().st_size > 10_000
+    if figure.draw is not None:
+        drawn = figure.redraw(plan, tmp_path)
+        assert drawn.name == f"{figure.name}.png" and drawn.stat().st_size > 10_000
     text = figure.page(rows, plan, figure.made_by)
     assert f"Made by `{figure.made_by}`." in text and "nan" not in text
     assert (ROOT / figure.made_by.split()[1]).is_file()
+
+
+def test_what_scripts_measure_goes_through_the_runner():
+    writing = re.compile(r"write_table|markdown_table|write_csv|write_figure|csv\.writer")
+    texts = {path.stem: path.read_text() for path in (ROOT / "scripts").glob("*.py")}
+    alone = {name for name, text in texts.items() if "semcom.experiments.command" not in text}
+    assert {name for name in alone if writing.search(texts[name])} == {*WITHOUT_RUNNER, "tables"}
 
 
 def test_a_point_of_the_waterfall(tmp_path):
@@ -147,6 +164,63 @@ def test_digital_latents_beside_analog_ones(tmp_path, data, monkeypatch):
     rows = digital.rows(results(run(Experiment(plan.name, plan.measure, few), tmp_path)))
     off = {(row["codebook"], row["order"]): row["from_analog_db"] for row in rows}
     assert off["", 0] == 0 and off["uniform", 4] < off["uniform", 256] < 0
+
+
+def few_of(plan, pick, folder):
+    """What is measured of the cells of a plan that ``pick`` takes."""
+    few = [cell for cell in plan.cells if pick(cell)]
+    return results(run(Experiment(plan.name, plan.measure, few, plan.settings), folder))
+
+
+def test_signed_bursts(tmp_path):
+    plan = signing.plan(0.001)
+    plan.cells[:] = [Cell((*cell.arm[:3], min(cell.arm[3], 1000)), 20.0) for cell in plan.cells]
+    found = few_of(plan, lambda cell: cell.arm[2] in (0, 4) and cell.arm[0] != signing.FIRST, tmp_path)
+    table = signing.rows(found)
+    samples_of = [row["value"] for row in table if row["what"] == signing.AIRTIME]
+    assert samples_of[0] < samples_of[1] < samples_of[2] < samples_of[3]
+    assert all(row["value"] == row["of"] for row in table if row["what"] == signing.KNOWN)
+    assert table[-1]["what"] == signing.TAGS and table[-1]["value"] == 0
+
+
+@pytest.mark.slow
+def test_ciphers(tmp_path, monkeypatch):
+    squares = [Picture(p.name, np.ascontiguousarray(p.pixels[:64, :64])) for p in samples()[:2]]
+    monkeypatch.setattr(ciphers, "samples", lambda: squares)
+    two = next(iter(ciphers.PAYLOADS)), ciphers.ANALOG
+    plan = ciphers.cost_plan()
+    found = few_of(
+        plan, lambda c: c.point == 10 and c.arm[1] in two and c.arm[2] != ciphers.LATTICE, tmp_path
+    )
+    at = {(row["payload"], row["cipher"]): row["psnr_db"] for row in ciphers.cost_rows(found)}
+    for what in two:
+        assert at[what, ciphers.SCRAMBLE] == pytest.approx(at[what, ciphers.OPEN], abs=1)
+    assert at[ciphers.ANALOG, ciphers.RING] < at[ciphers.ANALOG, ciphers.OPEN] - 2
+    ((_, attacks),) = few_of(ciphers.attacks_plan(), lambda cell: cell.point == 20, tmp_path)
+    clear, holder, stranger, wrong, known, twice, colour = attacks.values()
+    assert max(stranger, wrong, known) < colour < min(clear, holder, twice) - 5
+
+
+def test_shares_of_a_hybrid():
+    found = [(Cell(("m",), 4.0), [{"0": 20.0, "32": 22.0, "4": 25.0}, {"0": 30.0, "32": 28.0}])]
+    values = {row["way"]: row["psnr_db"] for row in shares.rows(found)}
+    assert values == {"latents alone": 25.0, "bits alone": 25.0, "best with 4/32": 27.5, "best of all": 27.5}
+    assert "| 4 dB | 25.00 | 25.00 | 27.50 | 27.50 |" in shares.text(shares.rows(found), None, "x")
+
+
+@pytest.mark.slow
+def test_attackers_who_learn(tmp_path, monkeypatch):
+    pictures = torch.rand(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(
+        attackers, "_labelled", lambda data, split, n: (pictures[:n], torch.arange(200)[:n] % 10)
+    )
+    monkeypatch.setattr(attackers, "SEARCH_STEPS", 2)
+    plan = attackers.plan(str(tmp_path), pairs=128, steps=1)
+    found = few_of(plan, lambda cell: cell.arm[1] in ("none", "ring"), tmp_path)
+    rows = attackers.rows(found)
+    assert [row["cipher"] for row in rows] == ["none"] * 4 + ["ring"] * 4
+    assert {row["accuracy"] is None for row in rows if row["attacker"] == attackers.INVERSION} == {True}
+    assert "Attackers who learn" in attackers.text(rows, plan, "x")
 
 
 def toy_figure(marks, arms) -> Figure:

@@ -78,6 +78,7 @@ def test_who_fails_is_named_and_the_others_go_on(marks, kept):
     assert len(results(run(replace(one, cells=grid(["a", "b"], [7])), kept))) == 2
 
 
+@pytest.mark.slow
 def test_processes_of_one_thread_each_and_one_that_is_killed(marks, kept):
     one = experiment(marks, [*grid(["a", "killed"], [1]), *grid(["a"], [2]), *grid(["refused"])])
     found = run(one, kept, workers=2)

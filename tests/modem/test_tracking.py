@@ -266,7 +266,7 @@ def test_gradients_flow_through_a_burst_in_trouble():
         return torch.view_as_real(out.payload), out.noise_var
 
     latents = torch.randn(1, 6, dtype=torch.complex128, generator=g, requires_grad=True)
-    assert torch.autograd.gradcheck(link, (latents,), eps=1e-6, atol=1e-4)
+    assert torch.autograd.gradcheck(link, (latents,), eps=1e-6, atol=1e-4, fast_mode=True)
     payload, _ = link(latents)
     assert (payload - torch.view_as_real(modem.pack_latents(latents))).abs().mean() < 0.4  # the step is gone
 

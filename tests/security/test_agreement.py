@@ -24,13 +24,13 @@ def known(key_folder):
     return key_folder
 
 
-def agree(listening=("ann", "ben"), connecting=("ben", "ann"), disturb=lambda address: None):
+def agree(listening=("ann", "ben"), connecting=("ben", "ann"), disturb=lambda address: None, wait_s=5):
     """What both ends come to: an agreement or the error's text, of the one who listens first."""
     listener, ends = agreement.Listener(*listening, "tcp://127.0.0.1:*"), {}
 
     def wait():
         try:
-            ends["listens"] = listener.wait(5)
+            ends["listens"] = listener.wait(wait_s)
         except ConfigError as error:
             ends["listens"] = str(error)
 
@@ -53,13 +53,13 @@ def test_both_ends_have_one_secret_and_each_run_another():
 
 @pytest.mark.parametrize("connecting", [("eve", "ann"), ("ben", "ben")])
 def test_who_is_not_trusted_gets_nothing(connecting, monkeypatch):
-    here, there = agree(connecting=connecting)
+    here, there = agree(connecting=connecting, wait_s=2)
     assert "refused" in here or "no station" in here
     assert "does not hold the trusted key" in there
 
 
 def test_who_listens_must_be_the_trusted_one():
-    here, there = agree(listening=("eve", "ben"))
+    here, there = agree(listening=("eve", "ben"), wait_s=2)
     assert "no station" in here and "does not hold the trusted key" in there
 
 
@@ -74,6 +74,29 @@ def test_strangers_on_the_network_change_nothing():
             socket.close()
 
     here, there = agree(disturb=disturb)
+    assert here == there and here.secret
+
+
+def test_who_sees_an_offer_cannot_spoil_it(monkeypatch):
+    """Between offer and confirmation: the same offer again, confirmed falsely, and many others."""
+    ask = agreement._asked
+
+    def asked(socket, message, end_s, address):
+        answer = ask(socket, message, end_s, address)
+        if len(answer) == 64:
+            public = X25519PrivateKey.generate().public_key
+            others = [message[:-32] + agreement._raw(public()) for _ in range(70)]
+            for said in (message, message + bytes(32), *others):
+                stranger = zmq.Context.instance().socket(zmq.REQ)
+                stranger.linger = 0
+                stranger.connect(address)
+                stranger.send(said)
+                assert stranger.poll(2000) and len(stranger.recv()) in (7, 64)
+                stranger.close()
+        return answer
+
+    monkeypatch.setattr(agreement, "_asked", asked)
+    here, there = agree()
     assert here == there and here.secret
 
 
@@ -131,6 +154,8 @@ def test_names_are_not_taken_over():
         agreement.trust("ann", agreement.public_text(X25519PrivateKey.generate()))
     with pytest.raises(ConfigError, match="32 bytes in base 64"):
         agreement.trust("new", "short")
+    with pytest.raises(ConfigError, match="small order"):
+        agreement.trust("new", "A" * 43 + "=")
 
 
 def test_commands(key_folder):

@@ -46,7 +46,7 @@ def test_a_holder_of_the_key_is_heard():
     assert heard(at_receiver(), sent_by("alice", cipher=SCRAMBLED))[0] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("cipher", [SIGNED, SCRAMBLED])
+@pytest.mark.parametrize("cipher", [SIGNED, pytest.param(SCRAMBLED, marks=pytest.mark.slow)])
 def test_99_percent_at_minus_5_db(cipher, monkeypatch):
     """Of the same bursts each time, keys and sessions too: 400 of a session vary by half a percent."""
     add_epoch("fixed", 0, bytes(range(32)), None)

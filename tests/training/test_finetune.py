@@ -47,6 +47,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A capture that is quick to read."""
+    folder = tmp_path_factory.mktemp("small")
+    make_capture(folder, 4, Transmitter())
+    return folder
+
+
+@pytest.fixture(scope="module")
 def capture(folder):
     return read_capture(folder / "air", MODEL, folder / "sent")
 
@@ -296,9 +304,9 @@ def test_a_loss_that_is_no_number_names_step_and_pictures(capture):
         tune_user(zoo.load(MODEL), replace(capture, examples=broken), QUICK)
 
 
-def test_a_capture_of_another_model_is_refused_in_words(folder):
-    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 40"):
-        read_capture(folder / "air", "photo-1-12", folder / "sent")
+def test_a_capture_of_another_model_is_refused_in_words(small):
+    with pytest.raises(CaptureError, match="nothing that 'photo-1-12' encoded .*bursts of another model: 4"):
+        read_capture(small / "air", "photo-1-12", small / "sent")
 
 
 def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
@@ -311,36 +319,36 @@ def test_a_capture_of_another_link_profile_is_refused_in_words(tmp_path):
         read_capture(tmp_path / "air", MODEL, tmp_path / "sent", link=LinkProfile(name="ours"))
 
 
-def test_a_link_profile_that_is_not_known_is_said(folder):
+def test_a_link_profile_that_is_not_known_is_said(small):
     link = LinkProfile()
-    capture = read_capture(folder / "air", MODEL, folder / "sent", link=link)
-    assert len(capture.examples) == 40
-    assert sorted(capture.skipped.values()) == [1, 40]  # the recording, and its pictures
+    capture = read_capture(small / "air", MODEL, small / "sent", link=link)
+    assert len(capture.examples) == 4
+    assert sorted(capture.skipped.values()) == [1, 4]  # the recording, and its pictures
     assert all("link profile is not known" in words for words in capture.skipped)
 
 
-def test_missing_originals_are_counted_and_said_with_the_cure(folder, tmp_path):
+def test_missing_originals_are_counted_and_said_with_the_cure(small, tmp_path):
     with pytest.raises(
-        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 40"
+        CaptureError, match="original is not known .*the pictures that were sent: --originals.*: 4"
     ):
-        read_capture(folder / "air", MODEL)
+        read_capture(small / "air", MODEL)
     (tmp_path / "sent").mkdir()
     write_png(tmp_path / "sent" / "other.png", torch.zeros(32, 32, 3, dtype=torch.uint8).numpy())
-    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 40"):
-        read_capture(folder / "air", MODEL, tmp_path / "sent")
-    shutil.copytree(folder / "air", tmp_path / "air")
+    with pytest.raises(CaptureError, match="none in the folder of --originals.*: 4"):
+        read_capture(small / "air", MODEL, tmp_path / "sent")
+    shutil.copytree(small / "air", tmp_path / "air")
     meta = next((tmp_path / "air").glob("*.sigmf-meta"))
     content = json.loads(meta.read_text())
     for annotation in content["annotations"]:  # as without the transmitter's log
         del annotation["semcom:image"], annotation["semcom:image_sha256"]
     meta.write_text(json.dumps(content))
     with pytest.raises(
-        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 40"
+        CaptureError, match="does not say which they were: give the transmitter's log, --sent-log.*: 4"
     ):
-        read_capture(tmp_path / "air", MODEL, folder / "sent")
+        read_capture(tmp_path / "air", MODEL, small / "sent")
     (tmp_path / "sent.jsonl").write_text("")
-    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 40"):
-        read_capture(tmp_path / "air", MODEL, folder / "sent", tmp_path / "sent.jsonl")
+    with pytest.raises(CaptureError, match="--sent-log does not name them.*: 4"):
+        read_capture(tmp_path / "air", MODEL, small / "sent", tmp_path / "sent.jsonl")
 
 
 def test_a_partly_corrupt_capture_is_used_as_far_as_it_goes(tmp_path):

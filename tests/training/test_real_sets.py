@@ -12,6 +12,7 @@ from semcom_training.recipe import make_recipe
 FLOORS_DB = {"cifar-1-12": (21.0, 26.5), "cifar-1-6": (23.0, 29.0), "photo-1-12": (25.2, 28.5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOORS_DB)
 def test_shipped_models_reach_their_floors(data_folder, name):
     model = zoo.load(name)

@@ -109,6 +109,7 @@ with stoppable():
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_keeps_its_last_step_and_says_so(generated, tmp_path):
     recipe = TINY | {"checkpoint_minutes": 1000.0}
     words = repr((recipe, str(generated), str(tmp_path / "a"), 6))

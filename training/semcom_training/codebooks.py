@@ -3,7 +3,7 @@
 
 python -m semcom_training.codebooks MODEL --data FOLDER --out FOLDER
 
-Every codebook starts from the statistics of training latents (entries spread as far as the latents reach, beliefs as
+Every codebook starts from the statistics of training latents (entries spread as far as the latents reach, posteriors as
 Lloyd and Max have them: the mean of each cell) or from the uniform one, whichever is better on held-out pictures. Then
 quantiser, channel, posterior and the frozen decoder are one graph: labels are hard on the way forward and soft on the
 way back (soft-to-hard, Agustsson et al. 2017), at SNRs drawn anew for every picture, and Adam moves entries, values,

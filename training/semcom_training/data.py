@@ -158,9 +158,9 @@ class Atlas:
         left = (places[:, 1].double() * (widths - columns + 1)).long()
         flip = places[:, 2] < 0.5
         start = self._first[picks] + top * widths + left + torch.where(flip, columns - 1, 0)
-        told = torch.stack([start, heights * widths, widths, 1 - 2 * flip.long()]).to(self._pixels.device)
-        start, plane, line, step = told[:, :, None, None, None]
-        colour, row, column = (torch.arange(n, device=told.device) for n in (3, rows, columns))
+        drawn = torch.stack([start, heights * widths, widths, 1 - 2 * flip.long()]).to(self._pixels.device)
+        start, plane, line, step = drawn[:, :, None, None, None]
+        colour, row, column = (torch.arange(n, device=drawn.device) for n in (3, rows, columns))
         index = start + plane * colour[:, None, None] + line * row[:, None] + step * column
         return self._pixels[index]
 

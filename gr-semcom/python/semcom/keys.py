@@ -71,6 +71,7 @@ TAG_RX_RATE = "rx_rate"  # samples per second from the tagged sample on (UHD)
 TAG_RX_FREQ = "rx_freq"  # centre frequency in Hz from the tagged sample on (UHD)
 
 # --- message ports --------------------------------------------------------------------------------
+PORT_SYSTEM = "system"  # GNU Radio's own, on every block
 PORT_IN = "in"
 PORT_OUT = "out"
 PORT_SNR = "snr"  # SNR estimates, receiver to encoder

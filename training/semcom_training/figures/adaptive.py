@@ -30,9 +30,9 @@ from semcom_training.data import data_root, image_files, read_image
 
 RIVAL = "photo-1-12"
 OURS = "content-adaptive"
-BELIEF_OFF_DB = (-10, -6, -3, -1, 0, 1, 3, 6, 10)
+EXPECTED_OFF_DB = (-10, -6, -3, -1, 0, 1, 3, 6, 10)
 #: SNR in dB that is allocated for; None: the true one
-BELIEFS_DB = {f"allocated for {snr:g} dB": snr for snr in (5.0, 10.0, 15.0)} | {"true SNR, 10 dB": None}
+EXPECTED_DB = {f"allocated for {snr:g} dB": snr for snr in (5.0, 10.0, 15.0)} | {"true SNR, 10 dB": None}
 RATES = (1 / 48, 1 / 24, 1 / 12, 1 / 6, 1 / 4)
 LOSSES = (0.0, 0.05, 0.1, 0.2, 0.3)
 #: how far below the allocation SNR the map is still read, in dB, and which share of it may be lost
@@ -66,6 +66,8 @@ TITLES = {
     "peak": "Samples: dB over the mean power, by SNR; bursts: largest difference from the mean",
 }
 Change = Callable[[Latents, torch.Generator], torch.Tensor]
+Channel = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+Decode = Callable[[BaseCodec, Latents, tuple[int, int]], torch.Tensor]
 
 
 def plan(
@@ -81,7 +83,7 @@ def plan(
 
 
 def _points() -> Iterator[tuple[str, str, float]]:
-    yield from (("belief", arm, off) for arm in BELIEFS_DB for off in BELIEF_OFF_DB)
+    yield from (("belief", arm, off) for arm in EXPECTED_DB for off in EXPECTED_OFF_DB)
     yield from (("loss", name, share) for name in (OURS, RIVAL) for share in LOSSES)
     yield from (("rate", f"{snr:g} dB", rho) for snr in (1.0, 10.0, 20.0) for rho in RATES)
     yield from (("map lost", arm, 10.0) for arm in (OURS, *BASE_ALONE))
@@ -100,18 +102,19 @@ def measure(cell: Cell, model: str, every: int, data: str) -> float:
     codec = zoo.load(RIVAL if arm.startswith(RIVAL) else model).codec
     match table:
         case "belief":
-            belief_db = BELIEFS_DB[arm]
-            return psnr(codec, images, (10.0 if belief_db is None else belief_db) + x, belief_db)
+            expected_db = EXPECTED_DB[arm]
+            return psnr(
+                codec, images, (10.0 if expected_db is None else expected_db) + x, expected_db=expected_db
+            )
         case "loss":
             return psnr(codec, images, 10.0, change=lose(x) if x else None)
         case "rate":
             return psnr(codec, images, float(arm.split()[0]), rho=x)
         case "map lost":
-            return (
-                base_psnr(codec, images, x, arm)
-                if arm in BASE_ALONE
-                else psnr(codec, images, x, change=lose_map)
-            )
+            if arm not in BASE_ALONE:
+                return psnr(codec, images, x, change=lose_map)
+            snr_db = x if arm == BASE_ALONE[0] else _CLEAR_DB
+            return psnr(codec, images, snr_db, expected_db=x, change=lose_map, decode=closed_form)
         case "quantised":
             return quantised_psnr(codec, images, int(x), arm.endswith("labels"))
         case "map":
@@ -122,32 +125,42 @@ def measure(cell: Cell, model: str, every: int, data: str) -> float:
     return peak_power(codec, images[:6], x)[PEAK.index(arm.split(": ")[1])]
 
 
-def psnr(
-    codec: BaseCodec, images, snr_db: float, belief_db=None, rho=None, change: Change | None = None
-) -> float:
-    """Mean PSNR in dB over symbols; ``change`` may lose some of what was received."""
+def psnr(codec: BaseCodec, images, snr_db: float, **how) -> float:
+    """Mean PSNR in dB over symbols; ``how``: of :func:`received`."""
     found = (
-        quality.psnr(received(codec, pixels, number, snr_db, belief_db, rho, change), pixels)
+        quality.psnr(received(codec, pixels, number, snr_db, **how), pixels)
         for number, pixels in enumerate(images)
     )
     return float(np.mean([float(one) for one in found]))
 
 
 def received(
-    codec: BaseCodec, pixels, seed: int, snr_db: float, belief_db=None, rho=None, change: Change | None = None
+    codec: BaseCodec,
+    pixels,
+    seed: int,
+    snr_db: float,
+    expected_db=None,
+    rho=None,
+    change: Change | None = None,
+    channel: Channel = awgn_channel,
+    decode: Decode | None = None,
 ) -> torch.Tensor:
-    """A picture uint8 ``[1, 3, H, W]`` as it comes over AWGN on its symbols, of the same kind.
+    """A picture uint8 ``[1, 3, H, W]`` as it comes over its symbols, of the same kind.
 
     Args:
-        seed: of the noise. belief_db: the SNR that is allocated for; None: the true one.
+        seed: of the noise. expected_db: the SNR that is allocated for; None: the true one.
+        channel: AWGN, or another. decode: what is made of symbols, by codec and size; None: what the codec makes.
     """
-    sent = codec.send(pixels.float() / 255, snr_db if belief_db is None else belief_db, rho=rho)
+    sent = codec.send(pixels.float() / 255, snr_db if expected_db is None else expected_db, rho=rho)
     generator = torch.Generator().manual_seed(seed)
-    values, noise_var = awgn_channel(sent.values, snr_db, generator)
+    values, noise_var = channel(sent.values, snr_db, generator)
     got = replace(sent, values=values, noise_var=noise_var)
     if change is not None:
         got = replace(got, noise_var=torch.where(change(sent, generator), torch.inf, noise_var))
-    return to_uint8(codec.receive(got, equivalent_snr_db(got.noise_var), pixels.shape[-2:]))
+    size = pixels.shape[-2:]
+    if decode is not None:
+        return to_uint8(decode(codec, got, size))
+    return to_uint8(codec.receive(got, equivalent_snr_db(got.noise_var), size))
 
 
 def lose(share: float):
@@ -161,39 +174,22 @@ def lose_map(sent: Latents, generator) -> torch.Tensor:
     return torch.arange(total)[None] < (sent.side[:, None] & sideinfo.UNITS) * sideinfo.unit_symbols(total)
 
 
-def base_psnr(codec, images, snr_db: float, arm: str) -> float:
-    """Mean PSNR of the base layer as the closed form has it, at an SNR or without noise."""
-    found = []
-    for number, pixels in enumerate(images):
-        sent = codec.send(pixels.float() / 255, snr_db)
-        generator = torch.Generator().manual_seed(number)
-        values, noise_var = awgn_channel(
-            sent.values, snr_db if arm == BASE_ALONE[0] else _CLEAR_DB, generator
-        )
-        noise_var = torch.where(lose_map(sent, generator), torch.inf, noise_var)
-        size = pixels.shape[-2:]
-        picture = closed.from_colours(
-            codec.front(replace(sent, values=values, noise_var=noise_var), size).picture
-        )
-        found.append(float(quality.psnr(to_uint8(picture[..., : size[0], : size[1]].clamp(0, 1)), pixels)))
-    return float(np.mean(found))
+def closed_form(codec, got: Latents, size: tuple[int, int]) -> torch.Tensor:
+    """The linear estimate alone, 0..1."""
+    picture = closed.from_colours(codec.front(got, size).picture)
+    return picture[..., : size[0], : size[1]].clamp(0, 1)
 
 
 def quantised_psnr(codec: BaseCodec, images, bits: int, labels: bool) -> float:
     """Mean PSNR of latents as labels whose symbols arrive, or of analog ones at the SNR where they are as uncertain."""
     book = quantised.uniform().of(bits)
-    snr_db, found = quantiser_snr_db(book), []
-    if not labels:
-        return psnr(codec, images, snr_db)
-    for pixels in images:
-        sent = codec.send(pixels.float() / 255, snr_db)
-        symbols = quantised.send(sent.values, 2**bits, book)
+
+    def as_labels(values, snr_db, generator):
+        symbols = quantised.send(values, 2**bits, book)
         noise_var = torch.full(symbols.shape, 10 ** (-_CLEAR_DB / 10))
-        values, noise_var = quantised.receive(symbols, noise_var, sent.values.shape[1], 2**bits, book)
-        got = replace(sent, values=values, noise_var=noise_var)
-        picture = codec.receive(got, equivalent_snr_db(noise_var), pixels.shape[-2:])
-        found.append(float(quality.psnr(to_uint8(picture), pixels)))
-    return float(np.mean(found))
+        return quantised.receive(symbols, noise_var, values.shape[1], 2**bits, book)
+
+    return psnr(codec, images, quantiser_snr_db(book), channel=as_labels if labels else awgn_channel)
 
 
 def peak_power(codec: BaseCodec, images, snr_db: float) -> tuple[float, float]:

@@ -1,24 +1,125 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attackers who learn: from what is heard to the picture and its class, for each cipher.
+"""Attackers who learn: from what is received to the picture and its class, for each cipher.
 
-A ciphertext-only attacker holds the public encoder, makes pairs of pictures and what would be heard of them with key
+A ciphertext-only attacker holds the public encoder, makes pairs of pictures and what would be received of them with key
 streams drawn anew for each, and trains a network on them. A white-box inverter has no training: it searches the picture
-whose latents are nearest to what it hears (model inversion, after Chen et al., MIEA 2023).
+whose latents are nearest to what it receives (model inversion, after Chen et al., MIEA 2023).
 """
 
-from collections.abc import Callable
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import torch
+import typer
 from torch import nn
 
+from semcom.experiments.runner import Cell, Experiment, sources
+from semcom.experiments.table import markdown_table, page
+from semcom.kinds.sets import load_cifar10, load_cifar10_labels
 from semcom.payload.quantised import payload, uniform
 from semcom.security import ring
+from semcom.system import zoo
 from semcom.system.zoo import LoadedModel
+from semcom_training.data import data_root
 
 CLASSES = 10
+CIPHERS = ("none", "scramble", "ring 16", "ring")
+SNR_DB = (0.0, 10.0, 20.0)
+TRAINED, INVERSION, COLOUR = "trained, ciphertext only", "model inversion", "the mean colour"
+HELD_OUT, INVERTED, SEARCH_STEPS = 500, 4, 100
 
 
-def heard(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator) -> torch.Tensor:
+def plan(
+    data: Annotated[str, typer.Option(help="Folder that holds cifar10; else SEMCOM_DATA.")] = None,
+    model: Annotated[str, typer.Option(help="Name or card of a model.")] = "cifar-1-12",
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Of training pictures and what is received of them.")
+    ] = 20_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, 128 pairs each.")] = 3000,
+) -> Experiment:
+    """Attackers who learn: docs/figures/security_attackers.{csv,md}; a training a cipher."""
+    loaded = zoo.load(model)
+    weights = (loaded.sha256, sources("semcom.security", "semcom_training.figures.attackers"))
+    cells = [Cell((loaded.card.name, cipher), weights=weights) for cipher in CIPHERS]
+    own = functools.partial(measure, data=str(data_root(data)), model=model)
+    return Experiment("security_attackers", own, cells, {"pairs": pairs, "steps": steps})
+
+
+def measure(cell: Cell, pairs: int, steps: int, data: str, model: str) -> dict[str, Any]:
+    """One cipher: PSNR and class accuracy of the attackers, the mean colour's PSNR on the same pictures, and minutes."""
+    _, cipher = cell.arm
+    loaded = zoo.load(model)
+    (pictures, labels), (others, classes) = _labelled(data, "train", pairs), _labelled(data, "test", HELD_OUT)
+    latents, unseen = _encoded(loaded, pictures, 10.0), _encoded(loaded, others, 10.0)
+    began = time.monotonic()
+    net = trained_attacker(str(cipher), latents, pictures, labels, steps)
+    minutes = (time.monotonic() - began) / 60
+    scores = [gained(net, str(cipher), unseen, others, classes, snr_db) for snr_db in SNR_DB]
+    some, generator = others[:INVERTED], torch.Generator().manual_seed(3)
+    received = intercepted(str(cipher), unseen[:INVERTED], SNR_DB[-1], generator)
+    found = inverted(loaded, received, (32, 32), 10.0, SEARCH_STEPS)
+    return {
+        "trained": scores,
+        "inverted_db": psnr(found, some),
+        "colour_db": [psnr(mean_colours(each), each) for each in (others, some)],
+        "minutes": minutes,
+    }
+
+
+def _labelled(data: str, split: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first pictures ``[n, 3, 32, 32]`` in 0..1 and their classes ``[n]``."""
+    folder = data_root(data) / "cifar10"
+    pictures = torch.from_numpy(load_cifar10(folder, split)[:count].copy()).permute(0, 3, 1, 2).float() / 255
+    return pictures.contiguous(), torch.from_numpy(load_cifar10_labels(folder, split)[:count])
+
+
+@torch.inference_mode()
+def _encoded(model: LoadedModel, pictures: torch.Tensor, snr_db: float) -> torch.Tensor:
+    return torch.cat([model.codec.encode(some, snr_db) for some in pictures.split(250)]).clone()
+
+
+def rows(found: Sequence[tuple[Cell, Any]]) -> list[dict]:
+    """One row a cipher, attacker and SNR; the mean colour beside the pictures of each attacker."""
+    out = []
+    for cell, result in found:
+        model, cipher = cell.arm
+        tried = [
+            (TRAINED, snr, *score, result["colour_db"][0]) for snr, score in zip(SNR_DB, result["trained"])
+        ]
+        tried.append((INVERSION, SNR_DB[-1], result["inverted_db"], None, result["colour_db"][1]))
+        names = "attacker", "snr_db", "psnr_db", "accuracy", "colour_db"
+        own = {"model": model, "cipher": cipher, "minutes": result["minutes"]}
+        out += [own | dict(zip(names, one, strict=True)) for one in tried]
+    return out
+
+
+def text(rows: list[dict], experiment: Experiment, made_by: str) -> str:
+    """The page: PSNR and class accuracy by cipher and attacker."""
+    shown = [
+        [
+            *(row["cipher"], row["attacker"], f"{row['snr_db']:g}", float(row["psnr_db"])),
+            *(float(row["colour_db"]), "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}"),
+        ]
+        for row in rows
+    ]
+    minutes, own = [row["minutes"] for row in rows], experiment.settings
+    return page(
+        "Attackers who learn",
+        markdown_table(
+            ["cipher", "attacker", "SNR in dB", "PSNR in dB", f"that of {COLOUR}", "class accuracy"], shown
+        ),
+        f"Model {rows[0]['model']}, CIFAR-10. The trained attackers had {own['pairs']:,} pairs of training pictures and "
+        f"what is received of them, key streams drawn anew each time, {own['steps']:,} steps of 128 pairs at 0 to 20 "
+        f"dB, no known plaintext: {min(minutes):.0f} to {max(minutes):.0f} minutes of one core each; measured on "
+        f"{HELD_OUT:,} test pictures. Inversion: {SEARCH_STEPS} steps of Adam on {INVERTED} test pictures, by the "
+        "public encoder. Chance is 10 %. 'ring' is of analog latents, 'ring 16' of labels at order 16.",
+        made_by=made_by,
+    )
+
+
+def intercepted(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator) -> torch.Tensor:
     """What is on the air of latents ``[B, k]`` under a cipher, with noise of ``snr_db`` (one, or ``[B]``): ``[B, k]``.
 
     Args:
@@ -45,7 +146,7 @@ def heard(cipher: str, latents: torch.Tensor, snr_db, generator: torch.Generator
 
 
 class Attacker(nn.Module):
-    """What is heard ``[B, k]`` to a picture ``[B, 3, H, W]`` in 0..1 and scores ``[B, CLASSES]``. It is given symbols
+    """What is received ``[B, k]`` to a picture ``[B, 3, H, W]`` in 0..1 and scores ``[B, CLASSES]``. It is given symbols
     in their order, and their magnitudes sorted, which is what scrambling leaves."""
 
     def __init__(self, symbols: int, size: tuple[int, int], width: int = 1024):
@@ -79,7 +180,7 @@ def trained_attacker(
     for _ in range(steps):
         some = torch.randint(0, len(latents), (128,), generator=generator)
         snr_db = 20 * torch.rand(128, generator=generator)
-        picture, scores = net(heard(cipher, latents[some], snr_db, generator))
+        picture, scores = net(intercepted(cipher, latents[some], snr_db, generator))
         loss = 10 * (picture - pictures[some]).square().mean()
         loss = loss + 0.1 * nn.functional.cross_entropy(scores, labels[some])
         optimiser.zero_grad()
@@ -99,7 +200,7 @@ def gained(
     snr_db: float,
 ) -> tuple[float, float]:
     """PSNR in dB and class accuracy of an attacker on pictures that it has not seen."""
-    picture, scores = net(heard(cipher, latents, snr_db, torch.Generator().manual_seed(9)))
+    picture, scores = net(intercepted(cipher, latents, snr_db, torch.Generator().manual_seed(9)))
     return psnr(picture, pictures), float((scores.argmax(dim=1) == labels).float().mean())
 
 

@@ -2,7 +2,7 @@
 """Which SNR a transmitter should allocate for when one burst serves a group of users at different SNRs.
 
 The receivers differ, the burst is one: map, order and powers follow from one allocation SNR, while each user's decoder
-is told its own SNR and, by the header, that of the allocation.
+is given its own SNR and, by the header, that of the allocation.
 """
 
 import functools
@@ -51,7 +51,7 @@ def plan(
     weights = (zoo.load(model).sha256,)
     pairs = {(rule(snrs), snr) for snrs in GROUPS_DB.values() for rule in RULES.values() for snr in snrs}
     pairs |= {(float(snr), snr) for snrs in GROUPS_DB.values() for snr in snrs}
-    cells = [Cell((f"{belief:.2f}",), snr, weights=weights) for belief, snr in sorted(pairs)]
+    cells = [Cell((f"{allocated:.2f}",), snr, weights=weights) for allocated, snr in sorted(pairs)]
     own = functools.partial(measure, data=str(data_root(data)))
     return Experiment("group", own, cells, {"model": model, "every": every})
 

@@ -13,7 +13,7 @@ from semcom.capture import CaptureError, Recording, namespace
 from semcom.capture.originals import Originals
 from semcom.capture.replaying import CapturedPicture, Replay, link_of
 from semcom.codec.base import BaseCodec, Latents
-from semcom.codec.image.content import Front
+from semcom.codec.image.content_networks import Front
 from semcom.kinds.pictures import pixels_sha256
 from semcom.modem.header import ADDED, MODE_LATENTS
 from semcom.modem.profile import ModemProfile

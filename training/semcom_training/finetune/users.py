@@ -10,7 +10,8 @@ from torch import nn
 
 from semcom.codec.base import BaseCodec, Decoder
 from semcom.codec.image.adapted import Adapted, Canceller, without_encoder
-from semcom.codec.image.content import ContentAdaptive, Front
+from semcom.codec.image.content import ContentAdaptive
+from semcom.codec.image.content_networks import Front
 from semcom.codec.image.content_user import ContentPaired, ContentUser
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.modem.profile import ModemProfile

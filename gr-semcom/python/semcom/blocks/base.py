@@ -36,7 +36,6 @@ from semcom.payload.base import TARGETS_DB
 
 MAX_BATCH_PIXELS = 2**21  # of one batch through a network
 _MAX_REASONS = 64  # distinct reasons kept; the rest are counted together
-_PORT_SYSTEM = "system"  # GNU Radio's own, on every block
 _LOG_FIRST, _LOG_EVERY_S = 3, 5.0
 _DRAIN_S = 20.0  # after a stop, for what a receiver still holds
 
@@ -102,7 +101,7 @@ def is_heartbeat(message: Pmt) -> bool:
 def begin_anew(block: gr.basic_block) -> None:
     """To be called by ``start``: GNU Radio remembers from run to run that a block upstream was done, and delivers in the
     next what was said too late. (No block works before all have started, so nothing of this run is lost.)"""
-    system = pmt.intern(_PORT_SYSTEM)
+    system = pmt.intern(keys.PORT_SYSTEM)
     while block.gateway.delete_head_nowait(system) is not None:
         pass
     block.gateway.system_handler(pmt.cons(pmt.intern("done"), pmt.from_long(0)))
@@ -328,7 +327,7 @@ class PduWorker(Stage, Batches):
         if has_input:
             self.message_port_register_in(pmt.intern(keys.PORT_IN))
             self.set_msg_handler(pmt.intern(keys.PORT_IN), self.on_message)
-            self.set_msg_handler(pmt.intern(_PORT_SYSTEM), self.on_system)
+            self.set_msg_handler(pmt.intern(keys.PORT_SYSTEM), self.on_system)
         for port in self._outputs:
             self.message_port_register_out(pmt.intern(port))
 

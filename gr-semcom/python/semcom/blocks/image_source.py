@@ -175,7 +175,8 @@ class image_source(PduBlock):
         if not self._stopping.is_set():
             self.on_end(Pdu.end())
             self.is_ending = True
-            self.to_basic_block()._post(pmt.intern("system"), pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+            done = pmt.cons(pmt.intern("done"), pmt.from_long(1))
+            self.to_basic_block()._post(pmt.intern(keys.PORT_SYSTEM), done)
 
     def _send_all(self) -> None:
         number, due = 0, time.monotonic()

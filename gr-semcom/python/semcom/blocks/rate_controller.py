@@ -47,7 +47,7 @@ class rate_controller(PduBlock):
     Ports: ``in`` and ``out`` PDUs of pictures; what goes out has rho, snr_db and target_reached, for the
     ``deepjscc_encoder``, and is otherwise as it came; without a target nothing is added. ``snr`` takes reports as
     ``feedback_receiver`` and ``pilot_snr_estimator`` send them. One with target_psnr_db asks for that PSNR; receivers
-    are told apart by session, and with several a picture goes at the rate that serves all of them. ``target`` takes
+    are distinguished by session, and with several a picture goes at the rate that serves all of them. ``target`` takes
     dictionaries with target_psnr_db, or with metric ("psnr_db") and value: the target where no receiver asks for one.
 
     Args:

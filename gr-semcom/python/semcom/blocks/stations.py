@@ -39,6 +39,7 @@ from semcom.radio.device import load_device
 from semcom.radio.hearing import findings
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import ON_AIR, UNANSWERED
+from semcom.security.guard import REFUSALS
 from semcom.stopping import stopped_by_signals
 from semcom.system.hybrid import Hybrid
 from semcom.system.make import Payload
@@ -547,7 +548,13 @@ class ReceiveStation(Station):
         searched, found = (counters[what] for what in ("samples searched", "bursts found"))
         if not searched:
             return f"no samples came from {self.config.radio}: is what sends them running, and is that its address?"
-        what = f"{found} bursts were found, none of them readable," if found else "no burst was found"
+        if refused := [f"{counters[what]} {what}" for what in REFUSALS if counters.get(what)]:
+            # headers were read, so level and frequency are not what is wrong
+            return (
+                f"every burst was refused: {'; '.join(refused)}. Check that both stations have the same key file "
+                f"(key {self.link.key!r} here; copy it, or `semcom agree` at both), and that their clocks agree."
+            )
+        what = f"bursts found: {found}, none of them readable," if found else "no burst was found"
         settings, oddities = findings(
             self.receiver.loudest,
             self.receiver.modem,

@@ -30,7 +30,6 @@ from semcom.dashboard.digest import Burst, Digest
 from semcom.radio import load_link
 from semcom.wire.telemetry import Publisher
 
-_PORT_SYSTEM = "system"  # GNU Radio's own, on every block
 _LINGER_S = 1.0  # after the blocks upstream are done, for what is said last
 
 
@@ -52,7 +51,7 @@ class Watcher(Guarded, gr.basic_block):
         for port in ports:
             self.message_port_register_in(pmt.intern(port))
             self.set_msg_handler(pmt.intern(port), getattr(self, f"on_{port}"))
-        self.set_msg_handler(pmt.intern(_PORT_SYSTEM), self.on_system)
+        self.set_msg_handler(pmt.intern(keys.PORT_SYSTEM), self.on_system)
 
     def tick(self) -> None:
         raise NotImplementedError

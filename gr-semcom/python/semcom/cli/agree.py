@@ -27,7 +27,7 @@ def trust(
         str, typer.Argument(metavar="PUBLIC-KEY", help="What `semcom key-pair` shows there.")
     ],
 ) -> None:
-    """Keep another station's public key, to agree on link keys with it. Have it told by a way that nobody can change."""
+    """Keep another station's public key, to agree on link keys with it. Get it by a way that nobody can change."""
     from semcom.cli.console import say
     from semcom.security import agreement
 

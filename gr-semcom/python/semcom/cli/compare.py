@@ -70,7 +70,7 @@ def compare(
         typer.Option(
             "--snr-error-db",
             callback=options._finite,
-            help="Again with a transmitter that is told so much more than the channel's SNR.",
+            help="Again with a transmitter that assumes so much more than the channel's SNR.",
         ),
     ] = [],  # noqa: B006
     drops: Annotated[

@@ -28,10 +28,10 @@ def export(
     if not onnx:
         raise ConfigError("ONNX is the one format there is: leave --no-onnx out.")
     for each in onnx_export.export(zoo.load(model), out, _size(size), check):
-        told = (
+        checked = (
             "not checked" if each.difference is None else f"{each.difference:.1e} of the deviation from torch"
         )
-        console().print(f"{each.path}: {each.path.stat().st_size / 1e6:.1f} MB, {told}", soft_wrap=True)
+        console().print(f"{each.path}: {each.path.stat().st_size / 1e6:.1f} MB, {checked}", soft_wrap=True)
 
 
 def _size(text: str) -> tuple[int, int] | None:

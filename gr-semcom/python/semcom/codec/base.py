@@ -162,7 +162,7 @@ class BaseCodec(nn.Module):
     def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
         """Mean square error a colour value expected at each ratio in W ways, the best first, ``[B, R, W]``.
 
-        None: the codec has no closed form, and only decoding tells.
+        None: the codec has no closed form, and only decoding shows it.
         """
         return None
 

@@ -76,8 +76,8 @@ def fly(
     modem = modem or Modem()
     latents = torch.randn(trials, k, dtype=torch.complex64, generator=g)
     seals = [signer.seal(0, item, 0) for item in range(trials)] if signer else ()
-    told = {"size": (64, 64), "model_hash": 1, "cipher": cipher, "seals": seals}
-    bursts = modem.modulate(latents, image_id=range(trials), **told)[:, 0]
+    header = {"size": (64, 64), "model_hash": 1, "cipher": cipher, "seals": seals}
+    bursts = modem.modulate(latents, image_id=range(trials), **header)[:, 0]
     lines = torch.nn.functional.pad(bursts, (GAP, GAP))
     if taps is not None:
         lines = fading.multipath(lines, taps)

@@ -13,7 +13,7 @@ from semcom.system.make import Payload
 class LinkConfig:
     """One run over the air: a model, an SNR, a channel (a name in ``semcom.channel.named``) and its offsets.
 
-    snr_db: Es/N0 of the channel. snr_error_db: how much more than that the encoder is told. drop: probability that a
+    snr_db: Es/N0 of the channel. snr_error_db: how much more than that the encoder assumes. drop: probability that a
     burst is lost. payload: how what the model makes becomes symbols (``semcom.system.make``). lpips: measure it too,
     which takes time.
 

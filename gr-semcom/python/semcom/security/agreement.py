@@ -13,8 +13,8 @@ secret, and neither end writes a key before it has that of the other.
 
 import base64
 import hmac
+import secrets
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from semcom.wire.sockets import bound_address, open_socket
 _PAIR, _TRUSTED = ".pair", ".trusted"
 _BYTES = 32  # of a public key, a confirmation
 _OFFER, _DONE, _REFUSED = b"semcom agree 1", b"done", b"refused"
-_MOST_OFFERS = 64  # under way, of whoever makes them
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def agreed(
 
 
 class Listener:
-    """The end that waits. What strangers say is refused and changes nothing.
+    """The end that waits. What strangers say, an offer of others repeated or confirmed falsely too, changes nothing.
 
     Args:
         own, other: names of a key pair and of a trusted public key. address: to bind.
@@ -137,7 +136,8 @@ class Listener:
 
     def __init__(self, own: str, other: str, address: str):
         self._own, self._other = read_pair(own), read_trusted(other)
-        self._offers: OrderedDict[bytes, Agreed] = OrderedDict()
+        # the pair of one agreement is made of this and the offer: nothing is kept that strangers could push out
+        self._seed = secrets.token_bytes(_BYTES)
         # the messages themselves are authenticated, so whoever connects may
         self._socket = open_socket(zmq.REP, address, bind=True, max_bytes=256, high_water=16, insecure=True)
         self.address, self.refused = bound_address(self._socket), 0
@@ -167,20 +167,17 @@ class Listener:
         offer, proof = message[len(_OFFER) :][:_BYTES], message[len(_OFFER) + _BYTES :]
         if message[: len(_OFFER)] != _OFFER or len(offer) != _BYTES or len(proof) not in (0, _BYTES):
             return _REFUSED, None
-        if proof:
-            made = self._offers.pop(offer, None)
-            if made is not None and hmac.compare_digest(proof, made.offer):
-                return _DONE, made
-            return _REFUSED, None
-        run = X25519PrivateKey.generate()
+        info = b"gr-semcom pair for an offer 1" + offer
+        run = X25519PrivateKey.from_private_bytes(HKDF(SHA256(), _BYTES, None, info).derive(self._seed))
         try:
             made = agreed(self._own, run, self._other, X25519PublicKey.from_public_bytes(offer), False)
         except ConfigError:
             return _REFUSED, None
-        self._offers[offer] = made
-        if len(self._offers) > _MOST_OFFERS:
-            self._offers.popitem(last=False)
-        return _raw(run.public_key()) + made.answer, None
+        if not proof:
+            return _raw(run.public_key()) + made.answer, None
+        if hmac.compare_digest(proof, made.offer):
+            return _DONE, made
+        return _REFUSED, None
 
 
 def offer(own: str, other: str, address: str, seconds: float) -> Agreed:
@@ -229,4 +226,12 @@ def _public(text: str, source: str) -> X25519PublicKey:
         raise ConfigError(
             f"{source} is not 32 bytes in base 64: copy it whole, as `semcom key-pair` shows it."
         )
-    return X25519PublicKey.from_public_bytes(raw)
+    public = X25519PublicKey.from_public_bytes(raw)
+    try:
+        X25519PrivateKey.generate().exchange(public)
+    except ValueError as error:
+        raise ConfigError(
+            f"{source} is a point of small order, which is nobody's public key: have the other station show its own "
+            "with `semcom key-pair`."
+        ) from error
+    return public

@@ -32,6 +32,7 @@ OLD = "bursts of an old session: replayed, or the clocks of the stations differ"
 EARLY = "bursts of a session that begins in the future: set the clocks of both stations"
 REPLAYED = "bursts replayed: signed, but received before"
 CROWDED = "bursts refused: more sessions at once than a receiver remembers"
+REFUSALS = (FORGED, UNKNOWN, EXPIRED, OLD, EARLY, REPLAYED, CROWDED)
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Guard:
         return reason
 
     def recognise(self, soft_tag: np.ndarray, message: bytes, burst: int) -> SessionKeys | str | None:
-        """As ``check``, of a burst of the sessions that were heard last; None: it is of none of them.
+        """As ``check``, of a burst of the sessions that were received last; None: it is of none of them.
 
         It needs no number of the session, which at low SNR is wrong while the tag is still plain to see.
         """

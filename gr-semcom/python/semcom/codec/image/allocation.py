@@ -120,6 +120,14 @@ def padded(planes: torch.Tensor, multiple: int = ROOT) -> torch.Tensor:
     return F.pad(planes, (0, -w % multiple, 0, -h % multiple))
 
 
+def whole_cells(images: torch.Tensor) -> torch.Tensor:
+    """The last row and column repeated, up to whole 8x8 cells."""
+    height, width = images.shape[-2:]
+    if height % CELL or width % CELL:
+        images = F.pad(images, (0, -width % CELL, 0, -height % CELL), mode="replicate")
+    return images
+
+
 # --- base layer -----------------------------------------------------------------------------------------------
 
 

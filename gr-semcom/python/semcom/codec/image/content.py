@@ -9,43 +9,34 @@ at the sender changes the picture before that, a network at the receiver correct
 
 import copy
 import functools
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semcom.codec.base import BaseCodec, Latents, power_code, power_of_code
+from semcom.codec.base import Latents, power_code, power_of_code
 from semcom.codec.image import allocation as closed
-from semcom.codec.image import outline, refinement, sideinfo
+from semcom.codec.image import refinement, sideinfo
 from semcom.codec.image.allocation import BlockMap
-from semcom.codec.image.linres import ResidualBlock
-from semcom.codec.layers.convolution import Conv3x3, leaky, shuffled, unshuffled
-from semcom.codec.layers.stages import zeroed
+from semcom.codec.image.content_networks import (
+    EMBEDDING,
+    RECEIVER_CELLS,
+    Front,
+    Trunk,
+    as_feature,
+    deviation_of,
+)
+from semcom.codec.image.content_plan import MOST_RHO, Plan, PlannedCodec, allocation_snr_db, moved, stacked
 from semcom.codec.names import register_architecture
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError, ModelError
 
-MOST_RHO = 1 / 4
-_RATIOS = 11  # down to 1/128: below, where no map fits, the networks cannot be trusted
-#: of the map's bits, until it fits
-_PRICES = (1, 2, 4, 8, 16, 32, 64)
-#: the default map must leave so much less error: the networks have learnt with the others
-_DEFAULT_GAIN = 0.9
 _POWER_STEP, _POWER_CODES = 1 / 4, 32
 #: code of the allocation SNR of a part that refines a picture; its nine bits of boost and map say where it begins
 _REFINES = closed.SNR_CODES - 1
 _PLACES = 512
-_SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
-_EMBEDDING = 16
-#: brings planes to about 1
-_PICTURE_SCALE = 5.0
-#: by how much more than the SNR expected is allocated for from 0 to 4 dB, falling to nothing at -4 and 10 dB
-LEAD_DB = 3.0
-#: deviation of the error where the map is unknown
-_UNKNOWN = 0.05
 
 
 def in_single_precision(method):
@@ -61,112 +52,8 @@ def in_single_precision(method):
     return run
 
 
-def allocation_snr_db(snr_db: torch.Tensor) -> torch.Tensor:
-    """What a transmitter that expects ``snr_db`` allocates for.
-
-    At low SNR that is up to ``LEAD_DB`` more: a receiver with a network makes more of many weak coefficients than
-    water-filling for its linear estimate assumes, and the map is cheaper. Chosen on BSDS500's validation pictures; the
-    header says what was taken, so receivers need not know. The map's margin is that much less.
-    """
-    share = torch.minimum((snr_db + 4) / 4, (10 - snr_db) / 6)
-    return snr_db + LEAD_DB * share.clamp(0, 1)
-
-
-class Trunk(nn.Module):
-    """A residual network on grids of 1/4 and 1/8 of the resolution, with what is known of each 8x8 cell as features.
-
-    What it adds is in units of the error that the closed form expects there, which spans two decades from 0 to 20 dB.
-    Its last convolution starts at zero, so an untrained codec is the closed form alone.
-
-    Args:
-        widths: feature channels at 1/4 and 1/8. blocks: residual blocks there. cells: channels known of a cell.
-    """
-
-    def __init__(self, widths, blocks, cells: int):
-        super().__init__()
-        outer, inner = widths
-        self.picture_in = Conv3x3(48, outer)
-        self.down = nn.Conv2d(4 * outer, inner, 1)
-        self.cells_in = nn.Conv2d(cells, inner, 1)
-        self.inner_blocks = nn.ModuleList(ResidualBlock(inner) for _ in range(blocks[1]))
-        self.up = nn.Conv2d(inner, 4 * outer, 1)
-        self.outer_blocks = nn.ModuleList(ResidualBlock(outer) for _ in range(blocks[0]))
-        self.picture_out = Conv3x3(outer, 48)
-        zeroed(self.picture_out)
-
-    def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
-        """Planes ``[B, 3, H, W]`` to a correction of the same shape.
-
-        Args:
-            cells: what is known of each, ``[B, C, H/8, W/8]``. deviation: of the error expected there, ``[B, 3, ...]``.
-            snr_db: ``[B]``.
-        """
-        fine = self.picture_in(unshuffled(picture, 4).mul_(_PICTURE_SCALE))
-        x = self.down(leaky(unshuffled(fine, 2))) + self.cells_in(cells)
-        for block in self.inner_blocks:
-            x = block(x, snr_db)
-        x = fine + shuffled(self.up(leaky(x)), 2)
-        for block in self.outer_blocks:
-            x = block(x, snr_db)
-        return in_units_of(shuffled(self.picture_out(leaky(x)), 4), deviation)
-
-
-def in_units_of(planes: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-    """Planes ``[B, 3, H, W]`` times the deviation ``[B, 3, H/8, W/8]`` of their cells."""
-    cells = planes.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
-    return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
-
-
-#: what a receiver knows of each cell: its class, error and what was not sent by zones, base layer's error, power
-RECEIVER_CELLS = _EMBEDDING + 4 * closed.ZONES + 2
-
-
-@dataclass(frozen=True)
-class Front:
-    """What the closed form makes of received symbols: all that a receiver's network is given beside the SNR.
-
-    picture: the linear estimate, planes ``[B, 3, H, W]``. cells: what is known of each, ``[B, RECEIVER_CELLS, H/8,
-    W/8]``. deviation: of the error expected there, ``[B, 3, H/8, W/8]``.
-    """
-
-    picture: torch.Tensor
-    cells: torch.Tensor
-    deviation: torch.Tensor
-
-    def __iter__(self):
-        return iter((self.picture, self.cells, self.deviation))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What both ends know of a batch's allocation.
-
-    Attributes:
-        blocks: the map.
-        code, boost: ``[B]`` of the allocation SNR and of the base layer's power.
-        counts: ``[B]`` real dimensions (two a symbol) in all.
-        levels: ``[B, 3, H, W]`` int16.
-        choice, powers, mu: of the coefficients sent beside the base layer; ``[B]``, ``[B, LEVELS]``, ``[B]``.
-        base: the layout of the base layer, ``base_powers`` ``[B, n]`` and ``base_variances`` ``[n]`` of it.
-        side_losses: of each picture received which share of its map's symbols the sender allowed to be lost.
-    """
-
-    blocks: BlockMap
-    code: torch.Tensor
-    boost: torch.Tensor
-    counts: torch.Tensor
-    levels: torch.Tensor
-    choice: closed.Choice
-    powers: torch.Tensor
-    mu: torch.Tensor
-    base: closed.BaseLayout
-    base_powers: torch.Tensor
-    base_variances: torch.Tensor
-    side_losses: tuple[float, ...] = ()
-
-
 @register_architecture("content-adaptive")
-class ContentAdaptive(BaseCodec):
+class ContentAdaptive(PlannedCodec):
     """Classified block transform with reverse water-filling, side information, and residual networks at both ends.
 
     Args:
@@ -185,9 +72,6 @@ class ContentAdaptive(BaseCodec):
 
     quantisable = False
     networks = ("sender", "receiver")
-    base_levels: torch.Tensor
-    water_levels: torch.Tensor
-    thresholds: torch.Tensor
 
     def __init__(
         self,
@@ -201,186 +85,19 @@ class ContentAdaptive(BaseCodec):
         *,
         snr_range_db=RANGE_DB,
     ):
-        super().__init__(snr_range_db)
-        if not 0 < rho <= MOST_RHO:
-            raise ConfigError(f"content-adaptive: rho must be above 0 and at most 1/4, not {rho}.")
-        if len(classes) != len(closed.SIZES) or not all(1 <= n <= 1024 for n in classes):
-            raise ConfigError(
-                f"content-adaptive: classes are four numbers of 1 to 1024, of blocks of 64, 32, 16 and 8 pixels, "
-                f"not {classes}."
-            )
-        self._rho, self.classes = rho, tuple(classes)
-        self.side_backoff_db, self.side_loss = side_backoff_db, side_loss
-        for size, count in zip(closed.SIZES, self.classes):
-            self.register_buffer(f"classes_{size}", torch.zeros(count, 3 * size**2, dtype=torch.int16))
-            # how often each class, and last a split, was chosen in training pictures
-            self.register_buffer(f"usage_{size}", torch.ones(sideinfo.BANDS, count + 1, dtype=torch.int32))
-            self.register_buffer(
-                f"contexts_{size}", torch.zeros(sideinfo.CONTEXTS, count + 1, dtype=torch.int32)
-            )
-        side = closed.BASE_SIDE
-        self.register_buffer("base_levels", torch.zeros(3, side, side, dtype=torch.int16))
-        # mean log2 of the price of power, in levels, at each allocation SNR: the base layer's powers follow from it
-        self.register_buffer("water_levels", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
-        # in weights of before; nothing reads it
-        self.register_buffer("thresholds", torch.zeros(closed.SNR_CODES, dtype=torch.int16))
-        self._coder: tuple[sideinfo.MapCoder, int] | None = None
+        super().__init__(rho, classes, side_backoff_db, side_loss, snr_range_db)
         self._autocast = False
         known = 2 * closed.ZONES
         # class 0 of each: the block is unknown
-        self.sender_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
-        self.receiver_classes = nn.Embedding(sum(self.classes) + 1, _EMBEDDING)
-        self.sender = Trunk(widths, sender_blocks, _EMBEDDING + 2 * known + 1)
+        self.sender_classes = nn.Embedding(sum(self.classes) + 1, EMBEDDING)
+        self.receiver_classes = nn.Embedding(sum(self.classes) + 1, EMBEDDING)
+        self.sender = Trunk(widths, sender_blocks, EMBEDDING + 2 * known + 1)
         self.receiver = Trunk(widths, receiver_blocks, RECEIVER_CELLS)
-
-    # --- sizes ------------------------------------------------------------------------------------------------
-
-    @property
-    def rho(self) -> float:
-        return self._rho
-
-    def latent_count(self, height: int, width: int, rho: float | None = None) -> int:
-        """Complex symbols of a picture, side information included; the size is rounded up to whole 8x8 cells."""
-        rho = self._rho if rho is None else rho
-        if not 0 < rho <= MOST_RHO:
-            raise ConfigError(f"content-adaptive: a bandwidth ratio is above 0 and at most 1/4, not {rho:g}.")
-        rows, columns = -(-height // closed.CELL), -(-width // closed.CELL)
-        return max(int(rho * 3 * rows * columns * closed.CELL**2), 1)
-
-    def ratios(self) -> list[float]:
-        """Steps of half an octave, though any ratio between can be sent."""
-        return [MOST_RHO * 2 ** (-step / 2) for step in reversed(range(_RATIOS))]
 
     def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
         from semcom.codec.image.prediction import expected_errors
 
         return expected_errors(self, images, snr_db, rhos)
-
-    def admits(self, count: int, size: tuple[int, int]) -> bool:
-        """Any rate up to 1/4 at which the base layer fits: the header says how many symbols came."""
-        rows, columns = -(-size[0] // closed.CELL), -(-size[1] // closed.CELL)
-        return self._least_symbols(rows, columns) <= count <= self.latent_count(*size, rho=MOST_RHO)
-
-    def tables(self) -> list[torch.Tensor]:
-        """Levels of the classes of each size, ``[classes, 3 * size^2]`` int16."""
-        return [getattr(self, f"classes_{size}") for size in closed.SIZES]
-
-    def class_bits(self, code: torch.Tensor) -> list[torch.Tensor]:
-        """Price in bits of each class and of a split at the allocation SNRs ``[B]``, ``[B, classes + 1]`` a size."""
-        out = []
-        for size in closed.SIZES:
-            usage = getattr(self, f"usage_{size}")[code // sideinfo.CODES_PER_BAND].double() + 0.5
-            if size == closed.CELL:
-                usage[:, -1] = 0
-            out.append(-(usage / usage.sum(dim=1, keepdim=True)).log2().float())
-        return out
-
-    # --- the plan ---------------------------------------------------------------------------------------------
-
-    def plan(self, blocks: BlockMap, code: torch.Tensor, boost: torch.Tensor, symbols: torch.Tensor) -> Plan:
-        """What is sent where.
-
-        Args:
-            code, boost: ``[B]`` of the allocation SNR and of the base layer's power, as the header has them.
-            symbols: ``[B]`` for latents.
-        """
-        rows, columns = blocks.size.shape[1:]
-        layout = self._layout(rows * closed.CELL, columns * closed.CELL, code.device)
-        dimensions = 2 * symbols
-        noise = closed.code_noise(code)
-        base_variances, base_powers = self._base(layout, code, boost, noise, dimensions)
-        levels = closed.map_levels(blocks, self.tables())
-        histogram = closed.level_histogram(levels)
-        choice = closed.largest(histogram, dimensions - layout.count)
-        powers, mu = closed.water_filling(histogram, choice, dimensions - base_powers.sum(dim=1), noise)
-        return Plan(
-            blocks, code, boost, dimensions, levels, choice, powers, mu, layout, base_powers, base_variances
-        )
-
-    def _base(self, layout, code, boost, noise, dimensions) -> tuple[torch.Tensor, torch.Tensor]:
-        """Variances ``[n]`` and powers ``[B, n]`` of the base layer, which size and header alone decide."""
-        levels = self.base_levels.flatten().long()[layout.table] + layout.shift
-        levels = levels.clamp(closed.LEVEL_MIN, closed.LEVEL_MAX) - closed.LEVEL_MIN
-        variance = closed.level_variances().to(levels.device)[levels]
-        mu = torch.exp2(self.water_levels[code].double() / closed.LEVELS_PER_OCTAVE)
-        powers = (variance * noise[:, None] / mu[:, None]).sqrt() - noise[:, None]
-        powers = powers.clamp_min(closed.BASE_POWER_FLOOR) * closed.boost_factor(boost)[:, None]
-        most = closed.BASE_POWER_SHARE * dimensions.double()
-        return variance, powers * (most / powers.sum(dim=1)).clamp_max(1)[:, None]
-
-    def choose_map(
-        self,
-        base,
-        planes,
-        code: torch.Tensor,
-        total: torch.Tensor,
-        bit_price: float = 1.0,
-        energies: list[torch.Tensor] | None = None,
-        prices: tuple[torch.Tensor, torch.Tensor] | None = None,
-    ) -> tuple[BlockMap, torch.Tensor]:
-        """The map of least cost for ``total`` ``[B]`` symbols, and the boost of the base layer that goes with it.
-
-        Args:
-            base: coefficients ``[B, n]``. planes: ``[B, 3, H, W]`` without them.
-            bit_price: what the map's bits cost beside what their symbols would be worth.
-            energies, prices: what does not depend on ``bit_price``, of ``block_energies`` and ``first_prices``.
-        """
-        noise = closed.code_noise(code)
-        bits_per_symbol = self.bits_per_symbol(code)
-        mu, threshold = prices or self.first_prices(planes, code, total)
-        energies = closed.block_energies(planes) if energies is None else energies
-        boost = torch.full_like(code, closed.NO_BOOST)
-        # the second time at the prices that the first map has; a third gains nothing
-        for _ in range(2):
-            priced = closed.prices(mu, threshold, noise, bits_per_symbol / bit_price)
-            blocks = closed.choose_map(
-                energies, planes.shape[-2:], self.tables(), self.class_bits(code), priced
-            )
-            symbols = total - (self.map_bits(blocks, code) / bits_per_symbol).long()
-            plan = self.plan(blocks, code, boost, symbols)
-            mu, threshold = plan.mu, plan.choice.threshold
-            boost = self._best_boost(base, plan)
-        return blocks, boost
-
-    @staticmethod
-    def first_prices(planes, code: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Price of power and threshold ``[B]`` of these pictures at ``total`` ``[B]`` symbols, before there is a map."""
-        noise = closed.code_noise(code)
-        found = outline.expected(outline.histogram(planes), noise, 2 * total)
-        # a map has fewer classes than there are zones; measured on BSDS500's photographs, alike at all rates and SNRs
-        return 2 * found.mu, closed.level_of(found.lowest * 2**0.5).long() - closed.LEVEL_MIN
-
-    @staticmethod
-    def _best_boost(base: torch.Tensor, plan: Plan) -> torch.Tensor:
-        """The boost ``[B]`` at which the base layer's error and power, at the price of the rest, cost least."""
-        noise = closed.code_noise(plan.code)[None, :, None]
-        energy, variance = base.double().square(), plan.base_variances
-        codes = torch.arange(closed.BASE_BOOSTS, device=base.device)
-        now = closed.boost_factor(plan.boost)[None, :, None]
-        power = plan.base_powers * closed.boost_factor(codes)[:, None, None] / now
-        weight = power / (power + noise)
-        error = (1 - weight) ** 2 * energy + weight**2 * noise * variance / power
-        cost = (error + plan.mu[None, :, None] * power * energy / variance).sum(dim=2)
-        return cost.argmin(dim=0)
-
-    def bits_per_symbol(self, code: torch.Tensor) -> torch.Tensor:
-        """Information bits that a symbol of the map carries, ``[B]`` float64."""
-        table = sideinfo.efficiencies(self.side_backoff_db, self.side_loss)
-        return table.to(code.device)[code]
-
-    def map_bits(self, blocks: BlockMap, code: torch.Tensor) -> torch.Tensor:
-        """Bits of each map ``[B]`` by the shares of its classes, without context."""
-        total = torch.zeros(len(code), dtype=torch.float64, device=code.device)
-        depth = blocks.size
-        for number, (size, bits) in enumerate(zip(closed.SIZES, self.class_bits(code))):
-            step = size // closed.CELL
-            own, kinds = depth[:, ::step, ::step], blocks.kind[:, ::step, ::step].long()
-            here, finer = own == number, own > number
-            price = bits[:, :-1].gather(1, kinds.flatten(1).clamp_max(bits.shape[1] - 2)).view(kinds.shape)
-            total += (price * here).sum(dim=(1, 2))
-            if size > closed.CELL:
-                total += finer.sum(dim=(1, 2)) * bits[:, -1]
-        return total
 
     # --- ends -------------------------------------------------------------------------------------------------
 
@@ -405,7 +122,7 @@ class ContentAdaptive(BaseCodec):
             )
         height, width = images.shape[-2:]
         total = self.latent_count(height, width, rho)
-        images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
+        images = closed.whole_cells(images)
         code = closed.snr_code(allocation_snr_db(self._clamped(self._per_image(snr_db, images))))
         code = code.clamp_max(_REFINES - 1)
         with torch.no_grad():
@@ -422,10 +139,14 @@ class ContentAdaptive(BaseCodec):
                 blocks, boost = self.choose_map(base, rest, code, totals)
                 side = (self.map_bits(blocks, code) / self.bits_per_symbol(code)).ceil().long()
                 side = side.clamp_max(int(sideinfo.SIDE_SHARE * total))
-                coded, units = None, 0
+                coded, units = None, torch.zeros_like(code)
             else:
-                blocks, boost, coded, units = self._coded_map(base, rest, code, total)
+                chosen = self.coded_map(base, rest, code, total)
+                blocks = stacked([one.blocks for one in chosen])
+                boost = torch.cat([one.boost for one in chosen])
+                coded = [one.symbols for one in chosen]
                 side = torch.tensor([len(symbols) for symbols in coded], device=code.device)
+                units = torch.tensor([one.units for one in chosen], device=code.device)
             plan = self.plan(blocks, code, boost, totals - side)
         del rest
         reals, power = self._allocate(self._sent_planes(images, plan), plan)
@@ -468,7 +189,7 @@ class ContentAdaptive(BaseCodec):
                 f"a picture of {size[0]}x{size[1]} pixels of which {end} symbols are out has at most "
                 f"{max(most - first, 0)} more (rho 1/4), not {symbols}."
             )
-        images = F.pad(images, (0, -size[1] % closed.CELL, 0, -size[0] % closed.CELL), mode="replicate")
+        images = closed.whole_cells(images)
         plan = self._read_plan(replace(sent, noise_var=torch.full_like(own.real, 1e-3)), size)[0]
         base, rest = closed.split_base(self._sent_planes(images, plan), plan.base)
         coefficients = torch.cat([closed.adaptive_dct(rest, plan.blocks).flatten(), base[0]])
@@ -531,85 +252,6 @@ class ContentAdaptive(BaseCodec):
         levels = plan.levels.masked_fill(lost[:, None, None, None], closed.NO_LEVEL)
         return replace(latents, shared=replace(plan, blocks=plan.blocks.without(lost), levels=levels))
 
-    def _coded_map(self, base, rest, code, total: int):
-        """The map of each picture as symbols, within their share; the default map and no symbols where none fits, or
-        where that one is expected to leave less error.
-
-        Returns the maps, boosts ``[B]``, the symbols of each picture's map and how many units they are ``[B]``.
-        """
-        coder, key = self.map_coder()
-        maps: list[BlockMap] = []
-        boosts: list[torch.Tensor] = []
-        symbols: list[torch.Tensor] = []
-        units: list[int] = []
-        for row in range(len(code)):
-            own = slice(row, row + 1)
-            snr, room = int(code[row]), torch.tensor([total], device=code.device)
-            given = base[own], rest[own], code[own], room
-            energies, prices = closed.block_energies(rest[own]), self.first_prices(*given[1:])
-            best, needed = None, None
-            for price in _PRICES:
-                blocks, boost = self.choose_map(*given, bit_price=price, energies=energies, prices=prices)
-                bits = coder.encode(_to(blocks, "cpu"), snr)
-                needed = sideinfo.units_for(len(bits), total, snr, self.side_backoff_db, self.side_loss)
-                if needed is not None:
-                    layout = sideinfo.side_layout(needed, total, snr, self.side_backoff_db, self.side_loss)
-                    best = blocks, boost, needed, layout
-                    break
-            # a map that is small beside what it orders has always been worth it
-            if best is None or needed is None or price > 1 or 2 * needed > sideinfo.UNITS:
-                best = self._unless_default(best, *given)
-            coded = rest.new_zeros(0, dtype=torch.complex64)
-            if best[3] is not None:
-                coded = sideinfo.send_bits(bits, best[3], key).to(rest.device)
-            maps.append(best[0])
-            boosts.append(best[1])
-            units.append(best[2])
-            symbols.append(coded)
-        return _stacked(maps), torch.cat(boosts), symbols, torch.tensor(units, device=code.device)
-
-    def _unless_default(self, chosen, base, planes, code, room):
-        """``chosen`` (map, boost, units, layout; None: no map fits), or the default map if that leaves clearly less
-        error."""
-        blocks = self._default(planes)
-        boost = self._best_boost(base, self.plan(blocks, code, torch.full_like(code, closed.NO_BOOST), room))
-        if chosen is not None:
-            plain = self.expected_error(base, planes, self.plan(blocks, code, boost, room))
-            plan = self.plan(chosen[0], code, chosen[1], room - chosen[3].symbols)
-            if _DEFAULT_GAIN * self.expected_error(base, planes, plan) < plain:
-                return chosen
-        return blocks, boost, 0, None
-
-    def expected_error(self, base, planes, plan: Plan) -> torch.Tensor:
-        """Sum of squared errors ``[B]`` that the closed form expects of pictures sent by a plan, before the networks.
-
-        Energy of the coefficients that are not sent + for each that is, of energy e, variance s, power p and noise n a
-        dimension, (1 - w)^2 e + w^2 n s / p with w = p / (p + n) (Lee and Petersen, 1976).
-        """
-        noise = closed.code_noise(plan.code)[:, None]
-        variance, place = (
-            closed.level_variances().to(noise.device),
-            torch.arange(closed.LEVELS, device=noise.device),
-        )
-        levels = plan.levels.flatten(1).long() - closed.LEVEL_MIN
-        energy = closed.adaptive_dct(planes, plan.blocks).flatten(1).square().double()
-        energy = energy.new_zeros(len(energy), closed.LEVELS).scatter_add_(1, levels, energy)
-        counts, choice = closed.level_histogram(plan.levels).double(), plan.choice
-        share = (place > choice.threshold[:, None]).double()
-        at = choice.at_threshold.double()[:, None] / counts.gather(1, choice.threshold[:, None]).clamp_min(1)
-        share = share.scatter(1, choice.threshold[:, None], at) * (plan.powers > 0)
-        own = base.double().square()
-        spent = (plan.base_powers * own / plan.base_variances).sum(dim=1)
-        spent = (spent + (share * plan.powers / variance * energy).sum(dim=1)) / plan.counts
-        # powers are what they should be in the mean of pictures alone; this one's is in its header
-        noise_now = noise * spent[:, None]
-        weight = plan.powers / (plan.powers + noise)
-        sent = (1 - weight) ** 2 * energy
-        sent = sent + weight**2 * noise_now * variance * counts / plan.powers.clamp_min(1e-12)
-        weight = plan.base_powers / (plan.base_powers + noise)
-        first = (1 - weight) ** 2 * own + weight**2 * noise_now * plan.base_variances / plan.base_powers
-        return ((1 - share) * energy + share * sent).sum(dim=1) + first.sum(dim=1)
-
     def with_side_loss(self, share: float) -> "ContentAdaptive":
         """The same codec, its weights shared, that allows another share of the map's symbols to be lost as it sends.
 
@@ -624,23 +266,6 @@ class ContentAdaptive(BaseCodec):
         other = copy.copy(self)
         other.side_loss = share
         return other
-
-    @staticmethod
-    def _default(planes: torch.Tensor) -> BlockMap:
-        height, width = planes.shape[-2:]
-        return _to(sideinfo.default_map(height // closed.CELL, width // closed.CELL), planes.device)
-
-    def map_coder(self) -> tuple[sideinfo.MapCoder, int]:
-        """The coder of maps, and the CRC-32 of all tables, which both ends must share; made anew when they change."""
-        tables = [
-            [getattr(self, f"{name}_{size}").cpu() for size in closed.SIZES]
-            for name in ("classes", "usage", "contexts")
-        ]
-        flat = [table.numpy().tobytes() for kind in tables for table in kind]
-        key = functools.reduce(lambda crc, table: zlib.crc32(table, crc), flat, 0)
-        if self._coder is None or self._coder[1] != key:
-            self._coder = sideinfo.MapCoder(*tables), key
-        return self._coder
 
     def _allocate(self, planes: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
         """Planes to real dimensions ``[B, 2 k]`` in sending order, and their mean power ``[B]``, about 1."""
@@ -736,9 +361,8 @@ class ContentAdaptive(BaseCodec):
         """
         plan = self._read_plan(got, size)[0]
         if bool((plan.blocks.size < 0).any()):
-            raise ImageError("what was sent can be told only of pictures whose map of classes was received.")
-        height, width = images.shape[-2:]
-        images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
+            raise ImageError("what was sent is known only of pictures whose map of classes was received.")
+        images = closed.whole_cells(images)
         reals = self._allocate(self._sent_planes(images, plan), plan)[0]
         scale = power_of_code(got.side_bits >> 15, _POWER_STEP, _POWER_CODES).float().rsqrt()
         values = torch.view_as_complex((reals * scale[:, None]).view(len(reals), -1, 2)) * 0.5**0.5
@@ -749,7 +373,7 @@ class ContentAdaptive(BaseCodec):
             if units:
                 loss = plan.side_losses[row]
                 layout = sideinfo.side_layout(units, total, code, self.side_backoff_db, loss)
-                bits = coder.encode(_to(plan.blocks.row(row), "cpu"), code)
+                bits = coder.encode(moved(plan.blocks.row(row), "cpu"), code)
                 coded = sideinfo.send_bits(bits, layout, key).to(own)
             rows.append(torch.cat([coded, own[: total - len(coded)]]))
         return torch.stack(rows)
@@ -885,7 +509,7 @@ class ContentAdaptive(BaseCodec):
             sides.append(side)
         first = torch.tensor(sides, device=values.device)
         plan = self.plan(
-            _to(_stacked(maps), values.device), side_fields >> 6 & 63, side_fields >> 12 & 7, total - first
+            moved(stacked(maps), values.device), side_fields >> 6 & 63, side_fields >> 12 & 7, total - first
         )
         plan = replace(plan, side_losses=tuple(losses))
         # a row's latents follow its map
@@ -895,14 +519,6 @@ class ContentAdaptive(BaseCodec):
         )
         got = self.forget(got, torch.tensor(lost, device=values.device))
         return _shared_plan(got), got.values, got.noise
-
-    def _least_symbols(self, rows: int, columns: int) -> int:
-        return self._layout(rows * closed.CELL, columns * closed.CELL).count
-
-    def _layout(self, height: int, width: int, device=torch.device("cpu")) -> closed.BaseLayout:
-        """The base layer of pictures of that size (multiples of ``CELL``)."""
-        layout = closed.base_layout(height, width)
-        return layout if device.type == "cpu" else layout.to(device)
 
     def _network(self, trunk: nn.Module, *given) -> torch.Tensor:
         with torch.autocast(given[0].device.type, enabled=self._autocast):
@@ -928,9 +544,9 @@ class ContentAdaptive(BaseCodec):
         for table in tables:
             values = torch.stack([closed.of_levels(own, levels) for own, levels in zip(table, plan.levels)])
             zones.append(closed.zone_energy(values, plan.blocks))
-        mu = _as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
+        mu = as_feature(plan.mu.float())[:, None, None, None].expand(-1, 1, *zones[0].shape[2:])
         known = self.sender_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
-        return torch.cat([known, *map(_as_feature, zones), mu], dim=1), _deviation(
+        return torch.cat([known, *map(as_feature, zones), mu], dim=1), deviation_of(
             zones[0] + zones[1], plan.blocks
         )
 
@@ -939,21 +555,13 @@ class ContentAdaptive(BaseCodec):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same of the receiver's, from the noise that it measured."""
         zones = [closed.zone_energy(values, plan.blocks) for values in (error, unsent)]
-        whole = torch.stack([_as_feature(base_error), 0.25 * power.float().log2()], dim=1)
+        whole = torch.stack([as_feature(base_error), 0.25 * power.float().log2()], dim=1)
         whole = whole[:, :, None, None].expand(-1, -1, *zones[0].shape[2:])
         known = self.receiver_classes(self._class_index(plan.blocks)).permute(0, 3, 1, 2)
-        cells = torch.cat([known, *map(_as_feature, zones), whole], dim=1)
-        return cells, _deviation(
+        cells = torch.cat([known, *map(as_feature, zones), whole], dim=1)
+        return cells, deviation_of(
             zones[0] + zones[1] + base_error[:, None, None, None] / closed.ZONES, plan.blocks
         )
-
-
-def _deviation(zones: torch.Tensor, blocks: BlockMap) -> torch.Tensor:
-    """Deviation of the error of a pixel ``[B, 3, rows, columns]`` from its variance in the zones of a cell."""
-    luma, chroma = zones.split(closed.ZONES, dim=1)
-    chroma = chroma.sum(dim=1, keepdim=True) / 2
-    variance = torch.cat([luma.sum(dim=1, keepdim=True), chroma, chroma], dim=1)
-    return torch.where(blocks.size[:, None] < 0, _UNKNOWN, (variance + _SMALLEST).sqrt())
 
 
 def _shared_plan(latents: Latents) -> Plan:
@@ -966,16 +574,3 @@ def _shared_plan(latents: Latents) -> Plan:
 def _batch_of(rows: list[torch.Tensor]) -> torch.Tensor:
     """``torch.stack``, without a copy of a single row."""
     return rows[0][None] if len(rows) == 1 else torch.stack(rows)
-
-
-def _stacked(maps: list[BlockMap]) -> BlockMap:
-    return BlockMap(torch.cat([m.size for m in maps]), torch.cat([m.kind for m in maps]))
-
-
-def _to(blocks: BlockMap, device) -> BlockMap:
-    return BlockMap(blocks.size.to(device), blocks.kind.to(device))
-
-
-def _as_feature(variance: torch.Tensor) -> torch.Tensor:
-    """Variances a pixel as numbers of about -1..1: decades about 1e-4, halved."""
-    return 0.5 * torch.log10(variance + _SMALLEST) + 2

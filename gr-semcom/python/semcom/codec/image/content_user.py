@@ -2,7 +2,7 @@
 """Users of a content-adaptive transmitter: the closed form of the anchor, then a network of the user's own.
 
 Map, allocation and linear estimate are computed alike by all who receive the burst (``ContentAdaptive.front``), so what
-a user trains, stores and runs is the network that corrects the estimate. It is told both SNRs: its own as an input, and
+a user trains, stores and runs is the network that corrects the estimate. It is given both SNRs: its own as an input, and
 that of the allocation by the variances of what was sent and what was not in each cell.
 """
 
@@ -14,7 +14,8 @@ from torch import nn
 from semcom.codec.base import BaseCodec, Latents
 from semcom.codec.image import allocation as closed
 from semcom.codec.image.adapted import Canceller
-from semcom.codec.image.content import RECEIVER_CELLS, ContentAdaptive, Front, in_units_of
+from semcom.codec.image.content import ContentAdaptive
+from semcom.codec.image.content_networks import PICTURE_SCALE, RECEIVER_CELLS, Front, in_units_of
 from semcom.codec.image.decoders import UserDecoder
 from semcom.codec.layers.convolution import unshuffled
 from semcom.codec.layers.stages import zeroed
@@ -23,8 +24,6 @@ from semcom.errors import ConfigError, ModelError
 
 #: the argument of cards and recipes that says so
 FRONT = "content-adaptive"
-#: brings planes to about 1
-_PICTURE_SCALE = 5.0
 
 
 class FamilyNetwork(nn.Module):
@@ -43,8 +42,8 @@ class FamilyNetwork(nn.Module):
         zeroed(self.blocks[-1].get_submodule("convolution"))
 
     def forward(self, picture, cells, deviation, snr_db) -> torch.Tensor:
-        """As of ``content.Trunk``."""
-        x = torch.cat([unshuffled(picture, closed.CELL) * _PICTURE_SCALE, cells], dim=1)
+        """As of ``content_networks.Trunk``."""
+        x = torch.cat([unshuffled(picture, closed.CELL) * PICTURE_SCALE, cells], dim=1)
         for block in self.blocks:
             x = block(x, snr_db)
         return in_units_of(x, deviation)
@@ -56,7 +55,7 @@ class ContentUser(BaseCodec):
     It decodes together with its anchor only (:class:`ContentPaired`).
 
     Args:
-        network: called as ``content.Trunk`` is. rho: the anchor's. canceller: of a transmitter's distortion.
+        network: called as ``content_networks.Trunk`` is. rho: the anchor's. canceller: of a transmitter's distortion.
     """
 
     name = "content-user"

@@ -5,13 +5,12 @@ The counts of a picture's variances (``outline``) are taken once; a rate more is
 """
 
 import torch
-import torch.nn.functional as F
 
 from semcom.codec.image import allocation as closed
 from semcom.codec.image import outline
 from semcom.codec.image.content import ContentAdaptive
 
-#: pixels a side of the blocks whose energies tell, the best alone first; how they differ says how the picture is made
+#: pixels a side of the blocks by energy, the best alone first; how they differ says how the picture is made
 BLOCKS = (32, 8, 16)
 
 
@@ -25,9 +24,8 @@ def expected_errors(codec: ContentAdaptive, images: torch.Tensor, snr_db, rhos: 
     Returns:
         The error at each rate by blocks of each of ``BLOCKS``, ``[B, R, 3]`` float64, falling with the rate.
     """
+    images = closed.whole_cells(images)
     height, width = images.shape[-2:]
-    if height % closed.CELL or width % closed.CELL:
-        images = F.pad(images, (0, -width % closed.CELL, 0, -height % closed.CELL), mode="replicate")
     code = closed.snr_code(codec._clamped(codec._per_image(snr_db, images)))
     planes = closed.to_colours(images)
     noise = closed.code_noise(code).repeat_interleave(len(rhos))

@@ -34,7 +34,7 @@ UNITS = 63
 SIDE_SHARE = 0.1
 """Largest share of a picture's symbols that the map may take."""
 LOSSES = (0.1, 0.3, 0.6)
-"""Shares of the map's symbols that a transmitter may allow to be lost; a receiver tries them, and the CRC tells."""
+"""Shares of the map's symbols that a transmitter may allow to be lost; a receiver tries them until the CRC holds."""
 _ACTIVITY_LEVELS = 1.5 * closed.LEVELS_PER_OCTAVE
 _ACTIVITY_LOW = -16 * closed.LEVELS_PER_OCTAVE
 #: repetition of the most robust scheme, which lowers its threshold by the energy it gathers

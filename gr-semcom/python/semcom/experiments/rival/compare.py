@@ -75,7 +75,7 @@ class Outcome:
 class Trouble:
     """What befalls a link beside noise; the schemes that know it not are measured again with it.
 
-    snr_error_db: how much more than the channel's Es/N0 the transmitter is told. drop: probability that a burst is lost.
+    snr_error_db: how much more than the channel's Es/N0 the transmitter assumes. drop: probability that a burst is lost.
     """
 
     snr_error_db: float = 0.0

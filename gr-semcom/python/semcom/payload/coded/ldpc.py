@@ -109,31 +109,31 @@ class LdpcCode:
         return torch.cat(bits), torch.cat(held)
 
     def _decode(self, llr: torch.Tensor, iterations: int) -> tuple[torch.Tensor, torch.Tensor]:
-        belief = llr.new_zeros(self._columns * self._lifting, len(llr))
-        belief.index_add_(0, self._sent, llr.t().clamp(-_LLR_LIMIT, _LLR_LIMIT))
-        belief[self.info_bits : self._graph.info_columns * self._lifting] = _KNOWN
+        posterior = llr.new_zeros(self._columns * self._lifting, len(llr))
+        posterior.index_add_(0, self._sent, llr.t().clamp(-_LLR_LIMIT, _LLR_LIMIT))
+        posterior[self.info_bits : self._graph.info_columns * self._lifting] = _KNOWN
         bits = torch.zeros(len(llr), self.info_bits, dtype=torch.int8)
         held = torch.zeros(len(llr), dtype=torch.bool)
         alive = torch.arange(len(llr))
-        messages = [belief.new_zeros(*layer.shape, len(llr)) for layer in self._layers]
+        messages = [posterior.new_zeros(*layer.shape, len(llr)) for layer in self._layers]
         for _ in range(iterations):
-            broken = self._iterate(belief, messages)
+            broken = self._iterate(posterior, messages)
             if not bool(broken.all()):
                 good = ~broken
-                bits[alive[good]] = (belief[: self.info_bits, good] < 0).t().to(torch.int8)
+                bits[alive[good]] = (posterior[: self.info_bits, good] < 0).t().to(torch.int8)
                 held[alive[good]] = True
-                alive, belief = alive[broken], belief[:, broken]
+                alive, posterior = alive[broken], posterior[:, broken]
                 messages = [message[..., broken] for message in messages]
             if not len(alive):
                 break
-        bits[alive] = (belief[: self.info_bits] < 0).t().to(torch.int8)
+        bits[alive] = (posterior[: self.info_bits] < 0).t().to(torch.int8)
         return bits, held
 
-    def _iterate(self, belief: torch.Tensor, messages: list[torch.Tensor]) -> torch.Tensor:
+    def _iterate(self, posterior: torch.Tensor, messages: list[torch.Tensor]) -> torch.Tensor:
         """All check rows once, in place; returns for each block whether any check was broken when met."""
-        broken = torch.zeros(belief.shape[1], dtype=torch.bool)
+        broken = torch.zeros(posterior.shape[1], dtype=torch.bool)
         for layer, message in zip(self._layers, messages, strict=True):
-            values = belief[layer.flatten()].view_as(message)
+            values = posterior[layer.flatten()].view_as(message)
             odd = (values < 0).sum(0) & 1
             broken |= odd.bool().any(0)
             values -= message
@@ -143,7 +143,7 @@ class LdpcCode:
             torch.where(negative, -sign, sign, out=message)
             message *= _phi(sizes.sum(0, keepdim=True) - sizes)
             values += message
-            belief[layer.flatten()] = values.view(-1, values.shape[-1])
+            posterior[layer.flatten()] = values.view(-1, values.shape[-1])
         return broken
 
 
