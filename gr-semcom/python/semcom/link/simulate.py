@@ -88,6 +88,7 @@ def simulate(
             for user, link, receiver, air, its_modem in (
                 zip(users, links, receivers, airs, modems, strict=True) if sent else ()
             ):
+                assert sent is not None
                 began = time.perf_counter()
                 image, received = receive(air.carry(bursts), receiver, its_modem)
                 seconds = sending + time.perf_counter() - began
