@@ -84,3 +84,35 @@ def test_free_names(tmp_path):
     (tmp_path / "a.png").touch()
     (tmp_path / "a-2.png").symlink_to("nowhere")
     assert free_name(tmp_path / "a.png").name == "a-3.png"
+
+
+def test_a_stop_while_a_module_is_imported_is_no_exception_in_it(tmp_path):
+    """Extension modules print one that comes while they are imported, and go on."""
+    (tmp_path / "slow_module.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "try:\n    time.sleep(20)\nexcept BaseException:\n    print('came')\n"
+    )
+    done = run(
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "with stopping.watch():\n"
+        "    stopping.at_stop(lambda: 'Seven are kept.')\n"
+        "    import slow_module\n"
+    )
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr.strip() == "Stopped. Seven are kept."
+
+
+def test_a_stop_before_the_program_is_there_is_no_traceback():
+    code = (
+        "import os, signal, sys\n"
+        "from semcom.cli import entry\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "entry.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "Stopped. Nothing was begun.\n")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -242,9 +243,30 @@ def test_a_disk_that_is_full_ends_a_video_in_words_once(tmp_path, monkeypatch):
     whole.close()
     said = dict(sink.counters)
     assert said["video cannot be written any further: No space left on device"] == 1
-    assert said["pictures that are not in the video"] == 3 and said["pictures written"] == 1
+    missing = (
+        "pictures that are not in the video, which cannot be written any further: No space left on device"
+    )
+    # the first picture waited for the end of its fragment
+    assert said[missing] == 4 and said["pictures written"] == 0
     assert said["pictures"] == 4
     assert "out.mp4" in str(sink.error) and "make room" in str(sink.error)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_what_a_full_disk_took_of_a_video_is_whole(tmp_path, suffix):
+    """The disk is a limit of the size of files, which ends a write in its middle."""
+    generator = np.random.default_rng(0)
+    writer = VideoWriter(tmp_path / f"out{suffix}", 25)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"Its first \d+ pictures stay"):
+            for _ in range(200):
+                writer.write(generator.integers(0, 256, (48, 64, 3), np.uint8))
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(list(Frames(writer.path))) == writer.frames > 0
 
 
 def test_what_is_no_video_to_write_is_refused(tmp_path):
@@ -310,6 +332,10 @@ def test_rx_whose_video_cannot_be_written_any_further_says_so_and_ends_with_an_e
     words = [str(word) for option in options.items() for word in option]
     done = CliRunner().invoke(app, ["rx", *words])
     assert done.exit_code == 2
-    assert "7 received pictures that are not in the video" in " ".join(done.output.split()), done.output
+    # the film is cut behind the last of its fragments, of ten pictures or fewer
+    text = " ".join(done.output.split())
+    assert (
+        "received pictures that are not in the video, which cannot be written any further: No space" in text
+    )
     assert len(list((tmp_path / "out").glob("*.png"))) == 12, "the pictures themselves go on"
     assert 1 <= len(list(Frames(tmp_path / "received.mp4"))) <= 5

@@ -19,6 +19,7 @@ import pmt
 from gnuradio import gr
 from PyQt5 import Qt
 from radio_bench import make_recorder
+from semcom.blocks.base import meta_of
 from semcom import blocks, keys
 from semcom.blocks import pdu as bridge
 
@@ -29,6 +30,8 @@ top = gr.top_block()
 top.msg_connect((source, "out"), (view, "in"))
 throughput = make_recorder()
 top.msg_connect((view, "throughput"), (throughput, "in"))
+done = make_recorder()
+top.msg_connect((view, "done"), (done, "in"))
 top.start()
 view.widget.resize(700, 400)
 view.widget.show()
@@ -57,6 +60,7 @@ top.wait()
 print("TEXT", view.widget._text.text())
 print("THROUGHPUT", bridge.from_vector(pmt.cdr(throughput.got[-1])).tolist())
 print("COUNTERS", dict(view.counters))
+print("DONE", [meta_of(got)[keys.IMAGE_ID] for got in done.got])
 print("SENT", shown.pixelColor(175, 200).red(), "RECEIVED", shown.pixelColor(525, 200).red())
 """
 
@@ -73,6 +77,7 @@ def test_shows_both_pictures_and_what_is_known_of_them():
     # 300 of 600 pixels, the others in a burst that was lost, in the 0.5 ms that both bursts took
     assert "THROUGHPUT [0.6" in result.stdout, result.stdout
     assert re.search(r"2 bursts    latency \d+\.\d\d s", result.stdout), result.stdout
+    assert "DONE [5]" in result.stdout, result.stdout
     assert "SENT 100 RECEIVED 110" in result.stdout, result.stdout
     assert "message that is not a PDU" in result.stdout and "PDU without 'height'" in result.stdout
 

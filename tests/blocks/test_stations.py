@@ -26,7 +26,7 @@ from semcom.cli.main import app
 from semcom.codec.base import Latents
 from semcom.errors import ConfigError
 from semcom.kinds import quality
-from semcom.kinds.pictures import pixels_sha256, read_picture, samples
+from semcom.kinds.pictures import Picture, pixels_sha256, read_picture, samples
 from semcom.radio import load_link, watchdog
 from semcom.radio.device import load_device, save_device
 from semcom.radio.fake import FakeRadio
@@ -141,6 +141,21 @@ def test_one_picture_that_cannot_be_sent_costs_one_picture(tmp_path, link, make_
     assert any("1 pictures could not be sent" in fault for fault in there.faults) and there.exit_status == 1
 
 
+@pytest.mark.parametrize("limit, sent, status", [(5000, 1, 1), (50, 0, 2)])
+def test_pictures_that_a_block_makes_nothing_of_are_said_and_hold_nobody_up(
+    tmp_path, make_pictures, limit, sent, status
+):
+    """None may wait for a picture that was given up behind the source; nothing sent is another exit status."""
+    link = tmp_path / "small.yaml"
+    link.write_text(f"model: cifar-1-12\nlimits: {{largest_picture_pixels: {limit}}}\n")
+    large = Picture("large", np.zeros((96, 96, 3), np.uint8))
+    config = StationConfig(str(link), f"file:{tmp_path / 'air.c64'}")
+    there = transmit(config, [large, large, *make_pictures(1), large, large], seconds=60)
+    assert (there.pictures, there.exit_status) == (sent, status) and there.seconds < 25
+    (fault,) = there.faults
+    assert f"{5 - sent} pictures could not be sent: picture of more than {limit:,} pixels" in fault
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_the_logs_keeps_no_picture_from_the_air(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
@@ -200,7 +215,9 @@ def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp
 def test_a_transmitter_nobody_listens_to_can_be_stopped(link, make_pictures):
     config = StationConfig(link, f"zmq:{free_address()}")
     began = time.monotonic()
-    transmit(config, list(make_pictures(1)), repeat=True, seconds=1.0)
+    there = transmit(config, list(make_pictures(1)), repeat=True, seconds=1.0)
+    assert there.pictures == 0 and there.exit_status == 2
+    assert there.faults == [f"nobody listened at {config.radio[4:]}: nothing was sent"]
     assert time.monotonic() - began < 20
 
 

@@ -172,6 +172,8 @@ def test_documented_command_runs_as_written(command, tmp_path, monkeypatch):
         film.close()
     (tmp_path / "flowgraphs").symlink_to(ROOT / "flowgraphs")
     monkeypatch.setenv("HOME", str(tmp_path))
+    # windows open without a screen
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     semcom = [sys.executable, "-c", "from semcom.cli.main import app; app()"]
     if "key=alice" in command.words:
         subprocess.run([*semcom, "link-key", "alice"], capture_output=True, check=True)

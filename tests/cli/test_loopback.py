@@ -348,16 +348,30 @@ def test_a_picture_that_could_not_be_decoded_is_called_so(tmp_path, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_picture_that_cannot_be_sent_is_named_and_the_status_tells(tmp_path, way):
-    small, good, report = tmp_path / "small.png", tmp_path / "good.png", tmp_path / "r.json"
-    write_png(small, np.zeros((1, 1, 3), np.uint8))
-    write_png(good, np.ascontiguousarray(samples()[0].pixels[:128, :128]))
-    rival = ["--scheme", "separation", "--source", "jpeg", "--mcs", "16-3/4", "--json", report]
-    done = run("loopback", good, small, "--model", "cifar-1-12", *way, *rival)
-    words = " ".join(done.output.split())
-    if "--no-radio" in way:
-        assert done.exit_code == 2 and "4 symbols of 16-3/4 hold no byte" in words
-        return
-    assert done.exit_code == 1 and "1 pictures were not sent, as the warnings above say: small.png." in words
-    sent, refused = strict(report)
-    assert sent["bursts_found"] and refused["bursts_sent"] == 0
+def test_a_picture_that_cannot_be_sent_costs_one_picture(tmp_path, picture_file, way):
+    """Whatever stands in its way is found behind the reading, in the codec of the one picture."""
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    options = ["--model", "cifar-1-12", "--set", "mcs=4-1/5", "--set", "source=jpeg", "--no-lpips", *way]
+    some = run("loopback", tmp_path / "one.png", picture_file, *options, "--json", tmp_path / "rows.json")
+    text = " ".join(some.output.split())
+    assert some.exit_code == 1 and "1 of 2 pictures could not be sent. one.png: 4 symbols of 4-1/5" in text
+    assert "1 of 2 pictures not sent; PSNR" in text and "pictures lost" not in text
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert rows[0]["not_sent"].startswith("4 symbols") and rows[1]["bursts_found"] == 1
+    none = run("loopback", tmp_path / "one.png", *options)
+    assert none.exit_code == 2 and "1 of 1 pictures could not be sent" in none.output
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_of_models_can_be_read_on_narrow_screens(monkeypatch, columns):
+    from semcom.system import zoo
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = run("models")
+    assert done.exit_code == 0 and "\u2026" not in done.output
+    assert max(map(len, done.output.splitlines())) <= columns
+    words = done.output.split()
+    for name in zoo.names():
+        card = zoo.card(name)
+        assert (name if card.anchor is None else card.architecture) in words
+        assert {measured["set"].split()[0] for measured in card.tables("psnr_db", "awgn")} <= set(words)

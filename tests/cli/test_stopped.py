@@ -21,7 +21,11 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 def start(*arguments):
-    code = "from semcom.cli.main import app; app()"
+    # a shell that runs tests in the background has SIGINT ignored, and that is inherited
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from semcom.cli.main import app; app()"
+    )
     command = [sys.executable, "-c", code, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb"}
     return subprocess.Popen(

@@ -60,6 +60,12 @@ class OutputError(SemcomError):
     """A file or folder that cannot be written."""
 
 
+class NotSentError(SemcomError):
+    """Of some pictures nothing could be sent (status 1), or of none of them (2)."""
+
+    exit_status = 1
+
+
 class MissingError(SemcomError):
     """A program or package that the command needs and this machine lacks."""
 

@@ -106,7 +106,9 @@ def watch() -> Iterator[None]:
         if _inside():
             state.pending = number
             return
-        raise Stopped(number)
+        # libraries print an exception that comes while they are imported, and go on; the watcher ends the process then
+        if not _importing(frame):
+            raise Stopped(number)
 
     former = {number: signal.signal(number, on_signal) for number in numbers}
     reading, writing = os.pipe()
@@ -128,6 +130,15 @@ def watch() -> Iterator[None]:
         watcher.join(1.0)
         os.close(writing)
         os.close(reading)
+
+
+def _importing(frame) -> bool:
+    """Whether a module is being imported in this frame or in one that called it."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _inside() -> bool:
@@ -154,6 +165,20 @@ def _watch(reading: int, over: threading.Event, handler: Callable, state: _State
             finally:
                 if not over.wait(0.1):
                     leave(128 + number)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, for what has no end of its own; outside the main thread nothing sets it."""
+    stop, before = threading.Event(), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave(exit_status: int) -> None:

@@ -241,7 +241,14 @@ def _items(listing: Pmt) -> list[Pmt]:
 
 
 class Batches(Guarded):
-    """Mixin of blocks that make messages of items, a batch at a time."""
+    """Mixin of blocks that make messages of items, a batch at a time.
+
+    Attributes:
+        on_lost: called with the metadata of a PDU that came to nothing here, and the error; of blocks whose items are
+            PDUs, or tuples that begin with theirs. None: nobody wants to know.
+    """
+
+    on_lost: Callable[[dict[str, Any], Exception], None] | None = None
 
     def process(self, items: list[Any], *made: Any) -> list[tuple[str, Pdu]]:
         """A batch of items to messages. Must be safe to repeat: after an exception each is tried alone.
@@ -255,13 +262,19 @@ class Batches(Guarded):
             outputs = self.process(items, *made)
         except Exception as error:
             if len(items) == 1:
-                self.fail(reason_of(error), error)
+                self.lose(items[0], error)
                 return
             for item in items:  # one bad PDU must not take the others with it
                 self.process_guarded([item])
             return
         for port, pdu in outputs:
             self.publish(port, pdu)
+
+    def lose(self, item: Any, error: Exception) -> None:
+        """Counts an item that nothing can be made of, and tells who wants to know."""
+        self.fail(reason_of(error), error)
+        if self.on_lost:
+            self.on_lost((item if isinstance(item, Pdu) else item[0]).meta, error)
 
     def publish(self, port: str, pdu: Pdu) -> None:
         """Sends a PDU; nothing is made of one that nobody would get."""
@@ -461,17 +474,20 @@ class PduWorker(Stage, Batches):
             return
         items, end = [], pdus[0] if pdus[0].is_end else None
         if end is not None:
-            items = self._attempt(self.finish)
+            items = self._finish()
         for pdu in pdus if end is None else []:
-            items += self._attempt(self.prepare, pdu)
+            try:
+                items += self.prepare(pdu)
+            except Exception as error:
+                self.lose(pdu, error)
         for start in range(0, len(items), self.batch):
             self.process_guarded(items[start : start + self.batch])
         if end is not None:
             self.on_end(end)
 
-    def _attempt(self, call, *args) -> list[Any]:
+    def _finish(self) -> list[Any]:
         try:
-            return list(call(*args))
+            return list(self.finish())
         except Exception as error:
             self.fail(reason_of(error), error)
             return []

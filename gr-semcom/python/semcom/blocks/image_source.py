@@ -3,7 +3,7 @@
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from semcom.kinds.sets import Taking, is_cifar10, read_pictures
 
 IDS = 65536  # picture numbers wrap here
 LEFT_OUT = "pictures left out"  # counter
+_MOST_REASONS = 8
 OVERTAKEN = "frames overtaken by newer ones"  # counter
 
 
@@ -87,6 +88,11 @@ class image_source(PduBlock):
             self._given = video.Frames(path, True if newest else None, size, rate_asked, int(max_side))
         self._readers = None if self._given is not None else _readers(path, int(max_side))
         self._in_flight: OrderedDict[int, float] = OrderedDict()
+        self._on_left_out: Callable[[int, Exception], None] = lambda image_id, error: None
+        #: what ended the pictures before their time
+        self.broken: Exception | None = None
+        #: why pictures were left out, and how often
+        self.reasons: Counter[str] = Counter()
         self._window = threading.Condition()
         self._ending = threading.Event()
         self.message_port_register_in(pmt.intern(keys.PORT_DONE))
@@ -116,6 +122,28 @@ class image_source(PduBlock):
                 del self._in_flight[image_id]
             self._window.notify_all()
 
+    def follow(
+        self,
+        chain: Iterable[PduBlock],
+        on_left_out: Callable[[int, Exception], None] = lambda image_id, error: None,
+    ) -> None:
+        """A picture that a block of this chain makes nothing of counts as left out here, and makes room for the next.
+
+        Args:
+            on_left_out: called with its number and the error, from that block's thread.
+        """
+        self._on_left_out = on_left_out
+        for block in chain:
+            block.on_lost = self._lost
+
+    def _lost(self, meta: dict, error: Exception) -> None:
+        image_id = meta.get(keys.IMAGE_ID)
+        self._count_left_out(error)
+        with self._window:
+            self._in_flight.pop(image_id, None)
+            self._window.notify_all()
+        self._on_left_out(image_id, error)
+
     def finish(self) -> None:
         """No more pictures: the stream ends behind the one sent last, as it does behind the last of all."""
         self._ending.set()
@@ -141,7 +169,9 @@ class image_source(PduBlock):
             self._send_all()
         except Exception as error:
             # what gives the pictures broke off: so whoever asked for them did not get all
+            self.broken = error
             self._leave_out(error)
+        self._count_overtaken()
         if not self._stopping.is_set():
             self.on_end(Pdu.end())
             self.is_ending = True
@@ -190,7 +220,12 @@ class image_source(PduBlock):
 
     def _leave_out(self, error: Exception) -> None:
         self.fail(reason_of(error), error)
+        self._count_left_out(error)
+
+    def _count_left_out(self, error: Exception) -> None:
         self.count(LEFT_OUT)
+        reason = reason_of(error)
+        self.reasons[reason if reason in self.reasons or len(self.reasons) < _MOST_REASONS else "others"] += 1
 
     def _wait_for_window(self) -> bool:
         with self._window:
@@ -204,12 +239,15 @@ class image_source(PduBlock):
                     self.fail(f"pictures presumed lost: nothing acknowledged for {self.timeout_s:g} s")
         return not self._ending.is_set()
 
+    def _count_overtaken(self) -> None:
+        if isinstance(self._given, video.Frames) and self._given.dropped:
+            self.set_counts({OVERTAKEN: self._given.dropped})
+
     def _send(self, image_id: int, picture) -> None:
         height, width = picture.pixels.shape[:2]
         if self._on_sent:
             self._on_sent(image_id, picture)
-        if isinstance(self._given, video.Frames) and self._given.dropped:
-            self.set_counts({OVERTAKEN: self._given.dropped})
+        self._count_overtaken()
         if self.max_in_flight:
             with self._window:
                 self._in_flight[image_id] = time.monotonic()

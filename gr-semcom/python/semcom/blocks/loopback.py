@@ -30,7 +30,7 @@ from semcom.channel import fading
 from semcom.channel.named import named_channel
 from semcom.kinds.pictures import Picture, mean_colour
 from semcom.link.config import LinkConfig
-from semcom.link.rows import Row, row_of
+from semcom.link.rows import NOT_KEPT, NOT_SENT, Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.payload.sealed import Sealed, opened
 from semcom.system.base import Received, System
@@ -39,6 +39,9 @@ from semcom.system.zoo import LoadedModel
 
 STALL_S = 60.0
 _MAX_IN_FLIGHT = 8
+_LIVE_IN_FLIGHT = 2  # where the newest counts
+_LET_GO_S = 1.0  # for what is on its way when a run is ended
+_LATEST = 64  # pictures that may still come
 _PATIENCE_S = 1.0  # an item that others have and a user has not after so long will not come to it
 _RESAMPLER_PHASES = 32
 
@@ -98,7 +101,8 @@ class LoopbackFlowgraph(Flowgraph):
         on_sent, on_modulated: the callbacks of image source and modulator.
         on_result: called with (User, meta, value) for each result that a user received.
         on_burst: called with (User, lost) for each burst on its way to a user, in order, if ``config.drop`` is not 0.
-        keep: results that each sink keeps.
+        on_left_out: as in ``image_source.follow``.
+        keep: results that each sink keeps. max_in_flight: items on their way at once.
     """
 
     def __init__(
@@ -111,11 +115,15 @@ class LoopbackFlowgraph(Flowgraph):
         on_modulated=None,
         on_result=lambda user, meta, value: None,
         on_burst=lambda user, lost: None,
+        on_left_out=lambda image_id, error: None,
         device: str = "cpu",
         threads: int = 1,
         keep: int = 0,
+        max_in_flight: int = _MAX_IN_FLIGHT,
     ):
         super().__init__("semcom loopback", catch_exceptions=True)
+        #: monotonic time at which the run ends whatever is on its way; 0: it ends with its items
+        self.ends_s = 0.0
         options = {"device": device, "threads": threads}
         colours: dict[int, tuple[int, int, int]] = {}
 
@@ -135,7 +143,9 @@ class LoopbackFlowgraph(Flowgraph):
             **options,
         )
         self.source = blocks.image_source(
-            pictures_in=items, max_in_flight=_MAX_IN_FLIGHT, on_sent=note_colour if has_code else on_sent
+            pictures_in=items,
+            max_in_flight=max_in_flight,
+            on_sent=note_colour if has_code else on_sent,
         )
         mapping = mapper_of(config.model, config.payload, **options)
         sealed = config.payload if isinstance(config.payload, Sealed) else None
@@ -152,6 +162,7 @@ class LoopbackFlowgraph(Flowgraph):
         ]
         self.transmission = [self.source, self.encoder, *mapping, self.modulator]
         self.connect_pdus(*self.transmission)
+        self.source.follow(self.transmission[1:], on_left_out)
         for reception in self.receptions:
             self.connect(self.modulator, *reception.air, reception.detector)
             self.connect_pdus(*reception.chain)
@@ -176,6 +187,8 @@ class LoopbackFlowgraph(Flowgraph):
         return self.watch_to_end(self._all_ended, self.starved, stall_s, on_tick)
 
     def _all_ended(self) -> bool:
+        if self.ends_s and time.monotonic() > self.ends_s:
+            return True
         return all(r.sink.ended.wait(0.1 / len(self.receptions)) for r in self.receptions)
 
     def starved(self, stall_s: float) -> str:
@@ -223,6 +236,8 @@ def run(
     progress: Callable[[], None] | None = None,
     device: str = "cpu",
     on_rows: Callable[[Picture, list[Row]], None] | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+    keep: bool = True,
 ) -> list[Row]:
     """Sends items through the flowgraph, all in one run; arguments and rows as of ``semcom.link.simulate``.
 
@@ -230,9 +245,10 @@ def run(
     far as the run is, and come again in the unlikely case that a user has an item after all.
 
     Raises:
-        SemcomError: an unknown model, or a flowgraph that stands still (which block starved, and all counters).
+        SemcomError: an unknown model, items that break off, after what came of those before, or a flowgraph that stands
+            still (which block starved, and all counters).
     """
-    ledger = Ledger(config, users)
+    ledger = Ledger(config, users, keep)
     flowgraph = LoopbackFlowgraph(
         items,
         config,
@@ -241,13 +257,18 @@ def run(
         on_modulated=ledger.modulated,
         on_result=ledger.received,
         on_burst=ledger.passed,
+        on_left_out=ledger.left_out,
         device=device,
+        max_in_flight=_MAX_IN_FLIGHT if keep else _LIVE_IN_FLIGHT,
     )
     ledger.acknowledge = flowgraph.source.acknowledge
     reported = 0
 
     def tick(total: int | None = None):
         nonlocal reported
+        if not (go_on() or flowgraph.ends_s):
+            flowgraph.ends_s = time.monotonic() + _LET_GO_S
+            flowgraph.source.finish()
         ledger.give_up(time.monotonic() - _PATIENCE_S)
         while progress and reported < (ledger.complete if total is None else total):
             reported += 1
@@ -259,9 +280,13 @@ def run(
         return [reception.decoder.model for reception in flowgraph.receptions]
 
     seconds = flowgraph.run_to_end(on_tick=tick)
+    if flowgraph.ends_s:
+        ledger.drop_unfinished()
     tick(len(ledger.entries))
     if on_rows:
         ledger.score(models(), on_rows)
+    if flowgraph.source.broken:
+        raise flowgraph.source.broken
     return ledger.results(seconds, models())
 
 
@@ -271,10 +296,15 @@ def delay_taps(delay_samples: int, seed: int = 1) -> list[complex]:
 
 
 class Ledger:
-    """What was sent, and what came to each user, by picture number."""
+    """What was sent, and what came to each user, by picture number.
 
-    def __init__(self, config: LinkConfig, users: list[User]):
-        self._config, self._users = config, users
+    Args:
+        keep: pictures and results until the end; False: until they are scored, and of those that nobody had only the
+            latest.
+    """
+
+    def __init__(self, config: LinkConfig, users: Sequence[User], keep: bool = True):
+        self._config, self._users, self._keep = config, users, keep
         self.entries: list[dict] = []
         self._modulated: list[dict] = []  # entries in the order of their bursts
         self._passing = {user.name: [0, 0, 0] for user in users}  # entry, its bursts so far, those lost
@@ -290,12 +320,24 @@ class Ledger:
         self.acknowledge: Callable[[int], None] = lambda image_id: None
 
     def sent(self, image_id: int, picture: Picture) -> None:
-        self._open[image_id] = {"picture": picture, "received": {}, "lost": set(), "through": False}
+        flags = {"through": False, "dropped": False}
+        self._open[image_id] = {"picture": picture, "received": {}, "lost": set(), **flags}
         self.entries.append(self._open[image_id])
 
     def modulated(self, meta: dict) -> None:
         self._open[meta[keys.IMAGE_ID]].update(meta)
         self._modulated.append(self._open[meta[keys.IMAGE_ID]])
+
+    def left_out(self, image_id: int, error: Exception) -> None:
+        """Nothing can be sent of a picture."""
+        entry = self._open[image_id]
+        entry["not_sent"], entry["through"] = str(error), True
+        self.complete += 1
+
+    def drop_unfinished(self) -> None:
+        """What is on its way at the end of a run that was ended is not lost: it has no rows."""
+        for entry in self.entries:
+            entry["dropped"] = not (entry["through"] or entry["received"])
 
     def passed(self, user: User, lost: bool) -> None:
         """A burst went to a user, or was lost on the way; called in their order, from the schedulers' threads."""
@@ -365,11 +407,26 @@ class Ledger:
         """
         factor = self._factor(time.monotonic() - self._began)
         for place, entry in enumerate(self.entries):
-            if only_complete and not entry["through"] or self._is_scored(place):
+            if entry["dropped"]:
+                continue
+            due = entry["through"] or not self._keep and place < len(self.entries) - _LATEST
+            if only_complete and not due or self._is_scored(place):
                 continue
             on_rows(entry["picture"], self._rows(place, models, factor))
+            if not self._keep:
+                self._forget(place)
             if only_complete:
                 return
+
+    def _forget(self, place: int) -> None:
+        """What was scored needs no pictures any more."""
+        had, rows = self._scored[place]
+        self._scored[place] = (
+            had,
+            [replace(row, value=None if row.value is None else NOT_KEPT) for row in rows],
+        )
+        entry = self.entries[place]
+        entry["picture"], entry["received"] = None, dict.fromkeys(entry["received"])
 
     def results(self, seconds: float, models: Sequence[LoadedModel]) -> list[Row]:
         """Every row, in order. What was not scored yet is: after the run, so that it does not slow it down.
@@ -379,7 +436,9 @@ class Ledger:
         """
         factor = self._factor(seconds)
         rows = []
-        for place in range(len(self.entries)):
+        for place, entry in enumerate(self.entries):
+            if entry["dropped"]:
+                continue
             some = self._scored[place][1] if self._is_scored(place) else self._rows(place, models, factor)
             rows += [replace(row, real_time_factor=factor) for row in some]
         return rows
@@ -389,7 +448,10 @@ class Ledger:
         return airtime / self._config.sample_rate_hz / max(seconds, 1e-9)
 
     def _is_scored(self, place: int) -> bool:
-        return place in self._scored and self._scored[place][0] == self.entries[place]["received"].keys()
+        entry = self.entries[place]
+        return place in self._scored and (
+            entry["picture"] is None or self._scored[place][0] == entry["received"].keys()
+        )
 
     def _rows(self, place: int, models: Sequence[LoadedModel], factor: float) -> list[Row]:
         links = [user.config(self._config) for user in self._users]
@@ -418,6 +480,7 @@ class Ledger:
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
             **{key: entry[key] for key in keys.CHOSEN if key in entry},
+            **({NOT_SENT: entry["not_sent"]} if "not_sent" in entry else {}),
         )
 
 

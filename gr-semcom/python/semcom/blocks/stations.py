@@ -11,11 +11,9 @@
 """
 
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,6 +42,7 @@ from semcom.radio.hearing import findings
 from semcom.radio.ledger import AirLedger
 from semcom.radio.reports import ON_AIR, UNANSWERED
 from semcom.security.guard import REFUSALS
+from semcom.stopping import stopped_by_signals
 from semcom.system.hybrid import Hybrid
 from semcom.system.make import Payload
 
@@ -130,8 +129,8 @@ class Summary:
     recording_stopped: why a recorder gave up before the end; "": it did not, or there was none.
     written: received pictures that are in files; None: none were to be. faults: what was asked for and not done, a
     sentence each: the run has failed in part. exit_status: of a command that ends so: 0 without faults; 1, not all was
-    sent, or answered for by a radio; 2, something could not be written. Pictures that went to a radio which answers for
-    bursts count when all of theirs were on the air.
+    sent, or answered for by a radio; 2, nothing was sent, or something could not be written. Pictures that went to a
+    radio which answers for bursts count when all of theirs were on the air.
     """
 
     link: str = ""
@@ -158,6 +157,7 @@ class Station(Flowgraph):
         self.summary = Summary(profile if config.profile else "no link profile")
         self.log = LineLog(config.log) if config.log else None
         self.chain = []
+        self._window = None
         self._is_gone = False  # at the end of the run
 
     def modulator_for(self, medium, **options) -> blocks.burst_modulator:
@@ -200,7 +200,21 @@ class Station(Flowgraph):
 
     def pause(self, stop: threading.Event) -> None:
         """Waits for a moment, less if the run is to end."""
-        stop.wait(_TICK_S)
+        if self._window is None:
+            stop.wait(_TICK_S)
+        elif not self._window.wait(_TICK_S):
+            stop.set()
+
+    def open_window(self, title: str, **options):
+        """A window with pictures, which ends the run when it is closed. options: of ``image_view``."""
+        # Qt, which a station without a window does not load
+        from semcom.dashboard.first_window import LiveWindow, application
+
+        application()
+        view = blocks.image_view(**options)
+        self._window = LiveWindow(view.widget, title)
+        self.chain.append(view)
+        return view
 
     def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
         """Runs until finished, stopped or out of time; ``on_tick(summary)`` is called about ten times a second."""
@@ -241,6 +255,7 @@ class TransmitStation(Station):
         linger_s: stay so long after the last picture, for receivers that ask for more of it.
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
         snr_db: Es/N0 to encode for while there is no fresh feedback. payload: how what the model makes becomes symbols.
+        show: what is sent, in a window; closing it ends the run.
 
     Raises:
         ConfigError: a hybrid, which receiving stations do not read.
@@ -255,6 +270,7 @@ class TransmitStation(Station):
         snr_db: float = 10.0,
         payload: Payload = ANALOG,
         linger_s: float = 0.0,
+        show: bool = False,
     ):
         if isinstance(payload, Hybrid):
             raise ConfigError(
@@ -289,6 +305,11 @@ class TransmitStation(Station):
         self.chain = [self.source, *control, self.encoder, *mapping, self.modulator, self.radio]
         self.connect(self.modulator, self.radio)
         self.connect_pdus(self.source, *control, self.encoder, *mapping, self.modulator)
+        making = [*control, self.encoder, *mapping, self.modulator]
+        self.source.follow(making, lambda image_id, error: self._read.pop(image_id, None))
+        if show:
+            view = self.open_window("semcom tx", received_title="")
+            self.msg_connect((self.source, keys.PORT_OUT), (view, keys.PORT_SENT))
         if config.feedback:
             for address in config.feedback.split(","):
                 feedback = blocks.feedback_receiver(address.strip(), **config.socket_options)
@@ -373,11 +394,29 @@ class TransmitStation(Station):
         return (self.radio.sent_all() and self.modulator.quiet) or bool(self.radio.gave_up())
 
     def missed(self) -> list[str]:
-        words = super().missed() + left_out(self.source)
+        words = super().missed() + left_out(self.source) + self._unheard()
         if self._ledger and self._ledger.answers[UNANSWERED]:
             on_air, made = self._ledger.answers[ON_AIR], self._ledger.bursts_made
             words.append(f"{on_air} of {made} bursts were acknowledged by the radio")
         return words
+
+    def _unheard(self) -> list[str]:
+        """Where a socket carries samples: whether anybody took one."""
+        if (
+            self.radio.medium.name != "zmq"
+            or self.radio.counters["samples sent"]
+            or not self.summary.pictures
+        ):
+            return []
+        self.summary.pictures = self.summary.bursts = 0
+        self.summary.airtime_s = 0.0
+        return [f"nobody listened at {self.radio.medium.address}: nothing was sent"]
+
+    def run_until(self, stop: threading.Event, seconds: float | None, on_tick: Callable | None) -> Summary:
+        summary = super().run_until(stop, seconds, on_tick)
+        if summary.faults and not summary.pictures and not self._is_gone:
+            summary.exit_status = 2
+        return summary
 
     def unwritten(self) -> list[str]:
         return [word for word in [self.radio.gave_up()] if word] + super().unwritten()
@@ -435,7 +474,7 @@ class ReceiveStation(Station):
         self.chain = [self.radio, self.receiver, self.decoder, self.sink]
         self.connect(self.radio, self.receiver)
         self.connect_pdus(*self.chain[1:])
-        self.video = self.window = None
+        self.video = None
         if (video or show) and self.decoder.system.result is not IMAGE:
             raise ConfigError(f"model '{link.model}' gives no pictures: leave out --video and --show.")
         if video:
@@ -443,14 +482,8 @@ class ReceiveStation(Station):
             self.msg_connect((self.decoder, keys.PORT_OUT), (self.video, keys.PORT_IN))
             self.chain.append(self.video)
         if show:
-            # Qt, which a station without a window does not load
-            from semcom.dashboard.first_window import LiveWindow, application
-
-            application()
-            self.view = blocks.image_view(sent_title="")
-            self.window = LiveWindow(self.view.widget, "semcom rx")
-            self.msg_connect((self.decoder, keys.PORT_OUT), (self.view, keys.PORT_IN))
-            self.chain.append(self.view)
+            view = self.open_window("semcom rx", sent_title="")
+            self.msg_connect((self.decoder, keys.PORT_OUT), (view, keys.PORT_IN))
         self.requests = None
         if config.refine_rho:
             codec = self.decoder.model.codec
@@ -527,10 +560,7 @@ class ReceiveStation(Station):
                 due = self.requests.due()
             for wanted in due:
                 self.feedback.ask(wanted)
-        if self.window is None:
-            super().pause(stop)
-        elif not self.window.wait(_TICK_S):
-            stop.set()
+        super().pause(stop)
 
     def drain(self) -> None:
         """What is on its way is written, unless enough has come."""
@@ -601,9 +631,10 @@ class ReceiveStation(Station):
 
 
 def left_out(source: blocks.image_source) -> list[str]:
-    """What a source could not send, in a sentence or none."""
-    count = source.counters[LEFT_OUT]
-    return [f"{count} pictures could not be sent: the counters of {source.name()} say why."] if count else []
+    """What a source could not send and why, in a sentence or none."""
+    count, reasons = source.counters[LEFT_OUT], list(source.reasons)
+    many = f" ({len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+    return [f"{count} pictures could not be sent: {reasons[0].rstrip('.')}{many}."] if count else []
 
 
 def transmit(
@@ -634,20 +665,6 @@ def receive(config: StationConfig, *, seconds=None, on_tick=None, **options) -> 
     station = ReceiveStation(config, **options)
     with stopped_by_signals() as stop:
         return station.run_until(stop, seconds, on_tick)
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; outside the main thread nothing sets it."""
-    stop, before = threading.Event(), {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _and_a_pause(pictures: Iterable[Picture], seconds: float) -> Iterator[Picture]:

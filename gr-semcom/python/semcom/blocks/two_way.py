@@ -11,20 +11,21 @@ sockets is the user's: a cable with an attenuator, or two antennas. ``run`` is w
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
 from semcom import blocks, keys
 from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.loopback import Ledger
-from semcom.blocks.stations import Station, StationConfig, Summary, left_out, stopped_by_signals
+from semcom.blocks.stations import Station, StationConfig, Summary, left_out
 from semcom.errors import ConfigError
 from semcom.kinds.pictures import Picture
 from semcom.link.config import LinkConfig
 from semcom.link.rows import Row
 from semcom.link.users import THE_ONE
 from semcom.radio.medium import parse_medium
+from semcom.stopping import stopped_by_signals
 
 _IN_FLIGHT = 4  # pictures
 _LOST_S = 5.0  # a picture that has not come back so long after all was sent
@@ -38,7 +39,8 @@ class TwoWayStation(Station):
         config: as of the two stations; its gain is the transmitter's. pictures: what to send, in order.
         rx_gain_db: instead of the profile's. link_config: what is sent, and the SNR given to the encoder until one is
             measured.
-        on_sent, on_modulated, on_picture: the callbacks of image source, modulator and image sink.
+        on_sent, on_modulated, on_picture: the callbacks of image source, modulator and image sink. on_left_out: as in
+            ``image_source.follow``.
 
     Raises:
         SemcomError: as ``TransmitStation`` and ``ReceiveStation``.
@@ -48,13 +50,14 @@ class TwoWayStation(Station):
     def __init__(
         self,
         config: StationConfig,
-        pictures: list[Picture],
+        pictures: Iterable[Picture],
         link_config: LinkConfig,
         rx_gain_db: float | None = None,
         *,
         on_sent: Callable,
         on_modulated: Callable,
         on_picture: Callable,
+        on_left_out: Callable[[int, Exception], None] = lambda image_id, error: None,
     ):
         super().__init__("two-way station", config)
         link, medium = self.link, _two_way(config.radio)
@@ -70,7 +73,8 @@ class TwoWayStation(Station):
             **options,
         )
         mapping = mapper_of(link.model, link_config.payload, batch=1, **options)
-        self.modulator = self.modulator_for(medium, on_sent=on_modulated)
+        self._on_modulated = on_modulated
+        self.modulator = self.modulator_for(medium, on_sent=self._modulated)
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)
         self.sink_radio = blocks.radio_sink(**config.radio_options(link, transmit=True))
         self.source_radio = blocks.radio_source(**receiving.radio_options(link, transmit=False))
@@ -89,10 +93,15 @@ class TwoWayStation(Station):
         self.connect(self.modulator, self.sink_radio)
         self.connect(self.source_radio, self.receiver)
         self.connect_pdus(*transmitting)
+        self.source.follow(transmitting[1:], on_left_out)
         self.connect_pdus(*receiving)
         self.msg_connect((self.receiver, keys.PORT_SNR), (self.encoder, keys.PORT_SNR))
         self.msg_connect((self.sink, keys.PORT_DONE), (self.source, keys.PORT_DONE))
-        self._count = len(pictures)
+        self._made = 0
+
+    def _modulated(self, meta: dict) -> None:
+        self._made += 1
+        self._on_modulated(meta)
 
     def _received(self, meta: dict, pixels) -> None:
         self.summary.pictures += 1
@@ -115,26 +124,28 @@ class TwoWayStation(Station):
         if not (self.sink_radio.sent_all() and self.modulator.quiet):
             self._last_s = time.monotonic()
             return False
-        return self.summary.pictures >= self._count or time.monotonic() - self._last_s > _LOST_S
+        return self.summary.pictures >= self._made or time.monotonic() - self._last_s > _LOST_S
 
 
 def run(
-    pictures: list[Picture],
+    pictures: Iterable[Picture],
     link_config: LinkConfig,
     station: StationConfig,
     rx_gain_db: float | None = None,
     progress: Callable[[], None] = lambda: None,
     on_rows: Callable[[Picture, list[Row]], None] | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+    keep: bool = True,
 ) -> tuple[list[Row], Summary]:
     """Sends pictures over a radio to itself; a result for each, and what the blocks counted. Those that are back are
-    given to ``on_rows`` as they come.
+    given to ``on_rows`` as they come. go_on, keep: as in ``semcom.link.simulate``.
 
     SIGINT and SIGTERM end it; pictures that were not sent by then have no result.
 
     Raises:
         SemcomError: as ``TwoWayStation``.
     """
-    ledger = Ledger(link_config, [THE_ONE])
+    ledger = Ledger(link_config, [THE_ONE], keep)
     graph = TwoWayStation(
         station,
         pictures,
@@ -143,11 +154,14 @@ def run(
         on_sent=ledger.sent,
         on_modulated=ledger.modulated,
         on_picture=lambda meta, pixels: ledger.received(THE_ONE, meta, pixels),
+        on_left_out=ledger.left_out,
     )
     reported = 0
 
     def tick(summary: Summary) -> None:
         nonlocal reported
+        if not go_on():
+            graph.source.finish()
         while reported < ledger.complete:
             reported += 1
             progress()

@@ -41,7 +41,8 @@ class video_sink(ResultSink):
         check("video_sink", frames_per_s=(frames_per_s, good, "0 to 1000 frames a second"))
         super().__init__("video_sink", "pictures", keep, callback, max_queue)
         self._path, self._rate = str(path), float(frames_per_s)
-        self._given_up = False
+        #: counter of what is not in the video any more; "": all is
+        self._missing = ""
         # made here, so that a name or a folder that cannot be is reported before anything runs
         self._writer = self._open()
 
@@ -55,7 +56,7 @@ class video_sink(ResultSink):
 
     def reset(self) -> None:
         super().reset()
-        self._writer, self._given_up = self._open(), False
+        self._writer, self._missing = self._open(), ""
 
     def value_of(self, pdu: Pdu) -> np.ndarray:
         return picture_of(pdu)
@@ -63,25 +64,31 @@ class video_sink(ResultSink):
     def use(self, pdu: Pdu, value: np.ndarray) -> None:
         if self._writer is None:
             return
-        if self._given_up:
-            self.count(f"{self.not_written}are not in the video")
+        if self._missing:
+            self.count(self._missing)
             return
-        self._guarded(lambda: self._writer.write(value))
+        self._guarded(lambda: self._writer.write(value), now=1)
         self.count(self.written)
 
     def stop(self) -> bool:
         super().stop()
-        if self._writer is not None and not self._given_up:
+        if self._writer is not None and not self._missing:
             try:
                 self._guarded(self._writer.close)
             except OutputError as error:
                 self.fail(error.kind, error)
         return True
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[], None], now: int = 0) -> None:
+        """now: pictures that this is about, beside those before which turn out not to be whole."""
+        before = self._writer.frames
         try:
             step()
-        except OutputError:
-            self._given_up = True
-            self.count(f"{self.not_written}are not in the video")
+        except OutputError as error:
+            self._missing = (
+                f"{self.not_written}are not in the video, which {error.kind.removeprefix('video ')}"
+            )
+            torn = before - self._writer.frames
+            self.count(self.written, -torn)
+            self.count(self._missing, torn + now)
             raise

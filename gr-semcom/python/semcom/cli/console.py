@@ -100,7 +100,10 @@ def _with_losses(table: Table, results) -> Table:
             if _kind(results).name == "image"
             else "each counts as wrong."
         )
-        said.append(f"{lost} of {len(results)} pictures lost; {means}")
+        unsent = sum("not_sent" in r.detail for r in results)
+        gone = [(unsent, "not sent"), (lost - unsent, "lost")]
+        words = ", ".join(f"{number} of {len(results)} pictures {how}" for number, how in gone if number)
+        said.append(f"{words}; {means}")
     missed = sum(_reached(r) is False for r in results)
     if missed:
         said.append(

@@ -11,7 +11,11 @@ from semcom.cli import options
 
 def loopback(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Picture files or folders of them.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Picture files, folders, videos; or one camera, /dev/video0, or screen[:WIDTHxHEIGHT+LEFT+TOP].",
+        ),
     ],
     model: options.Model = None,
     snr_db: options.SnrDb = [10.0],  # noqa: B006
@@ -30,6 +34,8 @@ def loopback(
     source: options.SourceName = None,
     header_bytes: options.HeaderBytes = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the received pictures (PNG).")] = None,
+    video: options.Video = None,
+    show: options.Show = False,
     json: options.Json = None,
     csv: options.Csv = None,
     plot: options.Plot = None,
@@ -42,6 +48,9 @@ def loopback(
     max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
     limit: options.Limit = None,
     strict: options.Strict = False,
+    newest: options.Newest = False,
+    frame_size: options.FrameSize = "",
+    fps: options.Fps = None,
     users: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +88,7 @@ def loopback(
     radio to itself."""
     from semcom.cli.console import results_table, users_table
     from semcom.cli.output import as_rows, check_figures, check_json, give_figures, give_json
-    from semcom.cli.send import default_model, read_inputs, sender
+    from semcom.cli.send import default_model, frames_of, read_inputs, sender
     from semcom.files import writable_folder
     from semcom.kinds.sets import Taking
 
@@ -108,7 +117,11 @@ def loopback(
         "--frequency-hz": frequency_hz is not None,
     }
     _check_radio(radio, given, of_radio)
-    pictures = read_inputs(images, Taking(recursive, max_size, limit, strict))
+    taking = Taking(recursive, max_size, limit, strict)
+    frames = frames_of(images, taking, newest, frame_size, fps)
+    live = frames if frames and (frames.newest or frame_size or fps) else None
+    _check_seen(live, video, show, users, snr_db, {"--resume": resume, "--plot": plot, "--html": html})
+    pictures = live or read_inputs(images, taking)
     check_json(json)
     check_figures(plot, html)
     _check_rival(scheme, mcs, source, header_bytes)
@@ -123,11 +136,12 @@ def loopback(
                 target_psnr_db,
             )
         )
-        _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json)
+        _over_radio(pictures, station, rx_gain_db, snr_db[0], payload, out, json, (video, show))
         return
 
     from semcom import perceptual
     from semcom.link import LinkConfig
+    from semcom.system import zoo
     from semcom.system.make import make
 
     if lpips:
@@ -153,17 +167,27 @@ def loopback(
         )
         for snr in dict.fromkeys(snr_db)
     ]
-    from semcom.cli.transmission import Transmission
+    from semcom.cli.transmission import LiveTransmission, Transmission
+    from semcom.cli.watching import Watching
 
     def table(rows):
-        return users_table(rows) if listeners else results_table(rows, by_snr=len(pictures) > 8)
+        return users_table(rows) if listeners else results_table(rows, by_snr=live or len(pictures) > 8)
 
     run = sender(not no_radio, listeners)
-    sent = Transmission(pictures, configs, listeners, table, out=out, json=json, csv=csv, resume=resume)
+    watching = Watching(video, show, zoo.card(model).result)
+    if live:
+        sent = LiveTransmission(live, configs[0], table, watching, out=out, json=json, csv=csv)
+    else:
+        sent = Transmission(
+            pictures, configs, listeners, table, watching, out=out, json=json, csv=csv, resume=resume
+        )
     results = sent.run(run)
     give_json(
         json, as_rows(results), table(results)
     )  # first: no result is lost over a file that cannot be written
+    if live:
+        sent.finish()
+        return
     settings_said = {
         "model": model,
         "system": results[0].system,
@@ -172,20 +196,6 @@ def loopback(
     }
     give_figures(plot, html, results, pictures, f"{model} over {channel}", settings_said)
     sent.finish()
-    _end_with(results)
-
-
-def _end_with(rows) -> None:
-    """Says which pictures the transmitter refused. Raises Exit with status 1: there is one.
-
-    Without GNU Radio the first ends the command; in a flowgraph the encoder warns, and sends the others."""
-    from semcom.terminal import complain
-
-    refused = list(dict.fromkeys(row.item for row in rows if not row.bursts_sent))
-    if refused:
-        shown = ", ".join(refused[:5]) + (", ..." if len(refused) > 5 else "")
-        complain(f"{len(refused)} pictures were not sent, as the warnings above say: {shown}.")
-        raise typer.Exit(1)
 
 
 def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
@@ -202,8 +212,28 @@ def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:
         raise ConfigError(f"{', '.join(wrong)} is for --radio: name the radio, or leave it out.")
 
 
-def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, payload, out, json) -> None:
-    """One radio, both ways. Raises Exit as ``end_with`` if the radio did not do all that it should have."""
+def _check_seen(live, video, show: bool, users: str | None, snr_db: list[float], kept: dict) -> None:
+    """Raises ConfigError: what needs an end, of a source without one; one video or window for several receptions."""
+    from semcom.errors import ConfigError
+
+    several = len(set(snr_db)) > 1
+    wrong = [name for name, value in kept.items() if value]
+    if live and wrong:
+        raise ConfigError(f"{', '.join(wrong)}: frames that come live cannot come again: leave it out.")
+    if live and (several or users):
+        raise ConfigError(f"{live.place} is sent once, to one receiver: one --snr-db, and no --users.")
+    if (video or show) and users:
+        raise ConfigError("--video and --show are of one receiver: leave them out, or --users.")
+    if video and several:
+        raise ConfigError("--video is of one --snr-db: give one, or leave it out.")
+
+
+def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, payload, out, json, seen) -> None:
+    """One radio, both ways. seen: as of ``Watching``.
+
+    Raises:
+        Exit: as ``end_with``, if the radio did not do all that it should have.
+    """
     from semcom.cli.console import progress_bar, results_table
     from semcom.cli.output import as_rows, give_json
     from semcom.cli.send import require_gnuradio
@@ -214,19 +244,34 @@ def _over_radio(pictures, station: tuple, rx_gain_db, snr_db: float, payload, ou
 
     from semcom.blocks.two_way import run
     from semcom.cli.console import out as console
-    from semcom.cli.transmission import Transmission
+    from semcom.cli.transmission import LiveTransmission, Transmission
+    from semcom.cli.watching import Watching
+    from semcom.kinds.video import Frames
     from semcom.link import LinkConfig
     from semcom.radio import load_link
+    from semcom.system import zoo
 
     profile = load_link(config.profile)
     link_config = LinkConfig(profile.model, snr_db, sample_rate_hz=profile.sample_rate_hz, payload=payload)
-    sent = Transmission(pictures, [link_config], out=out, json=json)
+    watching = Watching(*seen, zoo.card(profile.model).result)
+    live = isinstance(pictures, Frames)
+    if live:
+        sent = LiveTransmission(pictures, link_config, None, watching, out=out, json=json)
+    else:
+        sent = Transmission(pictures, [link_config], watching=watching, out=out, json=json)
     with progress_bar() as bar:
-        task = bar.add_task("sending over the radio", total=len(pictures))
+        task = bar.add_task("sending over the radio", total=pictures.limit if live else len(pictures))
         results, summary = run(
-            pictures, link_config, config, rx_gain_db, lambda: bar.advance(task), sent.keep_rows(link_config)
+            pictures,
+            link_config,
+            config,
+            rx_gain_db,
+            lambda: bar.advance(task),
+            sent.keep_rows(link_config),
+            watching.go_on,
+            keep=not live,
         )
-    give_json(json, as_rows(results), results_table(results, by_snr=len(pictures) > 8))
+    give_json(json, as_rows(results), results_table(results, by_snr=live or len(pictures) > 8))
     sent.finish()
     if str(json) != "-":
         console().print(counters_table(summary, "back"))

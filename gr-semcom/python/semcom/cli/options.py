@@ -371,6 +371,16 @@ Show = Annotated[
 ]
 
 
+Newest = Annotated[
+    bool, typer.Option("--newest", help="Of a video the newest frame at its own pace; of cameras always.")
+]
+FrameSize = Annotated[str, typer.Option("--frame-size", metavar="WIDTHxHEIGHT", help="Asked of a camera.")]
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", min=0.1, help="Frames a second, asked of a camera or the screen."),
+]
+
+
 def unsealed(payload):
     """What a station sends, whose key its link profile names. Raises ConfigError: a key beside it."""
     from semcom.errors import ConfigError

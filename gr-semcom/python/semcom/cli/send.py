@@ -34,6 +34,28 @@ def read_inputs(paths: list[Path], taking):
             raise ImageError(str(error) + cure) from error
 
 
+def frames_of(paths: list[Path], taking, newest: bool, frame_size: str, fps: float | None):
+    """The frames of the one video, camera or screen that is named, to be sent one by one as they come; else None.
+
+    Args:
+        taking: a ``semcom.kinds.sets.Taking``. newest, frame_size, fps: as the options are given.
+
+    Raises:
+        ConfigError: options of a video without one. ImageError: it cannot be opened.
+    """
+    from semcom.errors import ConfigError
+    from semcom.kinds.video import Frames, is_video, size_of
+
+    if len(paths) == 1 and is_video(paths[0]):
+        size = size_of(frame_size)
+        return Frames(paths[0], newest or None, size, fps, taking.max_side, taking.limit).check()
+    if newest or frame_size or fps:
+        raise ConfigError(
+            "--newest, --frame-size and --fps are of one video, camera or screen: name it alone."
+        )
+    return None
+
+
 def sender(radio: bool, users: list | None = None):
     """The function that sends items: through a flowgraph, or the same modem without GNU Radio.
 

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pictures sent by ``loopback`` and ``demo``: each result kept as it comes, and none measured twice."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from semcom.cli.console import progress_bar
+from semcom import stopping
+from semcom.cli.console import mention, progress_bar
 from semcom.cli.output import as_rows, give_json
 from semcom.cli.results import Results
-from semcom.errors import ImageError
+from semcom.cli.watching import Watching
+from semcom.errors import ImageError, NotSentError
 from semcom.experiments.table import fixed, write_csv
 from semcom.kinds.pictures import Picture, pixels_sha256, read_picture, stem_of, write_png
-from semcom.link.rows import Row, restored
+from semcom.link.rows import NOT_KEPT, NOT_SENT, Row, restored
 from semcom.system import zoo
+
+_MOST_REASONS = 8  # that are said
+_MOST_ON_THEIR_WAY = 64  # frames
 
 
 class Transmission:
@@ -22,9 +29,11 @@ class Transmission:
         pictures: what is sent. configs: at which SNRs, how. users: who receives (``semcom.link.users``); none: one
             receiver.
         keep: options of ``semcom.cli.results.Results``. table: makes one of rows, for the screen.
+        watching: where received pictures are seen as well; closing its window ends the run.
     """
 
-    def __init__(self, pictures, configs, users=(), table=None, **keep):
+    def __init__(self, pictures, configs, users=(), table=None, watching=None, **keep):
+        self._watching = watching or Watching()
         self._pictures, self._configs = pictures, configs
         self._stems = _stems(pictures)
         self._users = [user.name for user in users] or [""]
@@ -52,7 +61,15 @@ class Transmission:
                 bar.advance(task, len(self._pictures) - len(left))
                 if not left:
                     continue
-                rows = run(left, config, progress=lambda: bar.advance(task), on_rows=self.keep_rows(config))
+                rows = run(
+                    left,
+                    config,
+                    progress=lambda: bar.advance(task),
+                    on_rows=self.keep_rows(config),
+                    go_on=self._watching.go_on,
+                )
+                if self._watching.closed:
+                    raise stopping.Stopped(signal.SIGINT)
                 if len(rows) == len(left) * len(self._users):
                     # some of what is said of each is of the whole run
                     for position, row in enumerate(rows):
@@ -62,7 +79,12 @@ class Transmission:
 
     def keep_rows(self, config) -> Callable[[Picture, list[Row]], None]:
         """What is to be called with a picture and its rows, a user each, when it was sent so: they go into files."""
-        return lambda picture, rows: self._keep(config, self._places[id(picture)], rows)
+
+        def keep(picture: Picture, rows: list[Row]) -> None:
+            self._keep(config, self._places[id(picture)], rows)
+            self._watching.take(picture, rows[0], self.results)
+
+        return keep
 
     def _keep(self, config, place: int, rows) -> None:
         for row in rows:
@@ -81,12 +103,34 @@ class Transmission:
             self.results.add(key, row.flat(), entry)
 
     def finish(self) -> None:
-        """Labels in ``labels.csv``, and everything at its end. Raises OutputError as ``Results.finish``."""
+        """Labels in ``labels.csv``, and everything at its end.
+
+        Raises:
+            OutputError: as ``Results.finish``.
+            NotSentError: of a picture, or of all, nothing could be sent.
+        """
+        self._watching.finish(self.results)
         path = self.results.free_path("labels.csv")
         table = self._labels()
         if path is not None and table:
             self.results.attempt("tables", lambda: write_csv(path, table, fixed(4)))
         self.results.finish()
+        self._check_sent()
+
+    def _check_sent(self) -> None:
+        rows = self.rows
+        unsent = [row for row in rows if NOT_SENT in row.detail]
+        if not unsent:
+            return
+        reasons = dict.fromkeys(row.detail[NOT_SENT] for row in unsent)
+        names = {
+            reason: next(row.item for row in unsent if row.detail[NOT_SENT] == reason) for reason in reasons
+        }
+        said = [f"{name}: {reason}" for reason, name in list(names.items())[:_MOST_REASONS]]
+        what = "pictures" if len(self._configs) == len(self._users) == 1 else "times a picture"
+        error = NotSentError(f"{len(unsent)} of {len(rows)} {what} could not be sent.\n" + "\n".join(said))
+        error.exit_status = 2 if len(unsent) == len(rows) else 1
+        raise error
 
     def discard(self) -> None:
         """Removes what is kept, where another file has it all."""
@@ -152,6 +196,72 @@ class Transmission:
         dash = self._json if str(self._json) == "-" else None
         rows = self.rows
         give_json(dash, as_rows(rows), self._table(rows) if self._table else "")
+
+
+class LiveTransmission(Transmission):
+    """Frames of a source without an end, as they come, until it ends after all or the user does.
+
+    Args:
+        frames: a ``semcom.kinds.video.Frames``. config: how they are sent. table, watching, keep: as above.
+    """
+
+    def __init__(self, frames, config, table=None, watching=None, **keep):
+        super().__init__([], [config], (), table, watching, resumes=False, **keep)
+        self._frames, self._config = frames, config
+        self._since: dict[str, float] = {}
+        self._broken: ImageError | None = None
+
+    def run(self, run) -> list:
+        """Sends frames until their end, Ctrl-C, SIGTERM, or until the window is closed."""
+        words = "frames (Ctrl-C ends)" if self._frames.limit is None else "frames"
+        with stopping.stopped_by_signals() as stop, progress_bar() as bar:
+            task = bar.add_task(words, total=self._frames.limit)
+            try:
+                run(
+                    self._noted(),
+                    self._config,
+                    progress=lambda: bar.advance(task),
+                    on_rows=self.keep_rows(self._config),
+                    go_on=lambda: self._watching.go_on() and not stop.is_set(),
+                    keep=False,
+                )
+            except ImageError as error:
+                self._broken = error
+        if self._frames.dropped:
+            mention(f"{self._frames.dropped} frames were overtaken by newer ones and not sent.")
+        return self.rows
+
+    def keep_rows(self, config) -> Callable[[Picture, list[Row]], None]:
+        def keep(picture: Picture, rows: list[Row]) -> None:
+            place = len(self._stems)
+            self._stems.append(stem_of(picture.name) or "frame")
+            self._identities.append(str(place))
+            self._keep(config, place, rows)
+            self._watching.take(picture, rows[0], self.results, self._since.pop(picture.name, None))
+            # without an end there is no room for all of them
+            key = self._key(config, place, "")
+            if key in self._rows:
+                self._rows[key] = replace(rows[0], value=None if rows[0].value is None else NOT_KEPT)
+
+        return keep
+
+    def finish(self) -> None:
+        """As of every transmission. Raises ImageError, too: the source broke off (status 1 if it gave something)."""
+        super().finish()
+        if self._broken is not None:
+            self._broken.exit_status = 1 if self._rows else 2
+            raise self._broken
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self._rows.values())
+
+    def _noted(self) -> Iterator[Picture]:
+        for picture in self._frames:
+            self._since[picture.name] = time.monotonic()
+            while len(self._since) > _MOST_ON_THEIR_WAY:
+                del self._since[next(iter(self._since))]
+            yield picture
 
 
 def _stems(pictures) -> list[str]:

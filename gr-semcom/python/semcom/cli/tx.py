@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``semcom tx``: pictures to a radio."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -61,40 +60,24 @@ def tx(
     max_size: options.MaxSize = options.DEFAULT_MAX_SIDE,
     limit: options.Limit = None,
     strict: options.Strict = False,
-    newest: Annotated[
-        bool,
-        typer.Option("--newest", help="Of a video the newest frame at its own pace; of cameras always."),
+    newest: options.Newest = False,
+    frame_size: options.FrameSize = "",
+    fps: options.Fps = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show what is sent in a window; closing it ends.")
     ] = False,
-    frame_size: Annotated[
-        str, typer.Option("--frame-size", metavar="WIDTHxHEIGHT", help="Asked of a camera.")
-    ] = "",
-    fps: Annotated[
-        float | None, typer.Option("--fps", min=0.1, help="Frames a second, asked of a camera or the screen.")
-    ] = None,
 ) -> None:
     """Send pictures to a radio: a USRP, a SoapySDR device, the virtual air, or a file."""
     from semcom.cli.console import mention
     from semcom.cli.output import check_json
-    from semcom.cli.send import read_inputs, require_gnuradio
+    from semcom.cli.send import frames_of, read_inputs, require_gnuradio
     from semcom.cli.station import config_of, give_summary, status_line
-    from semcom.errors import ConfigError
     from semcom.kinds.pictures import samples
     from semcom.kinds.sets import Taking
-    from semcom.kinds.video import Frames, is_video, size_of
 
     taking = Taking(recursive, max_size, limit, strict)
-    frames = None
-    if images and len(images) == 1 and is_video(images[0]):
-        frames = Frames(images[0], newest or None, size_of(frame_size), fps, max_size).check()
-    elif newest or frame_size or fps:
-        raise ConfigError(
-            "--newest, --frame-size and --fps are of one video, camera or screen: name it alone."
-        )
+    frames = frames_of(images or [], taking, newest, frame_size, fps)
     pictures = frames or (read_inputs(images, taking) if images else samples())
-    if frames and limit:
-        pictures = islice(frames, limit)
-        if repeat:
-            raise ConfigError("--limit of a video goes without --repeat.")
     check_json(json)
     require_gnuradio()
     config = config_of(
@@ -122,6 +105,7 @@ def tx(
             linger_s=linger,
             seconds=seconds,
             on_tick=tick,
+            show=show,
         )
     if frames and frames.dropped:
         mention(f"{frames.dropped} frames were overtaken by newer ones and not sent.")

@@ -8,7 +8,7 @@ import sys
 from semcom.errors import MissingError
 
 try:
-    from PyQt5 import QtCore, QtWidgets
+    from PyQt5 import QtCore, QtGui, QtWidgets  # noqa: F401
 except ImportError as _error:
     raise MissingError(
         f"a window needs PyQt5 ({_error}): install the system's python3-pyqt5 package (the dashboard needs "

@@ -93,7 +93,7 @@ def read_picture(path: str | Path, any_size: bool = False, max_side: int = 0) ->
                 ) from error
             if isinstance(error, Image.UnidentifiedImageError):
                 raise ImageError(
-                    f"{path} is not a picture in a format that can be read ({', '.join(FORMATS)}).",
+                    f"{path} is not a picture in a format that can be read ({', '.join(_formats())}).",
                     kind="file that is not a picture in a format that can be read",
                 ) from error
             raise ImageError(

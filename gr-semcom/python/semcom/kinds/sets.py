@@ -232,7 +232,7 @@ def _frames(place: Path, taking: Taking) -> list[Picture]:
         raise ImageError(f"{place} never ends: say how many of its frames are taken with --limit.")
     frames: list[Picture] = []
     room = _MOST_FRAME_BYTES
-    for picture in video.Frames(place, newest=False, max_side=taking.max_side):
+    for picture in video.Frames(place, newest=False, max_side=taking.max_side, limit=taking.limit):
         room -= picture.pixels.nbytes
         if room < 0:
             raise ImageError(
@@ -240,8 +240,6 @@ def _frames(place: Path, taking: Taking) -> list[Picture]:
                 "--limit, smaller ones with --max-size, or send them one by one with `semcom tx`."
             )
         frames.append(picture)
-        if len(frames) == taking.limit:
-            break
     return frames
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,19 @@ _LET_GO_S = 2.0
 
 
 def is_video(place: str | Path) -> bool:
-    """Whether it is a V4L2 camera, the screen or a region of it, or a file with the ending of a video."""
-    return is_live(place) or Path(place).suffix.lower() in SUFFIXES
+    """Whether it is a V4L2 camera, the screen or a region of it, a video by its ending, or a GIF that moves."""
+    return is_live(place) or Path(place).suffix.lower() in SUFFIXES or _moves(Path(place))
+
+
+def _moves(place: Path) -> bool:
+    if place.suffix.lower() != ".gif":
+        return False
+    try:
+        with Image.open(place) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        # whoever reads it as a picture says what is wrong with it
+        return False
 
 
 def is_live(place: str | Path) -> bool:
@@ -63,6 +75,7 @@ class Frames:
             ``dropped``; a file is then played at its own pace; ``None``: of cameras and the screen alone.
         size: (width, height) asked of a camera. frames_per_s: asked of a camera or the screen.
         max_side: larger frames are scaled down to so many pixels on their longer side; 0: to what can be sent.
+        limit: of so many frames; None: of all.
 
     Raises:
         MissingError: PyAV is not installed.
@@ -78,8 +91,10 @@ class Frames:
         size: tuple[int, int] | None = None,
         frames_per_s: float | None = None,
         max_side: int = 0,
+        limit: int | None = None,
     ):
         _av()
+        self.limit = limit
         self.place = str(place)
         self.camera, self.live = self.place.startswith(_CAMERAS), is_live(place)
         self.newest = self.live if newest is None else newest
@@ -124,7 +139,7 @@ class Frames:
         return self
 
     def __iter__(self) -> Iterator[Picture]:
-        return self._newest() if self.newest else self._all()
+        return islice(self._newest() if self.newest else self._all(), self.limit)
 
     def _all(self, wait: Callable[[float], object] = time.sleep) -> Iterator[Picture]:
         count, error_type = 0, _av().error.FFmpegError
@@ -143,7 +158,7 @@ class Frames:
                 f"{self.place} ended after {count} frames: {_why(error)}. {self._cure()}"
             ) from error
         if not count:
-            raise ImageError(f"{self.place} holds no frame: give a video with a picture in it.")
+            raise ImageError(self._without_frame())
 
     def _newest(self) -> Iterator[Picture]:
         changed, ending = threading.Condition(), threading.Event()
@@ -217,7 +232,12 @@ class Frames:
     def _unreadable(self, error: Exception) -> str:
         if self._region:
             return f"{self.place} cannot be read ({_why(error)}). {self._cure()}"
+        if isinstance(error, _av().error.EOFError):
+            return self._without_frame()
         return f"{self.place} cannot be read as a video ({_why(error)}). {self._cure()}"
+
+    def _without_frame(self) -> str:
+        return f"{self.place} holds no frame: give a video with a picture in it."
 
     def _cure(self) -> str:
         if self._region:
@@ -253,6 +273,8 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._began_s, self._last = 0.0, -1
+        #: of the file after the last picture that went out whole
+        self._whole_bytes = 0
 
     def write(self, pixels: np.ndarray) -> None:
         """Adds a picture, uint8 ``[H, W, 3]``. Raises OutputError: it cannot be written, nor can any after it."""
@@ -267,8 +289,11 @@ class VideoWriter:
             frame.time_base = Fraction(1, 1000)
             self._container.mux(self._stream.encode(frame))
             self.frames += 1
+            # an encoder may hold the first ones back, and then there is no file yet
+            self._whole_bytes = self.path.stat().st_size if self.path.exists() else 0
         except (_av().error.FFmpegError, OSError) as error:
             self._container = None
+            self._cut()
             raise self._not_written(error) from error
 
     def close(self) -> None:
@@ -280,13 +305,29 @@ class VideoWriter:
             container.mux(self._stream.encode())
             container.close()
         except (_av().error.FFmpegError, OSError) as error:
+            # what it would still write belongs behind the last whole picture
+            del container
+            self._cut()
             raise self._not_written(error) from error
 
+    def _cut(self) -> None:
+        """What was written last, and not whole, goes; ``frames`` says how many pictures stay."""
+        if not self.path.exists():
+            self.frames = 0
+            return
+        os.truncate(self.path, self._whole_bytes)
+        try:
+            with _av().open(str(self.path)) as container:
+                self.frames = sum(packet.size > 0 for packet in container.demux(video=0))
+        except (_av().error.FFmpegError, OSError, IndexError):
+            self.frames = 0
+
     def _begin(self, height: int, width: int) -> None:
-        # fragments: a file that breaks off can be played up to there
-        fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        is_mp4 = self.path.suffix.lower() in (".mp4", ".m4v", ".mov")
-        self._container = _av().open(str(self.path), "w", container_options=fragments if is_mp4 else {})
+        # what was taken is on the disk; in fragments a file that breaks off can be played up to there
+        wanted = {"flush_packets": "1"}
+        if self.path.suffix.lower() in (".mp4", ".m4v", ".mov"):
+            wanted["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+        self._container = _av().open(str(self.path), "w", container_options=wanted)
         codecs = (
             [] if self.path.suffix.lower() in (".webm", ".ogv", ".mpg", ".mpeg") else ["libx264", "mpeg4"]
         )

@@ -6,6 +6,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ import torch
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.named import named_channel
+from semcom.errors import SemcomError
 from semcom.kinds.pictures import Picture
 from semcom.link.config import LinkConfig
-from semcom.link.rows import Row, row_of
+from semcom.link.rows import NOT_KEPT, NOT_SENT, Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.modem import AssembledImage, ImageAssembler, Modem, ModemProfile, StreamDetector, estimate_snr
 from semcom.modem.header import ADDED, OPEN
@@ -37,15 +39,20 @@ def simulate(
     progress: Callable[[], None] | None = None,
     device: str = "cpu",
     on_rows: Callable[[Picture, list[Row]], None] | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+    keep: bool = True,
 ) -> list[Row]:
     """Sends each item once, through system, modem and a simulated channel to every user, one after the other.
 
     Args:
         items: what to send. users: who receives, each with a channel (``User.config``) and a decoder of its own.
         progress: called after each item. on_rows: called with each item and its rows as soon as there are any.
+        go_on: asked before each item (the flowgraph: ten times a second); once it says no, no more are sent.
+        keep: False: the rows that are returned are without what was received.
 
     Returns:
-        For each item, in order, one row a user, in order.
+        For each item, in order, one row a user, in order. One that cannot be sent has a row without bursts, which says
+        why (``rows.NOT_SENT``).
     """
     sender = make(config.model, config.payload, device)
     links = [user.config(config) for user in users]
@@ -62,13 +69,26 @@ def simulate(
     rows: list[Row] = []
     with torch.inference_mode():
         for number, item in enumerate(items):
+            if not go_on():
+                break
             first = len(rows)
             began = time.perf_counter()
-            sent, bursts = transmit(number, item.pixels, config.told_snr_db, sender, modem, signer, cipher)
+            try:
+                sent, bursts = transmit(
+                    number, item.pixels, config.told_snr_db, sender, modem, signer, cipher
+                )
+            except SemcomError as error:
+                said = {NOT_SENT: str(error)}
+                rows += [
+                    row_of(item, link, receiver, None, user=user.name, **said)
+                    for user, link, receiver in zip(users, links, receivers, strict=True)
+                ]
+                sent = None
             sending = time.perf_counter() - began
-            for user, link, receiver, air, its_modem in zip(
-                users, links, receivers, airs, modems, strict=True
+            for user, link, receiver, air, its_modem in (
+                zip(users, links, receivers, airs, modems, strict=True) if sent else ()
             ):
+                assert sent is not None
                 began = time.perf_counter()
                 image, received = receive(air.carry(bursts), receiver, its_modem)
                 seconds = sending + time.perf_counter() - began
@@ -92,6 +112,10 @@ def simulate(
                 )
             if on_rows:
                 on_rows(item, rows[first:])
+            if not keep:
+                rows[first:] = [
+                    replace(row, value=None if row.value is None else NOT_KEPT) for row in rows[first:]
+                ]
             if progress:
                 progress()
     return rows
