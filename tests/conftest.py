@@ -109,7 +109,7 @@ def linear():
 
     model = zoo.load("photo-linear")
     rhos, pixels = model.codec.ratios()[4::2], np.ascontiguousarray(samples()[0].pixels[:128, :128])
-    zeros = [0.0] * rates.closed_psnr_db(model, pixels, 10.0, rhos)[1].shape[1]
+    zeros = [0.0] * model.codec.forecast(pixels, 10.0, rhos).features.shape[1]
     table = rates.RateTable(
         rates.CLOSED, rhos, zeros, [0.3] * len(rhos), 1.0, 0.2, 0.05, 0.95, [0.0, 20.0], 100, "none"
     )

@@ -14,7 +14,7 @@ from semcom.errors import ConfigError
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from torture import KEYS, Trial, mutated, row, strangers  # noqa: E402
+from torture import KEYS, Trial, forgers, mutated, row, strangers  # noqa: E402
 
 
 def test_a_trial_counts_what_calls_do():
@@ -51,8 +51,15 @@ def test_a_hundred_inputs_of_every_kind(case, tmp_path):
     assert found["ok"], found["result"]
 
 
+@pytest.mark.parametrize("case", forgers.COUNTS)
+def test_forgers(case, tmp_path):
+    found = forgers.FUZZED[case](100, random.Random(11), tmp_path).row("forgers", case)
+    assert found["ok"], found["result"]
+
+
 def test_a_million_inputs_at_full_size():
-    assert sum(strangers.COUNTS.values()) >= 10**6
+    assert sum(strangers.COUNTS.values()) + sum(forgers.COUNTS.values()) >= 10**6
+    assert forgers.COUNTS["burst headers"] + forgers.COUNTS["second header blocks"] >= 10**6
 
 
 def _main(tmp_path, text, *arguments):

@@ -39,11 +39,10 @@ from semcom.capture.reader import open_recording
 from semcom.capture.sent_log import SentLog
 from semcom.dashboard.state import DashboardState
 from semcom.kinds.pictures import read_picture
-from semcom.modem import BurstHeader, ImageAssembler, ModemProfile, PictureLimits, second_block
-from semcom.modem import header as header_code
+from semcom.modem import BurstHeader, ImageAssembler, ModemProfile, PictureLimits
 from semcom.radio import LinkProfile
 from semcom.radio.device import RadioProfile
-from semcom.security import Guard, KeyRing, Signer, make_key
+from semcom.security import KeyRing, make_key
 from semcom.system import zoo
 from semcom.system.card import read_card
 from semcom.system.latents import LatentSystem
@@ -60,8 +59,6 @@ LIMIT_S, MOST_MIB = 5.0, 256.0
 ROOT = Path(__file__).resolve().parents[2]
 #: inputs at full size
 COUNTS = {
-    "burst headers": 100_000,
-    "second header blocks": 100_000,
     "key files": 20_000,
     "feedback messages": 300_000,
     "telemetry": 200_000,
@@ -99,81 +96,6 @@ def _trial(call: Callable, inputs: Iterator) -> Trial:
 def _mutants(seeds: list[bytes], many: int, dice: random.Random) -> Iterator[bytes]:
     for _ in range(many):
         yield mutated(dice.choice(seeds), dice)
-
-
-def _headers(many: int, dice: random.Random, folder: Path) -> Trial:
-    """Any fields, the CRC right; those that pass go on to an assembler with bursts of the length that they claim."""
-    profile = ModemProfile()
-
-    def admits(header: BurstHeader) -> str | None:
-        return None if header.latent_count == max(1, header.height * header.width // 4) else "another size"
-
-    assembler = ImageAssembler(profile, admits, limits=PictureLimits())
-
-    def take(fields: dict[str, int]) -> None:
-        header = BurstHeader(**fields)
-        (read,) = profile.header_code.unpack(profile.header_code.pack([header]))
-        read.check(profile.max_latents_per_burst)
-        size = profile.plan(read.latent_count).latents_per_burst
-        assembler.add(read, _ONES[torch.complex64][:size], _ONES[torch.float32][:size], 10.0)
-
-    def drawn() -> Iterator[dict[str, int]]:
-        for _ in range(many):
-            fields = {
-                name: dice.randrange(-1 if dice.random() < 0.01 else 0, 2**bits)
-                for name, bits in BurstHeader.FIELDS
-            }
-            if dice.random() < 0.8:  # one that is taken: as an attacker who knows the format would
-                fields |= {"version": header_code.VERSION, "mode": 0, "kind": 0, "waveform": 0, "cipher": 0}
-                fields |= {
-                    side: dice.choice((1, 32, 512, 2047, 2048, 4096, 8191)) for side in ("height", "width")
-                }
-                k = max(1, fields["height"] * fields["width"] // 4)
-                if k < 2**22:
-                    bursts = profile.plan(k).burst_count
-                    fields |= {
-                        "latent_count": k,
-                        "burst_index": dice.randrange(bursts),
-                    }
-            yield fields
-
-    return _trial(take, drawn())
-
-
-def _second_blocks(many: int, dice: random.Random, folder: Path) -> Trial:
-    """Soft symbols of any kind, numbers of true sessions and of none; a tag that fits is a crash."""
-    keys = Path(tempfile.mkdtemp(dir=folder))
-    ring = KeyRing(str(make_key(str(keys / "torture.key"))))
-    true, watch, profile = Signer(ring).seal(0, 0, 0).keys, Guard(ring), ModemProfile().signed
-    size = profile.auth_symbols * profile.data_per_symbol
-
-    def take(given: tuple[np.ndarray, bytes, bool]) -> None:
-        soft, message, known = given
-        with np.errstate(all="ignore"):
-            (numbers,), (tag,) = (
-                second_block.numbers(soft[None], profile),
-                second_block.soft_tags(soft[None], profile),
-            )
-            verdict = watch.recognise(tag, message, 0) or watch.check(
-                [true.bits] if known else numbers, tag, message, 0
-            )
-        if not isinstance(verdict, str):
-            raise AssertionError("a stranger's burst was taken")
-
-    def drawn() -> Iterator[tuple[np.ndarray, bytes, bool]]:
-        for _ in range(many):
-            random_ = np.random.default_rng(dice.randrange(2**32))
-            soft = random_.choice(np.complex64([1, -1, 1j, -1j, 1 + 1j]), size)
-            if dice.random() < 0.5:  # the true block, of another header
-                soft = second_block.encode(true.bits, true.tag(random_.bytes(22)), profile).astype(
-                    np.complex64
-                )
-            soft = soft * np.float32(10.0 ** dice.randrange(-40, 39))
-            if dice.random() < 0.2:
-                soft[dice.randrange(size) :] = dice.choice((0, np.nan, np.inf))
-            yield soft, random_.bytes(22), dice.random() < 0.5
-
-    return _trial(take, drawn())
 
 
 def _key_files(many: int, dice: random.Random, folder: Path) -> Trial:
@@ -484,8 +406,6 @@ def _sigmf(many: int, dice: random.Random, folder: Path) -> Trial:
 
 
 _FUZZED: dict[str, Callable[[int, random.Random, Path], Trial]] = {
-    "burst headers": _headers,
-    "second header blocks": _second_blocks,
     "key files": _key_files,
     "feedback messages": _feedback,
     "telemetry": _telemetry,

@@ -7,7 +7,9 @@ from semcom.blocks.loopback import run
 from semcom.errors import ConfigError, SemcomError
 from semcom.kinds.pictures import Picture, samples
 from semcom.link import LinkConfig, simulate
+from semcom.payload.base import Analog
 from semcom.system.coded import Coded
+from semcom.system.hybrid import Hybrid
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,22 @@ def test_below_the_cliff_both_show_the_mean_colour(picture):
     config = LinkConfig("cifar-1-12", 5.0, payload=Coded("64-3/4", "jpeg"))
     (flown,), (computed,) = run([picture], config), simulate([picture], config)
     assert not computed.decoded and np.array_equal(flown.value, computed.value)
+
+
+def test_rows_of_the_flowgraph_say_what_was_chosen(picture):
+    configs = [
+        LinkConfig("cifar-1-12", 18.0, payload=Coded(source="jpeg"), lpips=False),
+        LinkConfig("photo-adaptive", 22.0, payload=Hybrid(0.25, "64-5/6", "jpeg"), lpips=False),
+        LinkConfig("photo-adaptive", 10.0, payload=Hybrid(source="jpeg"), lpips=False),
+        LinkConfig("photo-adaptive", 10.0, payload=Analog(target_psnr_db=25.0), lpips=False),
+    ]
+    said = []
+    for config in configs:
+        (flown,), (computed,) = run([picture], config), simulate([picture], config)
+        assert flown.detail == computed.detail
+        said.append(flown.detail)
+    assert "mcs" in said[0] and said[1] == {"mcs": "64-5/6", "share": 0.3125, "decoded": True}
+    assert "share" in said[2] and set(said[3]) == {"target_reached", "expected_psnr_db"}
 
 
 @pytest.mark.parametrize(

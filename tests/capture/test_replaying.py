@@ -267,16 +267,27 @@ def test_items_that_the_model_does_not_give_are_counted_not_decoded(tmp_path, mo
         one_burst(modem, symbols, image_id=[1], kind=3, **own),
         one_burst(modem, symbols, image_id=[2], kind=5, **own),
         one_burst(modem, symbols, image_id=[3], kind=3, mode=7, **own),
+        one_burst(modem, symbols, image_id=[4], mode=8, **own),
     ]
     record(tmp_path, [*bursts, live[0][0]])
     run = Replay(tmp_path)
-    assert len(list(run)) == 1 and run.counters["bursts of another kind than image"] == 1
+    hybrid, first = list(run)
+    assert hybrid.value is None and first.value is not None
+    assert run.counters["pictures of coded bits and latents of the rest, not decoded here"] == 1
+    assert run.counters["bursts of another kind than image"] == 1
+    assert not any("models that are not here" in what for what in run.counters)
     assert run.counters["bursts of analog latents of items of kind 5, not read here"] == 1
     assert run.counters["bursts of coded bits of items of kind 3, not read here"] == 1
     (recording,) = read_recordings(tmp_path)[0]
     info = recording.bursts[0].note
     assert (info.kind, info.sender, info.side, info.version, info.burst_count) == (3, 9, 77, 3, 1)
-    assert [(row["kind"], row["sender"]) for row in rows(recording)] == [(3, 9), (5, 9), (3, 9), (0, 0)]
+    assert [(row["kind"], row["sender"]) for row in rows(recording)] == [
+        (3, 9),
+        (5, 9),
+        (3, 9),
+        (0, 9),
+        (0, 0),
+    ]
 
 
 @pytest.fixture

@@ -345,3 +345,19 @@ def test_a_picture_that_could_not_be_decoded_is_called_so(tmp_path, way):
     assert (low["decoded"], high["decoded"]) == (False, True)
     assert low["bursts_lost"] == 0 and low["mcs"] == high["mcs"] == "64-3/4"
     assert " ".join(done.output.split()).count("(not") == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_that_cannot_be_sent_is_named_and_the_status_tells(tmp_path, way):
+    small, good, report = tmp_path / "small.png", tmp_path / "good.png", tmp_path / "r.json"
+    write_png(small, np.zeros((1, 1, 3), np.uint8))
+    write_png(good, np.ascontiguousarray(samples()[0].pixels[:128, :128]))
+    rival = ["--scheme", "separation", "--source", "jpeg", "--mcs", "16-3/4", "--json", report]
+    done = run("loopback", good, small, "--model", "cifar-1-12", *way, *rival)
+    words = " ".join(done.output.split())
+    if "--no-radio" in way:
+        assert done.exit_code == 2 and "4 symbols of 16-3/4 hold no byte" in words
+        return
+    assert done.exit_code == 1 and "1 pictures were not sent, as the warnings above say: small.png." in words
+    sent, refused = strict(report)
+    assert sent["bursts_found"] and refused["bursts_sent"] == 0

@@ -101,3 +101,20 @@ def test_evaluate_says_of_how_many_pictures_a_mean_is(tmp_path, tiny_model):
     assert done.exit_code == 0, done.output
     (row,) = [line for line in done.stdout.splitlines() if " dB " in line and "10 dB" in line]
     assert row.count(" of 1") == 2
+
+
+def test_tables_show_rate_and_target_where_there_was_one():
+    def asked(one, reached):
+        return replace(one, detail={"target_reached": reached}, symbols=400, source_values=9600)
+
+    some = [asked(WHOLE[0], True), asked(WHOLE[1], False), *(asked(one, True) for one in LOSSY[:2])]
+    single, means = shown(results_table(some, by_snr=False)), shown(results_table(some, by_snr=True))
+    assert single.count("0.0417") == 4 and single.count(" no ") == 1 and single.count(" yes ") == 3
+    assert "0.0417" in means and "1 of 2" in means
+    for text in (single, means):
+        assert "No rate is expected to meet the target of 1 of 4" in " ".join(text.split())
+        # names keep their column
+        assert max(map(len, text.splitlines())) <= 80 and (
+            "picture" in text.splitlines()[2] or "received" in text
+        )
+    assert "rho" not in shown(results_table(WHOLE, by_snr=True))

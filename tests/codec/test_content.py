@@ -11,6 +11,7 @@ from semcom.codec import build
 from semcom.codec.base import Latents
 from semcom.codec.image import allocation as closed
 from semcom.codec.image import sideinfo
+from semcom.codec.image.content_networks import believable, in_units_of
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError
 from semcom.kinds import quality
@@ -81,6 +82,30 @@ def test_a_picture_of_one_colour(codec, colour):
     images = torch.full((1, 3, 64, 72), colour)
     decoded, _ = over(codec, images, 20.0)
     assert psnr(decoded, images) > 30
+
+
+@pytest.mark.parametrize("model", ["photo-adaptive", "photo-adaptive-lpips"])
+@pytest.mark.parametrize("snr_db", [0.0, 10.0, 20.0])
+def test_flat_areas_are_no_riddle_to_trained_networks(model, snr_db):
+    """Networks that saw photographs alone are not believed where they add far more than the error that is expected."""
+    shipped = zoo.load(model).codec
+    flat = torch.full((3, 3, 128, 128), 128 / 255)
+    flat[1] = 60 / 255
+    flat[2, :, 32:64, 32:64] = 0.9
+    decoded, _ = over(shipped, flat, snr_db)
+    assert (quality.psnr(to_uint8(decoded), to_uint8(flat)) > 36 + 0.5 * snr_db).all()
+
+
+def test_what_is_not_believed_is_left_out_where_it_stands():
+    deviation = torch.rand(2, 3, 12, 9).add_(0.1)
+    correction = in_units_of(torch.randn(2, 3, 96, 72).clamp_(-4, 4), deviation)
+    assert believable(correction, deviation) is correction
+    for wrong in (1e3, torch.nan, torch.inf):
+        wild = correction.clone()
+        wild[1, 0, 3, 5] = wrong
+        kept = believable(wild, deviation)
+        assert torch.equal(kept[0], correction[0]) and kept.isfinite().all()
+        assert (kept[1, :, :24, :24] == 0).all() and torch.equal(kept[1, :, 24:], correction[1, :, 24:])
 
 
 @pytest.mark.slow
@@ -199,6 +224,24 @@ def test_in_memory_is_what_symbols_carry(codec, photographs):
     )
     # shares without context price the map a little too high
     assert -0.1 < psnr(over(codec, images, 10.0)[0], images) - psnr(got, images) < 0.6
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 20.0])
+def test_the_lowest_rate_and_one_symbol_less(codec, photographs, snr_db):
+    """As few symbols as the base layer has coefficients: no K is 0, and less is refused by both ends' limit."""
+    images = photographs[0][..., :200, :256]
+    least = codec._least_symbols(200 // 8, 256 // 8)
+    whole = 3 * 200 * 256
+    decoded, sent = over(codec, images, snr_db, rho=(least + 0.5) / whole)
+    assert sent.values.shape == (1, least) and int(sent.side[0] & 63) == 0
+    assert decoded.isfinite().all() and psnr(decoded, images) > psnr(
+        images.mean((2, 3), True).expand_as(images), images
+    )
+    with pytest.raises(
+        ImageError, match=f"has {least - 1} symbols, fewer than its base layer takes .{least}.: send"
+    ):
+        codec.send(images, snr_db, rho=(least - 0.5) / whole)
+    assert codec.admits(least, (200, 256)) and not codec.admits(least - 1, (200, 256))
 
 
 def test_gradients_reach_both_networks(photographs):

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from semcom.codec import DECODERS, build, build_decoder
-from semcom.codec.image.decoders import SnrFusion
 from semcom.codec.image.linres import block_dct
 from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.conditioning import SnrFusion
 from semcom.codec.layers.gdn import GDN
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError, ImageError, ModelError

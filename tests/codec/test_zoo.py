@@ -296,6 +296,7 @@ SHIPPED = {
     "cifar-1-12-digital": 1 / 12,
     "cifar-1-12-power": 1 / 12,
     "cifar-1-6": 1 / 6,
+    "cifar-1-6-jescc": 1 / 6,
     "photo-1-12": 1 / 12,
     "photo-1-12-nested": 1 / 12,
     "photo-adaptive": 1 / 12,

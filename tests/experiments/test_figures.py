@@ -13,15 +13,17 @@ import pytest
 import torch
 import toy
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
+from semcom.codec.layers.conditioning import CONDITIONINGS
 from semcom.errors import ConfigError
 from semcom.experiments import ciphers, feedback, orders, receiver, shares, signing, table, waterfall
 from semcom.experiments.command import Figure, command_of, options_of
 from semcom.experiments.runner import Cell, Experiment, grid, results, run
 from semcom.experiments.style import panels
 from semcom.kinds.pictures import Picture, samples, write_png
-from semcom_training.figures import adaptive, attackers, digital, group
+from semcom_training.figures import adaptive, attackers, conditioning, digital, group
 from semcom_training.multiuser.output import digits
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +31,11 @@ FIGURES = ROOT / "docs" / "figures"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 MODULES = (
-    *("adaptation_figure", "adaptive_figure", "digital_figure", "feedback_figure", "finetune_figure"),
+    *("adaptation_figure", "adaptive_figure", "conditioning_figure", "digital_figure", "feedback_figure"),
+    "finetune_figure",
     *("perceptual_figure", "separation_figures", "snr_input_figure", "beside_digital", "hybrid_shares"),
     *("security_figure", "security_cost", "security_attacks", "task_figure", "task_models_figure"),
+    *("jescc_figure", "security_attackers"),
 )
 # they time, or send between processes, or draw what others measured or one picture: nothing that could be kept
 WITHOUT_RUNNER = (
@@ -156,6 +160,24 @@ def test_parts_of_the_adaptive_codec(tmp_path, data):
     lost, linear, clear, bits, share, labels, analog, whole = (value for _, value in found)
     assert linear < clear < lost + 1 and lost < whole and 10 < bits < 5000 and 0 < share < 0.2
     assert 20 < labels < analog
+
+
+@pytest.mark.slow
+def test_how_the_snr_enters_is_trained_and_measured(tmp_path):
+    # a photograph in small squares stands for CIFAR-10
+    cifar = tmp_path / "data" / "cifar10"
+    cifar.mkdir(parents=True)
+    sheet = np.tile(samples()[0].pixels[:256, :200], (5, 4, 1))
+    for split in ("train", "test"):
+        Image.fromarray(sheet).save(cifar / f"{split}_00.webp", lossless=True)
+    plan = conditioning.plan(str(tmp_path / "data"), tmp_path / "trainings", steps=2, seeds=1, images=2)
+    assert [cell.arm for cell in plan.cells] == list(CONDITIONINGS)
+    few = [cell for cell in plan.cells if cell.arm in ("af", "query", "none")]
+    found = results(run(Experiment(plan.name, plan.measure, few, plan.settings), tmp_path / "cells"))
+    rows = {row["conditioning"]: row for row in conditioning.rows(found)}
+    assert rows["query"]["macs"] > rows["af"]["macs"] > rows["none"]["macs"] == 7_299_072
+    assert rows["af"]["parameters"] - rows["none"]["parameters"] == 708
+    assert all(5 < rows[arm]["20 dB"] < 40 for arm in rows)
 
 
 @pytest.mark.slow

@@ -360,3 +360,22 @@ def test_without_parts_another_side_is_another_picture(modem, item):
     (second,) = send_part(assembler, modem, item[300:600], 300)
     assert first.side == 0 and second.side == 30 and second.parts == ((0, 300),)
     assert torch.allclose(second.latents, item[300:600], atol=1e-5)
+
+
+def test_lost_bursts_of_a_part_may_come_later_and_complete_it(item):
+    """As they do where a receiver asks for them; whatever else comes again is too late."""
+    modem = Modem(ModemProfile(max_payload_symbols=1))
+    assembler = ImageAssembler(modem.profile, **BEGIN)
+    send_part(assembler, modem, item[:400], 0, bursts=[0])
+    (image,) = assembler.flush()
+    assert image.missing == ((1,),) and image.sides == (0,)
+    assert send_part(assembler, modem, item[:400], 0, bursts=[0]) == []
+    assert assembler.counters["bursts repeated or too late"] == 1
+    (whole,) = send_part(assembler, modem, item[:400], 0, bursts=[1])
+    assert torch.allclose(whole.latents, item[:400], atol=1e-5) and whole.missing == ((),)
+    assert (whole.bursts_received, whole.burst_count) == (2, 2)
+    assert send_part(assembler, modem, item[:400], 0, bursts=[0, 1]) == []
+    (more,) = send_part(assembler, modem, item[400:600], 400)
+    assert more.parts == ((0, 400), (400, 200)) and torch.isfinite(more.noise_var).all()
+    # what is kept is bounded as before
+    assert assembler._kept_symbols == 600

@@ -11,7 +11,7 @@ from semcom.channel.awgn import awgn
 from semcom.errors import ConfigError, HeaderError
 from semcom.experiments.trials import fly
 from semcom.modem import BurstHeader, DetectedBurst, Modem, ModemProfile, StreamDetector
-from semcom.modem.header import SIGNED
+from semcom.modem.header import MAX_BURSTS, SIGNED
 from semcom.security import Seal
 from semcom.security.sessions import session_keys
 
@@ -146,8 +146,17 @@ def test_bursts_that_cannot_be_read_say_why(modem):
 def test_a_header_that_could_not_be_read_back_is_not_sent(modem):
     with pytest.raises(HeaderError, match="image_id is 70000"):
         modem.modulate(torch.ones(1, 10, dtype=torch.complex64), image_id=[70000], size=(8, 8), model_hash=1)
-    with pytest.raises(ConfigError, match="does not fit a frame"):
+    with pytest.raises(ConfigError, match="does not fit a frame .* send a smaller one"):
         modem.plan(2**22)
+    short = Modem(ModemProfile(max_payload_symbols=1))
+    most = short.profile.max_latents_per_burst * MAX_BURSTS
+    assert short.plan(most).burst_count == MAX_BURSTS
+    with pytest.raises(
+        ConfigError, match="takes 513 bursts of 1 payload symbols, and headers count 512: send"
+    ):
+        short.modulate(
+            torch.ones(1, most + 1, dtype=torch.complex64), image_id=[1], size=(600, 600), model_hash=1
+        )
 
 
 @pytest.mark.parametrize(

@@ -159,8 +159,10 @@ def test_the_flowgraph_and_stations(make_pictures, tmp_path):
         config = LinkConfig("cifar-1-12", 20.0, payload=Sealed("alice", "ring", inner), lpips=False)
         rows = loopback.run(list(make_pictures(2)), config)
         simulated = simulate(list(make_pictures(2)), config)
+        # which latents are folded over is drawn by the key; one with another key would be 15 dB off
+        most_db = 4 if inner == Analog() else 1
         for row, other in zip(rows, simulated, strict=True):
-            assert abs(row.scores["psnr_db"] - other.scores["psnr_db"]) < 1
+            assert abs(row.scores["psnr_db"] - other.scores["psnr_db"]) < most_db
     profile = tmp_path / "link.yaml"
     profile.write_text("name: test\nmodel: cifar-1-12\nkey: alice\ncipher: ring\n")
     config = stations.StationConfig(str(profile), f"file:{tmp_path / 'air.c64'}")

@@ -5,7 +5,7 @@ import torch
 
 from semcom.errors import ConfigError
 from semcom.payload.coded import mcs as schemes
-from semcom.payload.coded.transport import Layout, receive, send
+from semcom.payload.coded.transport import Layout, choose, receive, send, works
 
 
 def noisy(symbols, snr_db, seed=0):
@@ -52,6 +52,16 @@ def test_erasures_within_what_the_code_bears():
     assert receive(symbols, noise_var, layout) == payload
     symbols[::2], noise_var[::2] = 0, torch.inf
     assert receive(symbols, noise_var, layout) is None
+
+
+def test_schemes_that_hold_no_byte_are_not_chosen():
+    most_robust = [choose(-20.0, symbols).name for symbols in (16, 24, 256)]
+    assert most_robust == ["16-2/5", "4-1/2", "4-1/5"]
+    for symbols in (16, 24, 256):
+        mcs = choose(30.0, symbols)
+        assert mcs.name == "256-5/6" and works(mcs, symbols, 30.0) and not works(mcs, symbols, 10.0)
+    with pytest.raises(ConfigError, match="3 symbols of 256-5/6 hold no byte beside the CRC: take a larger"):
+        choose(10.0, 3)
 
 
 def test_too_many_bytes_are_refused():

@@ -119,6 +119,22 @@ def test_a_coarse_picture_that_does_not_fit_takes_more(pixels):
     assert sent.mode == MODE_CODED
 
 
+@pytest.mark.parametrize("snr_db", [-3.0, 10.0])
+def test_one_pixel_goes_as_latents(snr_db):
+    (row,) = simulate(
+        [Picture("one", np.full((1, 1, 3), 90, np.uint8))],
+        LinkConfig(MODEL, snr_db, payload=Hybrid(source="jpeg"), lpips=False),
+    )
+    assert row.symbols == 16 and row.detail == {"share": 0.0} and row.value.shape == (1, 1, 3)
+
+
+def test_bits_that_would_not_get_through_are_not_tried(pixels, system):
+    # latents and the shares that work, however good the pictures in the bits are
+    robust = make(MODEL, Hybrid(0.0, "64-5/6", "jpeg"))
+    assert set(robust.tried(pixels, 10.0)) == {0}
+    assert {0, SHARE_STEPS} <= set(robust.tried(pixels, 22.0))
+
+
 @pytest.mark.parametrize("share", [0.0, 1 / 32])
 def test_a_share_of_too_few_symbols_for_a_byte_is_passed_over(share):
     small = np.ascontiguousarray(samples()[1].pixels[::8, ::8])

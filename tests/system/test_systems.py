@@ -15,6 +15,7 @@ from semcom.modem import BurstHeader
 from semcom.payload.base import Analog
 from semcom.payload.quantised import DigitalMode
 from semcom.system.coded import Coded
+from semcom.system.hybrid import Hybrid
 from semcom.system.make import SYSTEMS, make, payload_with
 
 PIXELS = np.ascontiguousarray(samples()[0].pixels[:64, :96])
@@ -48,6 +49,27 @@ def test_what_a_system_sends_it_admits_itself(payload):
     assert system.name.startswith("cifar-1-12")
     with pytest.raises(ImageError, match="uint8"):
         system.send([PIXELS / 255], [10.0])
+
+
+@pytest.mark.parametrize(
+    "payload", [Analog(), Coded(source="jpeg"), Hybrid(source="jpeg")], ids=lambda p: p.label
+)
+def test_the_largest_picture_that_headers_count_and_one_more(payload, monkeypatch):
+    system = make("photo-adaptive", payload)
+    largest, more = (4096, 4088), (4096, 4096)
+    assert system.check_size(largest, system.symbol_count(largest)) is None
+    # nothing of such a picture is looked at
+    monkeypatch.setattr(type(system.codec if hasattr(system, "codec") else system.model.codec), "send", None)
+    with pytest.raises(
+        ImageError, match=r"4096x4096 takes 4,194,304 .* count 4,194,303: scale it down, or"
+    ) as found:
+        system.send([np.broadcast_to(np.uint8(7), (*more, 3))], [10.0])
+    assert "4096" not in found.value.kind
+
+
+def test_the_largest_picture_of_a_rate():
+    half = make("photo-adaptive", Analog(0.5))
+    assert half.check_size((4096, 4096), half.symbol_count((4096, 4096))) is None
 
 
 def test_who_reads_what():

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from semcom.codec import build
+from semcom.codec.layers.conditioning import QueryAttention
 from semcom.experiments.evaluate import evaluate, summarise
 from semcom.experiments.table import markdown_table
 from semcom.system import zoo
@@ -70,7 +71,7 @@ def compare(data, out, minutes: float, images: int = 1000, rivals=tuple(RIVALS))
 
 
 def count_macs(codec, size, device="cpu") -> tuple[int, int]:
-    """Multiply-accumulates of the convolutions and dense layers for one image ``size``: (encoder, decoder)."""
+    """Multiply-accumulates of convolutions, dense layers and attention for one image ``size``: (encoder, decoder)."""
     total = 0
 
     def hook(layer, inputs, output):
@@ -80,7 +81,9 @@ def count_macs(codec, size, device="cpu") -> tuple[int, int]:
         elif isinstance(layer, nn.Conv2d):
             total += output.shape[-2:].numel() * layer.weight.numel()
         elif isinstance(layer, nn.Linear):
-            total += layer.weight.numel()
+            total += inputs[0].shape[:-1].numel() * layer.weight.numel()
+        elif isinstance(layer, QueryAttention):
+            total += layer.multiply_accumulates(*output.shape[-2:])
         elif hasattr(layer, "gamma_root"):
             total += output.shape[-2:].numel() * layer.gamma_root.numel()
 

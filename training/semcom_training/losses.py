@@ -2,7 +2,8 @@
 """What a training makes small: losses and regularisers by name, and weighted sums of them.
 
 ``loss({name: weight})`` makes a callable: (decoded ``[B, 3, H, W]``, images ``[B, 3, H, W]``, both 0..1, what was sent)
--> a scalar. :func:`register_loss` adds to the table; those of tasks are in ``semcom_training.task_losses``.
+-> a scalar. :func:`register_loss` adds to the table; those of tasks are in ``semcom_training.task_losses``, those of
+DeepJESCC in ``semcom_training.protection_losses``.
 """
 
 import inspect
@@ -264,4 +265,4 @@ def lpips_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return perceptual.load("lpips-alex", images.device)(decoded.clamp(0, 1), images).mean()
 
 
-from semcom_training import task_losses  # noqa: E402, F401  registers its own, and needs what is above
+from semcom_training import protection_losses, task_losses  # noqa: E402, F401  they register their own, and need what is above

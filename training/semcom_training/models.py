@@ -56,6 +56,8 @@ def start_from(trained: nn.Module, card: str) -> None:
     """Copies every tensor of another model (of a user decoder: its own) whose name and shape fit; says how many."""
     other = zoo.load(card).own.state_dict()
     own = trained.state_dict()
+    if any(key.startswith(zoo.BACKBONE) for key in own):
+        other = other | zoo.as_backbone(other)
     fitting = {k: v for k, v in other.items() if k in own and own[k].shape == v.shape}
     trained.load_state_dict(own | fitting)
     print(f"started from {card}: {len(fitting)} of {len(own)} tensors fit")

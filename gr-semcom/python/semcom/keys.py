@@ -46,9 +46,24 @@ PAPR_DB = "papr_db"  # double: peak to average power of the burst
 AIRTIME_SAMPLES = "airtime_samples"  # long: samples the picture took on the air
 RHO = "rho"  # double: the bandwidth ratio to send a picture at, rate controller to encoder; absent: the model's own
 TARGET_PSNR_DB = "target_psnr_db"  # double: the PSNR that a receiver asks for
+# of a picture that a receiver has and asks for more of, with its feedback: which; in all how many complex symbols a
+# colour value, and behind which symbol (so that what came is not sent again); or the lost bursts of one of its parts
+WANT_ITEM = "want_image_id"  # long
+WANT_RHO = "want_rho"  # double
+WANT_FROM = "want_from"  # long
+WANT_SIDE = "want_side"  # long: the part, by its side
+WANT_BURSTS = "want_bursts"  # string: their numbers with commas between
+BURSTS = "bursts"  # string: the bursts of an item that go out, with commas between; absent: all
+HAVE = "have"  # long: payload symbols of a picture that were sent so far, as its receiver knows
+MISSING = "missing"  # string: what it lacks of them, SIDE:BURST,BURST with semicolons between; "": nothing
 METRIC = "metric"  # string: what a target is of; VALUE: double, the target
 VALUE = "value"
 TARGET_REACHED = "target_reached"  # bool: whether the rate chosen keeps the promise of the target
+EXPECTED_PSNR_DB = "expected_psnr_db"  # double: what it is expected to give
+MCS = "mcs"  # string: the scheme that coded bits are sent with
+SHARE = "share"  # double: of the symbols, that coded bits take in a hybrid
+#: what a transmitter chose for a picture, which rows of a loopback say
+CHOSEN = (TARGET_REACHED, EXPECTED_PSNR_DB, MCS, SHARE)
 TIMESTAMP_S = "timestamp_s"  # double: time.monotonic() when a feedback message was made
 SEQUENCE = "sequence"  # long: number of a feedback or telemetry message, so that gaps are seen
 SESSION = "session"  # long: drawn at random when a sender starts, so that a restart is seen
@@ -77,6 +92,7 @@ PORT_OUT = "out"
 PORT_SNR = "snr"  # SNR estimates, receiver to encoder
 PORT_ORDER = "order"  # the modulation order to use, adapter to latent mapper
 PORT_TARGET = "target"  # the quality that pictures should reach, to the rate controller
+PORT_REQUEST = "request"  # what more of a picture its receiver asks for, to the feedback sender
 PORT_SENT = "sent"  # pictures as the source emits them, to show beside what came out
 PORT_TEXT = "text"  # a result in words, to show: label sink to Qt GUI's message box
 PORT_DONE = "done"  # a picture has left the chain: image sink to image source

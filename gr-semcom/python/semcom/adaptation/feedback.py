@@ -29,6 +29,7 @@ _DEFAULT_STDERR_DB = 1.0  # of a report without one
 _MAX_SEQUENCE = 2**63
 _FORMER_SESSIONS = 8
 _REFUSED = 64
+_MOST_BURSTS = 128  # asked for at once
 _METRIC = "psnr_db"
 
 
@@ -74,6 +75,8 @@ def report_of(message: Mapping[str, Any]) -> dict[str, Any]:
             raise PduError(f"absurd SNR report refused: standard error outside 0 to {_MAX_STDERR_DB:g} dB")
     if keys.TARGET_PSNR_DB in message:
         report[keys.TARGET_PSNR_DB] = target_of(message)
+    if (wanted := wanted_of(message)) is not None:
+        report |= wanted.fields()
     return report
 
 
@@ -95,6 +98,67 @@ def target_of(message: Mapping[str, Any]) -> float:
     except ConfigError as error:
         low, high = TARGETS_DB
         raise PduError(f"absurd target refused: outside {low:g} to {high:g} dB") from error
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a receiver asks for of a picture that it has.
+
+    Attributes:
+        image_id: its number. rho: bandwidth ratio that it should have in all; 0: no more than was sent.
+        begin: payload symbols that have come, so that parts behind them are sent again. bursts: that are lost of the
+        part
+            with this ``side``.
+    """
+
+    image_id: int
+    rho: float = 0.0
+    begin: int = 0
+    side: int = 0
+    bursts: tuple[int, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """As a message has it."""
+        if self.bursts:
+            named = {keys.WANT_SIDE: self.side, keys.WANT_BURSTS: ",".join(map(str, self.bursts))}
+        else:
+            named = {keys.WANT_RHO: self.rho, keys.WANT_FROM: self.begin}
+        return {keys.WANT_ITEM: self.image_id} | named
+
+
+def numbers_of(text: Any) -> tuple[int, ...]:
+    """Numbers of bursts with commas between. Raises PduError: anything else, or more than there can be."""
+    words = text.split(",") if isinstance(text, str) else []
+    if not 1 <= len(words) <= _MOST_BURSTS or not all(word.isascii() and word.isdecimal() for word in words):
+        raise PduError("absurd request refused: bursts are numbers with commas between")
+    numbers = tuple(int(word[:6]) for word in words)
+    if max(numbers) >= 2**16:
+        raise PduError("absurd request refused: no item has so many bursts")
+    return numbers
+
+
+def wanted_of(message: Mapping[str, Any]) -> Wanted | None:
+    """What a message asks for; None: nothing.
+
+    Raises:
+        PduError: in words worth counting: numbers that no picture, part or rate can have.
+    """
+    if keys.WANT_ITEM not in message:
+        return None
+
+    def whole(key: str, most: int) -> int:
+        value = message.get(key, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < most:
+            raise PduError(f"absurd request refused: '{key}' is not a whole number from 0 to {most - 1}")
+        return value
+
+    number = whole(keys.WANT_ITEM, 2**16)
+    if keys.WANT_BURSTS in message:
+        return Wanted(number, side=whole(keys.WANT_SIDE, 2**20), bursts=numbers_of(message[keys.WANT_BURSTS]))
+    rho = message.get(keys.WANT_RHO)
+    if isinstance(rho, bool) or not isinstance(rho, int | float) or not 0 < rho <= 1:
+        raise PduError(f"absurd request refused: '{keys.WANT_RHO}' is not above 0 and at most 1")
+    return Wanted(number, float(rho), whole(keys.WANT_FROM, 2**32))
 
 
 class SnrTracker:

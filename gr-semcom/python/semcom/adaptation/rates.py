@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How well quality can be predicted, and what margin keeps the promise of a target (``semcom.system.rates``)."""
 
+import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -11,20 +11,11 @@ import torch
 from semcom.adaptation.tolerance import least_pictures, upper_limit
 from semcom.errors import ConfigError, ModelError
 from semcom.system.card import ModelCard
-from semcom.system.rates import (
-    CLOSED,
-    EXACT,
-    RateTable,
-    closed_psnr_db,
-    decoded_psnr_db,
-    exact_psnr_db,
-    image_of,
-    over_awgn,
-)
+from semcom.system.rates import CLOSED, EXACT, RateTable, decoded_psnr_db, exact_psnr_db, image_of, over_awgn
 from semcom.system.zoo import LoadedModel
 
-# strong: with less of it the fit to 100 photographs does not hold for others
-_RIDGE = 50.0
+#: how much the correction's weights, of features of deviation 1, are held down: of these what predicts best
+_RIDGES = [10**power for power in np.arange(-1, 4, 0.5)]
 _FOLDS = 5
 _LEAST_SIGMA_DB = 0.05
 _QUANTILES = [step / 10 for step in range(61)]
@@ -35,8 +26,9 @@ class RateTrial:
     """Pictures sent at every ratio, each at one SNR.
 
     Attributes:
-        rhos: ``[R]``. snr_db: ``[N]``. true_db: PSNR ``[N, R]``.
-        expected_db: before the correction ``[N, R]``. given: features ``[N, R, F]``; F is 0 of the exact method.
+        rhos: ``[R]``. snr_db: ``[N]``. true_db: PSNR ``[N, R]``; NaN: not sent at that ratio.
+        expected_db: before the correction ``[N, R]``. given: features ``[N, R, F]``, the first of them 1; F is 0 of the
+            exact method.
     """
 
     rhos: list[float]
@@ -46,78 +38,143 @@ class RateTrial:
     given: np.ndarray
 
 
-def try_out(
-    model: LoadedModel,
-    pictures: np.ndarray,
-    snr_range_db=(0.0, 20.0),
-    seed: int = 0,
-    progress: Callable[[], None] | None = None,
-) -> RateTrial:
-    """Sends ``pictures`` (uint8 ``[N, H, W, 3]``) at every ratio of a codec, each at an SNR drawn from the range."""
-    codec, size = model.codec, pictures.shape[1:3]
+def ratios_at(model: LoadedModel, size: tuple[int, int]) -> list[float]:
+    """Ratios at which a picture (height, width) can be sent. Raises ModelError: there is nothing to choose."""
+    codec = model.codec
     rhos = [rho for rho in codec.ratios() if codec.admits(codec.latent_count(*size, rho), size)]
     if len(rhos) < 2:
         raise ModelError(f"model '{model.card.name}' has one rate at this size: there is nothing to choose.")
-    snr_db = np.random.default_rng(seed).uniform(*snr_range_db, len(pictures))
-    true, expected, given = [], [], []
+    return rhos
+
+
+def seed_of(pixels: np.ndarray) -> int:
+    """A number that a picture always has."""
+    return int(hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()[:8], 16)
+
+
+def sent_db(
+    model: LoadedModel,
+    pixels: np.ndarray,
+    snr_db: float,
+    rhos: list[float],
+    draw: int = 0,
+    wanted: list[bool] | None = None,
+) -> list[float | None]:
+    """PSNR in dB of a picture, uint8 ``[H, W, 3]``, sent at each ratio.
+
+    Args:
+        draw: of the noise. wanted: ``[R]``, at which ratios; the others are None.
+    """
+    first = seed_of(pixels) + 1000 * draw
+    return [
+        exact_psnr_db(model, pixels, snr_db, rho, first + number)
+        if wanted is None or wanted[number]
+        else None
+        for number, rho in enumerate(rhos)
+    ]
+
+
+def trial_of(
+    model: LoadedModel,
+    pictures: list[np.ndarray],
+    snr_db: np.ndarray,
+    true_db: np.ndarray,
+    rhos: list[float],
+    again_db: np.ndarray | None = None,
+) -> RateTrial:
+    """What is predicted of pictures beside what was measured of them (``sent_db``).
+
+    Args:
+        again_db: of another draw of the noise ``[N, R]``: what a codec without a closed form predicts.
+    """
+    expected, given = [], []
     for number, (pixels, snr) in enumerate(zip(pictures, snr_db)):
-        true.append([exact_psnr_db(model, pixels, snr, rho, seed + 2 * number) for rho in rhos])
-        if codec.expected_errors(image_of(pixels), snr, rhos[-1:]) is None:
-            expected.append([exact_psnr_db(model, pixels, snr, rho, seed + 2 * number + 1) for rho in rhos])
-            given.append(np.zeros((len(rhos), 0)))
+        forecast = model.codec.forecast(pixels, float(snr), rhos)
+        if forecast is not None:
+            expected.append(forecast.psnr_db)
+            given.append(forecast.features)
         else:
-            plain, columns = closed_psnr_db(model, pixels, snr, rhos)
-            expected.append(plain)
-            given.append(columns)
-        if progress:
-            progress()
-    return RateTrial(rhos, snr_db, *map(np.array, (true, expected, given)))
+            assert again_db is not None
+            expected.append(again_db[number])
+            given.append(np.zeros((len(rhos), 0)))
+    return RateTrial(rhos, *map(np.array, (snr_db, true_db, expected, given)))
 
 
 def measure(
-    trial: RateTrial, data: str, share: float = 0.05, confidence: float = 0.95, seed: int = 0
+    trial: RateTrial,
+    data: str,
+    fit: RateTrial | None = None,
+    fitted: str = "",
+    groups: np.ndarray | None = None,
+    share: float = 0.05,
+    confidence: float = 0.95,
 ) -> RateTable:
-    """Fits the correction, and calibrates the promise by predictions of pictures that were left out of the fit.
+    """Fits the correction to one set of pictures, and chooses by another how strongly; calibrates the promise by that
+    one,
+    and by those of the first as fits without them predict them.
+
+    Args:
+        trial: of the pictures that choose, ``data`` in words. fit: of those that are fitted to, ``fitted`` in words;
+            None: there is nothing to correct.
+        groups: ``[N]`` which of several sets each of those is of: sets are then left out as a whole, so that the margin
+            holds for photographs of another kind, too. None: every fifth picture is.
 
     Raises:
-        ConfigError: too few pictures to show anything. ModelError: no margin keeps the promise.
+        ConfigError: too few pictures to show anything, or none to fit to. ModelError: no margin keeps the promise.
     """
-    count = len(trial.true_db)
+    count = len(trial.true_db) + (len(fit.true_db) if fit else 0)
     if count < least_pictures(share, confidence):
         raise ConfigError(
             f"{count} pictures cannot show with a confidence of {confidence:g} that at most {share:.0%} are below their "
             f"target: give {least_pictures(share, confidence)} or more."
         )
-    apart = trial.expected_db.copy()
-    for fold in range(_FOLDS):
-        out = np.arange(count) % _FOLDS == fold
-        apart[out] = corrected(trial, _fitted(trial, ~out))[out]
-    error = trial.true_db - apart
-    sigma = np.maximum(np.sqrt((error**2).mean(axis=0)), _LEAST_SIGMA_DB)
-    random = np.random.default_rng(seed)
-    targets = _within_reach(trial, random.uniform(0, 1, (16, count)))
+    closed = trial.given.shape[2] > 0
+    weights = np.zeros(0)
+    if closed:
+        if fit is None:
+            raise ConfigError(
+                "the closed form's correction is fitted to photographs other than those that choose how strongly: "
+                "give some (--fit FOLDER)."
+            )
+        found = [(ridge, _fitted(fit, ridge)) for ridge in _RIDGES]
+        ridge, weights = min(
+            found, key=lambda some: np.nanmean(np.abs(trial.true_db - corrected(trial, some[1])))
+        )
+        true, expected = (
+            np.concatenate(both)
+            for both in (
+                (trial.true_db, fit.true_db),
+                (corrected(trial, weights), _left_out(fit, ridge, groups)),
+            )
+        )
+    else:
+        true, expected = trial.true_db, corrected(trial, weights)
+    error = true - expected
+    sigma = np.maximum(np.sqrt(np.nanmean(error**2, axis=0)), _LEAST_SIGMA_DB)
+    there = np.isfinite(error)
     for quantile in _QUANTILES:
-        below = [missed(trial.true_db, apart - quantile * sigma, target)[0] for target in targets]
-        # 16 targets a picture are not 16 pictures: their mean, rounded up, counts
-        if upper_limit(math.ceil(np.mean([b.sum() for b in below])), count, confidence) <= share:
+        # of the worst targets, those that a ratio is just expected to reach; between two ratios more is sent than needed
+        below = ((error < -quantile * sigma) & there).sum(axis=1) / there.sum(axis=1)
+        # the ratios of a picture are not as many pictures: their mean, rounded up, counts
+        if upper_limit(math.ceil(below.sum()), count, confidence) <= share:
             break
     else:
         raise ModelError(
             "no margin keeps the promise: the predictions are too far off, or the pictures too few."
         )
-    closed = trial.given.shape[2] > 0
     return RateTable(
         method=CLOSED if closed else EXACT,
         rhos=list(trial.rhos),
-        correction=[round(float(w), 6) for w in _fitted(trial, np.ones(count, bool))],
+        correction=[float(f"{weight:.6g}") for weight in weights],
         sigma_db=[round(float(s), 4) for s in sigma],
         quantile=quantile,
-        mean_error_db=round(float(np.abs(error).mean()), 4),
+        mean_error_db=round(float(np.nanmean(np.abs(error))), 4),
         share=share,
         confidence=confidence,
         snr_range_db=[round(float(trial.snr_db.min()), 1), round(float(trial.snr_db.max()), 1)],
         pictures=count,
         data=data,
+        fitted=fitted if closed else "",
     )
 
 
@@ -143,7 +200,7 @@ def check(trial: RateTrial, table: RateTable, targets: int = 32, seed: int = 0) 
     expected, rhos = corrected(trial, np.array(table.correction)), np.array(trial.rhos)
     draws = np.random.default_rng(seed).uniform(0, 1, (len(expected), targets)).T
     below, sent, needed = [], [], []
-    for target in _within_reach(trial, draws):
+    for target in _within_reach(trial.true_db, draws):
         late, at = missed(trial.true_db, expected - table.margin_db, target)
         below.append(late.mean())
         sent.append(rhos[at].mean())
@@ -153,10 +210,10 @@ def check(trial: RateTrial, table: RateTable, targets: int = 32, seed: int = 0) 
     return RateCheck(error_db, trial.true_db.mean(axis=0), *means)
 
 
-def _within_reach(trial: RateTrial, draws: np.ndarray) -> np.ndarray:
+def _within_reach(true_db: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Draws ``[..., N]`` of 0..1 to targets in dB between what the lowest and what the highest ratio reach, where there
     is something to choose."""
-    low, high = trial.true_db[:, 0], trial.true_db[:, -1]
+    low, high = np.nanmin(true_db, axis=1), np.nanmax(true_db, axis=1)
     return low + (high - low) * draws
 
 
@@ -169,18 +226,38 @@ def missed(true_db: np.ndarray, limit_db: np.ndarray, target_db: np.ndarray) -> 
     """Pictures that end up below a target that was said to be reached ``[N]`` bool, and which ratio each had ``[N]``.
 
     Args:
-        true_db, limit_db: PSNR and its lower limit ``[N, R]``. target_db: ``[N]``.
+        true_db, limit_db: PSNR and its lower limit ``[N, R]``; NaN: not to be chosen. target_db: ``[N]``.
     """
-    inside = limit_db >= target_db[:, None]
+    inside = (limit_db >= target_db[:, None]) & np.isfinite(true_db)
     at = np.where(inside.any(axis=1), inside.argmax(axis=1), inside.shape[1] - 1)
     got = np.take_along_axis(true_db, at[:, None], axis=1)[:, 0]
     return inside.any(axis=1) & (got < target_db), at
 
 
-def _fitted(trial: RateTrial, rows: np.ndarray) -> np.ndarray:
-    given = np.concatenate(trial.given[rows])
-    wanted = (trial.true_db - trial.expected_db)[rows].ravel()
-    return np.linalg.solve(given.T @ given + _RIDGE * np.eye(given.shape[1]), given.T @ wanted)
+def _left_out(trial: RateTrial, ridge: float, groups: np.ndarray | None = None) -> np.ndarray:
+    """Predictions of pictures ``[N, R]``, each by a fit to others."""
+    expected = trial.expected_db.copy()
+    if groups is None or len(set(groups.tolist())) < 2:
+        groups = np.arange(len(expected)) % _FOLDS
+    for group in set(groups.tolist()):
+        out = groups == group
+        rest = replace(
+            trial, true_db=trial.true_db[~out], expected_db=trial.expected_db[~out], given=trial.given[~out]
+        )
+        expected[out] = corrected(trial, _fitted(rest, ridge))[out]
+    return expected
+
+
+def _fitted(trial: RateTrial, ridge: float) -> np.ndarray:
+    """Weights of the features, the first of which is 1."""
+    wanted, given = (trial.true_db - trial.expected_db).ravel(), trial.given.reshape(-1, trial.given.shape[2])
+    there = np.isfinite(wanted)
+    wanted, given = wanted[there], given[there, 1:]
+    centre, width = given.mean(axis=0), given.std(axis=0) + 1e-9
+    scaled = (given - centre) / width
+    normal = scaled.T @ scaled + ridge * np.eye(given.shape[1])
+    weights = np.linalg.solve(normal, scaled.T @ (wanted - wanted.mean())) / width
+    return np.concatenate([[wanted.mean() - weights @ centre], weights])
 
 
 @torch.inference_mode()

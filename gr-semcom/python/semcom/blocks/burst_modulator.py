@@ -13,6 +13,7 @@ import torch
 from gnuradio import gr
 
 from semcom import keys
+from semcom.adaptation.feedback import numbers_of
 from semcom.blocks.base import PduWorker, Stage, check, check_device, is_count, is_number, reason_of, runs
 from semcom.blocks.pdu import Pdu
 from semcom.errors import PduError
@@ -52,7 +53,7 @@ class burst_modulator(PduWorker, gr.sync_block):
         sender: number of this transmitter in every header, 0..15. Transmitters that share a receiver need different
             ones, as number and sender together name an item.
         on_sent: called with a dictionary a picture: image_id, latent_count, side, burst_count, papr_db,
-            airtime_samples, bursts_dropped.
+            airtime_samples, bursts_dropped, and target_reached and expected_psnr_db where there was a target.
         key, cipher: instead of the link profile's; "": as it has them.
     """
 
@@ -145,6 +146,8 @@ class burst_modulator(PduWorker, gr.sync_block):
             raise PduError(f"PDU of payload mode {pdu.integer(keys.MODE)}, which burst headers do not know")
         for key in (keys.KIND, keys.SENDER, keys.SIDE):
             pdu.integer(key, 0)
+        if keys.BURSTS in pdu.meta:
+            numbers_of(pdu.meta[keys.BURSTS])
         if pdu.integer(keys.LATENT_COUNT, len(latents)) != len(latents):
             raise PduError("PDU of latents whose vector is not latent_count long")
         sides = (pdu.integer(keys.HEIGHT), pdu.integer(keys.WIDTH))
@@ -204,6 +207,10 @@ class burst_modulator(PduWorker, gr.sync_block):
         ]
 
     def _send(self, pdu: Pdu, bursts: torch.Tensor) -> None:
+        if keys.BURSTS in pdu.meta:
+            # of an item that went out before: those that were lost
+            wanted = numbers_of(pdu.meta[keys.BURSTS])
+            bursts = bursts[[number for number in wanted if number < len(bursts)]]
         dropped = self._random.random(len(bursts)) < self.drop
         if self._on_sent:
             sent = {
@@ -214,6 +221,7 @@ class burst_modulator(PduWorker, gr.sync_block):
                 keys.PAPR_DB: papr_db(bursts),
                 keys.AIRTIME_SAMPLES: bursts.numel(),
                 "bursts_dropped": int(dropped.sum()),
+                **{key: pdu.meta[key] for key in keys.CHOSEN if key in pdu.meta},
             }
             try:
                 self._on_sent(sent)

@@ -34,6 +34,7 @@ _HEADER_KEYS = (
 # counters
 FAILED = "pictures that failed: one colour instead"
 BASE_ALONE = "pictures without their side information: the base layer alone"
+WITHOUT_FIRST = "parts of pictures whose first part did not come"
 _GREY = (128, 128, 128)
 _STAGES = (keys.DETECTED_S, keys.DEMODULATED_S, keys.ESTIMATED_S)
 
@@ -50,7 +51,8 @@ class deepjscc_decoder(PduBlock):
 
     Ports: ``in`` PDUs of latents with the header's fields, noise_var and snr_db; ``out`` pictures: u8vector
     of RGB bytes with image_id, height, width, bursts_received, burst_count, airtime_samples (of all bursts), order
-    and snr_db.
+    and snr_db. Of a model whose pictures may come in parts a picture leaves with each part anew, and with what it has
+    and lacks (``have``, ``missing``).
 
     Args:
         model: name in the zoo; bursts of another, of codebooks that it does not have and of coded bits are counted and
@@ -103,7 +105,13 @@ class deepjscc_decoder(PduBlock):
         self._assembler = self._make_assembler(self._max_open)
 
     def _make_assembler(self, max_open: int) -> ImageAssembler:
-        return ImageAssembler(self._profile, self.system.admits, max_open=max_open, limits=self._limits)
+        return ImageAssembler(
+            self._profile,
+            self.system.admits,
+            max_open=max_open,
+            limits=self._limits,
+            first_place=self.system.first_place,
+        )
 
     def reset(self) -> None:
         self.keep_counts()
@@ -132,7 +140,14 @@ class deepjscc_decoder(PduBlock):
         )
         self.set_counts(self._assembler.counters)
         times = {key: pdu.number(key) for key in _STAGES if key in pdu.meta}
-        return [_Ready(image, times) for image in images]
+        return [_Ready(image, times) for image in self._begun(images)]
+
+    def _begun(self, images: list[AssembledImage]) -> list[AssembledImage]:
+        """Those of which the first part is there: without it those that refine it cannot be read."""
+        begun = [image for image in images if any(first == 0 for first, _ in image.parts)]
+        if len(begun) < len(images):
+            self.count(WITHOUT_FIRST, len(images) - len(begun))
+        return begun
 
     def _session(self, pdu: Pdu) -> SessionKeys | None:
         """What a signed burst is opened with. Raises PduError: its epoch has gone from the key file."""
@@ -148,7 +163,7 @@ class deepjscc_decoder(PduBlock):
     def finish(self) -> list["_Ready"]:
         images = self._assembler.flush()
         self.set_counts(self._assembler.counters)
-        return [_Ready(image, {}) for image in images]
+        return [_Ready(image, {}) for image in self._begun(images)]
 
     def process(self, items: list["_Ready"]) -> list[tuple[str, Pdu]]:
         kinds = runs(items, lambda item: self.system.together(item.image))
@@ -184,7 +199,14 @@ class deepjscc_decoder(PduBlock):
             keys.SENDER: image.sender,
             keys.SNR_DB: float(image.snr_db),
             keys.ORDER: order_of(image.mode),
+            **(_parts_of(image) if self.system.first_place else {}),
             **ready.times,
             keys.DECODED_S: time.monotonic(),
         }
         return keys.PORT_OUT, Pdu(meta | results.fields_of(self.system.result, value), value.flatten())
+
+
+def _parts_of(image: AssembledImage) -> dict:
+    """What is known to have been sent of a picture, and what of it did not come."""
+    lacking = [f"{side}:{','.join(map(str, lost))}" for side, lost in zip(image.sides, image.missing) if lost]
+    return {keys.HAVE: max(first + count for first, count in image.parts), keys.MISSING: ";".join(lacking)}

@@ -8,6 +8,7 @@ import zmq
 from gnuradio import gr
 
 from semcom.adaptation import Belief, SnrTracker, read_dictionary
+from semcom.adaptation.feedback import wanted_of
 from semcom.adaptation.wire import HEARTBEAT
 from semcom.blocks import pdu as bridge
 from semcom.blocks.base import check, is_number
@@ -27,7 +28,8 @@ class feedback_receiver(SocketThread, gr.basic_block):
 
     Port: ``snr``, for ``deepjscc_encoder:snr`` and ``rate_controller:snr``: after each report accepted a dictionary with
     snr_db, snr_stderr_db and timestamp_s (time.monotonic() here), and where its receiver said so session and
-    target_psnr_db. What is lost, repeated, out of order, stale, absurd or malformed is counted in words, and so are a
+    target_psnr_db, and what it asks for of a picture that it has. What is lost, repeated, out of order, stale, absurd
+    or malformed is counted in words, and so are a
     receiver that starts anew and a connection that is lost. GNU Radio's own ``zeromq.pub_msg_sink`` may be at the other
     end.
 
@@ -96,9 +98,15 @@ class feedback_receiver(SocketThread, gr.basic_block):
             return
         if len(frames) != 1:
             raise PduError("message of several parts")
-        belief = self._tracker.hear(read_dictionary(frames[0]))
-        if belief is not None:
-            self.message_port_pub(pmt.intern(PORT_SNR), bridge.to_dict(_as_report(belief)))
+        said = read_dictionary(frames[0])
+        belief = self._tracker.hear(said)
+        if belief is None:
+            return
+        wanted = wanted_of(said)
+        if wanted is not None:
+            self.count("requests received")
+        asked = wanted.fields() if wanted else {}
+        self.message_port_pub(pmt.intern(PORT_SNR), bridge.to_dict(_as_report(belief) | asked))
 
 
 def _as_report(belief: Belief) -> dict[str, float]:

@@ -404,7 +404,6 @@ class Ledger:
 
     def _row(self, entry: dict, user: User, link: LinkConfig, system: System, real_time_factor: float) -> Row:
         received, meta = entry["received"].get(user.name, (None, {}))
-        symbols = entry.get(keys.LATENT_COUNT, 0)
         return row_of(
             entry["picture"],
             link,
@@ -414,11 +413,11 @@ class Ledger:
             snr_est_db=meta.get(keys.SNR_DB),
             bursts_sent=entry.get(keys.BURST_COUNT, 0),
             bursts_found=meta.get(keys.BURSTS_RECEIVED, 0),
-            symbols=symbols,
+            symbols=entry.get(keys.LATENT_COUNT, 0),
             airtime_samples=entry.get(keys.AIRTIME_SAMPLES, 0),
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
-            **(system.choice(symbols, self._config.told_snr_db) if symbols else {}),
+            **{key: entry[key] for key in keys.CHOSEN if key in entry},
         )
 
 

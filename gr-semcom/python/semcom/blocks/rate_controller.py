@@ -22,14 +22,12 @@ from semcom.blocks.base import (
     meta_of,
     reason_of,
 )
-from semcom.blocks.deepjscc_encoder import NOT_REACHED
+from semcom.blocks.deepjscc_encoder import MOST_RECEIVERS, NOT_REACHED
 from semcom.blocks.pdu import Pdu, Pmt
 from semcom.blocks.results import picture_to_send
 from semcom.errors import SemcomError
 from semcom.system import zoo
 from semcom.system.rates import RateChooser
-
-_MOST_RECEIVERS = 8
 
 
 @dataclass
@@ -109,19 +107,29 @@ class rate_controller(PduBlock):
         try:
             said = meta_of(message)
             report = report_of(said)
-            session = said.get(keys.SESSION)
-            with self._lock:
-                known = self._receivers.pop(session, None)
-                known = known or _Receiver(SnrTracker(self._max_age_s, self._wander_db))
-                known.tracker.hear(report)
-                known.target_psnr_db = report.get(keys.TARGET_PSNR_DB)
-                self._receivers[session] = known
-                while len(self._receivers) > _MOST_RECEIVERS:
-                    self._receivers.popitem(last=False)
         except SemcomError as error:
             self.fail(reason_of(error), error)
             return
-        self.count("SNR reports accepted")
+        # without a number it comes from a feedback_receiver, which has looked at it, or from an estimator
+        numbers = {
+            key: said[key] for key in (keys.SESSION, keys.SEQUENCE) if keys.SEQUENCE in said and key in said
+        }
+        session = said.get(keys.SESSION)
+        with self._lock:
+            known = self._receivers.get(session) or _Receiver(SnrTracker(self._max_age_s, self._wander_db))
+            # a repeated or an older report must not bring back what its receiver no longer asks for
+            if known.tracker.hear(report | numbers) is not None:
+                known.target_psnr_db = report.get(keys.TARGET_PSNR_DB)
+                self._receivers[session] = known
+                self._receivers.move_to_end(session)
+            while len(self._receivers) > MOST_RECEIVERS:
+                self._receivers.popitem(last=False)
+            counted = dict(known.tracker.counters)
+            known.tracker.counters.clear()
+        # what a feedback_receiver has looked at has no number any more
+        counted.pop("SNR reports without session and sequence", None)
+        for what, times in counted.items():
+            self.count(what, times)
 
     def on_target(self, message: Pmt) -> None:
         """A target of this station's own."""
@@ -162,12 +170,16 @@ class rate_controller(PduBlock):
         wanted = self.wanted()
         if not wanted:
             return pdu
-        choices = [self._chooser.choose(pixels, snr_db, target_db) for snr_db, target_db in wanted]
-        reached = all(choice.reached for choice in choices)
+        # what the weakest receiver cannot use helps nobody: it is sent for that one
+        sent_for_db = min(snr_db for snr_db, _ in wanted)
+        rho, reached, expected_db = 0.0, True, 0.0
+        for snr_db, target_db in wanted:
+            choice = self._chooser.choose(pixels, snr_db, target_db, sent_for_db, at_least=rho)
+            if choice.rho > rho or not expected_db:
+                expected_db = choice.psnr_db
+            rho, reached = choice.rho, reached and choice.reached
         self.count("pictures with a target")
         if not reached:
             self.count(NOT_REACHED)
-        rho = max(choice.rho for choice in choices)
-        return pdu.with_meta(
-            **{keys.RHO: rho, keys.SNR_DB: min(snr for snr, _ in wanted), keys.TARGET_REACHED: reached}
-        )
+        chosen = {keys.TARGET_REACHED: reached, keys.EXPECTED_PSNR_DB: expected_db}
+        return pdu.with_meta(**{keys.RHO: rho, keys.SNR_DB: sent_for_db}, **chosen)

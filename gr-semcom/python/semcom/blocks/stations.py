@@ -19,11 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from semcom import blocks, keys
+from semcom.adaptation.refining import Requests
 from semcom.blocks.base import PduWorker
 from semcom.blocks.burst_demodulator import BURSTS_READ
 from semcom.blocks.flowgraph import Flowgraph
@@ -61,13 +63,16 @@ class StationConfig:
         radio: MEDIUM[:ADDRESS], see ``radio.medium``. hardware: radio profile, name or path; "": none.
         gain_db, centre_frequency_hz: instead of the profile's. A gain that calibration has put into the radio profile
             comes before the link profile's.
-        feedback, telemetry: ZMQ addresses; "": none. keys: folder of CurveZMQ certificates for them, and for samples
-            on ZMQ. insecure: allows those addresses beyond this machine without keys.
+        feedback, telemetry: ZMQ addresses; "": none. A transmitter's feedback may be several with commas between, a
+            receiver each: pictures are sent so that all of them are served. keys: folder of CurveZMQ certificates for
+            them, and for samples on ZMQ. insecure: allows those addresses beyond this machine without keys.
         invert_spectrum: a receiver conjugates what it receives, as a radio profile may say too. cfo_search: it finds
             carrier offsets up to 10 % of the sample rate.
         log: file for JSON lines, one a picture; "": none.
         sample_type, channel: of a file that is received, as in ``radio_source``.
         target_psnr_db: what a receiver asks for with its feedback; 0: nothing.
+        refine_rho: bandwidth ratio up to which it asks for more of each picture that has come, and for bursts that were
+            lost; 0: it does not.
         sender: number of a transmitter, 0..15: different ones where one receiver receives several.
         device, threads: for torch.
     """
@@ -83,6 +88,7 @@ class StationConfig:
     insecure: bool = False
     log: str = ""
     target_psnr_db: float = 0.0
+    refine_rho: float = 0.0
     sample_type: str = ""
     channel: int = -1
     device: str = "cpu"
@@ -224,7 +230,7 @@ class Station(Flowgraph):
     def _report(self, began: float) -> Summary:
         self.summary.seconds = time.monotonic() - began
         counted = [*self.chain, self.log] if self.log else self.chain
-        self.summary.counters = {block.name(): dict(block.counters) for block in counted}
+        self.summary.counters = {name: dict(block.counters) for name, block in by_name(counted).items()}
         return self.summary
 
 
@@ -232,6 +238,7 @@ class TransmitStation(Station):
     """Pictures to a radio.
 
     Args:
+        linger_s: stay so long after the last picture, for receivers that ask for more of it.
         pictures: what to send, in order. repeat: for ever. rate: pictures a second; 0: as fast as the air takes them.
         snr_db: Es/N0 to encode for while there is no fresh feedback. payload: how what the model makes becomes symbols.
 
@@ -247,6 +254,7 @@ class TransmitStation(Station):
         rate: float = 0.0,
         snr_db: float = 10.0,
         payload: Payload = ANALOG,
+        linger_s: float = 0.0,
     ):
         if isinstance(payload, Hybrid):
             raise ConfigError(
@@ -255,9 +263,10 @@ class TransmitStation(Station):
         super().__init__("transmitter", config)
         link, medium = self.link, parse_medium(config.radio, transmit=True)
         self._ledger = AirLedger() if medium.kind.answers else None
+        self.feedback: list[blocks.feedback_receiver] = []
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
-            pictures_in=pictures,
+            pictures_in=_and_a_pause(pictures, linger_s) if linger_s and not repeat else pictures,
             repeat=repeat,
             rate=rate,
             max_in_flight=_AHEAD,
@@ -281,17 +290,19 @@ class TransmitStation(Station):
         self.connect(self.modulator, self.radio)
         self.connect_pdus(self.source, *control, self.encoder, *mapping, self.modulator)
         if config.feedback:
-            self.feedback = blocks.feedback_receiver(config.feedback, **config.socket_options)
-            for block in (*control, self.encoder):
-                self.msg_connect((self.feedback, keys.PORT_SNR), (block, keys.PORT_SNR))
-            self.chain.append(self.feedback)
+            for address in config.feedback.split(","):
+                feedback = blocks.feedback_receiver(address.strip(), **config.socket_options)
+                for block in (*control, self.encoder):
+                    self.msg_connect((feedback, keys.PORT_SNR), (block, keys.PORT_SNR))
+                self.feedback.append(feedback)
+            self.chain += self.feedback
         if config.telemetry:
             self.telemetry = blocks.telemetry(
                 config.telemetry, station="tx", profile=config.profile, **config.socket_options
             )
             self.msg_connect((self.source, keys.PORT_OUT), (self.telemetry, keys.PORT_PICTURES))
-            if config.feedback:
-                self.msg_connect((self.feedback, keys.PORT_SNR), (self.telemetry, keys.PORT_SNR))
+            for feedback in self.feedback:
+                self.msg_connect((feedback, keys.PORT_SNR), (self.telemetry, keys.PORT_SNR))
             _watch(self.telemetry, self.chain)
 
     def _control(self, payload: Payload, snr_db: float) -> list:
@@ -307,16 +318,19 @@ class TransmitStation(Station):
 
     def _sent(self, meta: dict) -> None:
         """A picture's bursts are made and wait for the air: room for the next."""
-        picture, read_s = self._read.pop(meta[keys.IMAGE_ID])
-        self.source.acknowledge(meta[keys.IMAGE_ID])
+        picture, read_s = self._read.pop(meta[keys.IMAGE_ID], (None, 0.0))
         if self._ledger:
-            self._ledger.made(meta[keys.BURST_COUNT])
+            self._ledger.made(meta[keys.BURST_COUNT], is_picture=picture is not None)
         else:
-            self.summary.pictures += 1
+            self.summary.pictures += picture is not None
             self.summary.bursts += meta[keys.BURST_COUNT]
         self.summary.airtime_s += meta[keys.AIRTIME_SAMPLES] / self.link.sample_rate_hz
         if self.config.telemetry:
             self.telemetry.on_sent(meta)
+        if picture is None:
+            # more of one that is out, for a receiver that has asked
+            return
+        self.source.acknowledge(meta[keys.IMAGE_ID])
         if self.log:
             height, width = picture.pixels.shape[:2]
             entry = {
@@ -338,6 +352,7 @@ class TransmitStation(Station):
                 keys.SIDE: meta[keys.SIDE],
                 keys.BURST_COUNT: meta[keys.BURST_COUNT],
                 keys.PAPR_DB: meta[keys.PAPR_DB],
+                **{key: meta[key] for key in keys.CHOSEN if key in meta},
             }
             self.log.add(entry)
 
@@ -392,6 +407,7 @@ class ReceiveStation(Station):
         show: bool = False,
     ):
         super().__init__("receiver", config)
+        self._asking = threading.Lock()
         link, self._wanted, self._on_picture = self.link, pictures, on_picture
         radio = config.radio_options(link, transmit=False)
         self.radio = blocks.radio_source(**radio)
@@ -435,6 +451,22 @@ class ReceiveStation(Station):
             self.window = LiveWindow(self.view.widget, "semcom rx")
             self.msg_connect((self.decoder, keys.PORT_OUT), (self.view, keys.PORT_IN))
             self.chain.append(self.view)
+        self.requests = None
+        if config.refine_rho:
+            codec = self.decoder.model.codec
+            if not codec.refines:
+                raise ConfigError(
+                    f"model '{link.model}' sends a picture at once, nothing more of it can be asked for: leave "
+                    f"the ratio out, "
+                    "or take a model such as photo-adaptive."
+                )
+            if not config.feedback:
+                raise ConfigError(
+                    "what more of a picture is wanted is asked for with feedback: give its address."
+                )
+            # refuses a rate that the model does not have
+            codec.latent_count(*codec.source.warm_up(), config.refine_rho)
+            self.requests = Requests(config.refine_rho)
         self.recorder = None
         if capture_folder:
             self.recorder = blocks.capture_recorder(
@@ -467,6 +499,11 @@ class ReceiveStation(Station):
         self.summary.bursts += meta[keys.BURSTS_RECEIVED]
         if self._on_picture:
             self._on_picture(meta, value)
+        if self.requests and keys.HAVE in meta:
+            size = meta[keys.HEIGHT], meta[keys.WIDTH]
+            symbols = self.decoder.model.codec.latent_count(*size, self.requests.rho)
+            with self._asking:
+                self.requests.heard(meta[keys.IMAGE_ID], meta[keys.HAVE], meta[keys.MISSING], symbols)
         if self.log:
             file = getattr(self.sink, "latest", None)
             entry = {**meta, "received_s": time.monotonic(), "sha256": pixels_sha256(value)}
@@ -485,6 +522,11 @@ class ReceiveStation(Station):
         )
 
     def pause(self, stop: threading.Event) -> None:
+        if self.requests:
+            with self._asking:
+                due = self.requests.due()
+            for wanted in due:
+                self.feedback.ask(wanted)
         if self.window is None:
             super().pause(stop)
         elif not self.window.wait(_TICK_S):
@@ -503,6 +545,12 @@ class ReceiveStation(Station):
         summary.written = self.sink.counters[self.sink.written] if self._out else None
         summary.recording_stopped = (self.recorder and self.recorder.writer.stopped) or ""
         return summary
+
+    def _report(self, began: float) -> Summary:
+        super()._report(began)
+        if self.requests:
+            self.summary.counters["requests"] = dict(self.requests.counters)
+        return self.summary
 
     def unwritten(self) -> list[str]:
         words = []
@@ -602,6 +650,24 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _and_a_pause(pictures: Iterable[Picture], seconds: float) -> Iterator[Picture]:
+    """The pictures, and their end so much later."""
+    yield from pictures
+    time.sleep(seconds)
+
+
+def by_name(blocks_in: list) -> dict[str, Any]:
+    """Blocks by their names, of which those that are there again are numbered."""
+    named: dict[str, Any] = {}
+    for block in blocks_in:
+        name, number = block.name(), 1
+        while name in named:
+            number += 1
+            name = f"{block.name()} {number}"
+        named[name] = block
+    return named
+
+
 def _watch(telemetry, chain: list) -> None:
-    for block in chain:
-        telemetry.watch(block.name(), block)
+    for name, block in by_name(chain).items():
+        telemetry.watch(name, block)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 
 from semcom import blocks, keys
-from semcom.blocks.latent_mapper import mapper_of
+from semcom.blocks.latent_mapper import mapper_of, payload_of_codec
 from semcom.blocks.loopback import Ledger
 from semcom.blocks.stations import Station, StationConfig, Summary, left_out, stopped_by_signals
 from semcom.errors import ConfigError
@@ -62,7 +62,13 @@ class TwoWayStation(Station):
         self.source = blocks.image_source(
             pictures_in=pictures, max_in_flight=_IN_FLIGHT, timeout_s=_TIMEOUT_S, on_sent=on_sent
         )
-        self.encoder = blocks.deepjscc_encoder(link.model, snr_db=link_config.snr_db, batch=1, **options)
+        self.encoder = blocks.deepjscc_encoder(
+            link.model,
+            snr_db=link_config.snr_db,
+            batch=1,
+            payload=payload_of_codec(link_config.payload),
+            **options,
+        )
         mapping = mapper_of(link.model, link_config.payload, batch=1, **options)
         self.modulator = self.modulator_for(medium, on_sent=on_modulated)
         receiving = dataclasses.replace(config, gain_db=rx_gain_db)

@@ -208,7 +208,7 @@ class Replay:
 
     def _assembler(self, modem: Modem, first: BurstHeader) -> ImageAssembler:
         code = first.model_hash
-        model = None if first.mode == MODE_CODED else self._model(code)
+        model = self._model(code) if first.mode in LatentSystem.modes else None
         system = LatentSystem(model) if model else None
 
         def admits(header: BurstHeader) -> str | None:
@@ -303,8 +303,11 @@ class Replay:
             pixels = coded.decode(image)
             self.counters["pictures of coded bits that could not be decoded"] += pixels is None
             return pixels
+        if image.mode not in LatentSystem.modes:
+            self.counters[f"pictures of {describe(image.mode)}, not decoded here"] += 1
+            return None
         model = self._model(image.model_hash)
-        if model is None or image.mode not in LatentSystem.modes:
+        if model is None:
             return None
         with _one_thread(), torch.inference_mode():
             return LatentSystem(model).receive([image])[0].value

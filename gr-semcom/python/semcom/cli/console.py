@@ -75,7 +75,7 @@ def results_table(results, by_snr: bool) -> Table:
         name = escape(group[0].item) + (
             " (not decoded: one colour)" if _undecoded(group) else _label(group[0])
         )
-        table.add_row(_received_of(group) if by_snr else name, *_figures(group))
+        table.add_row(_received_of(group) if by_snr else name, *_figures(group, _has_target(results)))
     return _with_losses(table, results)
 
 
@@ -84,13 +84,14 @@ def users_table(results) -> Table:
     table = _figures_table(results, "\nuser", "pictures\nreceived")
     for key in dict.fromkeys((r.user, r.snr_db) for r in results):
         group = [r for r in results if (r.user, r.snr_db) == key]
-        table.add_row(escape(key[0]), _received_of(group), *_figures(group))
+        table.add_row(escape(key[0]), _received_of(group), *_figures(group, _has_target(results)))
     return _with_losses(table, results)
 
 
 def _with_losses(table: Table, results) -> Table:
-    """Says below the table what its last column is, how many pictures were lost, and that the means are without them."""
-    table.caption, table.caption_justify = _REAL_TIME, "left"
+    """Says below the table what its last column is, how many pictures were lost or are not expected to meet their
+    target, and that the means are without those lost."""
+    said = []
     lost = sum(r.value is None for r in results)
     if lost:
         # a lost label counts as wrong
@@ -99,7 +100,15 @@ def _with_losses(table: Table, results) -> Table:
             if _kind(results).name == "image"
             else "each counts as wrong."
         )
-        table.caption = f"{lost} of {len(results)} pictures lost; {means}\n{_REAL_TIME}"
+        said.append(f"{lost} of {len(results)} pictures lost; {means}")
+    missed = sum(_reached(r) is False for r in results)
+    if missed:
+        said.append(
+            f"No rate is expected to meet the target of {missed} of {len(results)}: sent at the highest."
+        )
+    if not _has_target(results):
+        said.append(_REAL_TIME)
+    table.caption, table.caption_justify = "\n".join(said), "left"
     return table
 
 
@@ -134,6 +143,25 @@ def _label(result) -> str:
     return f": class {result.value.argmax()}" if is_label else ""
 
 
+def _reached(result) -> bool | None:
+    """Whether a rate was found for the target; None: there was none."""
+    return result.detail.get("target_reached")
+
+
+def _has_target(results) -> bool:
+    return any(_reached(r) is not None for r in results)
+
+
+def _chosen(group) -> list[str]:
+    """Bandwidth ratio, and whether or of how many results the target is expected to be met."""
+    known = [_reached(r) for r in group]
+    if len(group) == 1:
+        reached = {True: "yes", False: "no", None: "-"}[known[0]]
+    else:
+        reached = f"{sum(map(bool, known))} of {len(known)}"
+    return [number(mean(r.rho for r in group), 4), reached]
+
+
 def _figures_table(results, first: str, *others: str) -> Table:
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column(first, overflow="fold", min_width=12)
@@ -141,13 +169,22 @@ def _figures_table(results, first: str, *others: str) -> Table:
         *others,
         *("SNR dB\nasked", "SNR dB\nest."),
         *(_narrow(head, unit) for _, head, unit, _ in _kind(results).columns),
-        *("bursts\nsent", "\nfound", "\nlost", "x real\ntime"),
+        *(
+            # in the place of two, as there are 80 columns
+            ("\nrho", "target\nmet", "bursts\nsent", "\nlost")
+            if _has_target(results)
+            else ("bursts\nsent", "\nfound", "\nlost", "x real\ntime")
+        ),
     ):
         table.add_column(head, justify="right", no_wrap=True)
     return table
 
 
-def _figures(group) -> list[str]:
+def _figures(group, has_target: bool) -> list[str]:
+    sent, found, lost = (
+        _total(getattr(r, name) for r in group) for name in ("bursts_sent", "bursts_found", "bursts_lost")
+    )
+    speed = number(mean(r.real_time_factor for r in group), 3)
     return [
         f"{group[0].snr_db:g}",
         number(mean(r.snr_est_db for r in group), 1),
@@ -155,9 +192,7 @@ def _figures(group) -> list[str]:
             mean_of((r.scores.get(key) for r in group), digits, between="\n")
             for key, _, _, digits in _kind(group).columns
         ),
-        *(_total(r.bursts_sent for r in group), _total(r.bursts_found for r in group)),
-        _total(r.bursts_lost for r in group),
-        number(mean(r.real_time_factor for r in group), 3),
+        *((*_chosen(group), sent, lost) if has_target else (sent, found, lost, speed)),
     ]
 
 

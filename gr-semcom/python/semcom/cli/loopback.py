@@ -172,6 +172,20 @@ def loopback(
     }
     give_figures(plot, html, results, pictures, f"{model} over {channel}", settings_said)
     sent.finish()
+    _end_with(results)
+
+
+def _end_with(rows) -> None:
+    """Says which pictures the transmitter refused. Raises Exit with status 1: there is one.
+
+    Without GNU Radio the first ends the command; in a flowgraph the encoder warns, and sends the others."""
+    from semcom.terminal import complain
+
+    refused = list(dict.fromkeys(row.item for row in rows if not row.bursts_sent))
+    if refused:
+        shown = ", ".join(refused[:5]) + (", ..." if len(refused) > 5 else "")
+        complain(f"{len(refused)} pictures were not sent, as the warnings above say: {shown}.")
+        raise typer.Exit(1)
 
 
 def _check_radio(radio: str | None, given: dict, of_radio: dict) -> None:

@@ -150,6 +150,24 @@ TargetAsked = Annotated[
 ]
 
 
+def known_ratio(value: float | None) -> float | None:
+    """A bandwidth ratio."""
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"{value} is no bandwidth ratio: above 0 and at most 1.")
+    return value
+
+
+RefineRho = Annotated[
+    float | None,
+    typer.Option(
+        "--refine-rho",
+        metavar="RHO",
+        callback=known_ratio,
+        help="Ask with --feedback for lost bursts of each picture and more symbols, up to so many a colour value.",
+    ),
+]
+
+
 class Codebook(str, enum.Enum):
     """What latents are quantised to."""
 
@@ -260,7 +278,9 @@ Pictures = Annotated[int | None, typer.Option("--pictures", min=1, help="Stop af
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="Stop after so long. [default: never]")
 ]
-FeedbackTx = _address("--feedback", "Listen there for SNR feedback", 5570)
+FeedbackTx = _address(
+    "--feedback", "Listen there for SNR feedback; of several receivers with commas between", 5570
+)
 FeedbackRx = _address("--feedback", "Offer SNR feedback there", 5570)
 TelemetryTx = _address("--telemetry", "Offer the dashboard's data", 5581)
 TelemetryRx = _address("--telemetry", "Offer the dashboard's data", 5580)

@@ -18,12 +18,21 @@ from semcom.terminal import complain, err
 
 
 def config_of(
-    link, radio, hardware, gain_db, frequency_hz, keys=None, log=None, target_psnr_db=None, **others
+    link,
+    radio,
+    hardware,
+    gain_db,
+    frequency_hz,
+    keys=None,
+    log=None,
+    target_psnr_db=None,
+    refine_rho=None,
+    **others,
 ):
     """The command line's options as a ``StationConfig``; the log's place is tried before anything is sent.
 
     Args:
-        target_psnr_db: what a receiver asks for; None: nothing. others: fields of it as they are.
+        target_psnr_db, refine_rho: what a receiver asks for; None: nothing. others: fields of it as they are.
 
     Raises:
         ConfigError: a target, and no feedback to ask for it with. OutputError: the log cannot be written.
@@ -33,6 +42,8 @@ def config_of(
 
     if target_psnr_db is not None and not others.get("feedback"):
         raise ConfigError("--target-psnr-db is asked for over the feedback socket: add --feedback ADDRESS.")
+    if refine_rho is not None and not others.get("feedback"):
+        raise ConfigError("--refine-rho is asked for over the feedback socket: add --feedback ADDRESS.")
 
     with no_collection():
         from semcom.blocks.stations import StationConfig
@@ -49,6 +60,7 @@ def config_of(
         keys=_text(keys),
         log=_text(log),
         target_psnr_db=target_psnr_db or 0.0,
+        refine_rho=refine_rho or 0.0,
         **others,
     )
 

@@ -37,6 +37,14 @@ def tx(
         float, typer.Option("--rate", min=0, help="Pictures a second; 0: as fast as the air takes them.")
     ] = 0.0,
     seconds: options.Seconds = None,
+    linger: Annotated[
+        float,
+        typer.Option(
+            "--linger",
+            min=0,
+            help="Stay so many seconds after the last picture: receivers may ask for more of it.",
+        ),
+    ] = 0.0,
     feedback: options.FeedbackTx = "",
     telemetry: options.TelemetryTx = "",
     keys: options.Keys = None,
@@ -111,6 +119,7 @@ def tx(
             rate=rate,
             snr_db=snr_db,
             payload=payload,
+            linger_s=linger,
             seconds=seconds,
             on_tick=tick,
         )

@@ -4,6 +4,7 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -58,6 +59,14 @@ def planes_to_latents(planes: torch.Tensor) -> torch.Tensor:
 def latents_to_planes(latents: torch.Tensor, channels: int, grid: tuple[int, int]) -> torch.Tensor:
     """The inverse of :func:`planes_to_latents`: ``[B, k]`` complex to ``[B, C, h, w]`` real."""
     return torch.cat([latents.real, latents.imag], dim=1).reshape(-1, channels, *grid)
+
+
+def check_images(images: torch.Tensor) -> None:
+    """Raises ImageError: the images are not ``[B, 3, H, W]`` or are empty."""
+    if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
+        raise ImageError(
+            f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,7 @@ class BaseCodec(nn.Module):
     Attributes:
         source, result: the kinds that it takes and gives (``semcom.kinds``); pictures both, unless said otherwise.
         quantisable: it decodes from its latents alone, so that they may be sent as labels.
+        refines: an item may come in parts (:meth:`refine`).
         power: ``mean``: symbols have mean power 1 an item; ``peak``: over many items, and none exceeds a peak.
 
     Args:
@@ -129,6 +139,7 @@ class BaseCodec(nn.Module):
         ConfigError: a range with its ends the wrong way round.
     """
 
+    refines = False
     name = "codec"
     source: Kind = IMAGE
     result: Kind = IMAGE
@@ -159,10 +170,14 @@ class BaseCodec(nn.Module):
         """Bandwidth ratios among which a transmitter may choose for each picture, rising; one: there is no choice."""
         return [self.rho]
 
-    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
-        """Mean square error a colour value expected at each ratio in W ways, the best first, ``[B, R, W]``.
+    def forecast(self, pixels: np.ndarray, snr_db: float, rhos, allocated_db: float | None = None):
+        """What a picture, uint8 ``[H, W, 3]``, is expected to reach at each ratio: ``psnr_db`` ``[R]``, and ``features``
+        ``[R, F]`` that a correction of it is linear in.
 
         None: the codec has no closed form, and only decoding shows it.
+
+        Args:
+            snr_db: Es/N0 in dB that it meets. allocated_db: what the sender expects, if that is another.
         """
         return None
 
@@ -180,6 +195,10 @@ class BaseCodec(nn.Module):
     def place(self, side: int, size: tuple[int, int]) -> int:
         """Where the part of an item begins whose header has this ``side``; 0: it is the first, or the only one."""
         return 0
+
+    def next_place(self, end: int, size: tuple[int, int]) -> int:
+        """Where the next part of an item may begin of which ``end`` symbols are out."""
+        return end
 
     def refine(self, images: torch.Tensor, sent: Latents, symbols: int) -> Latents:
         """The next part of a picture ``[1, 3, H, W]`` of which ``sent`` is out, its ``later`` parts too.
@@ -375,10 +394,7 @@ class Codec(Decoder):
 
     def _encode(self, images: torch.Tensor, snr_db) -> torch.Tensor:
         """Latents ``[B, k]`` of any power."""
-        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(
-                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
-            )
+        check_images(images)
         height, width = images.shape[-2:]
         rows, columns = self.grid(height, width)
         pad = (0, columns * self.stride - width, 0, rows * self.stride - height)

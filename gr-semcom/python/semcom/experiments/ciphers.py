@@ -59,9 +59,12 @@ def _weights(model: str) -> tuple[str, ...]:
 def cost_plan(
     model: Model = "cifar-1-12",
     trained: Annotated[str, typer.Option(help="Card of weights of recipe cifar-1-12-modulo.")] = "",
+    adaptive: Annotated[
+        str, typer.Option(help="Model whose latents are sent as they are.")
+    ] = "photo-adaptive",
 ) -> Experiment:
     """What each cipher costs in PSNR: docs/figures/security_cost.{csv,md}."""
-    cards = {zoo.load(name).card.name: name for name in (model, trained) if name}
+    cards = {zoo.load(name).card.name: name for name in (model, adaptive, trained) if name}
     cells = []
     for title, name in cards.items():
         arms = [
@@ -69,7 +72,8 @@ def cost_plan(
             for what in (PAYLOADS if name == model else [ANALOG])
             for how in (OPEN, SCRAMBLE, RING)
         ]
-        arms.append((title, ANALOG, LATTICE))
+        if name != adaptive:
+            arms.append((title, ANALOG, LATTICE))
         cells += [Cell(arm, snr_db, weights=_weights(name)) for arm in arms for snr_db in COST_SNR_DB]
     return Experiment("security_cost", functools.partial(measure_cost, cards=cards), cells, {"draws": DRAWS})
 
@@ -125,8 +129,9 @@ def _over_awgn(
 
 def _item(sent, received, noise_var, snr_db: float, steps=None) -> AssembledImage:
     """The one burst of an item, received."""
+    side = sent.side[0] if sent.side else 0
     return AssembledImage(
-        0, sent.size, received, noise_var, 1, 1, snr_db, sent.mode, sent.model_hash, steps=steps
+        *(0, sent.size, received, noise_var, 1, 1, snr_db, sent.mode, sent.model_hash), side=side, steps=steps
     )
 
 

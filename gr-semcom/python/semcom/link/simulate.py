@@ -87,7 +87,6 @@ def simulate(
                         airtime_samples=plan.airtime_samples,
                         papr_db=papr_db(bursts),
                         real_time_factor=plan.airtime_samples / config.sample_rate_hz / seconds,
-                        **sender.choice(plan.latent_count, config.told_snr_db),
                         **sent.detail,
                     )
                 )

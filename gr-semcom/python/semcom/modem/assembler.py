@@ -77,7 +77,8 @@ class AssembledImage:
     where erased); snr_db: mean over the bursts received, of the estimates given with them; size: (height, width) in
     pixels; mode, model_hash, kind, sender, side: as its headers have them, side as that of the last part received.
     parts: (first, count) of the ranges of ``latents`` that bursts were sent of, in the order in which they were done;
-    what lies between them is erased. bursts_received, burst_count: of all parts together. notes: what ``add`` was given
+    what lies between them is erased; sides: of their headers; missing: the bursts of each that did not come.
+    bursts_received, burst_count: of all parts together. notes: what ``add`` was given
     with the bursts that were used, in the order in which they came. steps: ``[k, 2]``, of a key stream that was added
     (``security.ring``) and that the latents still hold; None: none was.
     """
@@ -97,6 +98,8 @@ class AssembledImage:
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple = ()
     steps: torch.Tensor | None = None
+    sides: tuple[int, ...] = ()
+    missing: tuple[tuple[int, ...], ...] = ()
 
 
 _NOTHING = torch.empty(0, dtype=torch.complex64), torch.empty(0)
@@ -133,6 +136,9 @@ class _Part:
     snr_db: float  # sum over its bursts
     notes: tuple = ()
     steps: torch.Tensor | None = None
+    side: int = 0
+    missing: tuple[int, ...] = ()
+    entry: _Open | None = None  # of a part with bursts missing, which may still come
 
 
 @dataclass
@@ -156,7 +162,8 @@ class ImageAssembler:
 
     An item may come in parts: bursts of one sender, number, kind, size, model and mode whose ``side`` differs. Each
     part that is done hands out the item as known by then: with parts of the last ``KEPT_S`` seconds (``KEPT_SYMBOLS``
-    in all), and of parts under way what is there. Where parts overlap, the latent with less noise counts.
+    in all), and of parts under way what is there. Where parts overlap, the latent with less noise counts. A burst that
+    is missing in a part may come later, as one that was asked for: that part is then done once more.
 
     Args:
         profile: the modem's.
@@ -216,6 +223,8 @@ class ImageAssembler:
         entry = self._open.get(key)
         if entry is None:
             past = self._closed.get(_number(header))
+            entry = self._opened_again(key, header, past)
+        if entry is None:
             if past is not None and key[2] in past.headers:
                 self.counters["bursts repeated or too late"] += 1
                 return done
@@ -240,6 +249,19 @@ class ImageAssembler:
         if len(entry.snr_db) == entry.burst_count:
             done += self._close(key)
         return done
+
+    def _opened_again(
+        self, key: tuple[int, int, int], header: BurstHeader, past: "_Closed | None"
+    ) -> _Open | None:
+        """A part that is done but for bursts such as this one."""
+        for part in past.parts if past is not None else ():
+            if part.entry is not None and part.side == header.side and header.burst_index in part.missing:
+                past.parts.remove(part)
+                del past.headers[key[2]]
+                self._kept_symbols -= len(part.latents)
+                self._open[key] = part.entry
+                return part.entry
+        return None
 
     def flush(self) -> list[AssembledImage]:
         """Hands out every picture under way, complete or not."""
@@ -406,6 +428,9 @@ class ImageAssembler:
             sum(entry.snr_db.values()),
             tuple(entry.notes),
             steps,
+            header.side,
+            tuple(sorted(set(range(entry.burst_count)) - entry.snr_db.keys())),
+            entry if len(entry.snr_db) < entry.burst_count else None,
         )
 
 
@@ -448,4 +473,6 @@ def _joined(header: BurstHeader, parts: list[_Part]) -> AssembledImage:
         tuple((part.first, len(part.latents)) for part in parts),
         tuple(note for part in parts for note in part.notes),
         steps,
+        tuple(part.side for part in parts),
+        tuple(part.missing for part in parts),
     )

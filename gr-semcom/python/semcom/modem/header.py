@@ -41,6 +41,7 @@ UNSIGNED = "bursts without a tag: this link has a key, and they were sent withou
 MAX_SIDE = 2**13 - 1
 SENDERS = 2**4
 MAX_LATENTS = 2**22 - 1
+MAX_BURSTS = 2**9
 
 LINK_HASH_BITS = 10
 CRC_BITS = 16

@@ -12,7 +12,16 @@ from semcom.errors import ConfigError, HeaderError
 from semcom.modem import frame, ofdm, second_block, sequences, v2
 from semcom.modem.equalize import Equalized, Equalizer
 from semcom.modem.frame import BurstLayout
-from semcom.modem.header import KEYED, KIND_IMAGE, MODE_LATENTS, OPEN, SCRAMBLED, VERSION, BurstHeader
+from semcom.modem.header import (
+    KEYED,
+    KIND_IMAGE,
+    MAX_BURSTS,
+    MODE_LATENTS,
+    OPEN,
+    SCRAMBLED,
+    VERSION,
+    BurstHeader,
+)
 from semcom.modem.profile import FramePlan, ModemProfile
 from semcom.modem.sync import DetectedBurst, Detector
 from semcom.modem.tracking import MAX_SLIP_SAMPLES, Tracker
@@ -139,7 +148,7 @@ class Modem:
 
         Raises:
             HeaderError: a field that the header cannot hold.
-            ConfigError: a signed profile without seals or cipher, or the other way round.
+            ConfigError: a signed profile without seals or cipher, or the other way round; more bursts than are counted.
         """
         signed = bool(self.profile.auth_symbols)
         if len(seals) != (len(latents) if signed else 0) or cipher not in self._ciphers:
@@ -147,6 +156,12 @@ class Modem:
                 "bursts are signed, each item with a seal of its own, where the profile says so, or not"
             )
         plan = self.plan(latents.shape[1])
+        if plan.burst_count > MAX_BURSTS:
+            raise ConfigError(
+                f"a picture of {plan.latent_count} latents takes {plan.burst_count} bursts of "
+                f"{self.profile.max_payload_symbols} payload symbols, and headers count {MAX_BURSTS}: send a smaller "
+                f"one, at a lower rate, or with longer bursts (max_payload_symbols of the link profile, up to 40)."
+            )
         senders, sides = (_each(value, len(latents)) for value in (sender, side))
         headers = [
             self._code.header(
@@ -266,7 +281,6 @@ class Modem:
             unread = [row for row in unread if headers[row] is None]
         if unread:
             self._look_harder([bursts[i].samples for i in whole], cfo, headers, bits, unread)
-        sent = self._header_symbols(bits.cpu().numpy())
         verdicts = self._check_tags(bursts, whole, headers, bits, channel, frequency)
         sessions: dict[int, SessionKeys] = {}
 
@@ -284,6 +298,8 @@ class Modem:
             else:
                 sessions[at] = verdict
                 groups.setdefault(plan.latents_per_burst, []).append(at)
+        # only now, for a burst that is refused shall cost little
+        sent = self._header_symbols(bits.cpu().numpy()) if groups else bits
         for latents, ats in groups.items():
             payload_rows = -(-latents // p.data_per_symbol)
             rows, end = p.auth_symbols + payload_rows, p.burst_samples(payload_rows)
@@ -337,10 +353,12 @@ class Modem:
             self.device, self.dtype
         )
         cfo = torch.tensor([bursts[whole[row]].cfo for row in rows], dtype=torch.float64, device=self.device)
+        if len(rows) < len(headers):
+            bits, channel, frequency = bits[rows], channel[rows], frequency[rows]
         equalizer, payload = self._equalizer(self._shortest), self._payload(block, cfo)
-        soft = equalizer.soft_second_block(payload, channel[rows], frequency[rows])
+        soft = equalizer.soft_second_block(payload, channel, frequency)
         air = soft.cpu().numpy()
-        texts = second_block.messages(bits[rows].cpu().numpy(), p.max_payload_symbols)
+        texts = second_block.messages(bits.cpu().numpy(), p.max_payload_symbols)
         signed = [
             (tag, text, headers[row].number)
             for row, tag, text in zip(rows, second_block.soft_tags(air, p), texts, strict=True)
@@ -349,8 +367,11 @@ class Modem:
         verdicts: list[SessionKeys | str | None] = [self._guard.recognise(*one) for one in signed]
         first = [at for at, verdict in enumerate(verdicts) if verdict is None]
         if first:
+            begun = False  # a session within this call, of which others may be as well
             for at, numbers in zip(first, second_block.numbers(air[first], p), strict=True):
-                verdicts[at] = self._guard.recognise(*signed[at]) or self._guard.check(numbers, *signed[at])
+                known = self._guard.recognise(*signed[at]) if begun else None
+                verdicts[at] = known or self._guard.check(numbers, *signed[at])
+                begun = begun or not isinstance(verdicts[at], str)
         return {row: verdict for row, verdict in zip(rows, verdicts, strict=True) if verdict is not None}
 
     def _results(self, headers, cfo, out: Equalized, ats: list[int], latents: int) -> list[DemodulatedBurst]:

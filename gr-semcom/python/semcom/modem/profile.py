@@ -184,7 +184,10 @@ class ModemProfile:
             ConfigError: no latents, or more than the header can number.
         """
         if not 1 <= latent_count < 2**22:
-            raise ConfigError(f"a picture of {latent_count} latents does not fit a frame (1 to {2**22 - 1})")
+            raise ConfigError(
+                f"a picture of {latent_count} latents does not fit a frame (1 to {2**22 - 1}): send a smaller one, or "
+                f"at a lower rate."
+            )
         bursts = math.ceil(latent_count / self.max_latents_per_burst)
         per_burst = math.ceil(latent_count / bursts)
         symbols = math.ceil(per_burst / self.data_per_symbol)

@@ -13,6 +13,7 @@ class _Picture:
     end: int  # bursts up to its last
     open: int
     whole: bool = True
+    counts: bool = True
 
 
 class AirLedger:
@@ -29,11 +30,11 @@ class AirLedger:
         self._waiting: deque[_Picture] = deque()
         self._lock = threading.Lock()
 
-    def made(self, bursts: int) -> None:
-        """A picture's bursts go towards the radio, after all those before."""
+    def made(self, bursts: int, is_picture: bool = True) -> None:
+        """A picture's bursts go towards the radio, after all those before; or some more of one that was counted."""
         with self._lock:
             self.bursts_made += bursts
-            self._waiting.append(_Picture(self.bursts_made, bursts))
+            self._waiting.append(_Picture(self.bursts_made, bursts, counts=is_picture))
 
     def answer(self, index: int, answer: str) -> None:
         """What became of burst ``index`` of all, counted from 0; what belongs to no picture is left out."""
@@ -47,5 +48,5 @@ class AirLedger:
             picture.open -= 1
             picture.whole = picture.whole and answer == ON_AIR
             if not picture.open:
-                self.pictures += picture.whole
+                self.pictures += picture.whole and picture.counts
                 self._waiting.remove(picture)

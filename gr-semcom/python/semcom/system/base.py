@@ -2,15 +2,16 @@
 """What carries items of a kind over bursts: values to payload symbols and header fields, and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from semcom.errors import ImageError
 from semcom.kinds import IMAGE, Kind
 from semcom.modem import AssembledImage, BurstHeader
-from semcom.modem.header import describe
+from semcom.modem.header import MAX_LATENTS, describe
 
 #: in the detail of a result whose coded side information did not come through
 SIDE_LOST = "side_information_lost"
@@ -25,7 +26,7 @@ class Sent:
         mode: what they are, one of ``modem.header.MODES``. model_hash: 22 bits that name codec, codebooks or code.
         size: the header's two numbers, of a picture (height, width).
         kind: code of the kind that comes out. side: ``B`` numbers of 20 bits that only the codec understands.
-        detail: what the transmitter chose, for rows and counters.
+        detail: what the transmitter chose, for rows and counters, by names of ``keys.CHOSEN``.
         ring_scale: ``B`` numbers, what symbols are multiplied with before a key stream is added (``security.ring.add``);
             none given: 1.
     """
@@ -77,10 +78,25 @@ class System(ABC):
     name: str
     modes: tuple[int, ...]
     one_by_one = False
+    #: header -> where the part of an item begins that its burst is of; None: no item comes in parts
+    first_place: Callable[[BurstHeader], int] | None = None
 
     @abstractmethod
     def symbol_count(self, size: tuple[int, int]) -> int:
         """Payload symbols that an item of that size takes."""
+
+    def check_size(self, size: tuple[int, int], symbols: int) -> None:
+        """Refuses what no header can count, before it is encoded: that takes minutes and gigabytes.
+
+        Raises:
+            ImageError: more symbols.
+        """
+        if symbols > MAX_LATENTS:
+            raise ImageError(
+                f"a {self.source.name} of {size[0]}x{size[1]} takes {symbols:,} payload symbols, and headers count "
+                f"{MAX_LATENTS:,}: scale it down, or send it at a lower rate (--set rate=0.5), if the model has one.",
+                f"{self.source.name}s of more payload symbols than headers count",
+            )
 
     @abstractmethod
     def send(self, values: Sequence[np.ndarray], snr_db: Sequence[float], rho: float | None = None) -> Sent:
@@ -92,11 +108,8 @@ class System(ABC):
 
         Raises:
             ConfigError: another ratio than it has.
+            ImageError: more symbols than a header counts.
         """
-
-    def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
-        """What the transmitter chooses for an item of so many symbols at an SNR, for rows and counters."""
-        return {}
 
     def admits(self, header: BurstHeader) -> str | None:
         """Why bursts with this header cannot be read here, in the words of a counter; None: they can.

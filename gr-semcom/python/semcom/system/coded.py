@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from semcom import keys
 from semcom.codec.image import source as sources
 from semcom.errors import ConfigError
 from semcom.modem import AssembledImage, BurstHeader
@@ -122,7 +123,9 @@ class CodedSystem(System):
             raise ConfigError("the separation link sends as many symbols as its model: it has no other rate")
         (pixels,), (snr,) = values, snr_db
         self.source.check(pixels)
-        symbols = self.symbol_count(self.source.size(pixels))
+        size = self.source.size(pixels)
+        symbols = self.symbol_count(size)
+        self.check_size(size, symbols)
         mcs = self.payload.scheme(symbols, snr)
         layout = transport.Layout(symbols, mcs)
         coded = sources.coded_picture(pixels, self.payload.source)
@@ -130,10 +133,8 @@ class CodedSystem(System):
         codec, payload = best or (sources.FORMATS.index(sources.SOURCES[self.payload.source][0]), b"")
         sent = transport.send(payload, layout)[None]
         code = schemes.pack(codec, mcs)
-        return Sent(sent, MODE_CODED, code, self.source.size(pixels), self.result.code)
-
-    def choice(self, symbols: int, snr_db: float) -> dict[str, str]:
-        return {"mcs": self.payload.scheme(symbols, snr_db).name}
+        detail = {keys.MCS: mcs.name}
+        return Sent(sent, MODE_CODED, code, size, self.result.code, detail=detail)
 
     def mismatch(self, header: BurstHeader) -> str | None:
         if not self.model.codec.admits(header.latent_count, (header.height, header.width)):

@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from semcom import keys
 from semcom.codec.base import Latents
 from semcom.codec.image import source as sources
 from semcom.codec.image.content import ContentAdaptive
@@ -142,6 +143,8 @@ class HybridSystem(System):
             raise ConfigError("the hybrid sends as many symbols as its model: it has no other rate")
         (pixels,), (snr,) = values, map(float, snr_db)
         self.source.check(pixels)
+        size = self.source.size(pixels)
+        self.check_size(size, self.symbol_count(size))
         if self.payload.steps:
             base = self._base(pixels, snr, self.payload.steps)
             return self._all_coded(pixels, snr)[0] if base is None else self._divided(pixels, base, snr)[0]
@@ -154,14 +157,30 @@ class HybridSystem(System):
         """What could be sent of a picture by the share of its coded part, and the PSNR in dB of each.
 
         Args:
-            shares: in whole steps; none of them and all are always there, one that holds no encoding is left out.
+            shares: in whole steps. Latents alone are always there; what holds no encoding, or not one that gets through
+                at this SNR, is left out.
         """
-        tried = {0: self._all_latents(pixels, snr_db), SHARE_STEPS: self._all_coded(pixels, snr_db)}
+        tried = {0: self._all_latents(pixels, snr_db)}
+        total = self.symbol_count(self.source.size(pixels))
+        if self._gets_through(total, snr_db):
+            tried[SHARE_STEPS] = self._all_coded(pixels, snr_db)
         for steps in shares:
             base = self._base(pixels, snr_db, steps)
-            if base is not None and base.steps == steps:
+            if (
+                base is not None
+                and base.steps == steps
+                and self._gets_through(_base_symbols(total, steps), snr_db)
+            ):
                 tried[steps] = self._divided(pixels, base, snr_db)
         return tried
+
+    def _gets_through(self, symbols: int, snr_db: float) -> bool:
+        """Whether bits coded in so many symbols do; a margin below 0 takes schemes that do not yet."""
+        coded = self.payload.coded
+        try:
+            return transport.works(coded.scheme(symbols, snr_db), symbols, snr_db - coded.margin_db)
+        except ConfigError:
+            return False
 
     def _all_latents(self, pixels: np.ndarray, snr_db: float) -> tuple[Sent, float]:
         """The picture without a coded part, and the PSNR in dB that it has over noise tried once."""
@@ -178,7 +197,7 @@ class HybridSystem(System):
             side=(sent.side or (0,))[0],
         )
         (got,) = self._latents.receive([image])
-        return replace(sent, detail={"share": 0.0}), float(quality.psnr(pixels, got.value))
+        return replace(sent, detail={keys.SHARE: 0.0}), float(quality.psnr(pixels, got.value))
 
     def _all_coded(self, pixels: np.ndarray, snr_db: float) -> tuple[Sent, float]:
         """The picture as the digital rival sends it, and its PSNR in dB where it arrives."""
@@ -189,7 +208,7 @@ class HybridSystem(System):
         best = coded.best(transport.Layout(symbols, mcs).payload_bytes)
         decoded = None if best is None else sources.decode(best[1], best[0], sent.size)
         db = -np.inf if decoded is None else float(quality.psnr(pixels, decoded))
-        return replace(sent, detail={"mcs": mcs.name, "share": 1.0}), db
+        return replace(sent, detail=sent.detail | {keys.SHARE: 1.0}), db
 
     def _base(self, pixels: np.ndarray, snr_db: float, steps: int) -> _Base | None:
         """The coarse picture in ``steps`` of the symbols, or in the fewest more that hold its coarsest encoding."""
@@ -217,7 +236,7 @@ class HybridSystem(System):
         count = self.symbol_count(size) - len(base.symbols)
         latents = self._residuals.send_residual(wanted - coarse, snr_db, count)
         symbols = torch.cat([base.symbols, latents.values[0].cpu()])[None]
-        detail = {"mcs": base.mcs.name, "share": base.steps / SHARE_STEPS}
+        detail = {keys.MCS: base.mcs.name, keys.SHARE: base.steps / SHARE_STEPS}
         side = tuple(latents.side_bits.tolist())
         sent = Sent(symbols, MODE_HYBRID, self._code(base), size, self.result.code, side, detail)
         if self.payload.steps:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A codec's latents over the air: analog, or quantised and sent as symbols of a constellation."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from semcom import keys
 from semcom.codec.base import Latents
 from semcom.equivalent_snr import equivalent_snr_db
 from semcom.errors import ConfigError
@@ -47,13 +49,15 @@ class LatentSystem(System):
         self.one_by_one = bool(target)
         # refuses a rate that the codec does not have
         self.codec.latent_count(*self.source.warm_up(), self._rho)
+        if self.codec.refines:
+            self.first_place = self._first_place
         self.name = model.card.name if isinstance(payload, Analog) else f"{model.card.name}, {payload.label}"
         if isinstance(payload, DigitalMode):
             # refuses latents that cannot be labels, and codebooks that are not there
             model.codebook_set(payload.codebook)
 
-    def symbol_count(self, size: tuple[int, int]) -> int:
-        count = self.codec.latent_count(*size, self._rho)
+    def symbol_count(self, size: tuple[int, int], rho: float | None = None) -> int:
+        count = self.codec.latent_count(*size, self._rho if rho is None else rho)
         if isinstance(self.payload, DigitalMode):
             return symbol_count(count, self.payload.bits_per_latent, self.payload.order)
         return count
@@ -69,8 +73,10 @@ class LatentSystem(System):
             (value,), (snr,) = values, snr_db
             chosen = self._chooser.choose(value, float(snr), self._target_db)
             rho = chosen.rho
-            detail = {"target_reached": chosen.reached, "expected_psnr_db": round(chosen.psnr_db, 2)}
+            detail = {keys.TARGET_REACHED: chosen.reached, keys.EXPECTED_PSNR_DB: round(chosen.psnr_db, 2)}
         rho = self._rho if rho is None else rho
+        size = self.source.size(values[0])
+        self.check_size(size, self.symbol_count(size, rho))
         device = self.model.device
         encoder_snr = torch.as_tensor(snr_db, dtype=torch.float32, device=device)
         latents = self.codec.send(self.source.batch(values, device), encoder_snr, rho=rho)
@@ -82,7 +88,7 @@ class LatentSystem(System):
             symbols, mode = points * scale, self.payload.header_mode
             ring_scale = tuple((1 / scale[:, 0]).tolist())
         side = () if latents.side is None else tuple(latents.side.tolist())
-        size = self.codec.result_size(self.source.size(values[0]))
+        size = self.codec.result_size(size)
         return Sent(symbols.cpu(), mode, code, size, self.result.code, side, detail, ring_scale)
 
     def mismatch(self, header: BurstHeader) -> str | None:
@@ -94,13 +100,45 @@ class LatentSystem(System):
         if digital:
             fits = bits_per_latent(header.latent_count, self.codec.latent_count(*size), header.order)
             return None if fits else "bursts whose size does not fit the model"
-        if self.codec.place(header.side, size):
-            return "bursts of parts that refine a picture, not read here"
+        if first := self.codec.place(header.side, size):
+            if not self.codec.refines:
+                return "bursts of parts that refine a picture, not read here"
+            most = self.codec.latent_count(*size, self.codec.ratios()[-1])
+            if first + header.latent_count > most or header.side >> self.codec.side_width:
+                return "bursts of parts that lie outside of their picture"
+            return None
         if not self.codec.admits(header.latent_count, size):
             return "bursts whose size does not fit the model"
         if header.side >> self.codec.side_width:
             return "bursts with side information unknown to the model"
         return None
+
+    def _first_place(self, header: BurstHeader) -> int:
+        if header.mode != MODE_LATENTS:
+            return 0
+        return self.codec.place(header.side, (header.height, header.width))
+
+    def together(self, item: AssembledImage) -> Hashable:
+        # parts are of one picture
+        alone = (item.sender, item.image_id, item.parts) if len(item.parts) > 1 else None
+        return super().together(item), alone
+
+    @torch.inference_mode()
+    def refine(self, value: np.ndarray, sent: Latents, rho: float) -> Latents:
+        """The next part of a picture, uint8 ``[H, W, 3]``, of which ``sent`` is out, up to ``rho`` in all.
+
+        Raises:
+            ConfigError: nothing is left to send up to there, or the model sends a picture at once.
+        """
+        size, codec = (value.shape[0], value.shape[1]), self.codec
+        end = sent.values.shape[1]
+        for part in sent.later:
+            end = codec.place(int(part.side_bits[0]), size) + part.values.shape[1]
+        # parts begin at few places, and the last must not lie beyond the end
+        symbols = codec.latent_count(*size, rho) - codec.next_place(end, size)
+        if symbols < 1:
+            raise ConfigError(f"a picture of which {end} symbols are out has them all at rho = {rho:.4f}.")
+        return codec.refine(self.source.batch([value], self.model.device), sent, symbols)
 
     @torch.inference_mode()
     def receive(self, items: Sequence[AssembledImage]) -> list[Received]:
@@ -117,10 +155,14 @@ class LatentSystem(System):
             size=first.size,
             steps=steps,
         )
-        side = torch.tensor([item.side for item in items], device=device)
-        latents = Latents(values, side=side, noise_var=noise_var)
+        if len(first.parts) > 1:
+            latents = _in_parts(first, values, noise_var)
+        else:
+            side = torch.tensor([item.side for item in items], device=device)
+            latents = Latents(values, side=side, noise_var=noise_var)
+        snr_db = equivalent_snr_db(latents.noise)
         latents, lost = self.codec.read_side(latents, first.size)
-        decoded = self.codec.receive(latents, equivalent_snr_db(noise_var), first.size)
+        decoded = self.codec.receive(latents, snr_db, first.size)
         rows = zip(self.result.values(decoded), lost.tolist(), strict=True)
         return [Received(value, {SIDE_LOST: True} if side_lost else {}) for value, side_lost in rows]
 
@@ -132,3 +174,13 @@ class LatentSystem(System):
             return
         sent = self.codec.send(torch.zeros(1, 3, *size, device=self.model.device), 10.0)
         self.codec.receive(sent.with_noise(10.0), 10.0, self.codec.result_size(size))
+
+
+def _in_parts(item: AssembledImage, values: torch.Tensor, noise_var: torch.Tensor) -> Latents:
+    """The symbols of an item ``[1, k]`` as its first part and those that refine it, in the order of their places."""
+    found = []
+    for (first, count), side in sorted(zip(item.parts, item.sides, strict=True)):
+        place = slice(first, first + count)
+        sides = torch.tensor([side], device=values.device)
+        found.append(Latents(values[:, place], side=sides, noise_var=noise_var[:, place]))
+    return replace(found[0], later=tuple(found[1:]))

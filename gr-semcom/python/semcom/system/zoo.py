@@ -323,7 +323,7 @@ def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
     for file, sha256 in model_card.files.items():
         found = _tensors(path.with_name(file), sha256, model_card)
         if file == shared:
-            found = {key: tensor for key, tensor in found.items() if key.startswith(BACKBONE)}
+            found = as_backbone(found)
         tensors |= found
     try:
         module = make(model_card.architecture, dict(model_card.arguments), tuple(model_card.snr_range_db))
@@ -332,6 +332,12 @@ def _filled(make: Callable[..., D], path: Path, model_card: ModelCard) -> D:
     _check_fit(module, tensors, model_card)
     module.load_state_dict(tensors, assign=True)
     return module
+
+
+def as_backbone(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a model that is built on another takes of its tensors: that one's backbone, or, where it has none, all."""
+    own = {key: tensor for key, tensor in tensors.items() if key.startswith(BACKBONE)}
+    return own or {BACKBONE + key: tensor for key, tensor in tensors.items()}
 
 
 def _codebooks(path: Path, model_card: ModelCard) -> dict[str, digital.CodebookSet]:

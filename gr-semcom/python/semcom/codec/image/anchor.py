@@ -75,7 +75,7 @@ class Anchor(Codec):
         ]
         shapes += [(a, b, KERNEL, 1) for a, b in pairwise(flat[::-1])]
         last = len(shapes) - 1
-        stages = [Stage(down(*s), False, n == last, True) for n, s in enumerate(shapes)]
+        stages = [Stage(down(*s), False, n == last) for n, s in enumerate(shapes)]
         self.encoder = AnchorEncoder(stages, channels, stride, linear)
 
     def encode_planes(self, images, snr_db):

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semcom.codec.base import Latents, power_code, power_of_code
+from semcom.codec.base import Latents, check_images, power_code, power_of_code
 from semcom.codec.image import allocation as closed
-from semcom.codec.image import refinement, sideinfo
+from semcom.codec.image import prediction, refinement, sideinfo
 from semcom.codec.image.allocation import BlockMap
 from semcom.codec.image.content_networks import (
     EMBEDDING,
@@ -26,6 +26,7 @@ from semcom.codec.image.content_networks import (
     Front,
     Trunk,
     as_feature,
+    believable,
     deviation_of,
 )
 from semcom.codec.image.content_plan import MOST_RHO, Plan, PlannedCodec, allocation_snr_db, moved, stacked
@@ -71,6 +72,7 @@ class ContentAdaptive(PlannedCodec):
     """
 
     quantisable = False
+    refines = True
     networks = ("sender", "receiver")
 
     def __init__(
@@ -94,10 +96,8 @@ class ContentAdaptive(PlannedCodec):
         self.sender = Trunk(widths, sender_blocks, EMBEDDING + 2 * known + 1)
         self.receiver = Trunk(widths, receiver_blocks, RECEIVER_CELLS)
 
-    def expected_errors(self, images: torch.Tensor, snr_db, rhos: list[float]):
-        from semcom.codec.image.prediction import expected_errors
-
-        return expected_errors(self, images, snr_db, rhos)
+    def forecast(self, pixels, snr_db: float, rhos, allocated_db: float | None = None):
+        return prediction.forecast(self, pixels, snr_db, rhos, allocated_db)
 
     # --- ends -------------------------------------------------------------------------------------------------
 
@@ -116,10 +116,7 @@ class ContentAdaptive(PlannedCodec):
         Raises:
             ImageError: the images are not ``[B, 3, H, W]`` or are empty, or too small for the rate.
         """
-        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(
-                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
-            )
+        check_images(images)
         height, width = images.shape[-2:]
         total = self.latent_count(height, width, rho)
         images = closed.whole_cells(images)
@@ -170,6 +167,9 @@ class ContentAdaptive(PlannedCodec):
         most = self.latent_count(*size, MOST_RHO)
         code = -(-end * _PLACES // most)
         return code, -(-code * most // _PLACES)
+
+    def next_place(self, end: int, size: tuple[int, int]) -> int:
+        return self._next_place(end, size)[1]
 
     @in_single_precision
     @torch.no_grad()
@@ -344,8 +344,14 @@ class ContentAdaptive(PlannedCodec):
         return Front(linear, *self._receiver_cells(plan, error, unsent, base_error, power))
 
     def finish(self, network: nn.Module, front: Front, snr_db: torch.Tensor, size: tuple[int, int]):
-        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``."""
-        images = closed.from_colours(front.picture + self._network(network, *front, snr_db))
+        """The linear estimate and a network's correction, as images ``[B, 3, H, W]``; ``snr_db`` ``[B]``.
+
+        Outside of training a correction far beyond the error expected there is left out (:func:`believable`).
+        """
+        correction = self._network(network, *front, snr_db)
+        if not network.training:
+            correction = believable(correction, front.deviation)
+        images = closed.from_colours(front.picture + correction)
         images = images[..., : size[0], : size[1]].float()
         return images if network.training else images.clamp(0, 1)
 

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from semcom.codec.image import allocation as closed
@@ -20,6 +21,8 @@ RECEIVER_CELLS = EMBEDDING + 4 * closed.ZONES + 2
 _SMALLEST = 1e-7  # variance a pixel, added before a logarithm or a root
 #: deviation of the error where the map is unknown
 _UNKNOWN = 0.05
+#: root mean square of a correction in units of the error expected there, above which it is not believed
+_MOST_DEVIATIONS = 3.0
 
 
 class Trunk(nn.Module):
@@ -65,6 +68,21 @@ def in_units_of(planes: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
     """Planes ``[B, 3, H, W]`` times the deviation ``[B, 3, H/8, W/8]`` of their cells."""
     cells = planes.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
     return (cells * deviation[:, :, :, None, :, None]).flatten(2, 3).flatten(3, 4)
+
+
+def believable(correction: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """A network's correction ``[B, 3, H, W]``, 0 where it is far beyond the deviation ``[B, 3, H/8, W/8]`` of the error.
+
+    In neighbourhoods of 5x5 cells of photographs its root mean square is at most 1.5 deviations. Of pictures that no
+    network saw, such as areas of one colour at high SNR, it can be thousands, where the linear estimate is nearly exact.
+    """
+    cells = (F.avg_pool2d(correction.square(), closed.CELL) / deviation.square()).mean(dim=1, keepdim=True)
+    # also where it is no number
+    wild = ~(F.avg_pool2d(cells, 5, 1, 2, count_include_pad=False) <= _MOST_DEVIATIONS**2)
+    if not wild.any():
+        return correction
+    cells = correction.unflatten(3, (-1, closed.CELL)).unflatten(2, (-1, closed.CELL))
+    return cells.masked_fill(wild[:, :, :, None, :, None], 0.0).flatten(2, 3).flatten(3, 4)
 
 
 @dataclass(frozen=True)

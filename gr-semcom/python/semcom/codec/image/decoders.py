@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from semcom.codec.base import Decoder
+from semcom.codec.layers.conditioning import SnrFusion
 from semcom.codec.layers.gdn import GDN
 from semcom.codec.layers.stages import Stage, up, zeroed
 from semcom.codec.names import register_architecture
@@ -21,7 +22,6 @@ from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError
 
 KERNEL = 5
-SNR_SCALE_DB = 20.0  # the SNR as an input of about 1
 BN_MOMENTUM = 0.02  # batches are small and SNRs differ: statistics over the last 50 of them
 
 
@@ -94,20 +94,6 @@ def widths_upwards(width: int, doublings: int) -> list[int]:
     return [max(width >> n, 4) for n in range(doublings)]
 
 
-class SnrFusion(nn.Module):
-    """Scale and shift of each channel by one light fully connected layer of the SNR; the identity at the start."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.dense = nn.Linear(1, 2 * channels)
-        zeroed(self.dense)
-
-    def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-        """``[B, c, h, w]`` and SNR ``[B]`` in dB to the same shape."""
-        scale, shift = self.dense(snr_db[:, None].to(x.dtype) / SNR_SCALE_DB)[..., None, None].chunk(2, dim=1)
-        return x * (1 + scale) + shift
-
-
 class _ToPixels(nn.Module):
     """The last transposed convolution: twice the resolution, three colours."""
 
@@ -132,7 +118,7 @@ class AttentionDecoder(UserDecoder):
         shapes = [(a, b, KERNEL, 1) for a, b in pairwise(flat)]
         shapes += [(a, b, KERNEL, 2) for a, b in pairwise([flat[-1], *widths[1:], 3])]
         last = len(shapes) - 1
-        return [Stage(up(*shape), True, n == last, True) for n, shape in enumerate(shapes)]
+        return [Stage(up(*shape), True, n == last) for n, shape in enumerate(shapes)]
 
 
 class _ConvBlock(nn.Module):

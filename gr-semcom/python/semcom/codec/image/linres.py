@@ -10,6 +10,13 @@ from torch import nn
 from semcom.codec.base import Codec, latent_weights
 from semcom.codec.image.allocation import LEVEL_MIN, largest, level_histogram, level_of, water_filling
 from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.conditioning import (
+    Denoiser,
+    QueryAttention,
+    SnrFusion,
+    check_conditioning,
+    conditioner,
+)
 from semcom.codec.layers.convolution import Conv3x3, leaky, shuffled, unshuffled
 from semcom.codec.layers.stages import zeroed
 from semcom.codec.names import register_architecture
@@ -22,24 +29,44 @@ _ASSUMED_DB = 10.0  # by an end without the SNR as input
 
 class ResidualBlock(nn.Module):
     """x + AF(conv(act(conv(x)))) with two dense 3x3 convolutions; the second starts at zero, so the block
-    starts as the identity and deep chains train from the first step."""
+    starts as the identity and deep chains train from the first step. Other ways of ``conditioning`` stand for AF."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, conditioning: str = "af"):
         super().__init__()
         self.first = Conv3x3(width, width)
         self.second = Conv3x3(width, width)
-        self.attention = AttentionFeature(width)
+        self.attention = conditioner(conditioning, width)
         zeroed(self.second)
 
     def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         branch = self.second(leaky(self.first(x)))
+        if self.attention is None:
+            return x + branch
+        if isinstance(self.attention, SnrFusion):
+            return x + self.attention(branch, snr_db)
         return torch.addcmul(x, branch, self.attention.factors(branch, snr_db))
 
 
+class _Gains(AttentionFeature):
+    """AF whose factors lie in 0..2 and are 1 at the start."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        zeroed(self.excite)
+
+    def factors(self, features, snr_db):
+        return 2 * super().factors(features, snr_db)
+
+
+def _gains(conditioning: str, channels: int) -> nn.Module | None:
+    """What gives planes of a linear path their gains for the SNR, 1 at the start; None: nothing does."""
+    return _Gains(channels) if conditioning == "af" else conditioner(conditioning, channels)
+
+
 class _Blocks(nn.Module):
-    def __init__(self, width: int, count: int):
+    def __init__(self, width: int, count: int, conditioning: str = "af"):
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(count))
+        self.blocks = nn.ModuleList(ResidualBlock(width, conditioning) for _ in range(count))
 
     def forward(self, x, snr_db):
         for block in self.blocks:
@@ -68,6 +95,8 @@ class LinRes(Codec):
         encoder_blocks, decoder_blocks: residual blocks on each grid, in the order of ``widths``.
         snr_input: which ends are given the SNR: both, the decoder alone, or none; the others always assume 10 dB. With
             none the decoder still knows which latents were lost.
+        conditioning: how it enters (``semcom.codec.layers.conditioning``). The decoder of every one but none sees the
+            weights of the latents, so that a map is what all of them have, and ``map`` is that alone.
     """
 
     def __init__(
@@ -77,6 +106,7 @@ class LinRes(Codec):
         encoder_blocks=(4,),
         decoder_blocks=(6,),
         snr_input: str = "both",
+        conditioning: str = "af",
         *,
         snr_range_db=RANGE_DB,
     ):
@@ -87,38 +117,41 @@ class LinRes(Codec):
             )
         if snr_input not in SNR_INPUTS:
             raise ConfigError(f"linres: snr_input is one of {', '.join(SNR_INPUTS)}, not {snr_input!r}.")
+        check_conditioning("linres", conditioning)
         super().__init__(channels, 4 * 2 ** (len(widths) - 1), snr_range_db)
-        self.snr_input = snr_input
+        self.snr_input = "none" if conditioning == "none" else snr_input
+        self.conditioning = conditioning
         pixels = 3 * self.stride**2
         inner = widths[-1]
         seen = channels + channels // 2  # weighted planes and their weights
 
         self.linear_encoder = Conv3x3(pixels, channels)
         self.encoder_in = Conv3x3(48, widths[0])
-        self.encoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths, encoder_blocks))
+        self.encoder_stages = nn.ModuleList(
+            _Blocks(w, n, conditioning) for w, n in zip(widths, encoder_blocks)
+        )
         self.encoder_down = nn.Conv2d(4 * widths[0], inner, 1) if len(widths) == 2 else None
         self.encoder_out = Conv3x3(inner, channels)
 
         self.linear_decoder = Conv3x3(channels, pixels)
         self.decoder_in = Conv3x3(seen, inner)
-        self.decoder_stages = nn.ModuleList(_Blocks(w, n) for w, n in zip(widths[::-1], decoder_blocks[::-1]))
+        self.decoder_stages = nn.ModuleList(
+            _Blocks(w, n, conditioning) for w, n in zip(widths[::-1], decoder_blocks[::-1])
+        )
         self.decoder_up = nn.Conv2d(inner, 4 * widths[0], 1) if len(widths) == 2 else None
         self.decoder_out = Conv3x3(widths[0], 48)
-        self.encoder_gains = AttentionFeature(channels)
-        self.decoder_gains = AttentionFeature(channels)
+        self.encoder_gains = _gains(conditioning, channels)
+        self.decoder_gains = _gains(conditioning, channels)
+        if conditioning == "map+denoise":
+            self.denoiser = Denoiser(channels)
+        if conditioning == "query":
+            self.encoder_query, self.decoder_query = QueryAttention(inner), QueryAttention(inner)
         self._start_linear()
 
     def _start_linear(self):
         basis = block_dct(self.channels, self.stride)
         with torch.no_grad():
-            gains = (self.encoder_gains.excite, self.decoder_gains.excite)
-            for layer in (
-                self.linear_encoder,
-                self.linear_decoder,
-                self.encoder_out,
-                self.decoder_out,
-                *gains,
-            ):
+            for layer in (self.linear_encoder, self.linear_decoder, self.encoder_out, self.decoder_out):
                 zeroed(layer)
             self.linear_encoder.weight[:, :, 1, 1] = basis
             # latents come at mean power 1; pixels of a block around mid-grey have an rms of about 0.25
@@ -151,10 +184,14 @@ class LinRes(Codec):
         if self.snr_input != "both":
             snr_db = torch.full_like(snr_db, _ASSUMED_DB)
         x = images - 0.5
-        planes = 2 * self.encoder_gains(self.linear_encoder(unshuffled(x, self.stride)), snr_db)
+        planes = self.linear_encoder(unshuffled(x, self.stride))
+        if self.encoder_gains is not None:
+            planes = self.encoder_gains(planes, snr_db)
         x = self.encoder_stages[0](self.encoder_in(unshuffled(x, 4)), snr_db)
         if self.encoder_down is not None:
             x = self.encoder_stages[1](self.encoder_down(unshuffled(x, 2)), snr_db)
+        if self.conditioning == "query":
+            x = self.encoder_query(x, snr_db)
         return planes + self.encoder_out(x)
 
     def decode_planes(self, planes, weights, snr_db):
@@ -162,8 +199,14 @@ class LinRes(Codec):
             snr_db = torch.full_like(snr_db, _ASSUMED_DB)
             weights = (weights > 0) * latent_weights(torch.full_like(weights, 10 ** (-_ASSUMED_DB / 10)))
         seen = planes * torch.cat([weights, weights], dim=1)
-        image = shuffled(self.linear_decoder(2 * self.decoder_gains(seen, snr_db)), self.stride)
-        x = self.decoder_stages[0](self.decoder_in(torch.cat([seen, weights], dim=1)), snr_db)
+        if self.conditioning == "map+denoise":
+            seen = self.denoiser(seen, weights)
+        gained = seen if self.decoder_gains is None else self.decoder_gains(seen, snr_db)
+        image = shuffled(self.linear_decoder(gained), self.stride)
+        x = self.decoder_in(torch.cat([seen, weights], dim=1))
+        if self.conditioning == "query":
+            x = self.decoder_query(x, snr_db)
+        x = self.decoder_stages[0](x, snr_db)
         if self.decoder_up is not None:
             x = self.decoder_stages[1](shuffled(self.decoder_up(x), 2), snr_db)
         return 0.5 + image + shuffled(self.decoder_out(x), 4)

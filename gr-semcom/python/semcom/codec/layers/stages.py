@@ -4,31 +4,35 @@
 import torch
 from torch import nn
 
-from semcom.codec.layers.attention import AttentionFeature
+from semcom.codec.layers.conditioning import conditioner
 from semcom.codec.layers.gdn import GDN
 
 
 class Stage(nn.Module):
-    """Convolution, (I)GDN, then, but for the last stage of a chain, PReLU per channel and AF.
+    """Convolution, (I)GDN, then, but for the last stage of a chain, PReLU per channel and AF or what stands for it.
 
     Args:
         convolution: from :func:`down` or :func:`up`.
         inverse: IGDN, as decoders have it.
         last: neither PReLU nor AF follows.
-        attention: with AF; without, the stage is blind to the SNR.
+        conditioning: how the SNR enters (``conditioning.CONDITIONINGS``).
     """
 
     convolution: nn.Conv2d | nn.ConvTranspose2d
 
     def __init__(
-        self, convolution: nn.Conv2d | nn.ConvTranspose2d, inverse: bool, last: bool, attention: bool
+        self,
+        convolution: nn.Conv2d | nn.ConvTranspose2d,
+        inverse: bool,
+        last: bool,
+        conditioning: str = "af",
     ):
         super().__init__()
         channels = convolution.out_channels
         self.convolution = convolution
         self.gdn = GDN(channels, inverse)
         self.prelu = None if last else nn.PReLU(channels)
-        self.attention = AttentionFeature(channels) if attention and not last else None
+        self.attention = None if last else conditioner(conditioning, channels)
 
     def forward(self, x: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
         """``[B, c, h, w]`` and SNR ``[B]`` in dB to ``[B, c', h', w']``."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from semcom.channel.awgn import complex_normal
-from semcom.codec.base import BaseCodec, Latents
+from semcom.codec.base import BaseCodec, Latents, check_images
 from semcom.codec.task.posterior import SoftmaxPosterior
 from semcom.equivalent_snr import RANGE_DB
 from semcom.errors import ConfigError, ImageError
@@ -204,10 +204,7 @@ class TaskCodec(BaseCodec):
             ImageError: the images are not ``[B, 3, H, W]`` or are empty.
             ConfigError: another rate.
         """
-        if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ImageError(
-                f"images have shape {list(images.shape)}; an encoder takes [B, 3, H, W] with H, W >= 1."
-            )
+        check_images(images)
         self.latent_count(images.shape[-2], images.shape[-1], rho)
         if images.shape[-2:] != (self.side, self.side):
             images = F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)

@@ -72,16 +72,35 @@ class Layout:
 def choose(snr_db: float, symbols: int) -> Mcs:
     """The scheme of highest efficiency that works for a picture of so many symbols; the most robust if none does.
 
+    Those that hold no byte in so few symbols are left out.
+
     Args:
         snr_db: Es/N0 in dB as the transmitter knows it.
+
+    Raises:
+        ConfigError: no scheme holds a byte.
     """
-    working = [mcs for mcs in TABLE if _threshold_db(mcs, symbols) <= snr_db]
-    return working[-1] if working else TABLE[0]
+    holding = [mcs for mcs in TABLE if _holds(mcs, symbols)]
+    # in words, of the one that holds the most
+    most_robust = holding[0] if holding else Layout(symbols, TABLE[-1]).mcs
+    return next((mcs for mcs in reversed(holding) if works(mcs, symbols, snr_db)), most_robust)
 
 
-def _threshold_db(mcs: Mcs, symbols: int) -> float:
+def works(mcs: Mcs, symbols: int, snr_db: float) -> bool:
+    """Whether a scheme gets a picture of so many symbols through at an Es/N0 in dB.
+
+    Raises:
+        ConfigError: it holds no byte in so few.
+    """
     layout = Layout(symbols, mcs)
-    return threshold_db(mcs, min(layout.block_symbols), layout.blocks)
+    return threshold_db(mcs, min(layout.block_symbols), layout.blocks) <= snr_db
+
+
+def _holds(mcs: Mcs, symbols: int) -> bool:
+    try:
+        return Layout(symbols, mcs).payload_bytes > 0
+    except ConfigError:
+        return False
 
 
 def send(payload: bytes, layout: Layout) -> torch.Tensor:
