@@ -96,8 +96,8 @@ def _blurred(x: torch.Tensor) -> torch.Tensor:
     By sums of shifted planes: torch's convolution of single planes takes twenty times as long on a CPU.
     """
     place = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
-    taps = torch.exp(-place.square() / (2 * _DEVIATION**2))
-    taps = (taps / taps.sum()).tolist()
+    window = torch.exp(-place.square() / (2 * _DEVIATION**2))
+    taps = (window / window.sum()).tolist()
     for axis in (-2, -1):
         length = x.shape[axis] - 2 * _REACH
         out = x.narrow(axis, 0, length) * taps[0]
