@@ -20,7 +20,16 @@ SMALL = {
     "anchor": {"channels": 8, "stride": 4, "width": 16, "depth": 1},
 }
 # side information, or another result: these have contracts and tests of their own
-OTHERS = ("content-adaptive", "nested-linres", "classifier", "task-deepjscc", "vl-vfe", "dt-jscc")
+OTHERS = (
+    "content-adaptive",
+    "nested-linres",
+    "protected",
+    "classifier",
+    "task-deepjscc",
+    "vl-vfe",
+    "dt-jscc",
+)
+ARGUMENTS = SMALL | {"nested-linres": SMALL["linres"], "protected": {"arguments": SMALL["linres"]}}
 DEEP = {"channels": 32, "widths": [16, 24], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]}
 
 
@@ -37,9 +46,7 @@ def test_every_architecture_is_tried():
 @pytest.mark.parametrize("name", [*SMALL, *OTHERS, *DECODERS])
 def test_the_snr_range_is_an_argument_of_every_architecture(name):
     make, arguments = (
-        (build_decoder, SMALL["anchor"])
-        if name in DECODERS
-        else (build, SMALL.get(name, SMALL["linres"] if name == "nested-linres" else {}))
+        (build_decoder, SMALL["anchor"]) if name in DECODERS else (build, ARGUMENTS.get(name, {}))
     )
     if name == "resnet":
         arguments = arguments | {"depth": 2}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The networks whose features LPIPS and DISTS compare, and the two distances themselves."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -68,7 +70,9 @@ class _Distance(nn.Module):
         Differentiable in both; nothing of the network is trained. Sides below ``MIN_SIDE`` give a figure that says
         nothing.
         """
-        with torch.autocast(images.device.type, enabled=False):
+        # meta tensors have no autocast
+        off = nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False)
+        with off:
             return self.distance(images.float(), references.float())
 
     @staticmethod
