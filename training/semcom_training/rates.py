@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of rates in a model's card: how well a target is predicted, and the margin that keeps its promise.
 
-python -m semcom_training.rates photo-adaptive --data photos_train/bsds500 --only val_
-    --fit photos_train/bsds500/train_ --fit photos_train/imagenet1k:3
-python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --check
-python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --refine --count 4
+::
+
+    python -m semcom_training.rates photo-adaptive --data photos_train/bsds500 --only val_
+        --fit photos_train/bsds500/train_ --fit photos_train/imagenet1k:3
+    python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --check
+    python -m semcom_training.rates photo-adaptive --data photos_valid/div2k_valid_256 --refine --count 4
 
 Without ``--check`` and ``--refine`` the table is measured and goes into the card: a correction of the closed form is
 fitted to the pictures of ``--fit``, those of ``--data`` choose how strongly and calibrate the promise. With ``--check``

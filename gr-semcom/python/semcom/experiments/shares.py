@@ -23,7 +23,7 @@ def plan(
     data: Annotated[Path, typer.Option(help="Folder of pictures.")],
     every: Annotated[int, typer.Option(min=1, help="Take every n-th picture.")] = 1,
     model: Annotated[str, typer.Option(help="Name of a content-adaptive model.")] = "photo-adaptive",
-    share: Annotated[list[int], typer.Option(help=f"Of coded bits, in 1/{SHARE_STEPS}.")] = [2, 4, 8, 16, 30],  # noqa: B006
+    share: Annotated[list[int], typer.Option(help="Of coded bits, in 1/32.")] = [2, 4, 8, 16, 30],  # noqa: B006
     snr_db: list[float] = [0.0, 10.0, 20.0],  # noqa: B006
 ) -> Experiment:
     """The hybrid by the share of its coded bits: docs/figures/hybrid_shares.{csv,md}."""
