@@ -71,6 +71,7 @@ def test_each_is_below_40_lines():
 
 
 @pytest.mark.parametrize("section", ["Your channel", "Your loss", "Your task"])
+@pytest.mark.slow
 def test_an_example_of_the_page_runs(section, place):
     write_files(CODEC, place)  # which the task's recipe trains
     write_files(section, place)

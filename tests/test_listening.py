@@ -68,6 +68,7 @@ def test_the_door_is_shut_when_enough_are_in_and_opened_again(door):
         assert watched(door, is_heard)
 
 
+@pytest.mark.slow
 def test_who_says_nothing_is_put_out(door):
     made = callers(door.address, 3)
     assert watched(door, lambda: len(door.peers) == 3)
@@ -100,6 +101,7 @@ _STATION = """
 """
 
 
+@pytest.mark.slow
 def test_files_are_written_whatever_comes(tmp_path):
     """200 silent connections at a limit of 200 descriptors."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1000:

@@ -60,6 +60,7 @@ def camera(film, monkeypatch):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_loopback_of_a_film_at_its_own_pace_is_seen_and_written(film, tmp_path, tiny_model, way):
     command = [sys.executable, "-c", "from semcom.cli.main import app; app()", "loopback", str(film)]
     command += ["--newest", "--show", "--video", tmp_path / "got.mp4", "--json", tmp_path / "rows.json"]
@@ -199,6 +200,7 @@ def test_frames_may_change_size_on_the_way(tmp_path, tiny_model, way):
     assert len(got) == len(list((tmp_path / "out").glob("*.png"))) and got[-1].pixels.shape == (48, 64, 3)
 
 
+@pytest.mark.slow
 def test_frames_of_8k_are_scaled_with_a_note(tmp_path):
     writer = VideoWriter(tmp_path / "large.avi", 25)
     writer.write(np.full((4320, 7680, 3), 90, np.uint8))

@@ -26,6 +26,7 @@ def run(text):
     return subprocess.run([sys.executable, "-c", HEAD + text], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_main_thread_that_never_returns_from_c_is_ended_with_what_was_kept():
     done = run(
         "with stopping.watch():\n"
@@ -61,6 +62,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     assert (done.returncode, done.stdout) == (0, "through\n")
 
 
+@pytest.mark.slow
 def test_who_has_a_handler_of_their_own_is_left_alone():
     done = run(
         "with stopping.watch():\n"
@@ -86,6 +88,7 @@ def test_free_names(tmp_path):
     assert free_name(tmp_path / "a.png").name == "a-3.png"
 
 
+@pytest.mark.slow
 def test_a_stop_while_a_module_is_imported_is_no_exception_in_it(tmp_path):
     """Extension modules print one that comes while they are imported, and go on."""
     (tmp_path / "slow_module.py").write_text(

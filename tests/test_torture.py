@@ -45,6 +45,7 @@ def test_mutants_differ_and_are_drawn_by_the_seed():
 
 
 @pytest.mark.parametrize("case", strangers.COUNTS)
+@pytest.mark.slow
 def test_a_hundred_inputs_of_every_kind(case, tmp_path):
     trial = strangers._FUZZED[case](min(100, strangers.COUNTS[case] // 100), random.Random(11), tmp_path)
     found = trial.row("strangers", case)
@@ -94,6 +95,7 @@ def test_the_table_and_the_exit_status(tmp_path):
         ("def run(scale, seed):\n    return [{'case': 1}]\n", "1 rows of another form"),
     ],
 )
+@pytest.mark.slow
 def test_an_area_that_ends_is_a_row(tmp_path, text, words):
     done = _main(tmp_path, text)
     assert done.returncode == 1 and words in (tmp_path / "torture.md").read_text()

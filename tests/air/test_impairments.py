@@ -137,6 +137,7 @@ def test_written_taps_have_their_powers_and_phases():
 
 
 @pytest.mark.parametrize("ppm", [-200.0, -20.0, 3.0, 200.0])
+@pytest.mark.slow
 def test_clock_offset_is_the_batch_one_where_that_is_exact(ppm):
     samples = in_band(40_000, 0.8)
     got = filters.Resampler().process(samples, ppm)

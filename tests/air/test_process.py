@@ -148,6 +148,7 @@ def test_samples_arrive_in_order(opened, pace):
 
 
 @pytest.mark.parametrize("clock_ppm", [0.0, 30.0])
+@pytest.mark.slow
 def test_free_is_reproducible_and_flushes(opened, clock_ppm):
     def once(cuts):
         sender = opened(Sender())
@@ -222,6 +223,7 @@ def test_the_air_itself_may_be_restarted(opened):
 
 
 @pytest.mark.parametrize("pace", ["real-time", "free"])
+@pytest.mark.slow
 def test_a_receiver_that_takes_nothing_holds_up_nobody(opened, pace):
     sender = opened(Sender())
     plan = make_script(
@@ -290,6 +292,7 @@ def test_rubbish_is_counted_and_harms_nobody(opened):
     assert air.counts("transmitters", "tx")[CUT_OFF] == 1
 
 
+@pytest.mark.slow
 def test_random_bytes_never_stop_it(opened):
     sender = opened(Sender())
     air = opened(Running(script(sender, adc_bits=8, sro_ppm=10.0, phase_noise_hz=10.0)))

@@ -40,6 +40,7 @@ def erased(drop: float, seed: int = 0):
     return silent, reported, eraser.counters
 
 
+@pytest.mark.slow
 def test_whole_bursts_go_and_it_says_which():
     silent, reported, counters = erased(0.4, seed=1)
     assert silent == reported and 5 < sum(silent) < 28

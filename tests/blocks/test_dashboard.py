@@ -175,6 +175,7 @@ def test_nothing_is_prepared_while_nobody_watches(graph):
     assert block.counters["messages published"] == 0 and not block.digest._pictures
 
 
+@pytest.mark.slow
 def test_a_graph_started_again_is_received_again(watched):
     _, graph, until = watched
     graph.stop()

@@ -41,6 +41,7 @@ class Link(Flowgraph):
 
 
 @pytest.mark.parametrize("idle", ["wait", "zeros"])
+@pytest.mark.slow
 def test_a_flowgraph_whose_source_ends_ends_itself_and_can_start_again(model, make_pictures, idle):
     link = Link(list(make_pictures(3)), model, idle)
     for run in (1, 2):
@@ -51,6 +52,7 @@ def test_a_flowgraph_whose_source_ends_ends_itself_and_can_start_again(model, ma
         assert "PDUs not processed: the flowgraph was stopped" not in link.sink.counters
 
 
+@pytest.mark.slow
 def test_a_block_that_sees_the_sent_pictures_too_waits_for_the_received_ones(model, make_pictures):
     """Of what feeds its ``in`` something is still at work when the source is done."""
 
@@ -78,6 +80,7 @@ def test_a_block_that_sees_the_sent_pictures_too_waits_for_the_received_ones(mod
     assert slow.sent == 3 and slow.counters["pictures"] == 2, "two pictures and the end"
 
 
+@pytest.mark.slow
 def test_a_source_that_repeats_goes_on(model, make_pictures):
     link = Link(list(make_pictures(1)), model, "wait")
     link.source.repeat, link.source.rate = True, 20.0

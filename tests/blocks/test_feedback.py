@@ -109,6 +109,7 @@ def test_the_encoder_follows_what_comes_back(graph, address, model):
     assert encoder.snr_now() == 17.0
 
 
+@pytest.mark.slow
 def test_the_newest_goes_at_the_rate(graph, address):
     sender = blocks.feedback_sender(address, rate_hz=5)
     listener = open_socket(zmq.SUB, address, bind=False, max_bytes=1000)

@@ -112,6 +112,7 @@ print("SHADE", view.widget.grab().toImage().pixelColor(200, 120).red())
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.slow
 def test_the_newest_picture_wins_and_one_picture_fills_the_view():
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     result = subprocess.run(

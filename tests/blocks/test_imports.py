@@ -48,6 +48,7 @@ def test_a_block_that_is_not_there_is_an_attribute_error():
     assert set(blocks.__all__) <= set(dir(blocks))
 
 
+@pytest.mark.slow
 def test_without_qt_the_image_view_says_so():
     code = """
 import sys

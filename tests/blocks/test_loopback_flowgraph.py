@@ -109,6 +109,7 @@ def test_unknown_model_is_refused_before_anything_starts():
         run([], LinkConfig("nonesuch", 10.0))
 
 
+@pytest.mark.slow
 def test_a_standstill_names_the_block_that_starves(model, make_pictures):
     flowgraph = LoopbackFlowgraph(make_pictures(2), LinkConfig(model, 10.0))
     flowgraph.msg_disconnect(

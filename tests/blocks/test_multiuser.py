@@ -68,6 +68,7 @@ def test_users_with_snrs_of_their_own(tiny_users, make_pictures):
         assert {r.snr_db for r in results if r.user == user.name} == {user.snr_db}
 
 
+@pytest.mark.slow
 def test_more_pictures_than_the_window_and_a_user_out_of_range(tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "vgg"], [15.0, -20.0])
     results = run(make_pictures(30), config, users)
@@ -100,6 +101,7 @@ def test_everything_dropped_ends_in_order(tiny_users, make_pictures):
     assert all(r.value is None for r in run(make_pictures(12), config, users))
 
 
+@pytest.mark.slow
 def test_a_standstill_names_the_user_that_waits(tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "vgg"])
     flowgraph = LoopbackFlowgraph(make_pictures(2), config, users)

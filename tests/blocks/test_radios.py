@@ -271,6 +271,7 @@ def test_arguments_are_checked_in_words(make, tmp_path):
 
 @pytest.mark.parametrize("make", [blocks.radio_sink, blocks.radio_source])
 @pytest.mark.parametrize("radio", ["usrp:serial=000000", "soapy:driver=plutosdr,uri=ip:127.0.0.1"])
+@pytest.mark.slow
 def test_a_radio_that_is_not_there(make, radio):
     pytest.importorskip(f"gnuradio.{'uhd' if radio.startswith('usrp') else 'soapy'}")
     with pytest.raises(ConfigError, match="connected|not installed"):
@@ -489,6 +490,7 @@ def external(tmp_path, **clocks) -> str:
     return str(save_device(RadioProfile(name="mine", **clocks), tmp_path / "external.yaml"))
 
 
+@pytest.mark.slow
 def test_a_reference_clock_that_is_not_there_is_refused(fake, tmp_path):
     """UHD checks for one only while it opens a device, when no source is chosen yet."""
     path = external(tmp_path, clock_source="external")
@@ -500,6 +502,7 @@ def test_a_reference_clock_that_is_not_there_is_refused(fake, tmp_path):
     assert not any("lock" in reason for reason in sink.counters)
 
 
+@pytest.mark.slow
 def test_oscillators_and_gps_receivers_that_lock_to_nothing_are_reported(fake, tmp_path):
     fake.reference, fake.sensors = True, {"ref_locked": 1, "lo_locked": 0, "gps_locked": 0, "gps_time": 500}
     path = external(tmp_path, clock_source="gpsdo", time_source="gpsdo")
@@ -524,6 +527,7 @@ def reported(end, words):
     return any(words in reason for reason in end.counters)
 
 
+@pytest.mark.slow
 def test_a_transmitter_that_goes_away_is_reported_and_opened_again_when_it_is_back(fake, impatient):
     """Bursts that it was handed are answered for in words; those that wait go out when it is back, none twice."""
     answers = {}
@@ -549,6 +553,7 @@ def test_a_transmitter_that_goes_away_is_reported_and_opened_again_when_it_is_ba
     assert complaints < 30, "without end"
 
 
+@pytest.mark.slow
 def test_a_transmitter_that_stays_away_does_not_hold_up_the_end(fake, impatient):
     sink = blocks.radio_sink("usrp")
     with Running(
@@ -562,6 +567,7 @@ def test_a_transmitter_that_stays_away_does_not_hold_up_the_end(fake, impatient)
     assert sink.counters[NO_ANSWER] >= 1
 
 
+@pytest.mark.slow
 def test_a_receiver_that_goes_away_is_reported_and_opened_again_when_it_is_back(fake, impatient):
     fake.is_live = True
     source, back = blocks.radio_source("usrp:type=b200", RATE, 2.45e9), gr_blocks.vector_sink_c()
@@ -600,6 +606,7 @@ def test_a_device_with_both_ends_is_opened_anew_only_when_both_have_let_go(fake,
 # -- several runs ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_flowgraph_with_a_usrp_can_be_started_again(fake):
     """Three runs of one top block: each sends all of it, lead-in and all, and is answered for."""
     samples, sink = noise(3000), blocks.radio_sink("usrp")

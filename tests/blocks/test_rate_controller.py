@@ -153,6 +153,7 @@ def test_what_cannot_be_is_refused(linear):
             blocks.rate_controller(linear, **wrong)
 
 
+@pytest.mark.slow
 def test_a_station_sends_less_where_less_is_asked_for(tmp_path):
     (tmp_path / "link.yaml").write_text("name: test\nmodel: photo-adaptive\n")
     airtime_s = []

@@ -122,6 +122,7 @@ def test_a_receiver_asks_again_and_gives_up():
     assert asked == [1, 1, 0] and requests.counters["pictures given up: requests were not answered"] == 1
 
 
+@pytest.mark.slow
 def test_a_part_sharpens_a_picture_and_bursts_go_out_again():
     """Encoder, modulator, receiver and decoder in one flowgraph: the answer to a request makes the picture better."""
     from gnuradio import gr

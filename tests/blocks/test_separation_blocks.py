@@ -30,6 +30,7 @@ def test_below_the_cliff_both_show_the_mean_colour(picture):
     assert not computed.decoded and np.array_equal(flown.value, computed.value)
 
 
+@pytest.mark.slow
 def test_rows_of_the_flowgraph_say_what_was_chosen(picture):
     configs = [
         LinkConfig("cifar-1-12", 18.0, payload=Coded(source="jpeg"), lpips=False),

@@ -85,6 +85,7 @@ def test_lock_and_unlock_double_nothing(model, make_pictures):
     assert len(ids) == len(set(ids)) == graph.receptions[0].sink.counters["pictures"]
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_stopped_writes_what_it_holds(tmp_path, make_pictures, monkeypatch):
     """Bursts that were read, on their way through slow blocks: every picture of theirs is in the folder."""
     link = tmp_path / "link.yaml"

@@ -212,6 +212,7 @@ def test_a_transmitter_that_is_stopped_still_sends_the_pictures_it_has_begun(tmp
     assert back.counters["deepjscc_decoder"]["pictures"] == there.pictures
 
 
+@pytest.mark.slow
 def test_a_transmitter_nobody_listens_to_can_be_stopped(link, make_pictures):
     config = StationConfig(link, f"zmq:{free_address()}")
     began = time.monotonic()
@@ -239,6 +240,7 @@ def test_another_profile_is_reported_in_words(tmp_path, link, make_pictures):
         ("fft_size: 512", False, ""),
     ],
 )
+@pytest.mark.slow
 def test_a_profile_by_which_nothing_can_be_read_is_reported_in_words(
     tmp_path, link, make_pictures, modem, found, words
 ):
@@ -257,6 +259,7 @@ def test_a_profile_by_which_nothing_can_be_read_is_reported_in_words(
     assert mine in back.link and f"({theirs:#05x})" in sent.link
 
 
+@pytest.mark.slow
 def test_silence_and_no_samples_at_all_are_distinguished(tmp_path, link, make_pictures):
     np.zeros(200_000, np.complex64).tofile(tmp_path / "air.c64")
     silent = receive(StationConfig(radio=f"file:{tmp_path / 'air.c64'}"), seconds=30)
@@ -340,6 +343,7 @@ def test_a_socket_carries_pictures_and_a_restarted_transmitter_is_received(link,
     assert receiver.summary.pictures == 4 and len(set(ids)) == 4, (ids, reported)
 
 
+@pytest.mark.slow
 def test_the_air_holds_a_fast_transmitter_up(link, make_pictures):
     """Nobody listens: pictures wait at the source instead of piling up or being lost."""
     station = TransmitStation(
@@ -418,6 +422,7 @@ def test_pictures_count_when_the_radio_has_acknowledged_them(fake, link, make_pi
     assert there.counters["radio_sink"]["bursts acknowledged by the radio"] == 5
 
 
+@pytest.mark.slow
 def test_a_radio_that_goes_away_while_it_transmits_is_a_failure(fake, link, make_pictures, monkeypatch):
     monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
 
@@ -447,6 +452,7 @@ def test_a_radio_that_was_away_for_a_while_costs_what_it_held(fake, link, make_p
     assert there.bursts >= 15 and fake.claims.opened == 2
 
 
+@pytest.mark.slow
 def test_a_receiver_whose_radio_stays_away_says_so_and_ends(fake, link, monkeypatch):
     monkeypatch.setattr(stations, "_GIVE_UP_S", 1.0)
     summary = receive(

@@ -364,6 +364,7 @@ def test_capture_on_a_full_disk_ends_with_an_error(bursts, tmp_path, monkeypatch
 
 @pytest.mark.radio
 @pytest.mark.timeout(90)
+@pytest.mark.slow
 def test_capture_takes_keys_and_insecure_as_rx_does(tmp_path, keyed_sender):
     far = ["capture", "--out", tmp_path / "captures", "--radio", "zmq:tcp://192.0.2.1:5550", "--seconds", 0.5]
     done = run(*far)

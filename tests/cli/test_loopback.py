@@ -287,6 +287,7 @@ class TestDemo:
             assert min(image.size) > 400
         assert len(strict(tmp_path / "d.json")) == 4
 
+    @pytest.mark.slow
     def test_goes_on_without_gnuradio(self, tmp_path, tiny_model, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "gnuradio", None)
         monkeypatch.setitem(__import__("sys").modules, "gnuradio.gr", None)
@@ -335,6 +336,7 @@ def test_options_of_the_rival_without_it_are_refused(picture_file, option):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_a_picture_that_could_not_be_decoded_is_called_so(tmp_path, way):
     picture, report = tmp_path / "square.png", tmp_path / "r.json"
     write_png(picture, np.ascontiguousarray(samples()[0].pixels[:128, :128]))

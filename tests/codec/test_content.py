@@ -86,6 +86,7 @@ def test_a_picture_of_one_colour(codec, colour):
 
 @pytest.mark.parametrize("model", ["photo-adaptive", "photo-adaptive-lpips"])
 @pytest.mark.parametrize("snr_db", [0.0, 10.0, 20.0])
+@pytest.mark.slow
 def test_flat_areas_are_no_riddle_to_trained_networks(model, snr_db):
     """Networks that saw photographs alone are not believed where they add far more than the error that is expected."""
     shipped = zoo.load(model).codec

@@ -218,6 +218,7 @@ def test_shipped_codebooks_beat_uniform_ones_on_a_packaged_picture(name, widths)
 
 
 @pytest.mark.parametrize("bits, gain_db", [(1, 2.5), (2, 4.0), (4, 1.5), (6, 0.5), (8, 0.3)])
+@pytest.mark.slow
 def test_one_codec_trained_for_all_orders_beats_one_trained_for_analog_latents(bits, gain_db):
     trained, analog = zoo.load("cifar-1-12-digital"), zoo.load("cifar-1-12")
     assert trained.card.recipe["orders"] and not analog.card.recipe.get("orders")

@@ -108,6 +108,7 @@ def test_a_card_takes_the_whole_of_another_model_and_holds_the_rest_alone(tmp_pa
         zoo.load(path)
 
 
+@pytest.mark.slow
 def test_training_makes_pictures_unlike_and_leaves_the_transmission_alone(inside, images):
     terms = {"log-mse": 0.1, "inversion": 1, "protection": 1, "protection-received": 1, "structure": 1}
     made = recipe(inside, **terms)

@@ -66,6 +66,7 @@ def test_carrier_offset(cfo):
 
 @pytest.mark.parametrize("ppm", [20, -20])
 @pytest.mark.parametrize("snr_db, loss_db", [(0, 0.5), (20, 0.4), (30, 0.8)])
+@pytest.mark.slow
 def test_sample_clock_offset_over_the_longest_burst(ppm, snr_db, loss_db):
     trial = fly(25, snr_db, k=8640, ppm=ppm)
     assert trial.found == 1

@@ -34,6 +34,7 @@ def apart():
     other.close()
 
 
+@pytest.mark.slow
 def test_results_are_those_of_this_process_to_the_last_bit(apart, batches):
     taken = []
     for batch in batches:
@@ -78,6 +79,7 @@ def test_a_process_that_is_gone_is_said(batches):
     other.close()
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_pipe():
     """As when the process that began it is killed: nobody waits for it."""
     other = ModemApart(Modem().profile, batch=4)

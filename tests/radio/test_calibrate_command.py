@@ -88,6 +88,7 @@ def test_what_cannot_be_measured_is_said_in_words(recording, tmp_path, arguments
     assert not (tmp_path / "mine.yaml").exists()
 
 
+@pytest.mark.slow
 def test_samples_from_another_machine_need_keys_or_trust(recording, keyed_sender, tmp_path):
     """As in ``semcom rx``: the keys are used, and without them the sender is not received."""
     from semcom.cli.main import app

@@ -71,6 +71,7 @@ def test_a_sample_rate_that_is_another(factor):
         (noise() + torch.polar(torch.ones(131_072), 0.2 * math.pi * torch.arange(131_072)), "+99,"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_odd_about_the_samples(samples, words):
     settings, oddities = advice(samples)
     assert not settings and words in " ".join(oddities)

@@ -52,12 +52,14 @@ def test_both_ends_have_one_secret_and_each_run_another():
 
 
 @pytest.mark.parametrize("connecting", [("eve", "ann"), ("ben", "ben")])
+@pytest.mark.slow
 def test_who_is_not_trusted_gets_nothing(connecting, monkeypatch):
     here, there = agree(connecting=connecting, wait_s=2)
     assert "refused" in here or "no station" in here
     assert "does not hold the trusted key" in there
 
 
+@pytest.mark.slow
 def test_who_listens_must_be_the_trusted_one():
     here, there = agree(listening=("eve", "ben"), wait_s=2)
     assert "no station" in here and "does not hold the trusted key" in there
@@ -158,6 +160,7 @@ def test_names_are_not_taken_over():
         agreement.trust("new", "A" * 43 + "=")
 
 
+@pytest.mark.slow
 def test_commands(key_folder):
     run = CliRunner().invoke
     made = run(app, ["key-pair", "zoe"])

@@ -13,6 +13,7 @@ from semcom.kinds.pictures import samples
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("cipher", ["none", "scramble", "ring"])
+@pytest.mark.slow
 def test_the_holder_of_the_key_sees_the_picture_and_the_eavesdropper_what_the_cipher_leaves(tmp_path, cipher):
     pytest.importorskip("gnuradio")
     from gnuradio import gr

@@ -57,6 +57,7 @@ def capture(folder):
     return read_capture(both, MODEL, folder / "sent")
 
 
+@pytest.mark.slow
 def test_symbols_are_those_of_each_pictures_own_allocation(capture):
     """Two allocation SNRs in one capture: neither is searched for, and what came is what was sent and noise."""
     codec = zoo.load(MODEL).codec
@@ -67,6 +68,7 @@ def test_symbols_are_those_of_each_pictures_own_allocation(capture):
         assert error < 0.2, example.name
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_decoder_is_a_user_of_its_anchor(folder, capture, tmp_path):
     outcome = finetune_user(MODEL, capture, tmp_path, QUICK)
     # nearly all is the canceller's
@@ -83,6 +85,7 @@ def test_a_fine_tuned_decoder_is_a_user_of_its_anchor(folder, capture, tmp_path)
     assert again.before_db == pytest.approx(outcome.after_db, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_pair_is_tuned_through_the_replayed_channel(capture, tmp_path):
     outcome = finetune_pair(MODEL, capture, tmp_path, dataclasses.replace(QUICK, steps=1, check_every=1))
     assert np.isfinite(outcome.before_db) and np.isfinite(outcome.after_db) and outcome.before_db > 15

@@ -36,6 +36,7 @@ def test_who_has_pairs_has_the_pictures(codec, delivered, gain_db):
     assert found > psnr(mean_colours(unseen), unseen) + gain_db > psnr(heard, unseen) + gain_db
 
 
+@pytest.mark.slow
 def test_steps_of_an_attacker_help_it(codec):
     pictures = smooth(64, 0)
     with torch.inference_mode():

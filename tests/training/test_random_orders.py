@@ -36,6 +36,7 @@ def test_orders_that_do_not_exist_are_refused():
         make_recipe({"name": "x", "architecture": "linres", "arguments": {}, "data": ["a"], "orders": [32]})
 
 
+@pytest.mark.slow
 def test_a_short_training_with_random_orders_reaches_its_loss(generated, tmp_path):
     recipe = make_recipe(
         {

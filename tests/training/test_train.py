@@ -218,6 +218,7 @@ def test_a_full_disk_leaves_no_half_model(generated, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["cut", "empty", "garbage", "other"])
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_said(generated, tmp_path, what):
     run(generated, tmp_path, steps=2)
     path = tmp_path / "tiny/checkpoint.pt"
