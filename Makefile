@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 SEMCOM := .venv/bin/semcom
 ARGS ?=
-# processes that share the quick tests
-WORKERS ?= 2
+# processes that share the quick tests: some wait while others compute
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast fuzz types docs bench torture grc doctor clean
@@ -19,7 +19,7 @@ demo: setup ## send pictures over a simulated air and write demo/report.html
 test: setup ## run all tests (ARGS="-k modem" for some)
 	@.venv/bin/python -m pytest $(ARGS)
 
-test-fast: setup ## run all tests but the slow ones, in WORKERS=2 processes
+test-fast: setup ## run all tests but the slow ones, in WORKERS=3 processes
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadscope $(ARGS)
 
 fuzz: setup ## run the tests of properties with inputs never tried before (again and again, as long as you like)

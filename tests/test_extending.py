@@ -78,6 +78,7 @@ def test_an_example_of_the_page_runs(section, place):
     assert run_commands(section, radio=False) >= 1
 
 
+@pytest.mark.slow
 def test_the_codec_of_the_page_trains_and_flies(place):
     write_files(CODEC, place)
     assert run_commands(CODEC, radio=False) == 3

@@ -52,6 +52,7 @@ def watched(door, until, within_s=10.0):
     return until()
 
 
+@pytest.mark.slow
 def test_the_door_is_shut_when_enough_are_in_and_opened_again(door):
     made = callers(door.address, 4)
     assert watched(door, lambda: door.counted[SHUT] == 1) and len(door.peers) == 4

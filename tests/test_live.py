@@ -79,6 +79,7 @@ def test_loopback_of_a_film_at_its_own_pace_is_seen_and_written(film, tmp_path, 
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_loopback_of_a_camera_that_is_taken_away_keeps_what_came(camera, tmp_path, tiny_model, way):
     camera.frames = 5
     done = run("loopback", camera.path, "--model", tiny_model, "--out", tmp_path / "out", *way)
@@ -92,6 +93,7 @@ def test_loopback_of_a_camera_that_is_taken_away_keeps_what_came(camera, tmp_pat
 
 
 @pytest.mark.radio
+@pytest.mark.slow
 def test_a_limit_hides_no_frame_that_was_overtaken(camera, tmp_path, monkeypatch):
     from semcom.blocks.deepjscc_encoder import deepjscc_encoder
 

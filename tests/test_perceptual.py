@@ -186,6 +186,7 @@ def archive(path, name, blob):
     return path
 
 
+@pytest.mark.slow
 def test_the_converter_makes_the_weights_that_ship(tmp_path):
     tensors = load_file(perceptual.SHIPPED / "lpips-alex.safetensors")
     source = archive(

@@ -77,6 +77,7 @@ def test_a_speaker_that_was_restarted_is_received_within_a_second(listener, spea
 
 
 @PAIRS
+@pytest.mark.slow
 def test_a_speaker_that_was_cut_off_is_reconnected_within_a_second(listener, speaks, listens):
     speaker = open_socket(speaks, "tcp://127.0.0.1:*", bind=True, max_bytes=1000)
     ours = listener(listens, bound_address(speaker))

@@ -12,6 +12,7 @@ from semcom.kinds.pictures import Picture
 
 
 @pytest.mark.parametrize("name", [r"a$\foo$b_.png", "_x.png", "$.png", "caf\udce9.png", "<b>&amp;.png"])
+@pytest.mark.slow
 def test_names_are_shown_as_they_are(name):
     pictures = [Picture(name, np.zeros((8, 8, 3), np.uint8))]
     results = [

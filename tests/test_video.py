@@ -38,6 +38,7 @@ def test_animated_gif(tmp_path):
     assert [round(float(picture.pixels[..., 0].mean()), -1) for picture in got] == [0, 80, 160]
 
 
+@pytest.mark.slow
 def test_newest_frame_wins_and_drops_are_counted(film):
     frames, got = Frames(film, newest=True), []
     for picture in frames:

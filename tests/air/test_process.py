@@ -333,6 +333,7 @@ def test_it_ends_by_its_own_time(opened):
     assert 2 <= len(seen) <= 6 and seen[0]["time_on_air_s"] < 0.4
 
 
+@pytest.mark.slow
 def test_an_air_that_was_held_up_skips_and_says_so(opened, monkeypatch):
     sender = opened(Sender())
     with VirtualAir(script(sender)) as radio:

@@ -185,6 +185,7 @@ def test_a_graph_started_again_is_received_again(watched):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.slow
 def test_a_graph_with_an_end_comes_to_its_end():
     """The block says that it is done a moment after the last block before it, and holds nobody up."""
     from gnuradio import blocks as gr_blocks

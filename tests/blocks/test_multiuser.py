@@ -51,6 +51,7 @@ def test_the_first_user_with_the_anchors_decoder_is_the_plain_link(tiny_users, m
 
 
 @pytest.mark.parametrize("channel", ["ideal", "rayleigh", "multipath"])
+@pytest.mark.slow
 def test_channels_of_their_own(channel, tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "conv"], channel=channel, snr_db=20.0)
     results = run(make_pictures(4), config, users)
@@ -90,6 +91,7 @@ def test_every_user_loses_bursts_of_its_own(send, tiny_users, make_pictures):
     assert all((r.value is None) == (r.bursts_lost == r.bursts_sent) for r in results)
 
 
+@pytest.mark.slow
 def test_the_same_seeds_lose_the_same_bursts(tiny_users, make_pictures):
     config, users = setup(tiny_users, ["conv", "vgg"], drop=0.5, snr_db=20.0)
     runs = [[r.bursts_lost for r in run(make_pictures(8), config, users)] for _ in range(2)]

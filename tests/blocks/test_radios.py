@@ -143,6 +143,7 @@ def test_full_disk_is_reported_and_ends_the_flowgraph():
 # -- ZMQ -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_zmq_there_and_back_although_the_listener_comes_late_and_again():
     address, samples = free_port(), noise(400_000)
     sink = blocks.radio_sink(f"zmq:{address}")
@@ -324,6 +325,7 @@ def test_modulator_through_a_usrp_every_burst_is_on_the_air_and_acknowledged(fak
 
 
 @pytest.mark.parametrize("with_lead_in, right", [(True, 20), (False, 19)])
+@pytest.mark.slow
 def test_the_lead_in_makes_the_difference(fake, monkeypatch, with_lead_in, right):
     """Twenty short bursts through the blocks: one of them is wrong without the lead-in, none with it."""
     timer = burst_blocks.BurstTimer
@@ -435,6 +437,7 @@ def test_profile_of_a_radio_is_obeyed(fake, tmp_path):
         ("serial=7", "serial=7"),
     ],
 )
+@pytest.mark.slow
 def test_an_address_a_serial_number_or_a_series_alone_is_understood(fake, address, args):
     blocks.radio_source(f"usrp:{address}", RATE, 2.4e9)
     assert fake.claims.args == args

@@ -54,6 +54,7 @@ def test_a_request_is_answered_with_the_next_part_and_what_was_lost_with_that(en
     assert some.meta[keys.BURSTS] == "1,2" and np.array_equal(some.data, first.data)
 
 
+@pytest.mark.slow
 def test_requests_that_cannot_be_met_are_counted(encoder):
     end = encoder.block.model.codec.latent_count(192, 192, 1 / 24)
     for wanted, words in (

@@ -284,6 +284,7 @@ def test_another_key_is_named_and_not_the_level(tmp_path, make_pictures):
     assert "level" not in advice
 
 
+@pytest.mark.slow
 def test_an_inverted_spectrum_is_reported_and_turned_back(tmp_path, link, make_pictures):
     radio = f"file:{tmp_path / 'air.c64'}"
     transmit(StationConfig(link, radio), make_pictures(3), seconds=30)

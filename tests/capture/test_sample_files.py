@@ -367,6 +367,7 @@ def test_damaged_metadata_raise_nothing_else(tmp_path_factory, changes, cut):
     st.dictionaries(core_keys, values, max_size=4),
     st.lists(st.dictionaries(capture_keys, values, max_size=3) | values, max_size=3),
 )
+@pytest.mark.slow
 def test_strange_metadata_raise_nothing_else(tmp_path_factory, info, captures):
     meta = record(tmp_path_factory.mktemp("m"), bytes(4000))
     fields = {"global": {"core:datatype": "cu8", **info}, "captures": captures}

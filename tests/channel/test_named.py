@@ -48,6 +48,7 @@ def test_symbols_meet_the_multipath_that_samples_meet():
     assert all(torch.isclose(row.unique()[:, None], response[None], rtol=1e-3).any(1).all() for row in gains)
 
 
+@pytest.mark.slow
 def test_multipath_takes_and_adds_no_power_while_rayleigh_fades():
     """Of every picture in training, each a run of its own."""
     own = power_gains("multipath", None).mean(1)
@@ -57,6 +58,7 @@ def test_multipath_takes_and_adds_no_power_while_rayleigh_fades():
     assert faded.mean() == pytest.approx(1, abs=0.06) and faded.std() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_evaluation_and_link_agree_over_multipath():
     """Within what the receiver's own estimates cost: the same run of the channel, not another one."""
     ramp = np.mgrid[0:32, 0:32] * 5

@@ -187,6 +187,7 @@ def test_this_machine_has_a_radio_that_works():
 
 
 @pytest.mark.radio
+@pytest.mark.slow
 def test_companion_sees_the_blocks_of_this_repository():
     assert examination.companion()[-1].state == FINE, examination.companion()[-1]
 

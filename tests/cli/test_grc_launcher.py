@@ -72,6 +72,7 @@ def test_compile(tmp_path):
 
 
 @pytest.mark.radio
+@pytest.mark.slow
 def test_compile_of_what_is_no_flowgraph(tmp_path):
     (tmp_path / "bad.grc").write_text("options: {}\n")
     done = run("grc", "--compile", tmp_path / "bad.grc", "-o", tmp_path)

@@ -36,6 +36,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", [b"caf\xe9.png", b"\xff" * 240 + b".png", b"a\nb\x1b[31m.png"])
+@pytest.mark.slow
 def test_names_that_are_not_utf8_lose_no_result(tmp_path, picture_file, tiny_model, way, name):
     there = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
     os.link(picture_file, there)
@@ -295,6 +296,7 @@ class TestDemo:
         assert done.exit_code == 0, done.output
         assert "without it" in done.output
 
+    @pytest.mark.slow
     def test_a_picture_that_never_arrived_is_shown_as_such(self, tmp_path, tiny_model):
         done = run(
             "demo",

@@ -65,6 +65,7 @@ def psnr(decoded, images) -> float:
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (32, 32), (67, 45), (131, 200)])
 @pytest.mark.parametrize("snr_db", [0.0, 20.0])
+@pytest.mark.slow
 def test_any_size_of_noise_comes_back(codec, size, snr_db):
     images = torch.rand(2, 3, *size)
     if codec.latent_count(*size) < codec._least_symbols(-(-size[0] // 8), -(-size[1] // 8)):
@@ -379,6 +380,7 @@ def over_parts(codec, images, snr_db: float, rhos, lose: tuple[int, ...] = ()):
 
 
 @pytest.mark.parametrize("snr_db", [1.0, 10.0])
+@pytest.mark.slow
 def test_two_parts_are_nearly_what_sending_once_is(photographs, snr_db):
     codec = zoo.load("photo-linear").codec
     images = photographs[1][..., :192, :256]

@@ -67,6 +67,7 @@ def received(codec, picture, snr_db, belief_db=None, rho=None):
 
 @pytest.mark.parametrize("family", ["attention", "conv", "resnet", "vgg"])
 @torch.no_grad()
+@pytest.mark.slow
 def test_an_untrained_user_has_what_the_closed_form_gives(family, cards, anchor, picture):
     user = zoo.load(cards[family])
     assert user.model_hash == anchor.model_hash and user.own is user.codec.user

@@ -189,6 +189,7 @@ def test_a_card_of_version_1_is_the_same_model(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar-1-12", "photo-1-12-conv"])
+@pytest.mark.slow
 def test_a_card_as_it_shipped_is_the_card_that_ships(name, tmp_path):
     """Read, and rewritten by the program for it: what is on the air and every figure are those of the old card."""
     before = Path(__file__).with_name(f"card_v1_{name}.json")
@@ -232,6 +233,7 @@ def test_parts_may_lie_in_files_of_their_own(tmp_path):
     assert again.model_hash == int(parts["encoder"]["sha256"][:8], 16) >> 10
 
 
+@pytest.mark.slow
 def test_a_network_beyond_any_here_is_refused_before_its_memory_is_filled(monkeypatch):
     """Each argument alone is within its bound, together they ask for 39 GB."""
     arguments = {"channels": 8, "widths": [2048], "encoder_blocks": [64], "decoder_blocks": [64]}
@@ -350,6 +352,7 @@ def test_shipped_model_sends_generated_pictures(name):
 
 
 @pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.slow
 def test_loss_of_latents_degrades_gracefully(name):
     images = pictures()[:1] if name.startswith("photo") else pictures()[1:]
     model = zoo.load(name)

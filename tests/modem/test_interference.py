@@ -37,6 +37,7 @@ def detected(samples: torch.Tensor, **options) -> tuple[list, StreamDetector]:
     ]
     + [(10, 3 / 16 + 0.012, 0.012), (-3, 0.4993, -0.03), (-10, 0.0713, 0.0), (-17, 0.0713, 0.0)],
 )
+@pytest.mark.slow
 def test_a_tone_hides_no_burst_and_costs_little(js_db, frequency, cfo):
     trial = fly(60, 10, k=1000, cfo=cfo, interference=tone(js_db, frequency))
     assert trial.found >= 0.99
@@ -51,6 +52,7 @@ def test_a_tone_hides_no_burst_and_costs_little(js_db, frequency, cfo):
     "what, read",
     [("four", 0.99), ("near", 0.98), ("drift", 0.98), ("within", 0.95), ("last third", 0.7), ("weak", 0.99)],
 )
+@pytest.mark.slow
 def test_several_tones_a_drift_and_a_start(what, read):
     tones = {
         "four": [tone(10, 0.0713), tone(7, -0.31), tone(3, 0.2), tone(0, -0.1)],
@@ -125,6 +127,7 @@ inputs = lru_cache(maxsize=1)(strange_inputs)
 
 
 @pytest.mark.parametrize("what", strange_inputs(16))
+@pytest.mark.slow
 def test_no_input_makes_many_candidates(what, monkeypatch):
     """What costs is the look at candidates: about as many as bursts could be, a batch at a time."""
     looks = []

@@ -148,6 +148,7 @@ def test_the_guide_is_honest_and_knows_every_profile():
 
 
 @pytest.mark.parametrize("driver", ["usrp", "soapy"])
+@pytest.mark.slow
 def test_finding_radios_says_what_is_there(driver, monkeypatch):
     found = finding.connected(driver)
     assert found is None or all(isinstance(item, str) for item in found)

@@ -54,6 +54,7 @@ def test_an_offset_beyond_what_is_searched():
 
 
 @pytest.mark.parametrize("factor", [2, 0.5, 4, 0.25, 1.25])
+@pytest.mark.slow
 def test_a_sample_rate_that_is_another(factor):
     """Received at RATE_HZ what was sent at ``factor`` times that."""
     settings, _ = advice(resampled(bursts(), 1 / factor)[:131_072])

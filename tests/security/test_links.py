@@ -103,6 +103,7 @@ class TestStations:
 
         return stations
 
+    @pytest.mark.slow
     def test_only_a_holder_of_the_key_reads(self, stations, tmp_path, link, make_pictures):
         radio = f"file:{tmp_path / 'air.c64'}"
         sent = list(make_pictures(3))
@@ -123,6 +124,7 @@ class TestStations:
             said = {word for words in summary.counters.values() for word in words}
             assert not words or said & words, said
 
+    @pytest.mark.slow
     def test_strangers_beside_the_true_one(self, stations, tmp_path, link, make_pictures):
         """Their bursts, and true ones once more, in one stream: the pictures are untouched."""
         made = {}

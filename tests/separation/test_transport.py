@@ -37,6 +37,7 @@ def test_a_short_payload_is_filled_with_zeros_that_look_like_any_symbols():
     assert receive(*noisy(symbols, 30.0), layout).rstrip(b"\x00") == b"\x01"
 
 
+@pytest.mark.slow
 def test_noise_is_caught_by_the_crc():
     layout = Layout(256, schemes.named("16-3/4"))
     payload = bytes(range(layout.payload_bytes))

@@ -91,6 +91,7 @@ def test_it_takes_as_many_symbols_as_the_model(pixels, system, sent):
 
 
 @pytest.mark.parametrize("snr_db", [4.0, 20.0])
+@pytest.mark.slow
 def test_a_chosen_share_is_as_good_as_the_better_of_latents_and_bits(pixels, snr_db):
     ways = [Hybrid(source="jpeg"), Analog(), Coded(source="jpeg")]
     chosen, latents, bits = (over(pixels, way, snr_db).psnr_db for way in ways)
@@ -98,6 +99,7 @@ def test_a_chosen_share_is_as_good_as_the_better_of_latents_and_bits(pixels, snr
     assert chosen > max(latents, bits) - 0.2
 
 
+@pytest.mark.slow
 def test_a_share_is_chosen_where_it_is_best_and_each_choice_goes_as_what_it_is(pixels, monkeypatch):
     system = make(MODEL, Hybrid(source="jpeg"))
     expected = {"all_latents": MODE_LATENTS, "all_coded": MODE_CODED, "divided": MODE_HYBRID}

@@ -47,6 +47,7 @@ def test_steps_of_an_attacker_help_it(codec):
     assert after > before
 
 
+@pytest.mark.slow
 def test_the_page_has_every_arm_and_says_that_it_is_no_cipher(monkeypatch):
     pictures = smooth(8, 2)
     monkeypatch.setattr(jescc, "cifar", lambda data, split, count: pictures)

@@ -83,6 +83,7 @@ def test_a_user_is_trained_against_the_frozen_encoder(family, anchor, generated,
     assert model.card.parameters == sum(p.numel() for p in model.codec.user.parameters())
 
 
+@pytest.mark.slow
 def test_a_user_training_resumes_and_is_exported_from_its_checkpoint(anchor, generated, tmp_path):
     whole = run(user(anchor, "resnet"), generated, tmp_path / "a")
     part = user(anchor, "resnet", checkpoint_minutes=0.0)
