@@ -16,8 +16,8 @@ setup: ## install what is missing (GNU Radio from the system's packages, the res
 demo: setup ## send pictures over a simulated air and write demo/report.html
 	@$(SEMCOM) demo $(ARGS)
 
-test: setup ## run all tests (ARGS="-k modem" for some)
-	@.venv/bin/python -m pytest $(ARGS)
+test: setup ## run all tests, in two processes (ARGS="-k modem" for some)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: setup ## run all tests but the slow ones, in WORKERS=3 processes
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadscope $(ARGS)
