@@ -141,7 +141,8 @@ def test_stopped_at_any_moment_files_are_whole_or_absent(tmp_path, places, name)
         _, err = process.communicate(timeout=120)
         took = time.monotonic() - began
         said = f"{name} after {waited:.2f} s, {took:.1f} s to its end: {err}"
-        assert process.returncode in (0, 1, 128 + number), said
+        # the last: while the interpreter ends, when all has been kept
+        assert process.returncode in (0, 1, 128 + number, -number), said
         assert "Traceback" not in err, said
         check_whole(out)
         if os.environ.get("SEMCOM_STOPS"):

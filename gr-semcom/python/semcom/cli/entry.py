@@ -7,12 +7,17 @@ import signal
 
 def main() -> None:
     """Runs the program."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    for number in numbers:
+        signal.signal(number, _leave)
     from semcom.cli.main import app
 
-    app()
+    try:
+        app()
+    finally:
+        # all is done: what is left to be stopped has nothing to say
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _leave(number: int, frame) -> None:
