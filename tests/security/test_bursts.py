@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from semcom.errors import ConfigError
+from semcom.experiments.signing import Forgetful
 from semcom.experiments.trials import fly
 from semcom.modem import DetectedBurst, Modem, ModemProfile, second_block
 from semcom.modem import modem as modem_module
@@ -207,13 +208,5 @@ def test_a_session_of_which_one_word_is_wrong_is_still_heard():
 
 
 def test_the_first_burst_of_a_session_at_minus_5_db():
-    class Forgetful(Guard):
-        def recognise(self, *args):
-            return None
-
-        def check(self, *args):
-            self._known.clear()
-            return super().check(*args)
-
     modem = Modem(PROFILE, guard=Forgetful(KeyRing("alice")))
     assert fly(400, -5, k=K, modem=modem, signer=Signer(KeyRing("alice")), cipher=SIGNED).found >= 0.985

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How the SNR enters a network: every ``conditioning`` of a small ``linres``, trained alike. One training each."""
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,6 @@ import numpy as np
 import typer
 
 from semcom.codec.layers.conditioning import CONDITIONINGS
-from semcom.experiments.evaluate import evaluate, summarise
 from semcom.experiments.runner import Cell, Experiment
 from semcom.experiments.table import markdown_table, page
 from semcom.system import zoo
@@ -18,9 +16,9 @@ from semcom_training import train
 from semcom_training.compare import count_macs
 from semcom_training.data import data_root
 from semcom_training.export import evaluation_images, export_checkpoint
-from semcom_training.recipe import Recipe, load_recipe
+from semcom_training.figures.short import NOTE, SNR_DB, short_recipe, static_psnr_db
+from semcom_training.recipe import Recipe
 
-SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 TITLES = {
     "af": "AF (Xu 2022)",
     "scale": "scale, a hypernetwork (Xie 2024)",
@@ -30,15 +28,15 @@ TITLES = {
     "query": "query (SNR-EQ, Zhang 2025)",
     "none": "none (erasures are known)",
 }
-_NOTE = """\
-CIFAR-10, rho = 1/12, LinRes of width {width}, {steps} steps of {batch} images for each arm and seed: same batches, SNRs
-and noise. Mean of {seeds} seeds; in brackets the difference from the first row and its standard deviation over seeds.
-PSNR in dB on {images} test images; nothing was chosen on them. Multiply-accumulates (MMAC: millions) are
+_NOTE = (
+    NOTE
+    + """; nothing was chosen on them. Multiply-accumulates (MMAC: millions) are
 those of encoder and decoder for a picture of 32x32; `beside none` is what the arm adds. **The decoder of every arm but
 none sees the weight of each latent**, so that `map` is what they all have, and the others show what a second way adds to
 it. **These networks are small and their training is short, half a minute of one core each**: how fast an arm learns
 counts, too, and that differs between seeds. So this says what an arm costs, not which is best: after 1,200 steps of
 a larger one ([snr_input.md](snr_input.md)) AF at the decoder alone and AF at both ends are within 0.02 dB."""
+)
 
 
 def plan(
@@ -62,16 +60,8 @@ def plan(
 
 def recipe_of(conditioning: str, seed: int, steps: int) -> Recipe:
     """The recipe of one training."""
-    arguments = {"channels": 8, "widths": [32], "encoder_blocks": [2], "decoder_blocks": [2]}
-    return dataclasses.replace(
-        load_recipe("cifar-1-12"),
-        name=f"{conditioning.replace('+', '-')}-{seed}",
-        arguments=arguments | {"conditioning": conditioning},
-        steps=steps,
-        warmup_steps=50,
-        log_every=steps,
-        seed=seed,
-    )
+    arguments = {"widths": [32], "decoder_blocks": [2], "conditioning": conditioning}
+    return short_recipe(f"{conditioning.replace('+', '-')}-{seed}", arguments, seed, steps)
 
 
 def measure(cell: Cell, steps: int, images: int, data: str, trainings: str) -> dict:
@@ -83,9 +73,8 @@ def measure(cell: Cell, steps: int, images: int, data: str, trainings: str) -> d
         export_checkpoint(folder / "checkpoint.pt", folder, measure=False)
     model = zoo.load(folder)
     _, pictures = evaluation_images(recipe, data_root(data), images)
-    measured = summarise(evaluate(model, pictures, SNR_DB, with_ms_ssim=False))
     return {
-        "psnr_db": {f"{row['snr_db']:g} dB": row["psnr_db"] for row in measured},
+        "psnr_db": static_psnr_db(model, pictures),
         "parameters": model.card.parameters,
         "macs": sum(count_macs(model.codec, (32, 32))),
     }

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who should be given the SNR: both ends (encoder by feedback), the decoder alone, or none. One training each."""
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Annotated
@@ -11,26 +10,25 @@ import typer
 
 from semcom.adaptation import closed_loop as loop
 from semcom.codec.image.linres import SNR_INPUTS
-from semcom.experiments.evaluate import evaluate, summarise
 from semcom.experiments.runner import Cell, Experiment, grid
 from semcom.experiments.table import markdown_table, page
 from semcom.system import zoo
 from semcom_training import train
 from semcom_training.data import data_root
 from semcom_training.export import evaluation_images
-from semcom_training.recipe import Recipe, load_recipe
+from semcom_training.figures.short import NOTE, SNR_DB, short_recipe, static_psnr_db
+from semcom_training.recipe import Recipe
 
-SNR_DB = [0, 1, 4, 7, 10, 13, 16, 20]
 DOPPLER = 0.02  # cycles a burst
 TITLES = {"both": "both ends", "decoder": "the decoder alone", "none": "none (erasures are known)"}
 #: who is given the SNR, and whether the encoder gets it by feedback
 ARMS = ("both", True), ("both", False), ("decoder", False), ("none", False)
-_NOTE = """\
-CIFAR-10, rho = 1/12, LinRes of width {width}, {steps} steps of {batch} images for each arm and seed: same batches, SNRs
-and noise. Mean of {seeds} seeds; in brackets the difference from the first row and its standard deviation over seeds.
-PSNR in dB on {images} test images. Static columns: the SNR given is the true one. Fading: Rayleigh, mean 12 dB,
+_NOTE = (
+    NOTE
+    + """. Static columns: the SNR given is the true one. Fading: Rayleigh, mean 12 dB,
 Doppler {doppler} cycles a burst, one picture a burst; with feedback the encoder gets the estimate of the burst before
 (0.4 dB off, through `SnrTracker`), without it assumes 10 dB. These networks are small and were trained for minutes."""
+)
 
 
 def plan(
@@ -51,17 +49,8 @@ def plan(
 
 def recipe_of(ends: str, seed: int, steps: int) -> Recipe:
     """The recipe of one training."""
-    base = load_recipe("cifar-1-12")
-    arguments = {"channels": 8, "widths": [48], "encoder_blocks": [2], "decoder_blocks": [3]}
-    return dataclasses.replace(
-        base,
-        name=f"{ends}-{seed}",
-        arguments=arguments | {"snr_input": ends},
-        steps=steps,
-        warmup_steps=50,
-        log_every=steps,
-        seed=seed,
-    )
+    arguments = {"widths": [48], "decoder_blocks": [3], "snr_input": ends}
+    return short_recipe(f"{ends}-{seed}", arguments, seed, steps)
 
 
 def measure(cell: Cell, steps: int, images: int, data: str, trainings: str) -> dict[str, dict[str, float]]:
@@ -72,14 +61,13 @@ def measure(cell: Cell, steps: int, images: int, data: str, trainings: str) -> d
         folder = train.run(recipe, data_root(data), Path(trainings), threads=1)
     model = zoo.load(folder)
     _, pictures = evaluation_images(recipe_of("both", cell.seed, steps), data_root(data), images)
-    static = summarise(evaluate(model, pictures, SNR_DB, with_ms_ssim=False))
     trace_db = loop.rayleigh_db(len(pictures), 12.0, DOPPLER, cell.seed)
     sent = np.stack([np.asarray(pixels) for _, pixels in pictures])
     fading = {}
     for feedback in (feedback for ends, feedback in ARMS if ends == cell.arm):
         arm = loop.closed_loop(1, seed=cell.seed) if feedback else loop.open_loop(10.0)
         fading[str(feedback)] = float(loop.psnr_db(model, sent, trace_db, arm, cell.seed).mean())
-    return {"static": {f"{row['snr_db']:g} dB": row["psnr_db"] for row in static}, "fading": fading}
+    return {"static": static_psnr_db(model, pictures), "fading": fading}
 
 
 def rows(found) -> list[dict]:

@@ -106,9 +106,8 @@ class Wanted:
 
     Attributes:
         image_id: its number. rho: bandwidth ratio that it should have in all; 0: no more than was sent.
-        begin: payload symbols that have come, so that parts behind them are sent again. bursts: that are lost of the
-        part
-            with this ``side``.
+        begin: payload symbols that have come, so that parts behind them are sent again.
+        bursts: that are lost, of the part with this ``side``.
     """
 
     image_id: int

@@ -109,9 +109,9 @@ def measure(
     share: float = 0.05,
     confidence: float = 0.95,
 ) -> RateTable:
-    """Fits the correction to one set of pictures, and chooses by another how strongly; calibrates the promise by that
-    one,
-    and by those of the first as fits without them predict them.
+    """Fits the correction to one set of pictures, and chooses by another how strongly.
+
+    The promise is calibrated by that other set, and by those of the first as fits without them predict them.
 
     Args:
         trial: of the pictures that choose, ``data`` in words. fit: of those that are fitted to, ``fitted`` in words;

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The networks whose features LPIPS and DISTS compare, and the two distances themselves."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from semcom.autocast import without_autocast
 
 MIN_SIDE = 64  # below it AlexNet's last map is a point or two
 _MEAN = (0.485, 0.456, 0.406)  # of ImageNet; the constants of LPIPS for -1..1 are these for 0..1
@@ -70,9 +70,7 @@ class _Distance(nn.Module):
         Differentiable in both; nothing of the network is trained. Sides below ``MIN_SIDE`` give a figure that says
         nothing.
         """
-        # meta tensors have no autocast
-        off = nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False)
-        with off:
+        with without_autocast(images):
             return self.distance(images.float(), references.float())
 
     @staticmethod

@@ -14,7 +14,6 @@ autocast the term is computed in float32.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from semcom.autocast import without_autocast
 from semcom.errors import ConfigError
 
 ESTIMATORS = ("exact", "forward", "sampled")
@@ -73,7 +73,7 @@ class SoftmaxPosterior:
         """
         _check(estimator, self.decoder)
         z = z if z.requires_grad else z.detach().requires_grad_()
-        with torch.enable_grad(), _without_autocast(z):
+        with torch.enable_grad(), without_autocast(z):
             if estimator == "sampled":
                 return self._sampled(_full(z), draws, generator)
             if estimator == "exact":
@@ -168,10 +168,6 @@ def _columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) 
 def _full(tensor: torch.Tensor) -> torch.Tensor:
     """Float32 at least."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _without_autocast(z: torch.Tensor):
-    return nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
 
 
 def _check(estimator: str, decoder: nn.Module | None) -> None:
