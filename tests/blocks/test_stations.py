@@ -270,6 +270,13 @@ def test_silence_and_no_samples_at_all_are_distinguished(tmp_path, link, make_pi
     assert nobody.advice.startswith("no samples came from zmq:")
 
 
+def test_a_transmitter_that_lingers_can_be_stopped(tmp_path, link, make_pictures):
+    radio = f"file:{tmp_path / 'air.c64'}"
+    done = transmit(StationConfig(link, radio), make_pictures(1), seconds=2, linger_s=3600.0)
+    assert done.pictures == 1
+    assert not any("still busy" in what for counted in done.counters.values() for what in counted)
+
+
 def test_another_key_is_named_and_not_the_level(tmp_path, make_pictures):
     (tmp_path / "keys").mkdir(mode=0o700)
     link, key = tmp_path / "signed.yaml", tmp_path / "keys" / "ann.key"

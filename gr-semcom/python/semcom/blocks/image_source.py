@@ -46,6 +46,7 @@ class image_source(PduBlock):
         newest: of a video file too, played at its own pace. frame_size: asked of a camera, as "640x480"; "": its own.
         frames_per_s: asked of a camera or the screen; 0: its own. max_side: larger pictures are scaled down to so many
             pixels on their longer side; 0: they are not.
+        linger_s: the stream ends so long after the last picture, for receivers that ask for more of it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class image_source(PduBlock):
         frame_size: str = "",
         frames_per_s: float = 0.0,
         max_side: int = 0,
+        linger_s: float = 0.0,
     ):
         check(
             "image_source",
@@ -89,6 +91,7 @@ class image_source(PduBlock):
         self._readers = None if self._given is not None else _readers(path, int(max_side))
         self._in_flight: OrderedDict[int, float] = OrderedDict()
         self._on_left_out: Callable[[int, Exception], None] = lambda image_id, error: None
+        self._linger_s = linger_s
         #: what ended the pictures before their time
         self.broken: Exception | None = None
         #: why pictures were left out, and how often
@@ -167,6 +170,7 @@ class image_source(PduBlock):
     def _run(self) -> None:
         try:
             self._send_all()
+            self._ending.wait(self._linger_s)
         except Exception as error:
             # what gives the pictures broke off: so whoever asked for them did not get all
             self.broken = error

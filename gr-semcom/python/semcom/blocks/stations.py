@@ -13,7 +13,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -282,7 +282,8 @@ class TransmitStation(Station):
         self.feedback: list[blocks.feedback_receiver] = []
         self._read: dict[int, tuple[Picture, float]] = {}  # by number: picture, when it was read
         self.source = blocks.image_source(
-            pictures_in=_and_a_pause(pictures, linger_s) if linger_s and not repeat else pictures,
+            pictures_in=pictures,
+            linger_s=linger_s,
             repeat=repeat,
             rate=rate,
             max_in_flight=_AHEAD,
@@ -665,12 +666,6 @@ def receive(config: StationConfig, *, seconds=None, on_tick=None, **options) -> 
     station = ReceiveStation(config, **options)
     with stopped_by_signals() as stop:
         return station.run_until(stop, seconds, on_tick)
-
-
-def _and_a_pause(pictures: Iterable[Picture], seconds: float) -> Iterator[Picture]:
-    """The pictures, and their end so much later."""
-    yield from pictures
-    time.sleep(seconds)
 
 
 def by_name(blocks_in: list) -> dict[str, Any]:
