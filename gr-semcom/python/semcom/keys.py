@@ -62,6 +62,7 @@ TARGET_REACHED = "target_reached"  # bool: whether the rate chosen keeps the pro
 EXPECTED_PSNR_DB = "expected_psnr_db"  # double: what it is expected to give
 MCS = "mcs"  # string: the scheme that coded bits are sent with
 SHARE = "share"  # double: of the symbols, that coded bits take in a hybrid
+NOT_SENT = "not_sent"  # string, of a row: why nothing of a picture was sent
 #: what a transmitter chose for a picture, which rows of a loopback say
 CHOSEN = (TARGET_REACHED, EXPECTED_PSNR_DB, MCS, SHARE)
 TIMESTAMP_S = "timestamp_s"  # double: time.monotonic() when a feedback message was made

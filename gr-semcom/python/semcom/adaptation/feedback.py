@@ -14,7 +14,7 @@ picture's time are averaged; the time constant, (standard error / wander)^2 seco
 import math
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,10 +119,15 @@ class Wanted:
     def fields(self) -> dict[str, Any]:
         """As a message has it."""
         if self.bursts:
-            named = {keys.WANT_SIDE: self.side, keys.WANT_BURSTS: ",".join(map(str, self.bursts))}
+            named = {keys.WANT_SIDE: self.side, keys.WANT_BURSTS: text_of(self.bursts)}
         else:
             named = {keys.WANT_RHO: self.rho, keys.WANT_FROM: self.begin}
         return {keys.WANT_ITEM: self.image_id} | named
+
+
+def text_of(numbers: Iterable[int]) -> str:
+    """Numbers of bursts as messages have them; ``numbers_of`` reads them."""
+    return ",".join(map(str, numbers))
 
 
 def numbers_of(text: Any) -> tuple[int, ...]:

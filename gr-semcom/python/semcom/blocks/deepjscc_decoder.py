@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from semcom import keys
+from semcom.adaptation.feedback import text_of
 from semcom.blocks import results
 from semcom.blocks.base import PduBlock, check, check_device, is_count, runs, runs_of_pictures
 from semcom.blocks.pdu import Pdu
@@ -208,5 +209,5 @@ class deepjscc_decoder(PduBlock):
 
 def _parts_of(image: AssembledImage) -> dict:
     """What is known to have been sent of a picture, and what of it did not come."""
-    lacking = [f"{side}:{','.join(map(str, lost))}" for side, lost in zip(image.sides, image.missing) if lost]
+    lacking = [f"{side}:{text_of(lost)}" for side, lost in zip(image.sides, image.missing) if lost]
     return {keys.HAVE: max(first + count for first, count in image.parts), keys.MISSING: ";".join(lacking)}

@@ -13,7 +13,7 @@ import torch
 
 from semcom import keys
 from semcom.adaptation import report_of
-from semcom.adaptation.feedback import Wanted, wanted_of
+from semcom.adaptation.feedback import Wanted, text_of, wanted_of
 from semcom.blocks.base import (
     PduBlock,
     check,
@@ -216,8 +216,7 @@ class deepjscc_encoder(PduBlock):
             for part in (kept.sent, *kept.sent.later):
                 if int(part.side_bits[0]) == wanted.side:
                     self.count("requests answered: lost bursts")
-                    lost = ",".join(map(str, wanted.bursts))
-                    return [_part_of(kept.pdu, part).with_meta(**{keys.BURSTS: lost})]
+                    return [_part_of(kept.pdu, part).with_meta(**{keys.BURSTS: text_of(wanted.bursts)})]
             self.count("requests for parts that were not sent")
             return []
         size = kept.pixels.shape[0], kept.pixels.shape[1]

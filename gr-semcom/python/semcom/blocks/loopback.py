@@ -30,7 +30,7 @@ from semcom.channel import fading
 from semcom.channel.named import named_channel
 from semcom.kinds.pictures import Picture, mean_colour
 from semcom.link.config import LinkConfig
-from semcom.link.rows import NOT_KEPT, NOT_SENT, Row, row_of
+from semcom.link.rows import NOT_KEPT, Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.payload.sealed import Sealed, opened
 from semcom.system.base import Received, System
@@ -331,7 +331,7 @@ class Ledger:
     def left_out(self, image_id: int, error: Exception) -> None:
         """Nothing can be sent of a picture."""
         entry = self._open[image_id]
-        entry["not_sent"], entry["through"] = str(error), True
+        entry[keys.NOT_SENT], entry["through"] = str(error), True
         self.complete += 1
 
     def drop_unfinished(self) -> None:
@@ -480,7 +480,7 @@ class Ledger:
             papr_db=entry.get(keys.PAPR_DB, 0.0),
             real_time_factor=real_time_factor,
             **{key: entry[key] for key in keys.CHOSEN if key in entry},
-            **({NOT_SENT: entry["not_sent"]} if "not_sent" in entry else {}),
+            **({keys.NOT_SENT: entry[keys.NOT_SENT]} if keys.NOT_SENT in entry else {}),
         )
 
 

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from semcom.keys import NOT_SENT
 from semcom.terminal import err
 
 _REAL_TIME = "x real time: airtime over computing time; above 1 the computer keeps up."
@@ -100,7 +101,7 @@ def _with_losses(table: Table, results) -> Table:
             if _kind(results).name == "image"
             else "each counts as wrong."
         )
-        unsent = sum("not_sent" in r.detail for r in results)
+        unsent = sum(NOT_SENT in r.detail for r in results)
         gone = [(unsent, "not sent"), (lost - unsent, "lost")]
         words = ", ".join(f"{number} of {len(results)} pictures {how}" for number, how in gone if number)
         said.append(f"{words}; {means}")

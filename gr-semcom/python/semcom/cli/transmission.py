@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from semcom import stopping
+from semcom import keys, stopping
 from semcom.cli.console import mention, progress_bar
 from semcom.cli.output import as_rows, give_json
 from semcom.cli.results import Results
@@ -15,7 +15,7 @@ from semcom.cli.watching import Watching
 from semcom.errors import ImageError, NotSentError
 from semcom.experiments.table import fixed, write_csv
 from semcom.kinds.pictures import Picture, pixels_sha256, read_picture, stem_of, write_png
-from semcom.link.rows import NOT_KEPT, NOT_SENT, Row, restored
+from semcom.link.rows import NOT_KEPT, Row, restored
 from semcom.system import zoo
 
 _MOST_REASONS = 8  # that are said
@@ -119,12 +119,13 @@ class Transmission:
 
     def _check_sent(self) -> None:
         rows = self.rows
-        unsent = [row for row in rows if NOT_SENT in row.detail]
+        unsent = [row for row in rows if keys.NOT_SENT in row.detail]
         if not unsent:
             return
-        reasons = dict.fromkeys(row.detail[NOT_SENT] for row in unsent)
+        reasons = dict.fromkeys(row.detail[keys.NOT_SENT] for row in unsent)
         names = {
-            reason: next(row.item for row in unsent if row.detail[NOT_SENT] == reason) for reason in reasons
+            reason: next(row.item for row in unsent if row.detail[keys.NOT_SENT] == reason)
+            for reason in reasons
         }
         said = [f"{name}: {reason}" for reason, name in list(names.items())[:_MOST_REASONS]]
         what = "pictures" if len(self._configs) == len(self._users) == 1 else "times a picture"

@@ -25,7 +25,7 @@ class Row:
         bursts_sent, bursts_found: the item's. symbols: payload symbols. airtime_samples: of all its bursts.
         source_values: numbers in the source, to which the bandwidth ratio refers.
         papr_db: peak over mean power of the bursts. real_time_factor: airtime over processing time.
-        detail: what some systems say more: mcs, decoded; ``NOT_SENT``: why nothing was sent.
+        detail: what some systems say more: mcs, decoded; ``keys.NOT_SENT``: why nothing was sent.
         value: what came out; None: no burst arrived.
     """
 
@@ -100,8 +100,6 @@ class Row:
 
 
 _PLAIN = tuple(field.name for field in fields(Row) if field.name != "value")
-#: of a row's detail
-NOT_SENT = "not_sent"
 #: in place of a picture whose pixels were not kept: that one arrived is all that is known
 NOT_KEPT = np.empty((0, 0, 3), np.uint8)
 

@@ -11,13 +11,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from semcom import keys
 from semcom.channel import fading, frontend
 from semcom.channel.awgn import awgn
 from semcom.channel.named import named_channel
 from semcom.errors import SemcomError
 from semcom.kinds.pictures import Picture
 from semcom.link.config import LinkConfig
-from semcom.link.rows import NOT_KEPT, NOT_SENT, Row, row_of
+from semcom.link.rows import NOT_KEPT, Row, row_of
 from semcom.link.users import THE_ONE, User
 from semcom.modem import AssembledImage, ImageAssembler, Modem, ModemProfile, StreamDetector, estimate_snr
 from semcom.modem.header import ADDED, OPEN
@@ -52,7 +53,7 @@ def simulate(
 
     Returns:
         For each item, in order, one row a user, in order. One that cannot be sent has a row without bursts, which says
-        why (``rows.NOT_SENT``).
+        why (``keys.NOT_SENT``).
     """
     sender = make(config.model, config.payload, device)
     links = [user.config(config) for user in users]
@@ -78,7 +79,7 @@ def simulate(
                     number, item.pixels, config.told_snr_db, sender, modem, signer, cipher
                 )
             except SemcomError as error:
-                said = {NOT_SENT: str(error)}
+                said = {keys.NOT_SENT: str(error)}
                 rows += [
                     row_of(item, link, receiver, None, user=user.name, **said)
                     for user, link, receiver in zip(users, links, receivers, strict=True)
